@@ -1,0 +1,236 @@
+// How NumPy arrays become the core's views: explicit checks, never a conversion or a copy behind the caller's back.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "latchwork/network.hpp"
+
+namespace latchwork::python {
+
+namespace py = pybind11;
+
+// One axis of an expected shape: a size, or any size under a name for the message.
+struct Extent {
+  Extent(Index expected) : size(expected) {}  // NOLINT(google-explicit-constructor): shapes read as lists of sizes
+  explicit Extent(const char* name) : symbol(name) {}
+
+  Index size = -1;
+  const char* symbol = nullptr;
+};
+
+using Shape = std::vector<Extent>;
+
+template <class T>
+constexpr const char* dtype_name() {
+  if constexpr (std::is_same_v<T, float>) return "float32";
+  if constexpr (std::is_same_v<T, double>) return "float64";
+  if constexpr (std::is_same_v<T, bool>) return "bool";
+  if constexpr (std::is_same_v<T, std::int64_t>) return "int64";
+}
+
+inline std::string complaint(std::string_view name, std::string_view expected, std::string_view got) {
+  return std::string(name).append(": expected ").append(expected).append(", got ").append(got);
+}
+
+inline std::string tuple_text(const std::vector<std::string>& items) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < items.size(); ++i) text.append(i > 0 ? ", " : "").append(items[i]);
+  return text.append(items.size() == 1 ? ",)" : ")");
+}
+
+inline std::string shape_text(const Shape& shape) {
+  std::vector<std::string> items;
+  for (const Extent& extent : shape) {
+    items.emplace_back(extent.symbol != nullptr ? extent.symbol : std::to_string(extent.size));
+  }
+  return tuple_text(items);
+}
+
+inline std::string shape_text(const py::array& array) {
+  std::vector<std::string> items;
+  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) items.push_back(std::to_string(array.shape(axis)));
+  return tuple_text(items);
+}
+
+// The array itself, where it has the dtype in native byte order, the shape, alignment and, unless T is const, may be
+// written. TypeError for dtype and memory layout, ValueError for the rest.
+template <class T>
+py::array checked_array(py::handle object, std::string_view name, const Shape& shape) {
+  using Value = std::remove_const_t<T>;
+  const auto expected = [] { return std::string("an array of ") + dtype_name<Value>(); };
+  if (!py::isinstance<py::array>(object)) {
+    throw py::type_error(complaint(name, expected(), Py_TYPE(object.ptr())->tp_name));
+  }
+  auto array = py::reinterpret_borrow<py::array>(object);
+
+  const py::dtype dtype = array.dtype();
+  constexpr char kind = std::is_floating_point_v<Value> ? 'f' : std::is_same_v<Value, bool> ? 'b' : 'i';
+  const bool native = dtype.byteorder() == '=' || dtype.byteorder() == '|';
+  if (dtype.kind() != kind || dtype.itemsize() != static_cast<py::ssize_t>(sizeof(Value)) || !native) {
+    throw py::type_error(complaint(name, expected(), std::string(py::str(dtype))));
+  }
+
+  bool fits = static_cast<std::size_t>(array.ndim()) == shape.size();
+  auto extent = shape.begin();
+  for (py::ssize_t axis = 0; fits && axis < array.ndim(); ++axis, ++extent) {
+    fits = extent->symbol != nullptr || array.shape(axis) == extent->size;
+  }
+  if (!fits) throw py::value_error(complaint(name, shape_text(shape), shape_text(array)));
+
+  if ((array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0) {
+    throw py::type_error(complaint(name, "aligned elements", "an unaligned array"));
+  }
+  if (!std::is_const_v<T> && !array.writeable()) {
+    throw py::value_error(complaint(name, "a writeable array", "a read-only one"));
+  }
+  return array;
+}
+
+template <class T>
+T* data_of(const py::array& array) {
+  return reinterpret_cast<T*>(py::detail::array_proxy(array.ptr())->data);
+}
+
+// The elements of a C-contiguous array.
+template <class T>
+T* contiguous(py::handle object, std::string_view name, const Shape& shape) {
+  const py::array array = checked_array<T>(object, name, shape);
+  if ((array.flags() & py::array::c_style) == 0) {
+    throw py::type_error(complaint(name, "a C-contiguous array", "another memory layout"));
+  }
+  return data_of<T>(array);
+}
+
+// Steps, rows and, if there is a third axis, contiguous features.
+template <class T>
+SequenceView<T> sequence(const py::array& array, std::string_view name) {
+  constexpr auto item = static_cast<py::ssize_t>(sizeof(T));
+  Index strides[2] = {0, 0};
+  for (int axis = 0; axis < 2; ++axis) {
+    if (array.shape(axis) < 2) continue;  // NumPy leaves such a stride undefined, and nothing uses it
+    if (array.strides(axis) % item != 0) {
+      throw py::type_error(complaint(name, "strides of whole elements", "others"));
+    }
+    strides[axis] = array.strides(axis) / item;
+  }
+  if (array.ndim() == 3 && array.shape(2) > 1 && array.strides(2) != item) {
+    throw py::type_error(complaint(name, "contiguous features (last axis)", "another memory layout"));
+  }
+  return {data_of<T>(array), strides[0], strides[1]};
+}
+
+template <class T>
+SequenceView<T> sequence(py::handle object, std::string_view name, const Shape& shape) {
+  return sequence<T>(checked_array<T>(object, name, shape), name);
+}
+
+// A contiguous copy, step by step. What the core checks and then relies on must be one: while the GIL is released,
+// another thread could write to the caller's array between the check and the use.
+template <class T>
+std::vector<T> copied(SequenceView<const T>& view, Index steps, Index rows) {
+  std::vector<T> copy;
+  copy.reserve(static_cast<std::size_t>(steps * rows));
+  for (Index step = 0; step < steps; ++step) {
+    for (Index row = 0; row < rows; ++row) copy.push_back(*view.at(step, row));
+  }
+  view = {copy.data(), rows, 1};
+  return copy;
+}
+
+// The states of a network's LSTM modules, for const T to read and otherwise to write; None: none.
+template <class T>
+struct StateArrays {
+  States<T> states;
+  std::vector<py::object> kept;  // the caller's list may be changed while the GIL is released
+
+  StateArrays(const Network<std::remove_const_t<T>>& network, Index rows, py::handle object, std::string_view name) {
+    if (object.is_none()) return;
+    const py::tuple modules = tuple_of(object, name, network.lstm_count(), "one (h, c) for each LSTM module");
+    for (Index index = 0; index < network.lstm_count(); ++index) {
+      const LstmOptions& lstm = network.lstm(index);
+      const std::string label = std::string(name) + "[" + std::to_string(index) + "]";
+      const py::tuple pair = tuple_of(modules[static_cast<std::size_t>(index)], label, 2, "(h, c)");
+      states.push_back({contiguous<T>(pair[0], label + "[0]", {lstm.states(), rows, lstm.hidden_output_size()}),
+                        contiguous<T>(pair[1], label + "[1]", {lstm.states(), rows, lstm.hidden_size})});
+      kept.push_back(pair);
+    }
+  }
+
+ private:
+  static py::tuple tuple_of(py::handle object, std::string_view name, Index size, std::string_view expected) {
+    if (!py::isinstance<py::sequence>(object)) {
+      throw py::type_error(complaint(name, expected, Py_TYPE(object.ptr())->tp_name));
+    }
+    py::tuple items(py::reinterpret_borrow<py::object>(object));
+    if (static_cast<Index>(items.size()) != size) {
+      throw py::value_error(complaint(name, expected, std::to_string(items.size()) + " items"));
+    }
+    return items;
+  }
+};
+
+// What forward, record and training steps take alike, checked.
+template <class T>
+struct Sequences {
+  Input<T> input;
+  Batch batch;
+
+  Sequences(const Network<T>& network, py::handle x, py::handle lengths, py::handle reset) {
+    const Extent any_steps("T");
+    const Extent any_rows("N");
+    if (network.takes_tokens()) {
+      const py::array array = checked_array<const std::int64_t>(x, "x", {any_steps, any_rows});
+      set_size(array);
+      input.tokens = sequence<const std::int64_t>(array, "x");
+      tokens_ = copied(input.tokens, batch.steps, batch.rows);
+    } else {
+      const py::array array = checked_array<const T>(x, "x", {any_steps, any_rows, network.input_size()});
+      set_size(array);
+      input.values = sequence<const T>(array, "x");
+    }
+    if (!lengths.is_none()) {
+      const py::array array = checked_array<const std::int64_t>(lengths, "lengths", {batch.rows});
+      for (Index row = 0; row < batch.rows; ++row) {
+        lengths_.push_back(static_cast<Index>(*static_cast<const std::int64_t*>(array.data(row))));
+      }
+      batch.lengths = lengths_.data();
+    }
+    if (!reset.is_none()) {
+      const auto view = sequence<const bool>(reset, "reset", {batch.steps, batch.rows});
+      batch.reset = {reinterpret_cast<const std::uint8_t*>(view.data), view.step_stride, view.row_stride};
+      reset_ = copied(batch.reset, batch.steps, batch.rows);
+    }
+  }
+  Sequences(const Sequences&) = delete;
+  Sequences& operator=(const Sequences&) = delete;
+
+ private:
+  void set_size(const py::array& x) {
+    batch.steps = x.shape(0);
+    batch.rows = x.shape(1);
+  }
+
+  std::vector<std::int64_t> tokens_;
+  std::vector<Index> lengths_;
+  std::vector<std::uint8_t> reset_;
+};
+
+// Steps of a network's output for an input of `steps`.
+template <class T>
+Index output_steps(const Network<T>& network, Index steps) {
+  return network.keeps_sequence() ? steps : 1;
+}
+
+template <class T>
+py::array new_array(const std::vector<py::ssize_t>& shape) {
+  return py::array(py::dtype::of<T>(), shape);
+}
+
+}  // namespace latchwork::python

@@ -1,0 +1,53 @@
+// Instruction sets, threads, and what the build was made with.
+#include <string>
+
+#include "build_config.hpp"
+#include "latchwork/isa.hpp"
+#include "latchwork/threads.hpp"
+#include "latchwork/version.hpp"
+#include "options.hpp"
+#include "register.hpp"
+
+namespace latchwork::python {
+namespace {
+
+py::list strings(const std::vector<std::string>& items) {
+  py::list list;
+  for (const std::string& item : items) list.append(item);
+  return list;
+}
+
+py::dict build_info() {
+  py::dict info;
+  info["version"] = latchwork::version;
+  info["compiler"] = compiler;
+  info["flags"] = common_flags;
+  for (const auto& [isa, flags] : isa_flags) info[py::str(std::string("flags_") + isa)] = flags;
+  info["eigen"] = eigen_version;
+  info["pybind11"] = PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(
+      PYBIND11_VERSION_MINOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_MICRO);
+  return info;
+}
+
+}  // namespace
+
+void register_machine(py::module_& module) {
+  module.def("available_isas", [] { return strings(available_isas()); });
+  module.def("current_isa", &current_isa);
+  module.def("set_isa", &set_isa, py::arg("name"));
+  module.def("get_num_threads", [] {
+    const py::gil_scoped_release release;
+    return num_threads();
+  });
+  module.def(
+      "set_num_threads",
+      [](const py::object& count) {
+        const Index threads = index_argument(count, "count");
+        const py::gil_scoped_release release;  // may wait for a call under way
+        set_num_threads(threads);
+      },
+      py::arg("count"));
+  module.def("build_info", &build_info);
+}
+
+}  // namespace latchwork::python

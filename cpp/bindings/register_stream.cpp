@@ -1,0 +1,244 @@
+// Stream32 and Stream64: one step after another, with as little between Python and the core as there can be.
+#include <string>
+#include <utility>
+
+#include "options.hpp"
+#include "register.hpp"
+
+namespace latchwork::python {
+
+template <class T>
+StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index row_count, bool has_batch_axis)
+    : network(std::move(owner)),
+      rows(row_count),
+      batched(has_batch_axis),
+      input_size(network->input_size()),
+      output_size(network->output_size()),
+      vocabulary(network->takes_tokens() ? std::get<EmbeddingOptions>(network->modules().front()).vocabulary : 0),
+      // Giving the GIL away and taking it back costs as much as a whole step of a small network.
+      releases_gil(rows > 0 && network->parameter_count() > 100'000 / rows),
+      dtype(py::dtype::of<T>()),
+      tokens(static_cast<std::size_t>(vocabulary > 0 ? rows : 0)) {
+  const py::gil_scoped_release release;
+  stream = network->stream(rows);
+}
+
+namespace {
+
+// Lets one thread in; a second is told so at once.
+class Turn {
+ public:
+  explicit Turn(std::atomic_flag& busy) : busy_(busy) {
+    if (busy_.test_and_set(std::memory_order_acquire)) {
+      throw std::runtime_error("this stream is in use by another thread; give each thread a stream of its own");
+    }
+  }
+  ~Turn() { busy_.clear(std::memory_order_release); }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  std::atomic_flag& busy_;
+};
+
+// The numbers of one step. The usual argument passes by a few comparisons; any other meets the checks that say what is
+// wrong with it (or find that nothing is).
+template <class T>
+T* step_values(const StreamBinding<std::remove_const_t<T>>& self, PyObject* object, const char* name, Index features) {
+  using Api = py::detail::npy_api;
+  constexpr int layout =
+      Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_ | (std::is_const_v<T> ? 0 : Api::NPY_ARRAY_WRITEABLE_);
+  if (Py_IS_TYPE(object, Api::get().PyArray_Type_)) {
+    const auto* const array = py::detail::array_proxy(object);
+    if (array->descr == self.dtype.ptr() && (array->flags & layout) == layout && array->nd == (self.batched ? 2 : 1) &&
+        array->dimensions[array->nd - 1] == features && (!self.batched || array->dimensions[0] == self.rows)) {
+      return reinterpret_cast<T*>(array->data);
+    }
+  }
+  return self.batched ? contiguous<T>(object, name, {self.rows, features}) : contiguous<T>(object, name, {features});
+}
+
+template <class T>
+void take_tokens(StreamBinding<T>& self, py::handle x) {
+  const auto check = [&](std::int64_t token) {
+    if (token < 0 || token >= self.vocabulary) {
+      throw py::value_error(
+          complaint("x", "tokens from 0 to " + std::to_string(self.vocabulary - 1), std::to_string(token)));
+    }
+    return token;
+  };
+  if (self.batched) {
+    const auto* const given = contiguous<const std::int64_t>(x, "x", {self.rows});
+    for (Index row = 0; row < self.rows; ++row) self.tokens[static_cast<std::size_t>(row)] = check(given[row]);
+  } else {
+    self.tokens[0] = check(index_argument(x, "x"));
+  }
+}
+
+// A truth value, or one for each row.
+template <class T>
+const std::uint8_t* step_reset(const StreamBinding<T>& self, PyObject* reset) {
+  static constexpr std::uint8_t restart = 1;
+  if (reset == nullptr || reset == Py_None) return nullptr;
+  if (self.batched) return reinterpret_cast<const std::uint8_t*>(contiguous<const bool>(reset, "reset", {self.rows}));
+  return bool_argument(reset, "reset") ? &restart : nullptr;
+}
+
+template <class T>
+py::object new_output(const StreamBinding<T>& self) {
+  const auto& api = py::detail::npy_api::get();
+  const Py_intptr_t shape[2] = {self.rows, self.output_size};
+  const int rank = self.batched ? 2 : 1;
+  PyObject* const array = api.PyArray_NewFromDescr_(api.PyArray_Type_, self.dtype.inc_ref().ptr(), rank,
+                                                    shape + (2 - rank), nullptr, nullptr, 0, nullptr);
+  if (array == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(array);
+}
+
+template <class T>
+py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* reset) {
+  const Turn turn(self.busy);
+  const T* values = nullptr;
+  if (self.vocabulary > 0) {
+    take_tokens(self, x);
+  } else {
+    values = step_values<const T>(self, x, "x", self.input_size);
+  }
+  const std::uint8_t* const restarts = step_reset(self, reset);
+  py::object output = out == nullptr || out == Py_None ? new_output(self) : py::reinterpret_borrow<py::object>(out);
+  T* const y = step_values<T>(self, output.ptr(), "out", self.output_size);
+
+  const auto run = [&] {
+    if (self.vocabulary > 0) {
+      self.stream->step(self.tokens.data(), y, restarts);
+    } else {
+      self.stream->step(values, y, restarts);
+    }
+  };
+  if (self.releases_gil) {
+    const py::gil_scoped_release release;
+    run();
+  } else {
+    run();
+  }
+  return output;
+}
+
+// x, out and reset of one call, borrowed.
+struct StepArguments {
+  static constexpr Py_ssize_t count = 3;
+  static constexpr const char* names[count] = {"x", "out", "reset"};
+  PyObject* values[count] = {nullptr, nullptr, nullptr};
+
+  StepArguments(PyObject* const* arguments, Py_ssize_t positional, PyObject* keywords) {
+    if (positional > count) {
+      throw py::type_error("step() takes at most 3 arguments, got " + std::to_string(positional));
+    }
+    for (Py_ssize_t i = 0; i < positional; ++i) values[i] = arguments[i];
+    const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
+    for (Py_ssize_t i = 0; i < named; ++i) {
+      PyObject* const keyword = PyTuple_GET_ITEM(keywords, i);
+      Py_ssize_t slot = 0;
+      while (slot < count && PyUnicode_CompareWithASCIIString(keyword, names[slot]) != 0) ++slot;
+      if (slot == count) throw py::type_error("step() got an unexpected keyword argument " + text(keyword));
+      if (values[slot] != nullptr) throw py::type_error("step() got multiple values for argument " + text(keyword));
+      values[slot] = arguments[positional + i];
+    }
+    if (values[0] == nullptr) throw py::type_error("step() is missing its argument x");
+  }
+
+ private:
+  static std::string text(PyObject* keyword) { return py::repr(keyword); }
+};
+
+// step() as CPython calls it. pybind11's own dispatch would cost more than a step of a small network.
+template <class T>
+PyObject* call_step(PyObject* self, PyObject* const* arguments, Py_ssize_t positional, PyObject* keywords) noexcept {
+  try {
+    // CPython has checked that self is of the class this method belongs to, but __new__ alone makes an empty one.
+    void* const binding = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr();
+    if (binding == nullptr) throw py::type_error("streams are made by Network.stream()");
+    const StepArguments step_arguments(arguments, positional, keywords);
+    return step(*static_cast<StreamBinding<T>*>(binding), step_arguments.values[0], step_arguments.values[1],
+                step_arguments.values[2])
+        .release()
+        .ptr();
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const py::builtin_exception& error) {
+    error.set_error();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+template <class T>
+void add_step(const py::object& type) {
+  // CPython keeps a pointer to the definition.
+  static PyMethodDef definition = {"step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_step<T>)),
+                                   METH_FASTCALL | METH_KEYWORDS,
+                                   "step($self, x, out=None, reset=None)\n--\n\nThe output of the next step."};
+  PyObject* const method = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &definition);
+  if (method == nullptr) throw py::error_already_set();
+  type.attr("step") = py::reinterpret_steal<py::object>(method);
+}
+
+template <class T>
+py::list get_state(StreamBinding<T>& self) {
+  py::list result;
+  for (Index index = 0; index < self.network->lstm_count(); ++index) {
+    const LstmOptions& lstm = self.network->lstm(index);
+    result.append(py::make_tuple(new_array<T>({lstm.states(), self.rows, lstm.hidden_output_size()}),
+                                 new_array<T>({lstm.states(), self.rows, lstm.hidden_size})));
+  }
+  const StateArrays<T> arrays(*self.network, self.rows, result, "state");
+  const Turn turn(self.busy);
+  self.stream->get_state(arrays.states);
+  return result;
+}
+
+template <class T>
+void set_state(StreamBinding<T>& self, const py::object& states) {
+  if (states.is_none()) throw py::type_error(complaint("states", "one (h, c) for each LSTM module", "None"));
+  const StateArrays<const T> arrays(*self.network, self.rows, states, "states");
+  const Turn turn(self.busy);
+  self.stream->set_state(arrays.states);
+}
+
+template <class T>
+void reset(StreamBinding<T>& self) {
+  const Turn turn(self.busy);
+  self.stream->reset();
+}
+
+template <class T>
+void register_class(py::module_& module, const char* name) {
+  using Class = StreamBinding<T>;
+  py::class_<Class> type(module, name, py::is_final());
+  type.def_property_readonly("batch_size",
+                             [](const Class& self) -> py::object {
+                               if (!self.batched) return py::none();
+                               return py::int_(self.rows);
+                             })
+      .def_readonly("input_size", &Class::input_size)
+      .def_readonly("output_size", &Class::output_size)
+      .def("get_state", &get_state<T>)
+      .def("set_state", &set_state<T>, py::arg("states"))
+      .def("reset", &reset<T>);
+  add_step<T>(type);
+}
+
+}  // namespace
+
+template struct StreamBinding<float>;
+template struct StreamBinding<double>;
+
+void register_stream(py::module_& module) {
+  register_class<float>(module, "Stream32");
+  register_class<double>(module, "Stream64");
+}
+
+}  // namespace latchwork::python

@@ -1,0 +1,86 @@
+// Tape32 and Tape64: the gradients and signals of one recording.
+#include <string>
+#include <utility>
+
+#include "options.hpp"
+#include "register.hpp"
+
+namespace latchwork::python {
+namespace {
+
+Signal signal_named(const std::string& name) {
+  static constexpr std::pair<const char*, Signal> signals[] = {{"input_gate", Signal::input_gate},
+                                                               {"forget_gate", Signal::forget_gate},
+                                                               {"candidate", Signal::candidate},
+                                                               {"output_gate", Signal::output_gate},
+                                                               {"cell", Signal::cell},
+                                                               {"hidden", Signal::hidden}};
+  for (const auto& [text, signal] : signals) {
+    if (name == text) return signal;
+  }
+  throw py::value_error(
+      complaint("signal", "input_gate, forget_gate, candidate, output_gate, cell or hidden", "\"" + name + "\""));
+}
+
+Index position(py::handle value, const char* name, Index count) {
+  const Index index = index_argument(value, name);
+  if (index < 0 || index >= count) {
+    throw py::value_error(complaint(name, "an int from 0 to " + std::to_string(count - 1), std::to_string(index)));
+  }
+  return index;
+}
+
+template <class T>
+void backward(const TapeBinding<T>& self, const py::object& d_output, const py::object& d_end,
+              const py::object& parameters, bool accumulate, const py::object& d_input, const py::object& d_start) {
+  const Network<T>& network = *self.network;
+  SequenceView<const T> d_output_view;
+  if (!d_output.is_none()) {
+    d_output_view =
+        sequence<const T>(d_output, "d_output", {output_steps(network, self.steps), self.rows, network.output_size()});
+  }
+  const StateArrays<const T> d_end_arrays(network, self.rows, d_end, "d_end");
+  T* const parameter_data = contiguous<T>(parameters, "parameters", {network.parameter_count()});
+  SequenceView<T> d_input_view;
+  if (!d_input.is_none()) {
+    if (network.takes_tokens()) throw py::value_error("d_input: expected None for tokens, got an array");
+    d_input_view = sequence<T>(d_input, "d_input", {self.steps, self.rows, network.input_size()});
+  }
+  const StateArrays<T> d_start_arrays(network, self.rows, d_start, "d_start");
+
+  const py::gil_scoped_release release;
+  self.tape->backward(d_output_view, d_end_arrays.states, parameter_data, accumulate, d_input_view,
+                      d_start_arrays.states);
+}
+
+template <class T>
+void signal(const TapeBinding<T>& self, const py::object& lstm, const py::object& state, const std::string& name,
+            const py::object& values) {
+  const Index module = position(lstm, "lstm", self.network->lstm_count());
+  const LstmOptions& options = self.network->lstm(module);
+  const Index layer = position(state, "state", options.states());
+  const Signal which = signal_named(name);
+  const Index size = which == Signal::hidden ? options.hidden_output_size() : options.hidden_size;
+  T* const data = contiguous<T>(values, "values", {self.steps, self.rows, size});
+
+  const py::gil_scoped_release release;
+  self.tape->signal(module, layer, which, data);
+}
+
+template <class T>
+void register_class(py::module_& module, const char* name) {
+  // A tape returns large pieces of memory, under a lock of its network.
+  py::class_<TapeBinding<T>>(module, name, py::is_final(), py::release_gil_before_calling_cpp_dtor())
+      .def("backward", &backward<T>, py::arg("d_output"), py::arg("d_end"), py::arg("parameters"),
+           py::arg("accumulate"), py::arg("d_input"), py::arg("d_start"))
+      .def("signal", &signal<T>, py::arg("lstm"), py::arg("state"), py::arg("signal"), py::arg("values"));
+}
+
+}  // namespace
+
+void register_tape(py::module_& module) {
+  register_class<float>(module, "Tape32");
+  register_class<double>(module, "Tape64");
+}
+
+}  // namespace latchwork::python

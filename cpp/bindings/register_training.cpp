@@ -1,0 +1,211 @@
+// Optimizer and Trainer, 32 and 64, and the norm and scale that clipping is made of.
+#include <algorithm>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "latchwork/training.hpp"
+#include "options.hpp"
+#include "register.hpp"
+
+namespace latchwork::python {
+namespace {
+
+// Calls `work` alone. The GIL is released before the wait and taken again after the mutex is let go, so that neither is
+// ever waited for under the other.
+template <class Work>
+auto exclusively(std::mutex& mutex, Work&& work) {
+  const py::gil_scoped_release release;
+  const std::lock_guard<std::mutex> lock(mutex);
+  return work();
+}
+
+template <class T>
+struct OptimizerBinding {
+  OptimizerBinding(const OptimizerOptions& options, Index parameter_count)
+      : size(parameter_count), optimizer(options, parameter_count) {}
+
+  std::mutex mutex;
+  const Index size;
+  Optimizer<T> optimizer;
+};
+
+template <class T>
+std::unique_ptr<OptimizerBinding<T>> make_optimizer(const py::object& options, const py::object& size) {
+  const OptimizerOptions parsed = optimizer_options(options);
+  return std::make_unique<OptimizerBinding<T>>(parsed, size_argument(size, "size"));
+}
+
+template <class T>
+void optimizer_step(OptimizerBinding<T>& self, const Network<T>& network, const py::object& gradient,
+                    double gradient_scale) {
+  if (network.parameter_count() != self.size) {
+    throw py::value_error(
+        complaint("network", std::to_string(self.size) + " parameters", std::to_string(network.parameter_count())));
+  }
+  const T* const data = contiguous<const T>(gradient, "gradient", {self.size});
+  exclusively(self.mutex, [&] {
+    network.store()->write(
+        [&](T* parameters) { self.optimizer.step(parameters + network.parameters_begin(), data, gradient_scale); });
+  });
+}
+
+template <class T>
+py::list optimizer_buffers(OptimizerBinding<T>& self) {
+  const std::vector<std::vector<T>> buffers = exclusively(self.mutex, [&] { return self.optimizer.buffers(); });
+  py::list arrays;
+  for (const std::vector<T>& buffer : buffers) {
+    const py::array array = new_array<T>({static_cast<py::ssize_t>(buffer.size())});
+    std::copy(buffer.begin(), buffer.end(), data_of<T>(array));
+    arrays.append(array);
+  }
+  return arrays;
+}
+
+template <class T>
+void optimizer_restore(OptimizerBinding<T>& self, const py::object& steps, const py::sequence& buffers) {
+  const Index step_count = size_argument(steps, "steps");
+  std::vector<std::vector<T>> copies;
+  for (const py::handle buffer : py::tuple(buffers)) {
+    const std::string name = "buffers[" + std::to_string(copies.size()) + "]";
+    const T* const data = contiguous<const T>(buffer, name, {self.size});
+    copies.emplace_back(data, data + self.size);
+  }
+  exclusively(self.mutex, [&] { self.optimizer.restore(step_count, std::move(copies)); });
+}
+
+template <class T>
+void register_optimizer(py::module_& module, const char* name) {
+  using Class = OptimizerBinding<T>;
+  py::class_<Class>(module, name)
+      .def(py::init(&make_optimizer<T>), py::arg("options"), py::arg("size"))
+      .def_property(
+          "lr", [](Class& self) { return exclusively(self.mutex, [&] { return self.optimizer.options().lr; }); },
+          [](Class& self, double lr) { exclusively(self.mutex, [&] { self.optimizer.set_lr(lr); }); })
+      .def_property_readonly(
+          "steps", [](Class& self) { return exclusively(self.mutex, [&] { return self.optimizer.steps(); }); })
+      .def("step", &optimizer_step<T>, py::arg("network"), py::arg("gradient"), py::arg("gradient_scale"))
+      .def("buffers", &optimizer_buffers<T>)
+      .def("restore", &optimizer_restore<T>, py::arg("steps"), py::arg("buffers"));
+}
+
+template <class T>
+struct TrainerBinding {
+  TrainerBinding(const Network<T>& network, const Loss& loss, const OptimizerOptions& optimizer, double max_norm,
+                 std::uint64_t seed)
+      : takes_labels(loss.kind == LossKind::cross_entropy),
+        quantiles(loss.kind == LossKind::quantile ? static_cast<Index>(loss.quantiles.size()) : 1),
+        trainer(network, loss, optimizer, max_norm, seed) {}
+
+  std::mutex mutex;
+  const bool takes_labels;
+  const Index quantiles;
+  Trainer<T> trainer;
+};
+
+template <class T>
+std::unique_ptr<TrainerBinding<T>> make_trainer(const Network<T>& network, const py::object& loss,
+                                                const py::object& optimizer, double max_norm, const py::object& seed) {
+  return std::make_unique<TrainerBinding<T>>(network, loss_options(loss), optimizer_options(optimizer), max_norm,
+                                             seed_argument(seed, "seed"));
+}
+
+// The target of a mini-batch; labels are copied, because the core checks them before it uses them.
+template <class T>
+struct TargetArray {
+  Target<T> target;
+
+  TargetArray(const TrainerBinding<T>& self, const Batch& batch, py::handle object) {
+    const Network<T>& network = self.trainer.network();
+    const Index steps = output_steps(network, batch.steps);
+    if (self.takes_labels) {
+      target.labels = sequence<const std::int64_t>(object, "target", {steps, batch.rows});
+      labels_ = copied(target.labels, steps, batch.rows);
+    } else {
+      target.values = sequence<const T>(object, "target", {steps, batch.rows, network.output_size() / self.quantiles});
+    }
+  }
+  TargetArray(const TargetArray&) = delete;
+  TargetArray& operator=(const TargetArray&) = delete;
+
+ private:
+  std::vector<std::int64_t> labels_;
+};
+
+template <class T>
+double trainer_step(TrainerBinding<T>& self, const py::object& x, const py::object& lengths, const py::object& reset,
+                    const py::object& start, const py::object& target, const py::object& end) {
+  const Network<T>& network = self.trainer.network();
+  const Sequences<T> sequences(network, x, lengths, reset);
+  const StateArrays<const T> start_arrays(network, sequences.batch.rows, start, "start");
+  const TargetArray<T> target_array(self, sequences.batch, target);
+  const StateArrays<T> end_arrays(network, sequences.batch.rows, end, "end");
+  return exclusively(self.mutex, [&] {
+    return self.trainer.step(sequences.input, sequences.batch, start_arrays.states, target_array.target,
+                             end_arrays.states);
+  });
+}
+
+// Changes nothing in the trainer, so it may run beside a step.
+template <class T>
+double trainer_evaluate(const TrainerBinding<T>& self, const py::object& x, const py::object& lengths,
+                        const py::object& reset, const py::object& start, const py::object& target,
+                        const py::object& end) {
+  const Network<T>& network = self.trainer.network();
+  const Sequences<T> sequences(network, x, lengths, reset);
+  const StateArrays<const T> start_arrays(network, sequences.batch.rows, start, "start");
+  const TargetArray<T> target_array(self, sequences.batch, target);
+  const StateArrays<T> end_arrays(network, sequences.batch.rows, end, "end");
+  const py::gil_scoped_release release;
+  return self.trainer.evaluate(sequences.input, sequences.batch, start_arrays.states, target_array.target,
+                               end_arrays.states);
+}
+
+template <class T>
+void register_trainer(py::module_& module, const char* name) {
+  using Class = TrainerBinding<T>;
+  py::class_<Class>(module, name)
+      .def(py::init(&make_trainer<T>), py::arg("network"), py::arg("loss"), py::arg("optimizer"), py::arg("max_norm"),
+           py::arg("seed"))
+      .def("step", &trainer_step<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
+           py::arg("target"), py::arg("end"))
+      .def("evaluate", &trainer_evaluate<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
+           py::arg("target"), py::arg("end"))
+      .def_property(
+          "lr",
+          [](Class& self) { return exclusively(self.mutex, [&] { return self.trainer.optimizer().options().lr; }); },
+          [](Class& self, double lr) { exclusively(self.mutex, [&] { self.trainer.optimizer().set_lr(lr); }); })
+      .def_property_readonly("steps", [](Class& self) {
+        return exclusively(self.mutex, [&] { return self.trainer.optimizer().steps(); });
+      });
+}
+
+template <class T>
+double norm_of(const py::object& gradient) {
+  const py::array array = checked_array<const T>(gradient, "gradient", {Extent("size")});
+  const Index size = array.shape(0);
+  const T* const data = contiguous<const T>(gradient, "gradient", {size});
+  const py::gil_scoped_release release;
+  return gradient_norm(data, size);
+}
+
+}  // namespace
+
+void register_training(py::module_& module) {
+  register_optimizer<float>(module, "Optimizer32");
+  register_optimizer<double>(module, "Optimizer64");
+  register_trainer<float>(module, "Trainer32");
+  register_trainer<double>(module, "Trainer64");
+  module.def(
+      "gradient_norm",
+      [](const py::object& gradient) {
+        const bool single = py::isinstance<py::array>(gradient) &&
+                            py::reinterpret_borrow<py::array>(gradient).dtype().itemsize() == sizeof(float);
+        return single ? norm_of<float>(gradient) : norm_of<double>(gradient);
+      },
+      py::arg("gradient"));
+  module.def("clip_scale", &clip_scale, py::arg("norm"), py::arg("max_norm"));
+}
+
+}  // namespace latchwork::python

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "latchwork/options.hpp"
+#include "latchwork/types.hpp"
+
+namespace latchwork {
+
+// One named tensor in the contiguous buffer of a whole model, row-major.
+struct ParameterSpec {
+  std::string name;
+  std::vector<Index> shape;
+  Index offset = 0;
+
+  Index size() const {
+    Index product = 1;
+    for (Index extent : shape) product *= extent;
+    return product;
+  }
+};
+
+// Names and shapes are PyTorch's: weight_ih_l{k} (4H, in), weight_hh_l{k} (4H, H or P), bias_ih_l{k}, bias_hh_l{k} (4H),
+// weight_hr_l{k} (P, H), suffix _reverse; Embedding and Linear: weight, bias. Gate order i, f, g, o. In that order, layer
+// by layer, forward before reverse. With `numbered`, module m's names begin with "m.", as in torch.nn.Sequential.
+std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, bool numbered);
+
+// The buffer that holds every parameter of a model, and the only place where they are written.
+template <class T>
+class ParameterStore {
+ public:
+  explicit ParameterStore(Index size) : size_(size), data_(new T[static_cast<std::size_t>(size)]()) {}
+
+  Index size() const { return size_; }
+  // Readable at any time; a reader beside a writer may see part of an update. Use read() for a consistent copy.
+  const T* data() const { return data_.get(); }
+  // Changes with every write; a snapshot of packed weights is as old as its version.
+  std::uint64_t version() const { return version_.load(std::memory_order_acquire); }
+
+  template <class Read>
+  void read(Read&& read) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    read(static_cast<const T*>(data_.get()));
+  }
+
+  template <class Write>
+  void write(Write&& write) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    write(data_.get());
+    version_.fetch_add(1, std::memory_order_release);
+  }
+
+ private:
+  Index size_;
+  std::unique_ptr<T[]> data_;
+  std::atomic<std::uint64_t> version_{1};
+  mutable std::mutex mutex_;
+};
+
+// PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-1/sqrt(in), Embedding standard normal.
+template <class T>
+void initialise_parameters(const std::vector<ModuleOptions>& modules, std::uint64_t seed, T* parameters);
+
+}  // namespace latchwork

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+
+#include "latchwork/network.hpp"
+#include "latchwork/types.hpp"
+
+namespace latchwork {
+
+// One step after another on the weights of the moment of construction. After construction step() allocates nothing,
+// takes no lock, throws nothing and makes no system call. Not for use from two threads at once.
+template <class T>
+class Stream {
+ public:
+  struct Workings;
+  explicit Stream(std::unique_ptr<Workings> workings);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  Index rows() const;
+  Index input_size() const;  // 1 for tokens
+  Index output_size() const;
+  bool takes_tokens() const;
+
+  // x (rows, input_size) and y (rows, output_size) contiguous. reset: (rows,), non-zero restarts a row before the step;
+  // null: none.
+  void step(const T* x, T* y, const std::uint8_t* reset = nullptr) noexcept;
+  // Tokens must lie in [0, vocabulary); the caller has checked.
+  void step(const std::int64_t* tokens, T* y, const std::uint8_t* reset = nullptr) noexcept;
+
+  void get_state(const States<T>& state) const noexcept;
+  void set_state(const States<const T>& state) noexcept;  // a null pointer: zeros
+  void reset() noexcept;
+
+ private:
+  std::unique_ptr<Workings> workings_;
+};
+
+}  // namespace latchwork

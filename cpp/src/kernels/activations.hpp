@@ -1,0 +1,83 @@
+#pragma once
+
+#include "kernels/packet.hpp"
+
+// Sigmoid, tanh and the exponential of x <= 0, at most 4 ulp off, exact at infinity; NaN stays NaN.
+namespace latchwork::LATCHWORK_ISA {
+
+// exp(y) = scale * (1 + rest) with scale a power of two and rest = exp(r) - 1 accurate even where it is tiny, so that both
+// exp(y) and exp(y) - 1 follow without cancellation.
+template <class T>
+struct SplitExponential {
+  Packet<T> scale;
+  Packet<T> rest;
+};
+
+template <class T>
+struct ExponentialConstants;
+
+template <>
+struct ExponentialConstants<float> {
+  static constexpr float lowest = -88.0f;  // scale is zero from here on: the result would be subnormal
+  // Adding 1.5 * 2^23 rounds to an integer that stands in the lowest mantissa bits; 127 makes it a biased exponent.
+  static constexpr float round = 12582912.0f + 127.0f;
+  static constexpr float log2e = 1.44269504088896341f;
+  static constexpr float ln2_high = 0.693359375f;  // few bits, so that a multiple is exact
+  static constexpr float ln2_low = -2.12194440054690583e-4f;
+  // (exp(r) - 1 - r) / r^2, highest power first.
+  static constexpr float series[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f};
+};
+
+template <>
+struct ExponentialConstants<double> {
+  static constexpr double lowest = -709.2;
+  static constexpr double round = 6755399441055744.0 + 1023.0;
+  static constexpr double log2e = 1.44269504088896340736;
+  static constexpr double ln2_high = 0.693145751953125;
+  static constexpr double ln2_low = 1.42860682030941723212e-6;
+  static constexpr double series[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,
+                                      1.0 / 362880,     1.0 / 40320,     1.0 / 5040,     1.0 / 720,
+                                      1.0 / 120,        1.0 / 24,        1.0 / 6,        0.5};
+};
+
+template <class T>
+EIGEN_STRONG_INLINE SplitExponential<T> split_exponential(Packet<T> y) {
+  using Constant = ExponentialConstants<T>;
+  const Packet<T> lowest = broadcast(Constant::lowest);
+  y = where_less(y, lowest, lowest, y);
+  const Packet<T> rounded = multiply_add(y, broadcast(Constant::log2e), broadcast(Constant::round));
+  const Packet<T> exponent = subtract(rounded, broadcast(Constant::round));
+  Packet<T> r = multiply_add(exponent, broadcast(-Constant::ln2_high), y);
+  r = multiply_add(exponent, broadcast(-Constant::ln2_low), r);
+  Packet<T> sum = broadcast(Constant::series[0]);
+  constexpr int terms = static_cast<int>(sizeof(Constant::series) / sizeof(T));
+#pragma GCC unroll 16
+  for (int term = 1; term < terms; ++term) sum = multiply_add(sum, r, broadcast(Constant::series[term]));
+  return {mantissa_to_exponent(rounded), multiply_add(multiply(r, r), sum, r)};
+}
+
+// exp(y) for y <= 0.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> exponential(const Packet<T>& y) {
+  const SplitExponential<T> split = split_exponential<T>(y);
+  return multiply_add(split.scale, split.rest, split.scale);
+}
+
+// 1 / (1 + e) with e = exp(-|x|), for negative x e / (1 + e): no overflow, no cancellation.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> sigmoid(const Packet<T>& x) {
+  const Packet<T> zero = broadcast(T(0));
+  const Packet<T> one = broadcast(T(1));
+  const Packet<T> e = exponential<T>(subtract(zero, magnitude(x)));
+  return divide(where_less(x, zero, e, one), add(one, e));
+}
+
+// -m / (2 + m) with m = exp(-2|x|) - 1, and the sign of x.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> tanh(const Packet<T>& x) {
+  const SplitExponential<T> split = split_exponential<T>(multiply(broadcast(T(-2)), magnitude(x)));
+  const Packet<T> m = multiply_add(split.scale, split.rest, subtract(split.scale, broadcast(T(1))));
+  return copy_sign<T>(divide(subtract(broadcast(T(0)), m), add(broadcast(T(2)), m)), x);
+}
+
+}  // namespace latchwork::LATCHWORK_ISA

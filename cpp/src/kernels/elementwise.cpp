@@ -1,0 +1,75 @@
+// Activations and the softmax of whole arrays.
+#include "kernels/activations.hpp"
+#include "kernels/kernels.hpp"
+
+namespace latchwork::LATCHWORK_ISA {
+
+namespace {
+
+// y = function(x), the tail through the same packet function as the rest.
+template <class T, class Function>
+EIGEN_STRONG_INLINE void map_all(const T* x, Index size, T* y, Function&& function) {
+  Index at = 0;
+  for (; at + lanes<T> <= size; at += lanes<T>) store(y + at, function(load(x + at)));
+  if (at < size) store_part(y + at, function(load_part(x + at, size - at)), size - at);
+}
+
+inline float logarithm(float x) { return __builtin_logf(x); }
+inline double logarithm(double x) { return __builtin_log(x); }
+
+}  // namespace
+
+template <class T>
+void sigmoid_all(const T* x, Index size, T* y) {
+  map_all(x, size, y, [](const Packet<T>& value) { return sigmoid<T>(value); });
+}
+
+template <class T>
+void tanh_all(const T* x, Index size, T* y) {
+  map_all(x, size, y, [](const Packet<T>& value) { return tanh<T>(value); });
+}
+
+template <class T>
+T softmax_cross_entropy(const SoftmaxArgs<T>& args) {
+  T largest = args.logits[0];
+  T undefined = T(0);  // NaN where a logit is not finite: no softmax then, in the loss and the gradient alike
+  for (Index k = 0; k < args.classes; ++k) {
+    const T logit = args.logits[k];
+    if (logit > largest) largest = logit;
+    undefined += logit - logit;
+  }
+  largest += undefined;
+  const T label_logit = args.logits[args.label];
+
+  const auto shifted = [&](const Packet<T>& logits) { return exponential<T>(subtract(logits, broadcast(largest))); };
+  Packet<T> chains = broadcast(T(0));
+  const Index whole = args.classes / lanes<T> * lanes<T>;
+  for (Index k = 0; k < whole; k += lanes<T>) chains = add(chains, shifted(load(args.logits + k)));
+  T partial[lanes<T>];
+  if (whole < args.classes) {
+    const Index left = args.classes - whole;
+    store(partial, shifted(load_part(args.logits + whole, left)));
+    for (Index k = left; k < lanes<T>; ++k) partial[k] = T(0);
+    chains = add(chains, load(partial));
+  }
+  store(partial, chains);
+  T sum = T(0);
+  for (T chain : partial) sum += chain;
+
+  if (args.d_logits != nullptr) {
+    const Packet<T> factor = broadcast(args.gradient_scale / sum);
+    map_all(args.logits, args.classes, args.d_logits,
+            [&](const Packet<T>& logits) { return multiply(shifted(logits), factor); });
+    args.d_logits[args.label] -= args.gradient_scale;
+  }
+  return logarithm(sum) + (largest - label_logit);
+}
+
+template void sigmoid_all<float>(const float*, Index, float*);
+template void sigmoid_all<double>(const double*, Index, double*);
+template void tanh_all<float>(const float*, Index, float*);
+template void tanh_all<double>(const double*, Index, double*);
+template float softmax_cross_entropy<float>(const SoftmaxArgs<float>&);
+template double softmax_cross_entropy<double>(const SoftmaxArgs<double>&);
+
+}  // namespace latchwork::LATCHWORK_ISA

@@ -1,0 +1,61 @@
+#pragma once
+
+#include "kernels/packet.hpp"
+#include "kernels/table.hpp"
+
+// The functions of one instruction set's table; what they do is said in table.hpp.
+namespace latchwork::LATCHWORK_ISA {
+
+// step.cpp
+template <class T>
+void step(const StepArgs<T>& args, Index panel_begin, Index panel_end);
+template <class T>
+void cell_backward(const CellBackwardArgs<T>& args);
+
+// product.cpp
+template <class T>
+void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end);
+template <class T>
+void outer(const OuterArgs<T>& args);
+template <class T>
+void add_rows(const T* b, Index depth, Index width, T* sum);
+template <class T>
+inline constexpr Index outer_block = 4 * tile_rows;
+
+// packing.cpp
+template <class T>
+void pack_gate_panels(const T* weight, Index units, Index k_size, T* panels);
+template <class T>
+void pack_gate_bias(const T* bias_ih, const T* bias_hh, Index units, T* row);
+template <class T>
+void pack_transposed_panels(const T* weight, Index columns, Index k_size, T* panels);
+template <class T>
+void pack_gate_rows(const T* weight, Index units, Index columns, T* panels);
+template <class T>
+void pack_panels(const T* weight, Index k_size, Index columns, T* panels);
+template <class T>
+void unpack_gate_panels(const T* panels, Index units, Index k_size, T* weight, bool accumulate);
+template <class T>
+void unpack_gate_bias(const T* row, Index units, T* bias, bool accumulate);
+template <class T>
+void unpack_panels(const T* panels, Index k_size, Index columns, T* weight, bool accumulate);
+template <class T>
+void pack_outer(const T* const* a, Index depth, Index columns, T* packed);
+
+// elementwise.cpp
+template <class T>
+void sigmoid_all(const T* x, Index size, T* y);
+template <class T>
+void tanh_all(const T* x, Index size, T* y);
+template <class T>
+T softmax_cross_entropy(const SoftmaxArgs<T>& args);
+
+// update.cpp
+template <class T>
+void adam(const AdamArgs<T>& args);
+template <class T>
+void sgd(const SgdArgs<T>& args);
+template <class T>
+double sum_of_squares(const T* x, Index size);
+
+}  // namespace latchwork::LATCHWORK_ISA

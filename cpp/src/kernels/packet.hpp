@@ -1,0 +1,157 @@
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <cstring>
+
+#include "latchwork/types.hpp"
+
+// One SIMD register and what can be done with it. The only file that touches Eigen::internal.
+namespace latchwork::LATCHWORK_ISA {
+
+namespace eigen = Eigen::internal;
+
+template <class T>
+using Packet = typename eigen::packet_traits<T>::type;
+
+// U: numbers in one register.
+template <class T>
+inline constexpr int lanes = eigen::unpacket_traits<Packet<T>>::size;
+
+// Rows (or columns) of a tile that is 4 registers wide, so that accumulators, broadcasts and a weight fit the registers.
+#if defined(EIGEN_VECTORIZE_AVX512) || defined(__aarch64__)
+inline constexpr int tile_rows = 6;
+inline constexpr int single_row_panels = 4;
+#elif defined(EIGEN_VECTORIZE_FMA)
+inline constexpr int tile_rows = 3;
+inline constexpr int single_row_panels = 3;
+#else
+inline constexpr int tile_rows = 2;
+inline constexpr int single_row_panels = 2;
+#endif
+
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> load(const T* from) {
+  return eigen::ploadu<Packet<T>>(from);
+}
+template <class T>
+EIGEN_STRONG_INLINE void store(T* to, const Packet<T>& value) {
+  eigen::pstoreu(to, value);
+}
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> broadcast(T value) {
+  return eigen::pset1<Packet<T>>(value);
+}
+
+// The first `count` lanes, 0 <= count <= U; the others are zero.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> load_part(const T* from, Index count) {
+  T whole[lanes<T>] = {};
+  std::memcpy(whole, from, static_cast<std::size_t>(count) * sizeof(T));
+  return load(whole);
+}
+template <class T>
+EIGEN_STRONG_INLINE void store_part(T* to, const Packet<T>& value, Index count) {
+  T whole[lanes<T>];
+  store(whole, value);
+  std::memcpy(to, whole, static_cast<std::size_t>(count) * sizeof(T));
+}
+
+// Explicit, because contraction is off: a * b + c in one rounding where the instruction set has it, else in two.
+template <class P>
+EIGEN_STRONG_INLINE P multiply_add(const P& a, const P& b, const P& c) {
+  return eigen::pmadd(a, b, c);
+}
+template <class P>
+EIGEN_STRONG_INLINE P add(const P& a, const P& b) {
+  return eigen::padd(a, b);
+}
+template <class P>
+EIGEN_STRONG_INLINE P subtract(const P& a, const P& b) {
+  return eigen::psub(a, b);
+}
+template <class P>
+EIGEN_STRONG_INLINE P multiply(const P& a, const P& b) {
+  return eigen::pmul(a, b);
+}
+template <class P>
+EIGEN_STRONG_INLINE P divide(const P& a, const P& b) {
+  return eigen::pdiv(a, b);
+}
+template <class P>
+EIGEN_STRONG_INLINE P magnitude(const P& a) {
+  return eigen::pabs(a);
+}
+// `magnitude`, which must not be negative, with the sign of `sign`.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> copy_sign(const Packet<T>& magnitude, const Packet<T>& sign) {
+  return eigen::por(magnitude, eigen::pand(sign, broadcast(T(-0.0))));
+}
+// a < b ? yes : no; a NaN compares false.
+template <class P>
+EIGEN_STRONG_INLINE P where_less(const P& a, const P& b, const P& yes, const P& no) {
+  return eigen::pselect(eigen::pcmp_lt(a, b), yes, no);
+}
+
+// The bits of each number moved left until its lowest mantissa bits are its exponent.
+#if defined(__SSE2__)
+EIGEN_STRONG_INLINE __m128 mantissa_to_exponent(const __m128& a) {
+  return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(a), 23));
+}
+EIGEN_STRONG_INLINE __m128d mantissa_to_exponent(const __m128d& a) {
+  return _mm_castsi128_pd(_mm_slli_epi64(_mm_castpd_si128(a), 52));
+}
+#endif
+#if defined(__AVX2__)
+EIGEN_STRONG_INLINE __m256 mantissa_to_exponent(const __m256& a) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23));
+}
+EIGEN_STRONG_INLINE __m256d mantissa_to_exponent(const __m256d& a) {
+  return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52));
+}
+#endif
+#if defined(__AVX512F__)
+EIGEN_STRONG_INLINE __m512 mantissa_to_exponent(const __m512& a) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
+}
+EIGEN_STRONG_INLINE __m512d mantissa_to_exponent(const __m512d& a) {
+  return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52));
+}
+#endif
+#if defined(__aarch64__)
+EIGEN_STRONG_INLINE float32x4_t mantissa_to_exponent(const float32x4_t& a) {
+  return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), 23));
+}
+EIGEN_STRONG_INLINE float64x2_t mantissa_to_exponent(const float64x2_t& a) {
+  return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(a), 52));
+}
+#endif
+EIGEN_STRONG_INLINE float mantissa_to_exponent(const float& a) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &a, sizeof bits);
+  bits <<= 23;
+  float result;
+  std::memcpy(&result, &bits, sizeof bits);
+  return result;
+}
+EIGEN_STRONG_INLINE double mantissa_to_exponent(const double& a) {
+  std::uint64_t bits;
+  std::memcpy(&bits, &a, sizeof bits);
+  bits <<= 52;
+  double result;
+  std::memcpy(&result, &bits, sizeof bits);
+  return result;
+}
+
+// U registers, seen as a U x U matrix, become their transpose.
+template <class T>
+EIGEN_STRONG_INLINE void transpose(Packet<T> (&rows)[lanes<T>]) {
+  if constexpr (lanes<T> > 1) {
+    eigen::PacketBlock<Packet<T>, lanes<T>> block;
+    for (int row = 0; row < lanes<T>; ++row) block.packet[row] = rows[row];
+    eigen::ptranspose(block);
+    for (int row = 0; row < lanes<T>; ++row) rows[row] = block.packet[row];
+  }
+}
+
+}  // namespace latchwork::LATCHWORK_ISA

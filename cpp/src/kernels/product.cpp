@@ -1,0 +1,145 @@
+// Matrix products by panels: projections ahead, linear layers, gradients by inputs (product) and by weights (outer).
+#include "kernels/kernels.hpp"
+#include "kernels/tile.hpp"
+
+namespace latchwork::LATCHWORK_ISA {
+
+namespace {
+
+template <class T, int Rows, int Panels, int Width>
+[[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel) {
+  constexpr Index panel_width = Width * lanes<T>;
+  const Index first_column = first_panel * 4 * lanes<T>;
+  Packet<T> sum[Rows][Panels * Width];
+  const T* operand[Rows];
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) {
+    operand[row] = args.a[first_row + row];
+    const T* y = args.y[first_row + row];
+#pragma GCC unroll 16
+    for (int v = 0; v < Panels * Width; ++v) {
+      const Index column = first_column + v * lanes<T>;
+      if (args.accumulate) {
+        const Index left = args.columns - column;
+        sum[row][v] = left >= lanes<T> ? load(y + column) : load_part(y + column, left);
+      } else {
+        sum[row][v] = args.start == nullptr ? broadcast(T(0)) : load(args.start + column);
+      }
+    }
+  }
+  const Index panel_stride = args.depth * panel_width;
+  const T* weights = args.weights + first_column * args.depth;
+  for (Index block = 0; block < args.depth; block += args.a_block) {
+    accumulate<T, Rows, Panels, Width>(sum, operand, args.a_block, weights, panel_stride);
+    weights += args.a_block * panel_width;
+#pragma GCC unroll 8
+    for (int row = 0; row < Rows; ++row) operand[row] += args.a_block_stride;
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) {
+    T* y = args.y[first_row + row];
+#pragma GCC unroll 16
+    for (int v = 0; v < Panels * Width; ++v) {
+      const Index column = first_column + v * lanes<T>;
+      if (const Index left = args.columns - column; left >= lanes<T>) {
+        store(y + column, sum[row][v]);
+      } else {
+        store_part(y + column, sum[row][v], left);
+      }
+    }
+  }
+}
+
+template <class T, int Columns, int Width>
+[[gnu::noinline]] void outer_tile(const OuterArgs<T>& args, const T* a, Index first_column) {
+  T* c = args.c + first_column * Width * lanes<T>;
+  Packet<T> sum[Columns][Width];
+#pragma GCC unroll 8
+  for (int column = 0; column < Columns; ++column) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Width; ++v) sum[column][v] = load(c + (column * Width + v) * lanes<T>);
+  }
+  const T* b = args.b;
+  for (Index k = 0; k < args.depth; ++k) {
+    Packet<T> factor[Columns];
+#pragma GCC unroll 8
+    for (int column = 0; column < Columns; ++column) factor[column] = broadcast(a[column]);
+#pragma GCC unroll 4
+    for (int v = 0; v < Width; ++v) {
+      const Packet<T> gradient = load(b + v * lanes<T>);
+#pragma GCC unroll 8
+      for (int column = 0; column < Columns; ++column) {
+        sum[column][v] = multiply_add(factor[column], gradient, sum[column][v]);
+      }
+    }
+    a += outer_block<T>;
+    b += Width * lanes<T>;
+  }
+#pragma GCC unroll 8
+  for (int column = 0; column < Columns; ++column) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Width; ++v) store(c + (column * Width + v) * lanes<T>, sum[column][v]);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
+  constexpr Index full_width = 4 * lanes<T>;
+  const Index full_panels = args.columns / full_width;
+  if (args.rows == 1) {
+    const Index full_end = panel_end < full_panels ? panel_end : full_panels;
+    Index panel = panel_begin;
+    while (panel < full_end) {
+      const Index count = full_end - panel < single_row_panels ? full_end - panel : single_row_panels;
+      with_constant<single_row_panels>(
+          count, [&]<int Panels>(Constant<Panels>) { product_tile<T, 1, Panels, 4>(args, 0, panel); });
+      panel += count;
+    }
+    panel_begin = panel;
+  }
+  for (Index panel = panel_begin; panel < panel_end; ++panel) {
+    const Index left = args.columns - panel * full_width;
+    const Index registers = left >= full_width ? 4 : (left + lanes<T> - 1) / lanes<T>;
+    with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
+      for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
+        with_constant<tile_rows>(
+            count, [&]<int Rows>(Constant<Rows>) { product_tile<T, Rows, 1, Width>(args, first, panel); });
+      });
+    });
+  }
+}
+
+template <class T>
+void outer(const OuterArgs<T>& args) {
+  with_constant<4>(args.registers, [&]<int Width>(Constant<Width>) {
+    for (Index block = 0; block < args.columns; block += outer_block<T>) {
+      const T* a = args.a + block * args.depth;
+      const Index columns = args.columns - block < outer_block<T> ? args.columns - block : outer_block<T>;
+      for_even_pieces<tile_rows>(columns, [&](Index first, Index count) {
+        with_constant<tile_rows>(count, [&]<int Columns>(Constant<Columns>) {
+          outer_tile<T, Columns, Width>(args, a + first, block + first);
+        });
+      });
+    }
+  });
+}
+
+template <class T>
+void add_rows(const T* b, Index depth, Index width, T* sum) {
+  for (Index column = 0; column < width; column += lanes<T>) {
+    Packet<T> chain = load(sum + column);
+    for (Index k = 0; k < depth; ++k) chain = add(chain, load(b + k * width + column));
+    store(sum + column, chain);
+  }
+}
+
+template void product<float>(const ProductArgs<float>&, Index, Index);
+template void product<double>(const ProductArgs<double>&, Index, Index);
+template void outer<float>(const OuterArgs<float>&);
+template void outer<double>(const OuterArgs<double>&);
+template void add_rows<float>(const float*, Index, Index, float*);
+template void add_rows<double>(const double*, Index, Index, double*);
+
+}  // namespace latchwork::LATCHWORK_ISA

@@ -1,0 +1,111 @@
+// One time step: product, gates and cell update while everything is in registers; and its gradient.
+#include "kernels/cell.hpp"
+#include "kernels/kernels.hpp"
+#include "kernels/tile.hpp"
+
+namespace latchwork::LATCHWORK_ISA {
+
+namespace {
+
+// Not inlined: inside a larger function the accumulators no longer stay in registers.
+template <class T, int Rows, int Panels>
+[[gnu::noinline]] void step_tile(const StepArgs<T>& args, Index first_row, Index first_panel) {
+  constexpr Index unit_count = lanes<T>;
+  constexpr Index panel_width = 4 * unit_count;
+  Packet<T> sum[Rows][Panels * 4];
+  const T* operand[Rows];
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) {
+    const T* start = args.start[first_row + row] + first_panel * panel_width;
+#pragma GCC unroll 16
+    for (int v = 0; v < Panels * 4; ++v) sum[row][v] = load(start + v * unit_count);
+  }
+  if (args.x != nullptr) {
+#pragma GCC unroll 8
+    for (int row = 0; row < Rows; ++row) operand[row] = args.x[first_row + row];
+    const Index stride = args.x_size * panel_width;
+    accumulate<T, Rows, Panels, 4>(sum, operand, args.x_size, args.x_weights + first_panel * stride, stride);
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) operand[row] = args.h_prev[first_row + row];
+  const Index stride = args.h_size * panel_width;
+  accumulate<T, Rows, Panels, 4>(sum, operand, args.h_size, args.h_weights + first_panel * stride, stride);
+
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) {
+#pragma GCC unroll 4
+    for (int panel = 0; panel < Panels; ++panel) {
+      const Packet<T>* pre = &sum[row][panel * 4];
+      const Index unit = (first_panel + panel) * unit_count;
+      const Gates<T> gate = activate<T>({pre[0], pre[1], pre[2], pre[3]});
+      const Packet<T> c = cell_state<T>(gate, load(args.c_prev[first_row + row] + unit));
+      const Packet<T> h = hidden_state<T>(gate, c);
+      store(args.c[first_row + row] + unit, c);
+      if (const Index left = args.units - unit; left >= unit_count) {
+        store(args.h[first_row + row] + unit, h);
+      } else {
+        store_part(args.h[first_row + row] + unit, h, left);
+      }
+      if (args.gates != nullptr) {
+        T* kept = args.gates[first_row + row] + unit * 4;
+        store(kept, gate.i);
+        store(kept + unit_count, gate.f);
+        store(kept + 2 * unit_count, gate.g);
+        store(kept + 3 * unit_count, gate.o);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
+  if (args.rows == 1) {
+    // One row has too few chains to hide the latency of a multiply-add: take several panels at once.
+    Index panel = panel_begin;
+    while (panel < panel_end) {
+      const Index count = panel_end - panel < single_row_panels ? panel_end - panel : single_row_panels;
+      with_constant<single_row_panels>(
+          count, [&]<int Panels>(Constant<Panels>) { step_tile<T, 1, Panels>(args, 0, panel); });
+      panel += count;
+    }
+    return;
+  }
+  // Panels outside, rows inside: a panel's weights stay in the nearest cache while all rows use them.
+  for (Index panel = panel_begin; panel < panel_end; ++panel) {
+    for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
+      with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) { step_tile<T, Rows, 1>(args, first, panel); });
+    });
+  }
+}
+
+template <class T>
+void cell_backward(const CellBackwardArgs<T>& args) {
+  constexpr Index unit_count = lanes<T>;
+  const Index panels = (args.units + unit_count - 1) / unit_count;
+  for (Index row = 0; row < args.rows; ++row) {
+    for (Index panel = 0; panel < panels; ++panel) {
+      const Index unit = panel * unit_count;
+      const T* kept = args.gates[row] + unit * 4;
+      const Gates<T> gate = {load(kept), load(kept + unit_count), load(kept + 2 * unit_count),
+                             load(kept + 3 * unit_count)};
+      const CellGradient<T> gradient =
+          cell_gradient<T>(gate, load(args.c[row] + unit), load(args.c_prev[row] + unit), load(args.d_h[row] + unit),
+                           load(args.d_c[row] + unit));
+      store(args.d_c[row] + unit, gradient.c_prev);
+      T* d_gates = args.d_gates[row] + panel * args.d_gates_panel_stride;
+      store(d_gates, gradient.pre.i);
+      store(d_gates + unit_count, gradient.pre.f);
+      store(d_gates + 2 * unit_count, gradient.pre.g);
+      store(d_gates + 3 * unit_count, gradient.pre.o);
+    }
+  }
+}
+
+template void step<float>(const StepArgs<float>&, Index, Index);
+template void step<double>(const StepArgs<double>&, Index, Index);
+template void cell_backward<float>(const CellBackwardArgs<float>&);
+template void cell_backward<double>(const CellBackwardArgs<double>&);
+
+}  // namespace latchwork::LATCHWORK_ISA

@@ -1,0 +1,45 @@
+// The table of one instruction set: constant data, no initialiser runs when the library is loaded.
+#include "kernels/kernels.hpp"
+
+#define LATCHWORK_NAME_OF(isa) #isa
+#define LATCHWORK_NAME(isa) LATCHWORK_NAME_OF(isa)
+
+namespace latchwork::LATCHWORK_ISA {
+
+namespace {
+
+template <class T>
+constexpr Kernels<T> functions() {
+  Kernels<T> table{};
+  table.units = lanes<T>;
+  table.outer_block = outer_block<T>;
+  table.pack_gate_panels = pack_gate_panels<T>;
+  table.pack_gate_bias = pack_gate_bias<T>;
+  table.pack_transposed_panels = pack_transposed_panels<T>;
+  table.pack_gate_rows = pack_gate_rows<T>;
+  table.pack_panels = pack_panels<T>;
+  table.unpack_gate_panels = unpack_gate_panels<T>;
+  table.unpack_gate_bias = unpack_gate_bias<T>;
+  table.unpack_panels = unpack_panels<T>;
+  table.pack_outer = pack_outer<T>;
+  table.step = step<T>;
+  table.product = product<T>;
+  table.outer = outer<T>;
+  table.cell_backward = cell_backward<T>;
+  table.add_rows = add_rows<T>;
+  table.sigmoid = sigmoid_all<T>;
+  table.tanh = tanh_all<T>;
+  table.softmax_cross_entropy = softmax_cross_entropy<T>;
+  table.adam = adam<T>;
+  table.sgd = sgd<T>;
+  table.sum_of_squares = sum_of_squares<T>;
+  return table;
+}
+
+}  // namespace
+
+extern const KernelTable table;
+// The namespace is called isa_<name>.
+constinit const KernelTable table = {LATCHWORK_NAME(LATCHWORK_ISA) + 4, functions<float>(), functions<double>()};
+
+}  // namespace latchwork::LATCHWORK_ISA

@@ -1,0 +1,55 @@
+#pragma once
+
+#include "kernels/packet.hpp"
+
+// The register tile that every product is made of.
+namespace latchwork::LATCHWORK_ISA {
+
+template <int Value>
+struct Constant {};
+
+// Calls task(Constant<n>) for the run-time n in [1, Max].
+template <int Max, class Task>
+EIGEN_STRONG_INLINE void with_constant(Index n, Task&& task) {
+  if constexpr (Max > 1) {
+    if (n < Max) return with_constant<Max - 1>(n, task);
+  }
+  task(Constant<Max>{});
+}
+
+// Calls task(first, count) for pieces of [0, size) of nearly equal sizes, at most Max each.
+template <int Max, class Task>
+EIGEN_STRONG_INLINE void for_even_pieces(Index size, Task&& task) {
+  const Index pieces = (size + Max - 1) / Max;
+  Index first = 0;
+  for (Index piece = 0; piece < pieces; ++piece) {
+    const Index count = size / pieces + (piece < size % pieces ? 1 : 0);
+    task(first, count);
+    first += count;
+  }
+}
+
+// sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum.
+template <class T, int Rows, int Panels, int Width>
+EIGEN_STRONG_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width], const T* const (&a)[Rows], Index depth,
+                                    const T* weights, Index panel_stride) {
+  for (Index k = 0; k < depth; ++k) {
+    Packet<T> factor[Rows];
+#pragma GCC unroll 8
+    for (int row = 0; row < Rows; ++row) factor[row] = broadcast(a[row][k]);
+#pragma GCC unroll 4
+    for (int panel = 0; panel < Panels; ++panel) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v) {
+        const Packet<T> weight = load(weights + panel * panel_stride + (k * Width + v) * lanes<T>);
+#pragma GCC unroll 8
+        for (int row = 0; row < Rows; ++row) {
+          Packet<T>& chain = sum[row][panel * Width + v];
+          chain = multiply_add(factor[row], weight, chain);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace latchwork::LATCHWORK_ISA

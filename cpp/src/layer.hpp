@@ -1,0 +1,67 @@
+#pragma once
+
+#include "rows.hpp"
+#include "snapshot.hpp"
+#include "workspace.hpp"
+
+namespace latchwork {
+
+// What one layer and direction keeps for backward; rows of step t and row n at (t * rows + n).
+template <class T>
+struct LayerRecord {
+  T* gates = nullptr;    // packed rows
+  T* cell = nullptr;     // padded rows
+  T* exposed = nullptr;  // with projection: o tanh(c), H numbers each
+  T* start_cell = nullptr;          // padded rows (rows)
+  const T* start_hidden = nullptr;  // (rows, P or H)
+};
+
+// One layer and direction over all steps.
+template <class T>
+struct LayerCall {
+  const PackedLayer<T>* weights = nullptr;
+  const Kernels<T>* kernels = nullptr;
+  Schedule schedule;
+  RowSource<T> input;
+  const T* start_hidden = nullptr;  // (rows, P or H); null: zeros
+  const T* start_cell = nullptr;    // (rows, H); null: zeros
+  SequenceView<T> output;           // at this direction's first feature; also what the next step reads as h
+  T* end_hidden = nullptr;          // null: not wanted
+  T* end_cell = nullptr;
+  LayerRecord<T>* record = nullptr;  // null: nothing is kept
+};
+
+template <class T>
+void layer_forward(const LayerCall<T>& call, Workspace<T>& workspace);
+
+// Gradients of the parameters, in the kernels' layouts, added up over chunks.
+template <class T>
+struct LayerGradient {
+  T* x_weights = nullptr;   // gate panels
+  T* h_weights = nullptr;   // gate panels
+  T* bias = nullptr;        // packed row
+  T* projection = nullptr;  // column panels of (P, H)
+};
+
+template <class T>
+struct LayerBackwardCall {
+  const PackedLayer<T>* weights = nullptr;
+  const Kernels<T>* kernels = nullptr;
+  Schedule schedule;
+  RowSource<T> input;
+  SequenceView<const T> output;  // h of the recording, at this direction's first feature
+  const LayerRecord<T>* record = nullptr;
+  SequenceView<const T> d_output;     // at this direction's first feature; null: zeros
+  const T* d_end_hidden = nullptr;    // null: zeros
+  const T* d_end_cell = nullptr;
+  LayerGradient<T> gradient;
+  SequenceView<T> d_input;            // null: not wanted; padding is not touched
+  bool accumulate_input = false;      // add to d_input: the second direction
+  T* d_start_hidden = nullptr;        // null: not wanted
+  T* d_start_cell = nullptr;
+};
+
+template <class T>
+void layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace);
+
+}  // namespace latchwork

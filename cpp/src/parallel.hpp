@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+#include <type_traits>
+
+#include "latchwork/threads.hpp"
+#include "latchwork/types.hpp"
+
+namespace latchwork {
+
+// Runs task(context, part) for every part from 0 to parts - 1 and returns when all are done. Part p runs on thread
+// p % num_threads(); part 0 on the caller's. One part, one thread or a call from inside a task: all run inline, in order.
+// So they do where another caller has the pool at the moment. Tasks must not throw, nor wait for one another.
+void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context);
+
+template <class Task>
+void parallel(Index parts, Task&& task) {
+  using Body = std::remove_reference_t<Task>;
+  run_parallel(
+      parts, [](void* context, Index part) noexcept { (*static_cast<Body*>(context))(part); },
+      const_cast<void*>(static_cast<const void*>(std::addressof(task))));
+}
+
+// Part `part` of `parts` nearly equal pieces of [0, size): its begin; its end is the begin of the next.
+constexpr Index piece_begin(Index size, Index parts, Index part) {
+  return size / parts * part + (part < size % parts ? part : size % parts);
+}
+
+}  // namespace latchwork

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "buffer.hpp"
+#include "dispatch.hpp"
+#include "latchwork/network.hpp"
+
+namespace latchwork {
+
+// One layer and direction of an LSTM, packed. The parts for backward are empty unless asked for.
+template <class T>
+struct PackedLayer {
+  Index input_size = 0;
+  Index units = 0;       // H
+  Index padded = 0;      // H rounded up to whole registers
+  Index projection = 0;  // P, 0 without
+  Index output_size() const { return projection > 0 ? projection : units; }
+  Index panels = 0;
+
+  Buffer<T> bias;                // packed row
+  Buffer<T> x_weights;           // gate panels of W
+  Buffer<T> h_weights;           // gate panels of R
+  Buffer<T> projection_weights;  // column panels of W_hr transposed
+  Buffer<T> x_gradient;          // d_gates -> d_x
+  Buffer<T> h_gradient;          // d_gates -> d_h
+  Buffer<T> projection_gradient; // d_h -> gradient by o tanh(c)
+};
+
+template <class T>
+struct PackedLinear {
+  Index input_size = 0;
+  Index output_size = 0;
+  Activation activation = Activation::identity;
+  Buffer<T> bias;
+  Buffer<T> weights;   // column panels of the transpose
+  Buffer<T> gradient;  // d_y -> d_x
+};
+
+template <class T>
+struct PackedModule {
+  std::vector<PackedLayer<T>> layers;  // LSTM: layer by layer, forward before reverse
+  PackedLinear<T> linear;
+  Buffer<T> table;  // Embedding
+};
+
+// The weights of one moment, for one instruction set. Immutable.
+template <class T>
+struct Snapshot {
+  const Kernels<T>* kernels = nullptr;
+  std::uint64_t version = 0;
+  bool with_backward = false;
+  std::vector<PackedModule<T>> modules;
+};
+
+// Rounded up to a multiple of `unit`.
+constexpr Index round_up(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
+
+template <class T>
+Snapshot<T> pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout,
+                 const T* parameters, const Kernels<T>& kernels, bool with_backward);
+
+}  // namespace latchwork

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <vector>
+
+#include "layer.hpp"
+
+namespace latchwork {
+
+// What an LSTM module keeps for backward. Rows of step t and row n at (t * rows + n).
+template <class T>
+struct StackRecord {
+  std::vector<LayerRecord<T>> layers;           // layer by layer, forward before reverse
+  std::vector<SequenceView<T>> outputs;         // of each layer, contiguous, both directions side by side
+  std::vector<SequenceView<T>> dropped;         // input of each layer but the first where dropout acts, else empty
+};
+
+// The layers and directions of one LSTM module over all steps.
+template <class T>
+struct StackCall {
+  const LstmOptions* options = nullptr;
+  const PackedModule<T>* weights = nullptr;
+  const Kernels<T>* kernels = nullptr;
+  Batch batch;
+  RowSource<T> input;
+  Index module = 0;  // its number in the chain, for the dropout masks
+
+  bool reverse(Index direction) const {
+    return options->direction == Direction::reverse || direction == 1;
+  }
+  const PackedLayer<T>& layer(Index state) const { return weights->layers[static_cast<std::size_t>(state)]; }
+};
+
+// Inference; `output` takes the last layer's.
+template <class T>
+void stack_forward(const StackCall<T>& call, const State<const T>& start, SequenceView<T> output, const State<T>& end,
+                   Workspace<T>& workspace);
+
+// The same, kept in `record`; the output is record.outputs.back(). `start` is copied.
+template <class T>
+void stack_record(const StackCall<T>& call, const State<const T>& start, const State<T>& end,
+                  const RecordOptions& options, StackRecord<T>& record, Workspace<T>& workspace);
+
+template <class T>
+struct StackGradient {
+  SequenceView<const T> d_output;  // null: zeros
+  State<const T> d_end;
+  SequenceView<T> d_input;  // null: not wanted
+  State<T> d_start;
+  T* parameters = nullptr;  // in the order of the module's layout
+  bool accumulate = false;
+};
+
+template <class T>
+void stack_backward(const StackCall<T>& call, const RecordOptions& options, const StackRecord<T>& record,
+                    const StackGradient<T>& gradient, Workspace<T>& workspace);
+
+}  // namespace latchwork

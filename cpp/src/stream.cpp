@@ -1,0 +1,265 @@
+#include "latchwork/stream.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <vector>
+
+#include "float_state.hpp"
+#include "linear.hpp"
+#include "snapshot.hpp"
+
+namespace latchwork {
+
+namespace {
+
+// One layer's state, twice for h: step k reads one copy and writes the other.
+template <class T>
+struct StreamLayer {
+  StreamLayer(const PackedLayer<T>& packed, Index row_count)
+      : weights(&packed), rows(row_count), hidden(2 * rows * packed.output_size()), cell(rows * packed.padded),
+        exposed(packed.projection > 0 ? rows * packed.units : 0) {
+    const auto count = static_cast<std::size_t>(rows);
+    start.assign(count, packed.bias.data());
+    cell_rows.resize(count);
+    exposed_rows.resize(exposed.size() > 0 ? count : 0);
+    for (auto& copy : hidden_rows) copy.resize(count);
+    for (Index row = 0; row < rows; ++row) {
+      const auto at = static_cast<std::size_t>(row);
+      cell_rows[at] = cell.data() + row * packed.padded;
+      for (Index copy = 0; copy < 2; ++copy) {
+        hidden_rows[static_cast<std::size_t>(copy)][at] = hidden.data() + (copy * rows + row) * packed.output_size();
+      }
+      if (exposed.size() > 0) exposed_rows[at] = exposed.data() + row * packed.units;
+    }
+    std::fill(hidden.data(), hidden.data() + hidden.size(), T(0));
+    std::fill(cell.data(), cell.data() + cell.size(), T(0));
+  }
+
+  void clear(Index row) {
+    std::fill_n(hidden_rows[current][static_cast<std::size_t>(row)], weights->output_size(), T(0));
+    std::fill_n(cell_rows[static_cast<std::size_t>(row)], weights->padded, T(0));
+  }
+
+  const PackedLayer<T>* weights;
+  Index rows;
+  Buffer<T> hidden, cell, exposed;
+  std::vector<const T*> start;
+  std::vector<T*> hidden_rows[2];
+  std::vector<T*> cell_rows, exposed_rows;
+  std::size_t current = 0;
+};
+
+template <class T>
+struct StreamLinear {
+  StreamLinear(const PackedLinear<T>& packed, Index rows) : weights(&packed), values(rows * packed.output_size) {
+    for (Index row = 0; row < rows; ++row) output_rows.push_back(values.data() + row * packed.output_size);
+  }
+  const PackedLinear<T>* weights;
+  Buffer<T> values;
+  std::vector<T*> output_rows;
+};
+
+}  // namespace
+
+template <class T>
+struct Stream<T>::Workings {
+  Workings(const Network<T>& network, Index row_count)
+      : snapshot(network.snapshot(false)), rows(row_count), input_size(network.input_size()),
+        output_size(network.output_size()), takes_tokens(network.takes_tokens()), modules(network.modules()),
+        inputs(static_cast<std::size_t>(row_count)) {
+    for (std::size_t at = 0; at < modules.size(); ++at) {
+      for (const PackedLayer<T>& layer : snapshot->modules[at].layers) layers.emplace_back(layer, rows);
+      if (std::holds_alternative<LinearOptions>(modules[at])) linears.emplace_back(snapshot->modules[at].linear, rows);
+    }
+  }
+
+  // From inputs on: pointers to the rows that the first module but the Embedding reads.
+  void step(T* y, const std::uint8_t* reset) noexcept {
+    std::size_t layer_index = 0;
+    std::size_t linear_index = 0;
+    for (std::size_t at = 0; at < modules.size(); ++at) {
+      if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
+        for (Index layer = 0; layer < lstm->num_layers; ++layer) step_layer(layers[layer_index++], reset);
+      } else if (std::holds_alternative<LinearOptions>(modules[at])) {
+        step_linear(linears[linear_index++]);
+      }
+    }
+    for (Index row = 0; row < rows; ++row) {
+      std::copy_n(inputs[static_cast<std::size_t>(row)], output_size, y + row * output_size);
+    }
+  }
+
+  void step_layer(StreamLayer<T>& layer, const std::uint8_t* reset) noexcept {
+    if (reset != nullptr) {
+      for (Index row = 0; row < rows; ++row) {
+        if (reset[row] != 0) layer.clear(row);
+      }
+    }
+    const PackedLayer<T>& weights = *layer.weights;
+    const Kernels<T>& kernels = *snapshot->kernels;
+    std::vector<T*>& next = layer.hidden_rows[1 - layer.current];
+    StepArgs<T> args{};
+    args.rows = rows;
+    args.units = weights.units;
+    args.start = layer.start.data();
+    args.x = inputs.data();
+    args.x_size = weights.input_size;
+    args.x_weights = weights.x_weights.data();
+    args.h_prev = layer.hidden_rows[layer.current].data();
+    args.h_size = weights.output_size();
+    args.h_weights = weights.h_weights.data();
+    args.c_prev = layer.cell_rows.data();
+    args.c = layer.cell_rows.data();
+    args.h = weights.projection > 0 ? layer.exposed_rows.data() : next.data();
+    if (rows > 0) kernels.step(args, 0, weights.panels);
+    if (weights.projection > 0) {
+      multiply(weights.projection_weights.data(), nullptr, layer.exposed_rows.data(), weights.units, weights.projection,
+               next.data());
+    }
+    layer.current = 1 - layer.current;
+    std::copy(next.begin(), next.end(), inputs.begin());
+  }
+
+  void step_linear(StreamLinear<T>& linear) noexcept {
+    const PackedLinear<T>& weights = *linear.weights;
+    multiply(weights.weights.data(), weights.bias.data(), inputs.data(), weights.input_size, weights.output_size,
+             linear.output_rows.data());
+    for (T* row : linear.output_rows) activate_row(*snapshot->kernels, weights.activation, weights.output_size, row);
+    std::copy(linear.output_rows.begin(), linear.output_rows.end(), inputs.begin());
+  }
+
+  void multiply(const T* weights, const T* start, const T* const* a, Index depth, Index columns,
+                T* const* y) const noexcept {
+    ProductArgs<T> args{};
+    args.rows = rows;
+    args.columns = columns;
+    args.start = start;
+    args.a = a;
+    args.depth = depth;
+    args.a_block = depth;
+    args.weights = weights;
+    args.y = y;
+    const Index panel_width = 4 * snapshot->kernels->units;
+    if (rows > 0) snapshot->kernels->product(args, 0, (columns + panel_width - 1) / panel_width);
+  }
+
+  // Calls task(layer, its rows' first h, its rows' first c) with where they lie in the modules' states.
+  template <class StateType, class Task>
+  void for_each_state(const std::vector<StateType>& states, Task&& task) {
+    std::size_t layer_index = 0;
+    std::size_t lstm_index = 0;
+    for (const ModuleOptions& module : modules) {
+      const auto* lstm = std::get_if<LstmOptions>(&module);
+      if (lstm == nullptr) continue;
+      const StateType whole = states.empty() ? StateType{} : states[lstm_index];
+      ++lstm_index;
+      for (Index layer = 0; layer < lstm->num_layers; ++layer) {
+        task(layers[layer_index++],
+             whole.hidden == nullptr ? nullptr : whole.hidden + layer * rows * lstm->hidden_output_size(),
+             whole.cell == nullptr ? nullptr : whole.cell + layer * rows * lstm->hidden_size);
+      }
+    }
+  }
+
+  std::shared_ptr<const Snapshot<T>> snapshot;
+  Index rows, input_size, output_size;
+  bool takes_tokens;
+  std::vector<ModuleOptions> modules;
+  std::vector<StreamLayer<T>> layers;
+  std::vector<StreamLinear<T>> linears;
+  std::vector<const T*> inputs;  // what the next module reads
+};
+
+template <class T>
+Stream<T>::Stream(std::unique_ptr<Workings> workings) : workings_(std::move(workings)) {}
+
+template <class T>
+Stream<T>::~Stream() = default;
+
+template <class T>
+Index Stream<T>::rows() const {
+  return workings_->rows;
+}
+template <class T>
+Index Stream<T>::input_size() const {
+  return workings_->input_size;
+}
+template <class T>
+Index Stream<T>::output_size() const {
+  return workings_->output_size;
+}
+template <class T>
+bool Stream<T>::takes_tokens() const {
+  return workings_->takes_tokens;
+}
+
+template <class T>
+void Stream<T>::step(const T* x, T* y, const std::uint8_t* reset) noexcept {
+  const FlushToZero flush;
+  Workings& workings = *workings_;
+  for (Index row = 0; row < workings.rows; ++row) {
+    workings.inputs[static_cast<std::size_t>(row)] = x + row * workings.input_size;
+  }
+  workings.step(y, reset);
+}
+
+template <class T>
+void Stream<T>::step(const std::int64_t* tokens, T* y, const std::uint8_t* reset) noexcept {
+  const FlushToZero flush;
+  Workings& workings = *workings_;
+  const Index size = std::get<EmbeddingOptions>(workings.modules.front()).size;
+  const T* table = workings.snapshot->modules.front().table.data();
+  for (Index row = 0; row < workings.rows; ++row) {
+    workings.inputs[static_cast<std::size_t>(row)] = table + tokens[row] * size;
+  }
+  workings.step(y, reset);
+}
+
+template <class T>
+void Stream<T>::get_state(const States<T>& state) const noexcept {
+  workings_->for_each_state(state, [&](StreamLayer<T>& layer, T* hidden, T* cell) {
+    const Index size = layer.weights->output_size();
+    for (Index row = 0; row < layer.rows; ++row) {
+      const auto at = static_cast<std::size_t>(row);
+      if (hidden != nullptr) std::copy_n(layer.hidden_rows[layer.current][at], size, hidden + row * size);
+      if (cell != nullptr) std::copy_n(layer.cell_rows[at], layer.weights->units, cell + row * layer.weights->units);
+    }
+  });
+}
+
+template <class T>
+void Stream<T>::set_state(const States<const T>& state) noexcept {
+  workings_->for_each_state(state, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
+    const Index size = layer.weights->output_size();
+    for (Index row = 0; row < layer.rows; ++row) {
+      const auto at = static_cast<std::size_t>(row);
+      layer.clear(row);
+      if (hidden != nullptr) std::copy_n(hidden + row * size, size, layer.hidden_rows[layer.current][at]);
+      if (cell != nullptr) std::copy_n(cell + row * layer.weights->units, layer.weights->units, layer.cell_rows[at]);
+    }
+  });
+}
+
+template <class T>
+void Stream<T>::reset() noexcept {
+  set_state({});
+}
+
+template <class T>
+std::unique_ptr<Stream<T>> Network<T>::stream(Index rows) const {
+  if (rows < 0) throw std::invalid_argument("batch_size: expected 0 or more, got " + std::to_string(rows));
+  for (const ModuleOptions& module : modules_) {
+    const auto* lstm = std::get_if<LstmOptions>(&module);
+    if (lstm != nullptr && lstm->direction != Direction::forward) {
+      throw std::invalid_argument("stream: a reverse direction reads a sequence from its end, so it cannot be run step by step");
+    }
+  }
+  return std::make_unique<Stream<T>>(std::make_unique<typename Stream<T>::Workings>(*this, rows));
+}
+
+template class Stream<float>;
+template class Stream<double>;
+template std::unique_ptr<Stream<float>> Network<float>::stream(Index) const;
+template std::unique_ptr<Stream<double>> Network<double>::stream(Index) const;
+
+}  // namespace latchwork

@@ -1,0 +1,151 @@
+#include "tape.hpp"
+
+#include <algorithm>
+
+#include "float_state.hpp"
+#include "last.hpp"
+#include "linear.hpp"
+#include "parallel.hpp"
+#include "strategy.hpp"
+
+namespace latchwork {
+
+namespace {
+
+// table[token] += d_output, steps descending, then rows ascending. Threads split the features.
+template <class T>
+void embedding_backward(const Batch& batch, const RowSource<T>& tokens, SequenceView<const T> d_output, Index features,
+                        T* table) {
+  const Schedule schedule{batch, false};
+  const Index work = batch.steps * batch.rows * features * 16;  // memory, not arithmetic, is what it costs
+  const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), features);
+  parallel(parts, [&](Index part) {
+    const Index begin = piece_begin(features, parts, part);
+    const Index end = piece_begin(features, parts, part + 1);
+    for (Index step = batch.steps - 1; step >= 0; --step) {
+      for (Index row = 0; row < batch.rows; ++row) {
+        if (!schedule.active(step, row)) continue;
+        T* sum = table + *tokens.tokens.at(step, row) * features;
+        const T* d_row = d_output.at(step, row);
+        for (Index at = begin; at < end; ++at) sum[at] += d_row[at];
+      }
+    }
+  });
+}
+
+template <class T>
+void clear_padding(const Batch& batch, Index features, SequenceView<T> values) {
+  const Schedule schedule{batch, false};
+  for (Index row = 0; row < batch.rows; ++row) {
+    for (Index step = schedule.length(row); step < batch.steps; ++step) {
+      std::fill_n(values.at(step, row), features, T(0));
+    }
+  }
+}
+
+Index module_parameters(const ModuleOptions& module) {
+  Index count = 0;
+  for (const ParameterSpec& spec : parameter_layout({module}, false)) count += spec.size();
+  return count;
+}
+
+}  // namespace
+
+template <class T>
+Tape<T>::Tape(std::unique_ptr<Recording> recording) : recording_(std::move(recording)) {}
+
+template <class T>
+Tape<T>::~Tape() = default;
+
+template <class T>
+void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_end, T* parameters, bool accumulate,
+                       SequenceView<T> d_input, const States<T>& d_start) const {
+  const FlushToZero flush;
+  const Recording& recording = *recording_;
+  Workspace<T> workspace(recording.workspaces);
+  const Kernels<T>& kernels = *recording.weights->kernels;
+  T* gradient = parameters + recording.parameter_count;
+  std::size_t lstm_index = static_cast<std::size_t>(std::count_if(
+      recording.chain.begin(), recording.chain.end(),
+      [](const ModuleOptions& module) { return std::holds_alternative<LstmOptions>(module); }));
+  SequenceView<const T> d_result = d_output;
+  for (std::size_t at = recording.chain.size(); at-- > 0;) {
+    const ModuleOptions& module = recording.chain[at];
+    const ModuleRecord<T>& record = recording.modules[at];
+    const PackedModule<T>& weights = recording.weights->modules[at];
+    const Index features = record.input.features;
+    gradient -= module_parameters(module);
+    SequenceView<T> d_source = d_input;
+    if (at > 0) {
+      d_source = contiguous(workspace.take(record.batch.steps * record.batch.rows * features), record.batch.rows, features);
+    }
+    if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
+      --lstm_index;
+      const StackCall<T> call{lstm, &weights, &kernels, record.batch, record.input, static_cast<Index>(at)};
+      StackGradient<T> own;
+      own.d_output = d_result;
+      if (!d_end.empty()) own.d_end = d_end[lstm_index];
+      own.d_input = d_source;
+      if (!d_start.empty()) own.d_start = d_start[lstm_index];
+      own.parameters = gradient;
+      own.accumulate = accumulate;
+      stack_backward(call, recording.options, record.stack, own, workspace);
+    } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
+      LinearGradient<T> own;
+      own.d_output = d_result;
+      own.d_input = d_source;
+      own.weight = gradient;
+      own.bias = linear->bias ? gradient + linear->output_size * linear->input_size : nullptr;
+      own.accumulate = accumulate;
+      linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, own, workspace);
+    } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
+      if (!accumulate) std::fill_n(gradient, embedding->vocabulary * embedding->size, T(0));
+      if (d_result.data != nullptr) embedding_backward(record.batch, record.input, d_result, embedding->size, gradient);
+      return;
+    } else if (d_source.data != nullptr) {
+      const LastColumns columns = last_columns(at == 0 ? nullptr : &recording.chain[at - 1], features);
+      last_backward(columns, Schedule{record.batch, false}, d_result, d_source);
+    }
+    d_result = {d_source.data, d_source.step_stride, d_source.row_stride};
+  }
+  if (d_input.data != nullptr) clear_padding(recording.batch, recording.modules.front().input.features, d_input);
+}
+
+template <class T>
+void Tape<T>::signal(Index lstm_wanted, Index state, Signal signal, T* values) const {
+  const Recording& recording = *recording_;
+  const Index units_per_panel = recording.weights->kernels->units;
+  for (std::size_t at = 0; at < recording.chain.size(); ++at) {
+    const auto* lstm = std::get_if<LstmOptions>(&recording.chain[at]);
+    if (lstm == nullptr || lstm_wanted-- > 0) continue;
+    const ModuleRecord<T>& record = recording.modules[at];
+    const LayerRecord<T>& layer = record.stack.layers[static_cast<std::size_t>(state)];
+    const Index padded = round_up(lstm->hidden_size, units_per_panel);
+    const Index size = signal == Signal::hidden ? lstm->hidden_output_size() : lstm->hidden_size;
+    const Schedule schedule{record.batch, false};
+    for (Index step = 0; step < record.batch.steps; ++step) {
+      for (Index row = 0; row < record.batch.rows; ++row, values += size) {
+        const Index slot = step * record.batch.rows + row;
+        if (!schedule.active(step, row)) {
+          std::fill_n(values, size, T(0));
+        } else if (signal == Signal::hidden) {
+          const SequenceView<T>& output = record.stack.outputs[static_cast<std::size_t>(state / lstm->directions())];
+          std::copy_n(output.at(step, row) + state % lstm->directions() * size, size, values);
+        } else if (signal == Signal::cell) {
+          std::copy_n(layer.cell + slot * padded, size, values);
+        } else {
+          const T* gates = layer.gates + slot * 4 * padded + static_cast<Index>(signal) * units_per_panel;
+          for (Index unit = 0; unit < size; ++unit) {
+            values[unit] = gates[unit / units_per_panel * 4 * units_per_panel + unit % units_per_panel];
+          }
+        }
+      }
+    }
+    return;
+  }
+}
+
+template class Tape<float>;
+template class Tape<double>;
+
+}  // namespace latchwork

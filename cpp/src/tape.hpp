@@ -1,0 +1,61 @@
+#pragma once
+
+#include <vector>
+
+#include "snapshot.hpp"
+#include "stack.hpp"
+#include "workspace.hpp"
+
+namespace latchwork {
+
+// What one module of the chain keeps.
+template <class T>
+struct ModuleRecord {
+  Batch batch;  // after Last one step and no lengths
+  RowSource<T> input;
+  SequenceView<T> output;
+  StackRecord<T> stack;  // LSTM
+};
+
+template <class T>
+struct Tape<T>::Recording {
+  Recording(const std::vector<ModuleOptions>& module_options, const std::vector<ParameterSpec>& parameter_layout,
+            std::shared_ptr<const Snapshot<T>> snapshot, const RecordOptions& record_options,
+            std::shared_ptr<WorkspaceCache<T>> cache)
+      : chain(module_options), layout(parameter_layout), weights(std::move(snapshot)), options(record_options),
+        workspaces(cache), workspace(std::move(cache)) {}
+
+  // The batch with its arrays copied.
+  Batch own(const Batch& from) {
+    Batch copy = from;
+    if (from.lengths != nullptr) {
+      lengths.assign(from.lengths, from.lengths + from.rows);
+      copy.lengths = lengths.data();
+    }
+    if (from.reset.data != nullptr) {
+      reset.resize(static_cast<std::size_t>(from.steps * from.rows));
+      for (Index step = 0; step < from.steps; ++step) {
+        for (Index row = 0; row < from.rows; ++row) {
+          reset[static_cast<std::size_t>(step * from.rows + row)] = *from.reset.at(step, row);
+        }
+      }
+      copy.reset = {reset.data(), from.rows, 1};
+    }
+    return copy;
+  }
+
+  std::vector<ModuleOptions> chain;
+  std::vector<ParameterSpec> layout;
+  std::shared_ptr<const Snapshot<T>> weights;
+  RecordOptions options;
+  Batch batch;
+  Index parameter_count = 0;
+  std::vector<Index> lengths;
+  std::vector<std::uint8_t> reset;
+  std::vector<std::int64_t> tokens;
+  std::vector<ModuleRecord<T>> modules;
+  std::shared_ptr<WorkspaceCache<T>> workspaces;  // for backward
+  Workspace<T> workspace;
+};
+
+}  // namespace latchwork

@@ -1,0 +1,43 @@
+#include "weight_gradient.hpp"
+
+#include <algorithm>
+
+#include "parallel.hpp"
+#include "strategy.hpp"
+
+namespace latchwork {
+
+template <class T>
+WeightGradient<T>::WeightGradient(const Kernels<T>& kernels, Index capacity, Index outputs, Index inputs,
+                                  Workspace<T>& workspace)
+    : kernels_(kernels), outputs_(outputs), inputs_(inputs), gathered_(workspace.take(capacity * inputs)),
+      x_panels_(workspace.take(capacity * round_up(inputs, kernels.units))),
+      packed_d_y_(workspace.take(capacity * round_up(outputs, kernels.outer_block))) {}
+
+template <class T>
+void WeightGradient<T>::add(const T* const* d_y, const T* const* x, Index count, T* gradient) {
+  for (Index k = 0; k < count; ++k) std::copy_n(x[k], inputs_, gathered_ + k * inputs_);
+  kernels_.pack_panels(gathered_, count, inputs_, x_panels_);
+  kernels_.pack_outer(d_y, count, outputs_, packed_d_y_);
+  const Index panel_width = 4 * kernels_.units;
+  const Index panels = (inputs_ + panel_width - 1) / panel_width;
+  const Index parts = count * inputs_ * outputs_ < smallest_parallel_work ? 1 : std::min(num_threads(), panels);
+  parallel(parts, [&](Index part) {
+    for (Index panel = piece_begin(panels, parts, part); panel < piece_begin(panels, parts, part + 1); ++panel) {
+      const Index first = panel * panel_width;
+      OuterArgs<T> args{};
+      args.depth = count;
+      args.columns = outputs_;
+      args.a = packed_d_y_;
+      args.registers = std::min<Index>(4, (inputs_ - first + kernels_.units - 1) / kernels_.units);
+      args.b = x_panels_ + first * count;
+      args.c = gradient + first * outputs_;
+      kernels_.outer(args);
+    }
+  });
+}
+
+template class WeightGradient<float>;
+template class WeightGradient<double>;
+
+}  // namespace latchwork

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "snapshot.hpp"
+#include "workspace.hpp"
+
+namespace latchwork {
+
+// The gradient of an ordinary weight (outputs, inputs) of y = x W^T: the sum over rows of d_y times x, in column panels of
+// (outputs, inputs), each element one chain over the rows in the order given.
+template <class T>
+class WeightGradient {
+ public:
+  // At most `capacity` rows a call.
+  WeightGradient(const Kernels<T>& kernels, Index capacity, Index outputs, Index inputs, Workspace<T>& workspace);
+
+  // gradient: outputs x inputs rounded up to whole registers.
+  void add(const T* const* d_y, const T* const* x, Index count, T* gradient);
+
+ private:
+  const Kernels<T>& kernels_;
+  Index outputs_, inputs_;
+  T* gathered_;    // x, contiguous
+  T* x_panels_;
+  T* packed_d_y_;
+};
+
+}  // namespace latchwork
