@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -111,6 +112,7 @@ T* contiguous(py::handle object, std::string_view name, const Shape& shape) {
 // Steps, rows and, if there is a third axis, contiguous features.
 template <class T>
 SequenceView<T> sequence(const py::array& array, std::string_view name) {
+  if (array.size() == 0) return {data_of<T>(array), 0, 0};
   constexpr auto item = static_cast<py::ssize_t>(sizeof(T));
   Index strides[2] = {0, 0};
   for (int axis = 0; axis < 2; ++axis) {

@@ -1,5 +1,6 @@
 // Instruction sets, threads, and what the build was made with.
 #include <string>
+#include <vector>
 
 #include "build_config.hpp"
 #include "latchwork/isa.hpp"

@@ -1,6 +1,9 @@
 // Stream32 and Stream64: one step after another, with as little between Python and the core as there can be.
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "options.hpp"
 #include "register.hpp"

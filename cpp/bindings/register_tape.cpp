@@ -1,4 +1,5 @@
 // Tape32 and Tape64: the gradients and signals of one recording.
+#include <memory>
 #include <string>
 #include <utility>
 

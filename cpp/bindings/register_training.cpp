@@ -1,5 +1,6 @@
 // Optimizer and Trainer, 32 and 64, and the norm and scale that clipping is made of.
 #include <algorithm>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>

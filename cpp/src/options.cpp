@@ -44,8 +44,7 @@ Count parameters_of(const LstmOptions& options) {
   const Count gates = Count(4) * hidden;
   const Count output(options.hidden_output_size());
   const Count directions(options.directions());
-  const Count recurrent =
-      gates * output + Count(options.bias ? 2 : 0) * gates + Count(options.proj_size) * hidden;
+  const Count recurrent = gates * output + Count(options.bias ? 2 : 0) * gates + Count(options.proj_size) * hidden;
   return directions * (gates * Count(options.input_size) + recurrent) +
          Count(options.num_layers - 1) * directions * (gates * directions * output + recurrent);
 }
@@ -83,8 +82,8 @@ void check(const LstmOptions& options) {
     refuse("dropout", "a number from 0 to 1", options.dropout);
   }
   if (options.proj_size < 0 || options.proj_size >= options.hidden_size) {
-    refuse("proj_size", "0 for none or a positive integer less than hidden_size (" +
-                            std::to_string(options.hidden_size) + ")",
+    refuse("proj_size",
+           "0 for none or a positive integer less than hidden_size (" + std::to_string(options.hidden_size) + ")",
            options.proj_size);
   }
   if (options.cell) check_cell(options);
@@ -160,7 +159,8 @@ void validate(const std::vector<ModuleOptions>& modules) {
     if (last && after_last) refuse(here, "Last at most once", "a second one");
     const Index expected = input_size_of(module);
     if (!first && !last && expected != size) {
-      refuse(here + ".input_size", std::to_string(size) + ", the output size of " + place(modules, index - 1), expected);
+      refuse(here + ".input_size", std::to_string(size) + ", the output size of " + place(modules, index - 1),
+             expected);
     }
     after_last = after_last || last;
     size = output_size_of(module, size);

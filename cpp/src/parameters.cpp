@@ -88,8 +88,10 @@ void fill_normal(std::uint64_t seed, std::uint32_t tensor, Index size, T* values
 }
 
 double uniform_bound(const ModuleOptions& module) {
-  if (const auto* lstm = std::get_if<LstmOptions>(&module)) return 1.0 / std::sqrt(static_cast<double>(lstm->hidden_size));
-  if (const auto* linear = std::get_if<LinearOptions>(&module)) return 1.0 / std::sqrt(static_cast<double>(linear->input_size));
+  if (const auto* lstm = std::get_if<LstmOptions>(&module))
+    return 1.0 / std::sqrt(static_cast<double>(lstm->hidden_size));
+  if (const auto* linear = std::get_if<LinearOptions>(&module))
+    return 1.0 / std::sqrt(static_cast<double>(linear->input_size));
   return 0.0;
 }
 

@@ -128,9 +128,8 @@ double Trainer<T>::step(const Input<T>& input, const Batch& batch, const States<
   const double norm = gradient_norm(gradient_.data(), network_.parameter_count());
   check_finite("norm of the gradient", norm);
   const double scale = max_norm_ > 0.0 ? clip_scale(norm, max_norm_) : 1.0;
-  network_.store()->write([&](T* parameters) {
-    optimizer_.step(parameters + network_.parameters_begin(), gradient_.data(), scale);
-  });
+  network_.store()->write(
+      [&](T* parameters) { optimizer_.step(parameters + network_.parameters_begin(), gradient_.data(), scale); });
   copy_states(network_, batch.rows, own_end, end);
   return loss;
 }
