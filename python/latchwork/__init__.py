@@ -1,0 +1,97 @@
+"""Latchwork trains, runs and explains LSTMs on ordinary CPUs.
+
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them. `Stream` runs one step after
+another, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and `optim` train, `load` reads what `save` wrote.
+`LSTMLanguageModel` learns text. Shapes and names are PyTorch's throughout.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latchwork import optim as optim
+    from latchwork.files import load as load
+    from latchwork.language_model import LSTMLanguageModel as LSTMLanguageModel
+    from latchwork.lstm import LSTM as LSTM
+    from latchwork.lstm import LSTMCell as LSTMCell
+    from latchwork.machine import cpu_info as cpu_info
+    from latchwork.machine import get_num_threads as get_num_threads
+    from latchwork.machine import set_isa as set_isa
+    from latchwork.machine import set_num_threads as set_num_threads
+    from latchwork.machine import show_versions as show_versions
+    from latchwork.network import Embedding as Embedding
+    from latchwork.network import Last as Last
+    from latchwork.network import Linear as Linear
+    from latchwork.network import Network as Network
+    from latchwork.stream import Stream as Stream
+    from latchwork.tape import Gradients as Gradients
+    from latchwork.tape import Tape as Tape
+    from latchwork.trace import Trace as Trace
+    from latchwork.training import Trainer as Trainer
+
+    __version__: str
+
+# Each name is imported when it is first asked for, so that `import latchwork` costs next to nothing.
+_MODULE_OF = {
+    "Embedding": "network",
+    "Gradients": "tape",
+    "LSTM": "lstm",
+    "LSTMCell": "lstm",
+    "LSTMLanguageModel": "language_model",
+    "Last": "network",
+    "Linear": "network",
+    "Network": "network",
+    "Stream": "stream",
+    "Tape": "tape",
+    "Trace": "trace",
+    "Trainer": "training",
+    "cpu_info": "machine",
+    "get_num_threads": "machine",
+    "load": "files",
+    "set_isa": "machine",
+    "set_num_threads": "machine",
+    "show_versions": "machine",
+}
+
+__all__ = [
+    "Embedding",
+    "Gradients",
+    "LSTM",
+    "LSTMCell",
+    "LSTMLanguageModel",
+    "Last",
+    "Linear",
+    "Network",
+    "Stream",
+    "Tape",
+    "Trace",
+    "Trainer",
+    "__version__",
+    "cpu_info",
+    "get_num_threads",
+    "load",
+    "optim",
+    "set_isa",
+    "set_num_threads",
+    "show_versions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"latchwork.{_MODULE_OF[name]}"), name)
+    elif name == "optim":
+        value = importlib.import_module("latchwork.optim")
+    elif name == "__version__":
+        value = importlib.import_module("latchwork._core").build_info()["version"]
+    else:
+        raise AttributeError(f"module 'latchwork' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

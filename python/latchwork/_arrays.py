@@ -1,0 +1,189 @@
+"""Conversions and checks of what users pass in. Every error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import operator
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Extents = Sequence[int | str]  # a shape in which a name stands for any size
+
+MAX_INDEX = 2**63 - 1
+MAX_SEED = 2**64 - 1
+
+
+def shape_text(extents: Extents) -> str:
+    """Write a shape as error messages do: (T, N, 8)."""
+    return f"({', '.join(map(str, extents))}{',' if len(extents) == 1 else ''})"
+
+
+def check_shape(name: str, array: Array, extents: Extents) -> None:
+    """Raise ValueError unless the array has this shape."""
+    if len(extents) != array.ndim or any(
+        not isinstance(extent, str) and extent != size for extent, size in zip(extents, array.shape, strict=True)
+    ):
+        raise ValueError(f"{name}: expected {shape_text(extents)}, got {shape_text(array.shape)}")
+
+
+def as_array(name: str, value: Any) -> Array:
+    """Read an array of any dtype."""
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name}: expected no masked elements, got some; fill them, or give lengths for padding")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got {type(value).__name__}: {error}") from error
+    except Exception as error:  # whatever an object's own __array__ raises
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from error
+
+
+def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    """Read real numbers as this dtype with contiguous features (last axis): the caller's own array where it is such."""
+    array = as_array(name, value)
+    if array.dtype != dtype:
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+        array = array.astype(dtype)
+    flags = array.flags
+    if flags.aligned and (flags.c_contiguous or _features_contiguous(array)):
+        return array
+    return array.copy(order="C")
+
+
+def contiguous_real_array(name: str, value: Any, dtype: np.dtype[Any], extents: Extents) -> Array:
+    """Read real numbers as this dtype, C-contiguous, and check the shape."""
+    array = real_array(name, value, dtype)
+    check_shape(name, array, extents)
+    return np.ascontiguousarray(array)
+
+
+def integer_array(name: str, value: Any) -> Array:
+    """Read integers as int64. An empty list has no dtype of its own and passes."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "iu" and not (array.size == 0 and isinstance(value, (list, tuple))):
+        raise TypeError(f"{name}: expected integers, got dtype {array.dtype}")
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8:
+        # Beyond int64 nothing is valid anywhere; the largest int64 is as far out of range.
+        array = np.minimum(array, np.uint64(MAX_INDEX))
+    array = array.astype(np.int64, copy=False)
+    if array.flags.aligned and not any(stride % array.itemsize for stride in array.strides):
+        return array
+    return array.copy(order="C")
+
+
+def lengths_array(value: Any, steps: int, rows: int) -> Array:
+    """Read the lengths of a ragged batch: (N,), each from 0 to T."""
+    lengths = integer_array("lengths", value)
+    if lengths.shape != (rows,):
+        raise ValueError(f"lengths: expected (N,) with N = {rows}, got {shape_text(lengths.shape)}")
+    if rows:
+        row = int(np.argmax(np.maximum(lengths - steps, -lengths)))
+        if not 0 <= lengths[row] <= steps:
+            raise ValueError(f"lengths: expected 0 to {steps} (T), got {lengths[row]} in row {row}")
+    return np.ascontiguousarray(lengths)
+
+
+def reset_array(value: Any, shape: tuple[int, ...]) -> Array:
+    """Read the reset mask: bool, or integers 0 and 1."""
+    reset = as_array("reset", value)
+    if reset.dtype.kind not in "biu" and not (reset.size == 0 and isinstance(value, (list, tuple))):
+        raise TypeError(f"reset: expected bool, got dtype {reset.dtype}")
+    check_shape("reset", reset, shape)
+    if reset.dtype != np.bool_:
+        wrong = reset[(reset != 0) & (reset != 1)]
+        if wrong.size:
+            raise ValueError(f"reset: expected 0 or 1, got {wrong[0]}")
+    return reset.astype(np.bool_, copy=False)
+
+
+def check_finite(name: str, array: Array, valid: Array | None) -> None:
+    """Raise ValueError where an element of (T, N, ...) is NaN or infinite. ``valid``: (T, N); None: all are."""
+    with np.errstate(all="ignore"):
+        if np.isfinite(array.sum()):  # NaN and infinity always reach the sum, and it needs no memory
+            return
+    _check_none(name, "finite numbers", array, ~np.isfinite(array), valid)
+
+
+def check_classes(name: str, kind: str, count: int, array: Array, valid: Array | None) -> None:
+    """Raise ValueError where an element of (T, N) is not from 0 to ``count - 1``. ``valid``: as in `check_finite`."""
+    if array.size and not (array.min() >= 0 and array.max() < count):
+        _check_none(name, f"{kind} from 0 to {count - 1}", array, (array < 0) | (array >= count), valid)
+
+
+def real_dtype(dtype: Any) -> np.dtype[Any]:
+    """Read a dtype: float32 or float64."""
+    try:
+        chosen: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
+    except TypeError as error:
+        raise TypeError(f'dtype: expected "float32" or "float64", got {dtype!r}') from error
+    if dtype is None or chosen not in (np.float32, np.float64):
+        raise ValueError(f'dtype: expected "float32" or "float64", got {dtype!r}')
+    return chosen
+
+
+def integer(name: str, value: Any, minimum: int, maximum: int = MAX_INDEX) -> int:
+    """Read an int within bounds; NumPy's integers are ints, bool is not."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected int, got bool")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected int, got {type(value).__name__}") from None
+    if number < minimum:
+        raise ValueError(f"{name}: expected at least {minimum}, got {number}")
+    if number > maximum:
+        raise ValueError(f"{name}: expected at most {maximum}, got {number}")
+    return number
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Read a bool, NumPy's included."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected bool, got {type(value).__name__}")
+    return bool(value)
+
+
+def real_number(name: str, value: Any, minimum: float = 0.0, maximum: float = float("inf")) -> float:
+    """Read a finite float within bounds."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected float, got {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a finite number, got {value}") from None
+    if not (minimum <= number <= maximum and np.isfinite(number)):
+        bounds = f"at least {minimum:g}" if maximum == float("inf") else f"{minimum:g} to {maximum:g}"
+        raise ValueError(f"{name}: expected {bounds}, got {value}")
+    return number
+
+
+def seed_number(name: str, seed: Any) -> int:
+    """Read a 64-bit seed; None: a fresh one from the operating system."""
+    if seed is None:
+        return int.from_bytes(os.urandom(8), "little")
+    return integer(name, seed, 0, MAX_SEED)
+
+
+def _features_contiguous(array: Array) -> bool:
+    item = array.itemsize
+    return (array.ndim == 0 or array.shape[-1] < 2 or array.strides[-1] == item) and not any(
+        stride % item for stride in array.strides
+    )
+
+
+def _check_none(name: str, expected: str, array: Array, wrong: Array, valid: Array | None) -> None:
+    if valid is not None:
+        wrong[~valid] = False
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0].tolist())
+        raise ValueError(f"{name}: expected {expected}, got {array[place]} at step {place[0]}, row {place[1]}")

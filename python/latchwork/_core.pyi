@@ -1,0 +1,152 @@
+"""The C++ core as the Python package sees it. Not public: shapes are checked here, words for users are found above.
+
+Every class comes twice, for float32 (…32) and float64 (…64). Arrays must have the class's dtype in native byte order and
+contiguous features (last axis); other axes may have any stride. ``TypeError`` and ``ValueError`` otherwise.
+T steps, N rows (sequences), F features.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+States = Sequence[tuple[Array, Array]]  # (h, c) for each LSTM module, C-contiguous, (layers * directions, N, size)
+
+def available_isas() -> list[str]: ...
+def current_isa() -> str: ...
+def set_isa(name: str) -> None: ...
+def get_num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
+def build_info() -> dict[str, str]: ...  # version, compiler, flags of each instruction set, eigen, pybind11
+
+class Network32:
+    # One dict for each module: {"kind": "lstm", "input_size", "hidden_size", "num_layers", "bias", "dropout",
+    # "direction": "forward" | "reverse" | "both", "proj_size", "cell"}, {"kind": "embedding", "vocabulary", "size"},
+    # {"kind": "last"}, {"kind": "linear", "input_size", "output_size", "bias", "activation": None | "relu" | ...}.
+    # A missing key takes the default; an unknown one is a ValueError.
+    def __init__(self, modules: Sequence[Mapping[str, Any]], numbered: bool, seed: int) -> None: ...
+    def module(self, index: int) -> Network32: ...  # shares the parameters
+    def layout(self) -> list[tuple[str, tuple[int, ...], int]]: ...  # name, shape, offset in the flat buffer
+    def view(self) -> Array: ...  # (parameter_count,), read-only, no copy, keeps the buffer alive
+    def read(self) -> Array: ...  # a copy no writer can tear
+    def write(self, values: Mapping[str, Array]) -> None: ...  # C-contiguous arrays; all of them or, on error, none
+    @property
+    def version(self) -> int: ...  # changes with every write
+    @property
+    def takes_tokens(self) -> bool: ...
+    @property
+    def keeps_sequence(self) -> bool: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    # x: (T, N, F), or int64 (T, N) for tokens. lengths: int64 (N,). reset: bool (T, N).
+    # output: (T, N, output_size), after Last (1, N, output_size); written. end: written.
+    def forward(
+        self,
+        x: Array,
+        lengths: Array | None,
+        reset: Array | None,
+        start: States | None,
+        output: Array,
+        end: States | None,
+    ) -> None: ...
+    def record(
+        self,
+        x: Array,
+        lengths: Array | None,
+        reset: Array | None,
+        start: States | None,
+        output: Array,
+        end: States | None,
+        training: bool,
+        mask_seed: int,
+    ) -> Tape32: ...
+    # batch None: step takes (F,) and returns (output_size,); else (batch, F). Tokens: () int or int64 (batch,).
+    def stream(self, batch: int | None) -> Stream32: ...
+
+class Tape32:
+    # parameters: (parameter_count,), written, or added to where accumulate. d_input: as x. d_start: as start.
+    def backward(
+        self,
+        d_output: Array | None,
+        d_end: States | None,
+        parameters: Array,
+        accumulate: bool,
+        d_input: Array | None,
+        d_start: States | None,
+    ) -> None: ...
+    # signal: "input_gate", "forget_gate", "candidate", "output_gate", "cell", "hidden". values: C-contiguous (T, N, size).
+    def signal(self, lstm: int, state: int, signal: str, values: Array) -> None: ...
+
+class Stream32:
+    @property
+    def batch_size(self) -> int | None: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    # Strict: exact dtype and shape, C-contiguous, or TypeError/ValueError. With out (returned) nothing is allocated.
+    # reset: bool (batch,), or a bool where batch_size is None. A second thread inside step at once: RuntimeError.
+    def step(self, x: Any, out: Array | None = None, reset: Any = None) -> Array: ...
+    def get_state(self) -> list[tuple[Array, Array]]: ...  # (layers * directions, N, size); N = 1 where batch is None
+    def set_state(self, states: States) -> None: ...
+    def reset(self) -> None: ...
+
+class Optimizer32:
+    # {"kind": "sgd" | "adam" | "adamw", "lr", "momentum", "dampening", "nesterov", "beta1", "beta2", "eps", "weight_decay"}
+    def __init__(self, options: Mapping[str, Any], size: int) -> None: ...
+    @property
+    def lr(self) -> float: ...
+    @lr.setter
+    def lr(self, value: float) -> None: ...
+    @property
+    def steps(self) -> int: ...
+    # Updates the network's parameters in one write.
+    def step(self, network: Network32, gradient: Array, gradient_scale: float) -> None: ...
+    def buffers(self) -> list[Array]: ...
+    def restore(self, steps: int, buffers: Sequence[Array]) -> None: ...
+
+class Trainer32:
+    # loss: {"kind": "cross_entropy" | "squared_error" | "absolute_error" | "quantile", "quantiles": [...]}.
+    # max_norm 0: no clipping.
+    def __init__(
+        self, network: Network32, loss: Mapping[str, Any], optimizer: Mapping[str, Any], max_norm: float, seed: int
+    ) -> None: ...
+    # target: (T, N, F) values, or int64 (T, N) labels (after Last: T = 1). end may be start. Returns the loss before the update.
+    # RuntimeError where the loss or gradient is not finite: nothing has changed then.
+    def step(
+        self,
+        x: Array,
+        lengths: Array | None,
+        reset: Array | None,
+        start: States | None,
+        target: Array,
+        end: States | None,
+    ) -> float: ...
+    def evaluate(
+        self,
+        x: Array,
+        lengths: Array | None,
+        reset: Array | None,
+        start: States | None,
+        target: Array,
+        end: States | None,
+    ) -> float: ...
+    @property
+    def lr(self) -> float: ...
+    @lr.setter
+    def lr(self, value: float) -> None: ...
+    @property
+    def steps(self) -> int: ...
+
+def gradient_norm(gradient: Array) -> float: ...  # float32 or float64, 1-D contiguous
+def clip_scale(norm: float, max_norm: float) -> float: ...
+
+class Network64(Network32): ...
+class Tape64(Tape32): ...
+class Stream64(Stream32): ...
+class Optimizer64(Optimizer32): ...
+class Trainer64(Trainer32): ...

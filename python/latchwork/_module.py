@@ -1,0 +1,229 @@
+"""What all layers and networks share: configuration, parameters, copies and files."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, overload
+
+import numpy as np
+
+from latchwork import _core, files
+from latchwork._arrays import contiguous_real_array, seed_number
+from latchwork._parameters import Layout, Parameters, layout_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+    from typing import Self
+
+    from latchwork._arrays import Array
+    from latchwork._core import Network32
+
+V = TypeVar("V")
+
+
+class Option(Generic[V]):
+    """Read-only attribute: what the constructor was given under this name."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, module: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, module: Module, owner: type) -> V: ...
+    def __get__(self, module: Module | None, owner: type) -> Self | V:
+        if module is None:
+            return self
+        value: V = module._config[self._name]
+        return value
+
+    def __set__(self, module: Module, value: V) -> None:
+        raise AttributeError(f"{self._name} cannot be changed: build a new {type(module).__name__} instead")
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `Module.load_state_dict` with ``strict=False`` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """A layer or a network: parameters, and how to copy, save and change them.
+
+    Any number of threads may use a module at once, also while another one writes its parameters: a call keeps the
+    weights it began with. ``copy.deepcopy`` and pickle make independent copies, weights included.
+    """
+
+    _kind: ClassVar[str]
+    # Attributes that a copy makes anew.
+    _own: ClassVar[frozenset[str]] = frozenset({"_core", "_layout", "_in_network"})
+
+    _config: dict[str, Any]  # the constructor's arguments, checked; JSON can hold it
+    _core: Network32
+    _layout: Layout
+    _in_network: bool
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the parameters and of every output."""
+        dtype: np.dtype[Any] = np.dtype(self._config["dtype"])
+        return dtype
+
+    @property
+    def parameters(self) -> Parameters:
+        """Mapping from PyTorch's names to read-only views, which show every later write.
+
+        ``module.parameters[name] = array`` writes: the shape must match exactly (ValueError), real numbers are
+        converted to the module's dtype (TypeError for others). See `edit` for changes in place.
+        """
+        return Parameters(self)
+
+    @contextlib.contextmanager
+    def edit(self) -> Iterator[dict[str, Array]]:
+        """Change parameters in place: ``with module.edit() as p: p["weight_ih_l0"] *= 0.5``.
+
+        Yields writeable copies by name. All of them are written back at once where the block ends normally; after an
+        exception nothing is. What others wrote to this module meanwhile is overwritten: the last writer wins.
+
+        Yields
+        ------
+        dict of str to numpy.ndarray
+
+        Raises
+        ------
+        ValueError
+            If a name was added or removed, or a shape changed.
+        """
+        values = self.state_dict()
+        yield values
+        self.load_state_dict(values)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copy all parameters by PyTorch's names, as of one moment even while another thread writes."""
+        flat = self._read()
+        return {name: place.view(flat) for name, place in self._layout.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Write parameters by name: all of them or, on an error, none.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Arrays, or PyTorch's tensors (the ``state_dict()`` of a ``torch.nn.LSTM``, say). Shapes must match exactly.
+        strict : bool
+            Whether the names must be exactly those of `parameters`.
+
+        Returns
+        -------
+        IncompatibleKeys
+            ``missing_keys`` and ``unexpected_keys``, both empty where ``strict``.
+
+        Raises
+        ------
+        ValueError
+            If a shape differs or, where ``strict``, a name is missing or unexpected.
+        TypeError
+            If a value does not hold real numbers.
+        """
+        if not hasattr(state_dict, "keys"):
+            raise TypeError(f"state_dict: expected a mapping, got {type(state_dict).__name__}")
+        missing = [name for name in self._layout if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in self._layout]
+        if strict and (missing or unexpected):
+            faults = [f"{fault} {', '.join(map(str, names))}" for fault, names in
+                      (("missing", missing), ("unexpected", unexpected)) if names]  # fmt: skip
+            raise ValueError(f"state_dict: expected exactly the names of the parameters, got {'; '.join(faults)}")
+        self._write(
+            {
+                name: contiguous_real_array(name, state_dict[name], self.dtype, place.shape)
+                for name, place in self._layout.items()
+                if name in state_dict
+            }
+        )
+        return IncompatibleKeys(missing, unexpected)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write configuration and weights to a ``.safetensors`` file; `latchwork.load` reads it.
+
+        The write is atomic: until it is complete on the disk, what was there before stays.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        """
+        files.save(self, path)
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, parameter in inspect.signature(self._checked).parameters.items():
+            value = self._config[name]
+            if parameter.default is parameter.empty:
+                shown.append(repr(value))
+            elif value != parameter.default:
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name not in self._own}
+        return state | {"_values": self._read()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        values = self.__dict__.pop("_values")
+        self._create(seed=0)
+        self._write({name: place.view(values) for name, place in self._layout.items()})
+
+    def _core_options(self) -> dict[str, Any]:
+        """Say what the core's constructor takes for this module."""
+        raise NotImplementedError
+
+    def _create(self, seed: Any) -> None:
+        """Make the parameters, from the configuration."""
+        number = seed_number("seed", seed)
+        core_class = _core.Network64 if self.dtype == np.float64 else _core.Network32
+        self._adopt(core_class([self._core_options()], False, number))
+        self._in_network = False
+
+    def _adopt(self, core: Network32) -> None:
+        self._core = core
+        self._layout = layout_of(core.layout())
+
+    def _read(self) -> Array:
+        return self._core.read()
+
+    def _write(self, values: Mapping[str, Array]) -> None:
+        self._core.write(values)
+
+    def _to_file(self) -> tuple[str, dict[str, Any], Mapping[str, Array]]:
+        return self._kind, self._config, self.state_dict()
+
+    @classmethod
+    def _from_file(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Self:
+        module = cls._unbuilt(config)
+        files.check_tensors(module._parameter_count(), tensors, module.dtype)
+        module._create(seed=0)
+        module.load_state_dict(tensors)
+        return module
+
+    @classmethod
+    def _unbuilt(cls, config: Mapping[str, Any]) -> Self:
+        """Make a module that has no parameters as yet."""
+        module = cls.__new__(cls)
+        module._config = cls._checked(**config)
+        return module
+
+    @staticmethod
+    def _checked(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Check the constructor's arguments but for the seed. ValueError or TypeError."""
+        raise NotImplementedError
+
+    def _parameter_count(self) -> int:
+        """Count the numbers in the parameters, from the configuration alone."""
+        raise NotImplementedError

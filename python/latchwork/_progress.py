@@ -1,0 +1,50 @@
+"""A progress bar for a terminal; silence everywhere else."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+WIDTH = 24
+REDRAW_SECONDS = 0.1
+
+
+class ProgressBar:
+    """One line on standard error, redrawn in place and erased at the end. Draws nothing where that is no terminal.
+
+    Parameters
+    ----------
+    enabled : bool
+        False: draws nothing on a terminal either.
+    stream : text stream, optional
+        Where to draw; standard error by default.
+    """
+
+    def __init__(self, enabled: bool = True, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        # sys.stderr is None under pythonw and some services.
+        self._enabled = enabled and self._stream is not None and self._stream.isatty()
+        self._drawn_at = -REDRAW_SECONDS
+        self._drawn = False
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def update(self, fraction: float, message: str) -> None:
+        """Show how much is done, 0 to 1, and a message; at most ten times a second."""
+        now = time.monotonic()
+        if not self._enabled or now - self._drawn_at < REDRAW_SECONDS:
+            return
+        fraction = min(max(fraction, 0.0), 1.0)
+        bar = ("#" * int(fraction * WIDTH)).ljust(WIDTH, ".")
+        self._stream.write(f"\r\x1b[K[{bar}] {fraction:4.0%}  {message}")
+        self._stream.flush()
+        self._drawn_at = now
+        self._drawn = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

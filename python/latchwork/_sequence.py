@@ -1,0 +1,293 @@
+"""How modules over time are run: what `LSTM` and `Network` take and give back alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from latchwork._arrays import (
+    check_classes,
+    contiguous_real_array,
+    integer,
+    integer_array,
+    lengths_array,
+    real_array,
+    reset_array,
+    seed_number,
+    shape_text,
+)
+from latchwork._axes import Axes
+from latchwork._module import Module
+
+if TYPE_CHECKING:
+    from latchwork._arrays import Array
+    from latchwork.stream import Stream
+    from latchwork.tape import Tape
+    from latchwork.trace import Trace
+
+Pairs = list[tuple["Array", "Array"]]
+
+# What the state of a module looks like to the user.
+S = TypeVar("S")
+
+
+class StateSize(NamedTuple):
+    """Sizes of the state of one LSTM."""
+
+    states: int  # layers times directions
+    hidden: int
+    cell: int
+
+
+class Call(NamedTuple):
+    """The arguments of one call as the core takes them."""
+
+    axes: Axes
+    steps: int
+    rows: int
+    x: Array
+    lengths: Array | None
+    reset: Array | None
+    start: Pairs | None
+
+    @property
+    def valid(self) -> Array | None:
+        """(T, N): which steps are no padding. None: all."""
+        return None if self.lengths is None else np.arange(self.steps)[:, np.newaxis] < self.lengths
+
+
+class SequenceModule(Module, Generic[S]):
+    """A module that runs over time, with one state for each LSTM in it."""
+
+    _state_sizes: tuple[StateSize, ...]
+    _trace_names: tuple[tuple[str, ...], ...]  # of the layers and directions of each LSTM
+    _streamable: bool
+    _vocabulary: int | None = None  # where the input is tokens
+    _own: ClassVar[frozenset[str]] = Module._own | {"_state_sizes", "_trace_names", "_streamable", "_vocabulary"}
+
+    @property
+    def batch_first(self) -> bool:
+        """Whether input and output are (N, T, ...) rather than (T, N, ...)."""
+        raise NotImplementedError
+
+    def __call__(self, x: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Array, S]:
+        """Run over a whole sequence.
+
+        Parameters
+        ----------
+        x : array_like
+            (T, N, input_size), with ``batch_first`` (N, T, input_size), unbatched (T, input_size). Real numbers of any
+            dtype and memory layout, converted to the module's dtype; never changed. For a network that begins with an
+            `Embedding`: integers without the last axis.
+        state : optional
+            Start state; None: zeros. For one LSTM a pair (h_0, c_0) of shapes (L * D, N, H_out) and (L * D, N, H): L is
+            ``num_layers``, D the number of directions, H_out ``proj_size`` or else ``hidden_size``; unbatched without
+            the axis N. For a network of several LSTMs one pair each; for none ``()`` or None.
+        lengths : array_like of int, optional
+            (N,), each from 0 to T: where each sequence ends. No work is done beyond, and what lies there never matters;
+            outputs there are zero, and the end states are those at each sequence's own end. Not for unbatched input.
+        reset : array_like of bool, optional
+            (T, N), with ``batch_first`` (N, T), unbatched (T,). Where true, the state becomes zero before this step,
+            whatever ``state`` was; the reverse direction restarts at the last step of each segment.
+
+        Returns
+        -------
+        output : numpy.ndarray
+            (T, N, D * H_out), in the axes of ``x``. For a network the features of the last module; after `Last` without
+            the axis T.
+        state
+            State after the last step, of the same form as the start state: for one LSTM (h_n, c_n).
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, or a length, reset or token is out of range.
+        TypeError
+            If an argument has no fitting dtype.
+        """
+        call = self._call(x, state, lengths, reset)
+        core = self._core
+        output, core_output = self._new_output(call, core.keeps_sequence, core.output_size)
+        end, core_end = self._new_states(call)
+        core.forward(call.x, call.lengths, call.reset, call.start, core_output, core_end)
+        return output, end
+
+    def record(
+        self,
+        x: Any,
+        state: Any = None,
+        lengths: Any = None,
+        reset: Any = None,
+        training: bool = False,
+        mask_seed: int | None = None,
+    ) -> Tape[S]:
+        """Run as a call does, and keep what gradients need.
+
+        Parameters
+        ----------
+        x, state, lengths, reset
+            As for a call.
+        training : bool
+            Whether dropout acts.
+        mask_seed : int, optional
+            Seed of the dropout masks: equal seeds give equal masks. None: a fresh one.
+
+        Returns
+        -------
+        Tape
+            With ``output``, ``state`` and ``backward``. It keeps the weights of this moment.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call.
+        """
+        from latchwork.tape import Tape
+
+        call = self._call(x, state, lengths, reset)
+        seed = seed_number("mask_seed", mask_seed) if training or mask_seed is not None else 0
+        core = self._core
+        output, core_output = self._new_output(call, core.keeps_sequence, core.output_size)
+        end, core_end = self._new_states(call)
+        core_tape = core.record(
+            call.x, call.lengths, call.reset, call.start, core_output, core_end, bool(training), seed
+        )
+        return Tape(self, core_tape, call, output, end)
+
+    def trace(self, x: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> Trace[S]:
+        """Run as a call does, and show what every gate and cell did at every step.
+
+        Parameters
+        ----------
+        x, state, lengths, reset
+            As for a call.
+
+        Returns
+        -------
+        Trace
+            With ``output`` and ``state``, and for each layer and direction ``input_gate``, ``forget_gate``,
+            ``candidate``, ``output_gate``, ``cell`` and ``hidden``, zero in padding.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call.
+        """
+        from latchwork.trace import trace_of
+
+        return trace_of(self.record(x, state, lengths, reset), self._trace_names)
+
+    def stream(self, batch_size: int | None = None) -> Stream[S]:
+        """Run one step after another, as numbers arrive.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            How many sequences run side by side. None: one, without an axis of its own.
+
+        Returns
+        -------
+        Stream
+            It owns its state, begins with zeros, and keeps the weights of this moment.
+
+        Raises
+        ------
+        ValueError
+            If an LSTM is bidirectional or reverse: it would have to know the end first.
+        """
+        from latchwork.stream import Stream
+
+        if not self._streamable:
+            raise ValueError(f"stream: expected forward LSTMs only, got {self!r}")
+        rows = None if batch_size is None else integer("batch_size", batch_size, 0)
+        try:
+            core = self._core.stream(rows)
+        except ValueError as error:
+            raise ValueError(f"batch_size: expected a size that does not overflow, got {batch_size}") from error
+        return Stream(self, core, rows)
+
+    def _call(self, x: Any, state: Any, lengths: Any, reset: Any) -> Call:
+        """Check and convert the arguments of a call."""
+        core = self._core
+        if self._vocabulary is not None:
+            array = integer_array("x", x)
+            axes = Axes(array.ndim == 2, self.batch_first)
+            if array.ndim not in (1, 2):
+                expected = "(N, T) or (T,)" if self.batch_first else "(T, N) or (T,)"
+                raise ValueError(f"x: expected {expected}, got {shape_text(array.shape)}")
+        else:
+            array = real_array("x", x, self.dtype)
+            axes = Axes(array.ndim == 3, self.batch_first)
+            if array.ndim not in (2, 3) or array.shape[-1] != core.input_size:
+                shapes = (axes,) if axes.batched else (Axes(True, self.batch_first), axes)
+                expected = " or ".join(shape_text(each.shape("T", "N", core.input_size)) for each in shapes)
+                raise ValueError(f"x: expected {expected}, got {shape_text(array.shape)}")
+        core_x = axes.to_core(array)
+        steps, rows = core_x.shape[:2]
+        core_lengths = core_reset = None
+        if lengths is not None:
+            if not axes.batched:
+                raise ValueError(f"lengths: expected None for unbatched x {shape_text(array.shape)}, got lengths")
+            core_lengths = lengths_array(lengths, steps, rows)
+        if reset is not None:
+            core_reset = axes.to_core(reset_array(reset, axes.shape(steps, rows)))
+        start = None if state is None else self._core_states("state", ("h_0", "c_0"), state, axes, rows)
+        call = Call(axes, steps, rows, core_x, core_lengths, core_reset, start)
+        if self._vocabulary is not None:
+            check_classes("x", "tokens", self._vocabulary, core_x, call.valid)
+        return call
+
+    def _core_states(self, name: str, parts: tuple[str, str], state: Any, axes: Axes, rows: int) -> Pairs:
+        """Check and convert a user's states."""
+        sizes = self._state_sizes
+        if len(sizes) == 1:
+            return [self._core_pair(name, parts, state, sizes[0], axes, rows)]
+        if not isinstance(state, (tuple, list)):
+            raise TypeError(f"{name}: expected a tuple of {len(sizes)} pairs, got {type(state).__name__}")
+        if len(state) != len(sizes):
+            raise ValueError(f"{name}: expected {len(sizes)} pairs, one for each LSTM, got {len(state)}")
+        return [
+            self._core_pair(
+                f"{name}[{i}]", (f"{name}[{i}] {parts[0]}", f"{name}[{i}] {parts[1]}"), pair, size, axes, rows
+            )
+            for i, (pair, size) in enumerate(zip(state, sizes, strict=True))
+        ]
+
+    def _core_pair(
+        self, name: str, parts: tuple[str, str], pair: Any, size: StateSize, axes: Axes, rows: int
+    ) -> tuple[Array, Array]:
+        if not isinstance(pair, (tuple, list)):
+            raise TypeError(f"{name}: expected a pair ({parts[0]}, {parts[1]}), got {type(pair).__name__}")
+        if len(pair) != 2:
+            raise ValueError(f"{name}: expected a pair ({parts[0]}, {parts[1]}), got {len(pair)} items")
+        hidden, cell = (
+            axes.state_to_core(
+                contiguous_real_array(part, value, self.dtype, axes.state_shape(size.states, rows, features))
+            )
+            for part, value, features in zip(parts, pair, (size.hidden, size.cell), strict=True)
+        )
+        return hidden, cell
+
+    def _new_output(self, call: Call, sequence: bool, features: int) -> tuple[Array, Array]:
+        """Make an output, not yet written: as the user sees it, and the core's view of it."""
+        output = np.empty(call.axes.shape(call.steps, call.rows, features, sequence=sequence), self.dtype)
+        return output, call.axes.to_core(output, sequence)
+
+    def _new_states(self, call: Call) -> tuple[S, Pairs]:
+        """Make states, not yet written: as the user sees them, and the core's views of them."""
+        axes = call.axes
+        pairs = [
+            (
+                np.empty(axes.state_shape(size.states, call.rows, size.hidden), self.dtype),
+                np.empty(axes.state_shape(size.states, call.rows, size.cell), self.dtype),
+            )
+            for size in self._state_sizes
+        ]
+        core_pairs = [(axes.state_to_core(hidden), axes.state_to_core(cell)) for hidden, cell in pairs]
+        return self._user_states(pairs), core_pairs
+
+    def _user_states(self, pairs: Pairs) -> S:
+        """Give states the form in which the user has them."""
+        state: Any = pairs[0] if len(pairs) == 1 else tuple(pairs)
+        return state  # type: ignore[no-any-return]

@@ -1,0 +1,49 @@
+"""``latchwork info``: what the machine, the build and a model are."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from latchwork._estimator import Estimator
+from latchwork.cli.models import load_model
+from latchwork.machine import show_versions
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command and its options."""
+    parser = commands.add_parser(
+        "info",
+        help="what the machine, the build and a model are",
+        description="Print what the machine and the build are or, with MODEL, what that file holds.",
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a file written by Latchwork")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one of the two."""
+    if arguments.model is None:
+        show_versions()
+    else:
+        model = load_model(arguments.model)
+        kind, _, tensors = model._to_file()
+        _print_table({"file": f"{arguments.model} ({os.path.getsize(arguments.model):,} bytes)", "kind": kind})
+        _print_configuration(model)
+        dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
+        _print_table({"parameters": f"{sum(tensor.size for tensor in tensors.values()):,} {' '.join(dtypes)}"})
+        _print_table({f"  {name}": tensor.shape for name, tensor in tensors.items()})
+    return 0
+
+
+def _print_configuration(model: Any) -> None:
+    if not isinstance(model, Estimator):
+        _print_table({"configuration": model})
+        return
+    print("configuration")
+    _print_table({f"  {name}": value for name, value in model.get_params().items()})
+
+
+def _print_table(lines: Mapping[str, Any]) -> None:
+    for name, value in lines.items():
+        print(f"{name:<20} {value}")

@@ -1,0 +1,109 @@
+"""What runs here: threads, instruction sets, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+from latchwork import _core
+from latchwork._arrays import integer
+
+_MAX_THREADS = 1024
+
+
+def set_num_threads(count: int) -> None:
+    """Set how many threads work at once, for the whole process. It changes no result, not a bit.
+
+    Parameters
+    ----------
+    count : int
+        1 to 1024. At the start: ``LATCHWORK_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs that the process may
+        use.
+
+    Raises
+    ------
+    ValueError
+        If the count is out of range.
+    TypeError
+        If it is no int.
+    """
+    _core.set_num_threads(integer("count", count, 1, _MAX_THREADS))
+
+
+def get_num_threads() -> int:
+    """How many threads work at once."""
+    return _core.get_num_threads()
+
+
+def set_isa(name: str) -> None:
+    """Choose the instruction set, for the whole process. Results of different ones differ in their last bits.
+
+    Calls, tapes and streams under way keep theirs.
+
+    Parameters
+    ----------
+    name : str
+        One of ``cpu_info()["available_isas"]``. At the start: ``LATCHWORK_ISA``, else the fastest one.
+
+    Raises
+    ------
+    ValueError
+        If it is not available here.
+    TypeError
+        If it is no str.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected str, got {type(name).__name__}")
+    available = _core.available_isas()
+    if name not in available:
+        raise ValueError(f"name: expected one of {', '.join(available)}, got {name!r}")
+    _core.set_isa(name)
+
+
+def cpu_info() -> dict[str, Any]:
+    """Say what Latchwork runs on.
+
+    Returns
+    -------
+    dict
+        ``cpu``: the model's name; ``usable_cpus``: how many this process may use; ``num_threads``; ``isa``: the
+        instruction set in use; ``available_isas``: all that run here, slowest first.
+    """
+    return {
+        "cpu": _cpu_name(),
+        "usable_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "num_threads": _core.get_num_threads(),
+        "isa": _core.current_isa(),
+        "available_isas": _core.available_isas(),
+    }
+
+
+def show_versions() -> None:
+    """Print what a report of a fault should say: versions, build and machine."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    build = _core.build_info()
+    rows = {"latchwork": build.pop("version"), "python": platform.python_version(), "platform": platform.platform()}
+    for package in ("numpy", "safetensors", "scikit-learn", "torch", "matplotlib"):
+        try:
+            rows[package] = version(package)
+        except PackageNotFoundError:
+            rows[package] = "not installed"
+    for name, value in cpu_info().items():
+        rows[name.replace("_", " ")] = ", ".join(value) if isinstance(value, list) else str(value)
+    rows |= {f"build: {name.replace('_', ' ')}": value for name, value in build.items()}
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        print(f"{name:{width}}  {text}".rstrip())
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,98 @@
+"""One step after another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, SupportsIndex
+
+import numpy as np
+
+from latchwork._axes import Axes
+from latchwork._sequence import S
+
+if TYPE_CHECKING:
+    from latchwork import _core
+    from latchwork._arrays import Array
+    from latchwork._sequence import SequenceModule
+
+
+class StepFunction(Protocol):
+    """What `Stream.step` takes."""
+
+    def __call__(self, x: Any, out: Array | None = None, reset: Any = None) -> Array:
+        """Run one step."""
+
+
+class Stream(Generic[S]):
+    """Runs an `LSTM` or a `Network` step by step: made by their ``stream`` method.
+
+    A stream owns its state and buffers, and keeps the weights of the moment in which it was made. It serves one thread
+    at a time: a second one inside ``step`` gets a RuntimeError.
+
+    Attributes
+    ----------
+    step : callable
+        ``step(x, out=None, reset=None)`` runs one step and returns the output. ``x`` is (input_size,), with a
+        ``batch_size`` (batch_size, input_size); for a network that begins with an `Embedding` an int, or int64
+        (batch_size,). The output is (output_size,) or (batch_size, output_size). ``out`` receives the output and is
+        returned; nothing is allocated then. ``reset``, a bool or bool (batch_size,), starts from zeros before the step.
+        Arrays must be C-contiguous and of the stream's dtype (TypeError) and of exactly these shapes (ValueError):
+        nothing is converted here, because this is the hot path.
+    """
+
+    step: StepFunction
+
+    def __init__(self, module: SequenceModule[S], core: _core.Stream32, batch_size: int | None) -> None:
+        self.step = core.step  # the core's own method: no Python stands between
+        self._core = core
+        self._module = module
+        self._batch_size = batch_size
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many sequences run side by side; None: one, without an axis of its own."""
+        return self._batch_size
+
+    @property
+    def input_size(self) -> int:
+        """Features of a step; 1 for tokens."""
+        return self._core.input_size
+
+    @property
+    def output_size(self) -> int:
+        """Features of the output."""
+        return self._core.output_size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of input, output and state."""
+        return self._module.dtype
+
+    @property
+    def state(self) -> S:
+        """A copy of the state; assigning checks the shapes (ValueError).
+
+        For one LSTM a pair (h, c) of (num_layers, batch_size, size), without a ``batch_size`` (num_layers, size); for
+        several a tuple of such pairs.
+        """
+        pairs = [(np.asarray(hidden), np.asarray(cell)) for hidden, cell in self._core.get_state()]
+        if self._batch_size is None:
+            pairs = [(hidden[:, 0], cell[:, 0]) for hidden, cell in pairs]
+        return self._module._user_states(pairs)
+
+    @state.setter
+    def state(self, state: S) -> None:
+        axes = Axes(batched=self._batch_size is not None, batch_first=False)
+        rows = 1 if self._batch_size is None else self._batch_size
+        self._core.set_state(self._module._core_states("state", ("h", "c"), state, axes, rows))
+
+    def reset(self) -> None:
+        """Set the whole state to zero."""
+        self._core.reset()
+
+    def __repr__(self) -> str:
+        """Show what runs."""
+        return f"<Stream of {self._module!r}, batch_size={self._batch_size}>"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse copy and pickle."""
+        raise TypeError("a Stream cannot be copied or pickled: make another one, and assign this one's state to it")

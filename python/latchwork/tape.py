@@ -1,0 +1,117 @@
+"""Recordings and the gradients that they give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, SupportsIndex
+
+import numpy as np
+
+from latchwork._arrays import check_shape, real_array
+from latchwork._parameters import ParameterGradients
+from latchwork._sequence import S
+
+if TYPE_CHECKING:
+    from latchwork import _core
+    from latchwork._arrays import Array
+    from latchwork._sequence import Call, SequenceModule
+
+
+class Gradients(Generic[S]):
+    """Gradients of a loss, as `Tape.backward` returns them.
+
+    Attributes
+    ----------
+    x : numpy.ndarray or None
+        By the input, in its shape; zero in padding. None where the input was tokens.
+    state
+        By the start state, in its form: for one LSTM a pair by h_0 and c_0.
+    parameters : ParameterGradients
+        By the parameters: a mapping from PyTorch's names to views of one contiguous buffer, ``parameters.flat``.
+    """
+
+    def __init__(self, x: Array | None, state: S, parameters: ParameterGradients) -> None:
+        self.x = x
+        self.state = state
+        self.parameters = parameters
+
+    def __repr__(self) -> str:
+        """Show the shapes."""
+        return f"Gradients(x={None if self.x is None else self.x.shape}, parameters={self.parameters!r})"
+
+
+class Tape(Generic[S]):
+    """What one recording kept: made by ``record`` of an `LSTM` or a `Network`.
+
+    Attributes
+    ----------
+    output : numpy.ndarray
+        What a call returns. It belongs to this tape alone.
+    state
+        The state after the last step.
+    """
+
+    def __init__(self, module: SequenceModule[S], core: _core.Tape32, call: Call, output: Array, state: S) -> None:
+        self.output = output
+        self.state = state
+        self._module = module
+        self._core = core
+        self._call = call
+        self._keeps_sequence = module._core.keeps_sequence
+
+    def backward(self, d_output: Any = None, d_state: Any = None, into: Gradients[S] | None = None) -> Gradients[S]:
+        """Backpropagate through the whole recording. May be called again, and from several threads.
+
+        Parameters
+        ----------
+        d_output : array_like, optional
+            Gradient of the loss by ``output``, in its shape; what lies in padding does not matter. None: zeros.
+        d_state : optional
+            Gradient of the loss by ``state``, in its form. None: zeros.
+        into : Gradients, optional
+            Add the gradients by the parameters to those of ``into``, in place. Those by the input and the start state
+            are new in any case.
+
+        Returns
+        -------
+        Gradients
+            Its ``parameters`` are those of ``into``, if that was given.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, or ``into`` is of another module.
+        TypeError
+            If an argument has no fitting dtype.
+        """
+        module, call, core_d_output, core_d_state = self._module, self._call, None, None
+        if d_output is not None:
+            array = real_array("d_output", d_output, module.dtype)
+            check_shape("d_output", array, self.output.shape)
+            core_d_output = call.axes.to_core(array, self._keeps_sequence)
+        if d_state is not None:
+            core_d_state = module._core_states("d_state", ("d_h_n", "d_c_n"), d_state, call.axes, call.rows)
+        parameters = self._parameter_gradients(into)
+        d_x = core_d_x = None
+        if module._vocabulary is None:
+            d_x = np.empty(call.axes.shape(call.steps, call.rows, module._core.input_size), module.dtype)
+            core_d_x = call.axes.to_core(d_x)
+        d_start, core_d_start = module._new_states(call)
+        self._core.backward(core_d_output, core_d_state, parameters.flat, into is not None, core_d_x, core_d_start)
+        return Gradients(d_x, d_start, parameters)
+
+    def _parameter_gradients(self, into: Gradients[S] | None) -> ParameterGradients:
+        layout, dtype = self._module._layout, self._module.dtype
+        if into is None:
+            size = max((place.end for place in layout.values()), default=0)
+            return ParameterGradients(layout, np.empty(size, dtype))
+        if not isinstance(into, Gradients):
+            raise TypeError(f"into: expected Gradients, got {type(into).__name__}")
+        if into.parameters._layout != layout or into.parameters.flat.dtype != dtype:
+            raise ValueError(f"into: expected gradients of {self._module!r}, got those of another module")
+        return into.parameters
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse copy and pickle."""
+        raise TypeError(
+            "a Tape cannot be copied or pickled: it holds the core's memory; record again, or keep Gradients"
+        )

@@ -1,0 +1,216 @@
+"""Training by mini-batches: forward, loss, backward, clipping and optimiser in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+
+import numpy as np
+
+from latchwork import _core
+from latchwork._arrays import (
+    check_classes,
+    check_finite,
+    check_shape,
+    integer_array,
+    real_array,
+    real_number,
+    seed_number,
+)
+from latchwork._sequence import S, SequenceModule
+from latchwork.optim import Optimizer
+
+if TYPE_CHECKING:
+    from latchwork._arrays import Array
+    from latchwork._sequence import Call, Pairs
+
+_LOSSES = ("cross_entropy", "squared_error", "absolute_error", "quantile")
+
+
+class _Batch(NamedTuple, Generic[S]):
+    call: Call
+    target: Array
+    end: S
+    core_end: Pairs
+
+
+class Trainer(Generic[S]):
+    """Trains an `LSTM` or a `Network` batch by batch: ``loss, state = trainer.step(x, y)``.
+
+    The network may be used meanwhile, from other threads too; each step updates its parameters in one write.
+
+    Parameters
+    ----------
+    network : Network or LSTM
+        What to train.
+    loss : {"cross_entropy", "squared_error", "absolute_error", "quantile"}
+        The mean over all valid elements, that is those below each sequence's length; for cross-entropy, which takes the
+        network's output as logits, over all valid steps and rows.
+    optimizer : latchwork.optim.SGD, Adam or AdamW
+        Without a target: ``latchwork.optim.Adam(lr=4e-3)``. The trainer takes its options and keeps moments of its own.
+    clip_norm : float, optional
+        Gradients are scaled down to this Euclidean norm, as by `latchwork.optim.clip_grad_norm`. None or 0: never.
+    seed : int, optional
+        Of the dropout masks. None: a fresh one.
+    quantiles : sequence of float, optional
+        For the quantile loss, each between 0 and 1: the network's output holds, for each feature of the target, one
+        value for each quantile, side by side.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range or does not fit the others.
+    TypeError
+        If an option is of another type.
+    """
+
+    def __init__(
+        self,
+        network: SequenceModule[S],
+        loss: str,
+        optimizer: Optimizer,
+        clip_norm: float | None = None,
+        seed: int | None = None,
+        *,
+        quantiles: Sequence[float] | None = None,
+    ) -> None:
+        if not isinstance(network, SequenceModule):
+            raise TypeError(f"network: expected a Network or an LSTM, got {type(network).__name__}")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer: expected one of latchwork.optim, got {type(optimizer).__name__}")
+        if optimizer._target is not None:
+            raise ValueError(
+                f"optimizer: expected one without a target, such as Adam(lr=1e-3), got one for {optimizer._target!r}"
+            )
+        loss_options = _loss_options(loss, quantiles)
+        per_feature = len(loss_options.get("quantiles", [0]))
+        self._network_core = network._core
+        if self._network_core.output_size % per_feature:
+            raise ValueError(
+                f"quantiles: expected as many as divide the network's output size {self._network_core.output_size}, "
+                f"got {per_feature}"
+            )
+        self._network = network
+        self._takes_labels = loss == "cross_entropy"
+        self._target_size = self._network_core.output_size // per_feature
+        core_class = _core.Trainer64 if network.dtype == np.float64 else _core.Trainer32
+        max_norm = 0.0 if clip_norm is None else real_number("clip_norm", clip_norm)
+        self._core = core_class(
+            self._network_core, loss_options, optimizer._options, max_norm, seed_number("seed", seed)
+        )
+
+    @property
+    def network(self) -> SequenceModule[S]:
+        """What is trained."""
+        return self._network
+
+    @property
+    def lr(self) -> float:
+        """Learning rate; may be set before any step, at least 0 (ValueError)."""
+        return self._core.lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._core.lr = real_number("lr", value)
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return self._core.steps
+
+    def step(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[float, S]:
+        """Train on one mini-batch.
+
+        Parameters
+        ----------
+        x, state, lengths, reset
+            As for a call of the network.
+        y : array_like
+            What the output should be, in the axes of the output. Values (T, N, features) for the errors and quantiles;
+            class labels (T, N), integers from 0 to the output size - 1, for cross-entropy. After `Last` without
+            the axis T. What lies in padding does not matter.
+
+        Returns
+        -------
+        loss : float
+            Before the update.
+        state
+            After the last step, for the next window of the same sequences.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, a label is out of range, or x or y holds NaN or infinity where it is valid.
+        TypeError
+            If an argument has no fitting dtype.
+        RuntimeError
+            If the loss or the gradient is not finite. Nothing has changed then.
+        """
+        batch = self._batch(x, y, state, lengths, reset)
+        call = batch.call
+        loss = self._core.step(call.x, call.lengths, call.reset, call.start, batch.target, batch.core_end)
+        return loss, batch.end
+
+    def evaluate(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[float, S]:
+        """Measure the loss on one mini-batch, without training and without dropout.
+
+        Parameters
+        ----------
+        x, y, state, lengths, reset
+            As for `step`.
+
+        Returns
+        -------
+        loss : float
+        state
+            After the last step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for `step`.
+        """
+        batch = self._batch(x, y, state, lengths, reset)
+        call = batch.call
+        loss = self._core.evaluate(call.x, call.lengths, call.reset, call.start, batch.target, batch.core_end)
+        return loss, batch.end
+
+    def __repr__(self) -> str:
+        """Show the network and the steps taken."""
+        return f"<Trainer of {self._network!r}, {self.steps} steps>"
+
+    def _batch(self, x: Any, y: Any, state: Any, lengths: Any, reset: Any) -> _Batch[S]:
+        network = self._network
+        if network._core is not self._network_core:
+            raise ValueError("network: expected the layer as it was given, got one that joined a Network since")
+        call = network._call(x, state, lengths, reset)
+        sequence = self._network_core.keeps_sequence
+        if network._vocabulary is None:
+            check_finite("x", call.x, call.valid)
+        features = () if self._takes_labels else (self._target_size,)
+        target = integer_array("y", y) if self._takes_labels else real_array("y", y, network.dtype)
+        check_shape("y", target, call.axes.shape(call.steps, call.rows, *features, sequence=sequence))
+        target = call.axes.to_core(target, sequence)
+        valid = call.valid if sequence else None  # after Last every row counts, an empty sequence's too
+        if self._takes_labels:
+            check_classes("y", "labels", self._target_size, target, valid)
+        else:
+            check_finite("y", target, valid)
+        return _Batch(call, target, *network._new_states(call))
+
+
+def _loss_options(loss: Any, quantiles: Any) -> dict[str, Any]:
+    if not isinstance(loss, str):
+        raise TypeError(f"loss: expected str, got {type(loss).__name__}")
+    if loss not in _LOSSES:
+        raise ValueError(f"loss: expected one of {', '.join(_LOSSES)}, got {loss!r}")
+    if loss != "quantile":
+        if quantiles is not None:
+            raise ValueError(f'quantiles: expected None for loss "{loss}", got {quantiles!r}')
+        return {"kind": loss}
+    if quantiles is not None and not isinstance(quantiles, (Sequence, np.ndarray)):
+        raise TypeError(f"quantiles: expected a sequence of float, got {type(quantiles).__name__}")
+    if quantiles is None or len(quantiles) == 0:
+        raise ValueError(f'quantiles: expected at least one for loss "quantile", got {quantiles!r}')
+    numbers = [real_number(f"quantiles[{i}]", quantile, 0.0, 1.0) for i, quantile in enumerate(quantiles)]
+    return {"kind": loss, "quantiles": numbers}
