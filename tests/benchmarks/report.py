@@ -1,0 +1,152 @@
+"""What was measured, as a table and as JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import geometric_mean
+from typing import Any
+
+from cases import KINDS, Case
+from timing import Summary
+
+OURS = "latchwork"
+
+
+@dataclass(frozen=True)
+class PeerResult:
+    """One peer in one measurement. ``difference`` is that to the reference; ``note`` says why there is no time."""
+
+    summary: Summary | None = None
+    iterations: int = 0
+    difference: float | None = None
+    settled: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One case, kind and thread count, with every peer that does this kind."""
+
+    case: Case
+    kind: str
+    threads: int
+    reference: str | None
+    peers: Mapping[str, PeerResult]
+
+    def ratio(self, peer: str) -> float | None:
+        """The peer's time divided by Latchwork's; None where either was not timed."""
+        summaries = [self.peers[name].summary if name in self.peers else None for name in (peer, OURS)]
+        theirs, ours = summaries
+        return None if theirs is None or ours is None else theirs.median / ours.median
+
+    def best_peer(self) -> str | None:
+        """The fastest of the others."""
+        times = {name: result.summary.median for name, result in self.peers.items() if result.summary and name != OURS}
+        return min(times, key=times.__getitem__) if times else None
+
+    def gigaflops(self) -> float | None:
+        """Floating-point operations a second of Latchwork, in units of 10^9."""
+        ours = self.peers[OURS].summary
+        return self.case.floating_point_operations(self.kind) / ours.median / 1e9 if ours else None
+
+
+def header(names: Sequence[str]) -> str:
+    """The table's first line, for the peers beside Latchwork."""
+    columns = [f"{'case':<10} {'T x N: in, H, layers':<24} {'kind':<8} {'th':>2} {OURS + ' us':>14} {'GF/s':>6}"]
+    columns += [f"{name + ' us':>16} {'ratio':>6}" for name in names]
+    columns += [f"{'best peer':<20} {'spread':>6} {'difference':>10}"]
+    return " ".join(columns)
+
+
+def row(measurement: Measurement, names: Sequence[str]) -> str:
+    """One line of the table."""
+    case = measurement.case
+    shape = f"{case.steps} x {case.rows}: {case.input_size}, {case.hidden_size}, {case.layers}"
+    columns = [f"{case.name:<10} {shape:<24} {measurement.kind:<8} {measurement.threads:>2}"]
+    columns += [f"{_microseconds(measurement, OURS):>14} {_number(measurement.gigaflops(), '.1f'):>6}"]
+    for name in names:
+        columns += [f"{_microseconds(measurement, name):>16} {_number(measurement.ratio(name), '.2f'):>6}"]
+    best = measurement.best_peer()
+    columns += [f"{best + ' ' + _number(measurement.ratio(best), '.2f') if best else '-':<20}"]
+    summaries = [result.summary for result in measurement.peers.values() if result.summary]
+    spread = max(((s.upper_quartile - s.lower_quartile) / s.median for s in summaries), default=None)
+    ours = measurement.peers[OURS].difference
+    columns += [f"{_number(spread, '.0%'):>6} {_number(ours, '.1e'):>10}"]
+    return " ".join(columns)
+
+
+def notes(measurement: Measurement) -> list[str]:
+    """What the reader of a row must know beside its numbers."""
+    label = f"{measurement.case.name} {measurement.kind} on {threads_text(measurement.threads)}"
+    lines = [f"  {label}: {name}: {result.note}" for name, result in measurement.peers.items() if result.note]
+    lines += [
+        f"  {label}: {name} kept its threads busy after its samples, so its neighbours may look slow"
+        for name, result in measurement.peers.items()
+        if not result.settled
+    ]
+    return lines
+
+
+def geometric_means(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Mean ratio of each peer, and of the best peer of each case, by kind and thread count."""
+    means: list[dict[str, Any]] = []
+    for kind in KINDS:
+        for threads in sorted({m.threads for m in measurements}):
+            chosen = [m for m in measurements if m.kind == kind and m.threads == threads]
+            ratios: dict[str, list[float]] = {}
+            for measurement in chosen:
+                best = measurement.best_peer()
+                labelled = [(name, name) for name in measurement.peers if name != OURS]
+                for label, name in [*labelled, *([("best peer", best)] if best else [])]:
+                    ratio = measurement.ratio(name)
+                    if ratio is not None:
+                        ratios.setdefault(label, []).append(ratio)
+            means += [
+                {"kind": kind, "threads": threads, "peer": label, "ratio": geometric_mean(values), "cases": len(values)}
+                for label, values in ratios.items()
+            ]
+    return means
+
+
+def threads_text(threads: int) -> str:
+    """A thread count in words."""
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def as_json(measurement: Measurement) -> dict[str, Any]:
+    """A measurement as JSON keeps it, with times in microseconds."""
+    peers = {}
+    for name, result in measurement.peers.items():
+        summary = result.summary
+        peers[name] = {
+            "microseconds": summary and summary.median * 1e6,
+            "lower_quartile": summary and summary.lower_quartile * 1e6,
+            "upper_quartile": summary and summary.upper_quartile * 1e6,
+            "fastest": summary and summary.fastest * 1e6,
+            "rounds": summary.rounds if summary else 0,
+            "calls_per_sample": result.iterations,
+            "difference": result.difference,
+            "settled": result.settled,
+            "note": result.note,
+            "ratio": measurement.ratio(name),
+        }
+    shape = {name: value for name, value in asdict(measurement.case).items() if name not in ("name", "kinds")}
+    return {
+        "case": measurement.case.name,
+        "shape": shape,
+        "kind": measurement.kind,
+        "threads": measurement.threads,
+        "reference": measurement.reference,
+        "best_peer": measurement.best_peer(),
+        "peers": peers,
+    }
+
+
+def _microseconds(measurement: Measurement, name: str) -> str:
+    result = measurement.peers.get(name)
+    if result is None:
+        return "-"
+    return f"{result.summary.median * 1e6:.2f}" if result.summary else "refused"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,90 @@
+"""How times are taken: samples that last long enough for the clock, in rounds that visit every peer."""
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+# Runs a peer's work the given number of times. Each peer writes this loop itself, so that no wrapper's call is counted:
+# an empty Python call costs a quarter of the shortest step.
+Loop = Callable[[int], None]
+
+SHORTEST_SAMPLE = 2e-3
+# Calls longer than this need no warming up: waking threads and refilling caches is lost in them.
+LONG_CALL = 50e-3
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Quartiles and the least over rounds, in seconds for one call."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    fastest: float
+    rounds: int
+
+
+def elapsed(loop: Loop, iterations: int) -> float:
+    """Seconds that so many iterations take."""
+    begin = time.perf_counter()
+    loop(iterations)
+    return time.perf_counter() - begin
+
+
+def iterations_for_sample(loop: Loop) -> int:
+    """How many iterations make a sample of at least SHORTEST_SAMPLE."""
+    iterations = 1
+    while True:
+        seconds = elapsed(loop, iterations)
+        if seconds < 10 * SHORTEST_SAMPLE:  # short enough that one interruption could deceive
+            seconds = min(seconds, elapsed(loop, iterations), elapsed(loop, iterations))
+        if seconds >= SHORTEST_SAMPLE:
+            return iterations
+        wanted = 1.2 * iterations * SHORTEST_SAMPLE / max(seconds, 1e-9)
+        iterations = min(10 * iterations, max(iterations + 1, round(wanted)))
+
+
+def sample(loop: Loop, iterations: int) -> float:
+    """Seconds of one call, from one sample. A warm-up first wakes the peer's threads and fills its caches."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        first = elapsed(loop, 1)
+        if iterations == 1 and first > LONG_CALL:
+            return first
+        loop(iterations // 2)
+        return elapsed(loop, iterations) / iterations
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def settle(limit: float = 0.25) -> bool:
+    """Wait until no thread of this process is busy any more; false where that took longer than the limit.
+
+    Worker threads of a pool commonly spin for some milliseconds after their last task before they sleep.
+    """
+    pause = 2e-3
+    deadline = time.perf_counter() + limit
+    while time.perf_counter() < deadline:
+        used = time.process_time()
+        time.sleep(pause)
+        if time.process_time() - used < pause / 4:
+            return True
+    return False
+
+
+def rotated(names: Sequence[str], round_number: int) -> list[str]:
+    """The order of a round: each peer comes first, second, ... equally often."""
+    first = round_number % len(names)
+    return [*names[first:], *names[:first]]
+
+
+def summarise(samples: Sequence[float]) -> Summary:
+    """Summary of at least one sample."""
+    lower, upper = (samples[0], samples[0])
+    if len(samples) > 1:
+        lower, _, upper = quantiles(samples, n=4, method="inclusive")
+    return Summary(median(samples), lower, upper, min(samples), len(samples))

@@ -1,0 +1,247 @@
+#include "latchwork/stream.hpp"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+
+#include "lstm_problem.hpp"
+#include "support.hpp"
+
+// Counts every allocation of this program, operator new's too: it calls malloc. A sanitizer brings its own.
+#if defined(__has_feature)
+#define LATCHWORK_HAS_FEATURE(name) __has_feature(name)
+#else
+#define LATCHWORK_HAS_FEATURE(name) 0
+#endif
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !LATCHWORK_HAS_FEATURE(address_sanitizer) && !LATCHWORK_HAS_FEATURE(thread_sanitizer)
+#define LATCHWORK_COUNTS_ALLOCATIONS 1
+#else
+#define LATCHWORK_COUNTS_ALLOCATIONS 0
+#endif
+
+#if LATCHWORK_COUNTS_ALLOCATIONS
+
+static std::atomic<long> allocation_count{0};
+
+extern "C" {
+void* __libc_malloc(std::size_t);
+void* __libc_calloc(std::size_t, std::size_t);
+void* __libc_realloc(void*, std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
+
+void* malloc(std::size_t size) noexcept {
+  allocation_count.fetch_add(1, std::memory_order_relaxed);
+  return __libc_malloc(size);
+}
+void* calloc(std::size_t count, std::size_t size) noexcept {
+  allocation_count.fetch_add(1, std::memory_order_relaxed);
+  return __libc_calloc(count, size);
+}
+void* realloc(void* block, std::size_t size) noexcept {
+  allocation_count.fetch_add(1, std::memory_order_relaxed);
+  return __libc_realloc(block, size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
+  allocation_count.fetch_add(1, std::memory_order_relaxed);
+  return __libc_memalign(alignment, size);
+}
+int posix_memalign(void** block, std::size_t alignment, std::size_t size) noexcept {
+  allocation_count.fetch_add(1, std::memory_order_relaxed);
+  *block = __libc_memalign(alignment, size);
+  return *block == nullptr ? ENOMEM : 0;
+}
+}
+
+#endif
+
+namespace latchwork::test {
+namespace {
+
+template <class T>
+std::vector<T> random_values(Random& random, Index size) {
+  return converted<T>(random.numbers(size));
+}
+
+LstmOptions lstm_options(Index input_size, Index hidden_size, Index layers = 1, Index projection = 0) {
+  LstmOptions options;
+  options.input_size = input_size;
+  options.hidden_size = hidden_size;
+  options.num_layers = layers;
+  options.proj_size = projection;
+  return options;
+}
+
+}  // namespace
+
+#if LATCHWORK_COUNTS_ALLOCATIONS
+
+TEST_CASE("stream: the counter of allocations counts") {
+  const long before = allocation_count;
+  const std::vector<int> some(100);
+  int* one = new int(1);
+  const long after = allocation_count;
+  delete one;
+  CHECK(after - before == 2);
+  CHECK(some.size() == 100);
+}
+
+TEST_CASE("stream: a million steps allocate nothing") {
+  for_each_isa([] {
+    Random random(51);
+    {
+      const Network<float> network({lstm_options(3, 8)}, false, 1);
+      const std::unique_ptr<Stream<float>> stream = network.stream(1);
+      const std::vector<float> x = random_values<float>(random, 3);
+      std::vector<float> y(8);
+      const long before = allocation_count;
+      for (int step = 0; step < 1'000'000; ++step) stream->step(x.data(), y.data());
+      CHECK(allocation_count - before == 0);
+      CHECK(std::isfinite(y[0]));
+    }
+    {  // every module, several rows, resets
+      const Network<double> network({EmbeddingOptions{11, 20}, lstm_options(20, 9, 2, 4), LastOptions{},
+                                     LinearOptions{4, 3, true, Activation::tanh}, LinearOptions{3, 2}},
+                                    true, 1);
+      const std::unique_ptr<Stream<double>> stream = network.stream(3);
+      std::vector<double> y(6), h(24), c(54);
+      const long before = allocation_count;
+      for (std::int64_t step = 0; step < 20'000; ++step) {
+        const std::int64_t tokens[] = {step % 11, 5, step % 7};
+        const std::uint8_t reset[] = {step % 5 == 0, 0, 1};
+        stream->step(tokens, y.data(), reset);
+      }
+      CHECK(allocation_count - before == 0);
+      CHECK(std::isfinite(y[0]));
+    }
+  });
+}
+
+#endif
+
+TEST_CASE_TEMPLATE("stream: embedding, LSTM and linear give forward's bits, resets included", T, float, double) {
+  for_each_isa([] {
+    Random random(52);
+    const Index steps = 19, vocabulary = 7;
+    for (const Index rows : {1, 2, 9}) {
+      CAPTURE(rows);
+      const Network<T> network({EmbeddingOptions{vocabulary, 17}, lstm_options(17, 21, 2),
+                                LinearOptions{21, 10, true, Activation::sigmoid}, LinearOptions{10, 3, false}},
+                               true, 3);
+      std::vector<std::int64_t> tokens;
+      std::vector<std::uint8_t> reset;
+      for (Index k = 0; k < steps * rows; ++k) {
+        tokens.push_back(random.between(0, vocabulary - 1));
+        reset.push_back(random.chance(0.2) ? 2 : 0);
+      }
+      Batch batch;
+      batch.steps = steps;
+      batch.rows = rows;
+      batch.reset = {reset.data(), rows, 1};
+      std::vector<T> expected(static_cast<std::size_t>(steps * rows * 3), unwritten<T>), actual = expected;
+      network.forward({{}, {tokens.data(), rows, 1}}, batch, {}, {expected.data(), rows * 3, 3}, {});
+
+      const std::unique_ptr<Stream<T>> stream = network.stream(rows);
+      CHECK(stream->rows() == rows);
+      CHECK(stream->takes_tokens());
+      CHECK(stream->input_size() == 1);
+      CHECK(stream->output_size() == 3);
+      for (Index step = 0; step < steps; ++step) {
+        stream->step(tokens.data() + step * rows, actual.data() + step * rows * 3, reset.data() + step * rows);
+      }
+      CHECK(same_bits(actual, expected));
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("stream: after Last, each step answers as if it were the final one", T, float, double) {
+  Random random(53);
+  const Index steps = 5;
+  const Network<T> network({lstm_options(4, 6), LastOptions{}, LinearOptions{6, 2}}, true, 3);
+  const std::vector<T> x = random_values<T>(random, steps * 4);
+  const std::unique_ptr<Stream<T>> stream = network.stream(1);
+  for (Index step = 0; step < steps; ++step) {
+    Batch batch;
+    batch.steps = step + 1;
+    batch.rows = 1;
+    std::vector<T> expected(2), actual(2);
+    network.forward({{x.data(), 4, 4}, {}}, batch, {}, {expected.data(), 2, 2}, {});
+    stream->step(x.data() + step * 4, actual.data());
+    CHECK(same_bits(actual, expected));
+  }
+}
+
+TEST_CASE_TEMPLATE("stream: its state can be read, set and cleared, over a chain of two LSTMs", T, float, double) {
+  for_each_isa([] {
+    Random random(54);
+    const Index rows = 3;
+    const Network<T> network({lstm_options(4, 9, 2), lstm_options(9, 7, 1, 5)}, true, 3);
+    const std::unique_ptr<Stream<T>> stream = network.stream(rows);
+    const std::vector<T> x = random_values<T>(random, rows * 4);
+    const auto step = [&] {
+      std::vector<T> y(15);
+      stream->step(x.data(), y.data());
+      return y;
+    };
+    struct Copy {
+      std::vector<T> h0 = std::vector<T>(54), c0 = std::vector<T>(54), h1 = std::vector<T>(15), c1 = std::vector<T>(21);
+      States<T> states() { return {{h0.data(), c0.data()}, {h1.data(), c1.data()}}; }
+      States<const T> constant() const { return {{h0.data(), c0.data()}, {h1.data(), c1.data()}}; }
+      bool operator==(const Copy&) const = default;
+    };
+    const auto state = [&] {
+      Copy copy;
+      stream->get_state(copy.states());
+      return copy;
+    };
+    CHECK(state() == Copy());
+    const std::vector<T> first = step();
+    const Copy after_first = state();
+    CHECK(after_first.h1 == first);
+    const std::vector<T> second = step();
+    CHECK(second != first);
+    step();
+    stream->set_state(after_first.constant());
+    CHECK(state() == after_first);
+    CHECK(same_bits(step(), second));
+    stream->reset();
+    CHECK(state() == Copy());
+    CHECK(same_bits(step(), first));
+
+    Copy with_zeros = after_first;  // a null pointer: zeros
+    std::fill(with_zeros.c0.begin(), with_zeros.c0.end(), T(0));
+    stream->set_state({{after_first.h0.data(), nullptr}, {after_first.h1.data(), after_first.c1.data()}});
+    CHECK(state() == with_zeros);
+    stream->set_state({});
+    CHECK(state() == Copy());
+  });
+}
+
+TEST_CASE("stream: keeps the weights of its construction") {
+  Random random(55);
+  const Network<float> network({lstm_options(4, 9)}, false, 3);
+  const std::vector<float> x = random_values<float>(random, 4);
+  std::vector<float> before(9), after(9), fresh(9);
+  network.stream(1)->step(x.data(), before.data());
+  const std::unique_ptr<Stream<float>> stream = network.stream(1);
+  network.store()->write([&](float* values) { std::fill_n(values, network.parameter_count(), 0.5f); });
+  stream->step(x.data(), after.data());
+  network.stream(1)->step(x.data(), fresh.data());
+  CHECK(same_bits(after, before));
+  CHECK(fresh != before);
+}
+
+TEST_CASE("stream: a reverse direction is refused") {
+  for (const Direction direction : {Direction::reverse, Direction::both}) {
+    LstmOptions options = lstm_options(4, 9);
+    options.direction = direction;
+    const Network<float> network({options}, false, 3);
+    CHECK_THROWS_AS(network.stream(1), std::invalid_argument);
+  }
+}
+
+}  // namespace latchwork::test

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "latchwork/isa.hpp"
+#include "latchwork/threads.hpp"
+#include "latchwork/types.hpp"
+
+namespace latchwork::test {
+
+// Random numbers that are exact in float, so that float, double and the reference see the same problem.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : generator_(seed) {}
+
+  // From `lowest` to `highest`, both included.
+  Index between(Index lowest, Index highest) {
+    return lowest + static_cast<Index>(generator_() % static_cast<std::uint64_t>(highest - lowest + 1));
+  }
+  bool chance(double probability) { return static_cast<double>(generator_() >> 11) * 0x1p-53 < probability; }
+  // From -1 to 1 in steps of 2^-20, never 0.
+  double number() { return (static_cast<double>(generator_() >> 43) + 0.5) * 0x1p-20 - 1.0; }
+  std::vector<double> numbers(Index size) {
+    std::vector<double> values(static_cast<std::size_t>(size));
+    for (double& value : values) value = number();
+    return values;
+  }
+
+ private:
+  std::mt19937_64 generator_;
+};
+
+template <class To, class From>
+std::vector<To> converted(const std::vector<From>& values) {
+  std::vector<To> result;
+  for (const From value : values) result.push_back(static_cast<To>(value));
+  return result;
+}
+
+// The largest difference over max(1, largest magnitude); infinite where a NaN or another size comes.
+template <class T, class U>
+double difference(const std::vector<T>& actual, const std::vector<U>& expected) {
+  if (actual.size() != expected.size()) return std::numeric_limits<double>::infinity();
+  double largest = 0.0;
+  double magnitude = 1.0;
+  for (std::size_t k = 0; k < actual.size(); ++k) {
+    const double apart = std::abs(static_cast<double>(actual[k]) - static_cast<double>(expected[k]));
+    if (!std::isfinite(apart)) return std::numeric_limits<double>::infinity();
+    largest = std::max(largest, apart);
+    magnitude = std::max(magnitude, std::abs(static_cast<double>(expected[k])));
+  }
+  return largest / magnitude;
+}
+
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+// Runs `body` once for each instruction set of this CPU, as the current one.
+template <class Body>
+void for_each_isa(Body&& body) {
+  const std::string before = current_isa();
+  for (const std::string& name : available_isas()) {
+    CAPTURE(name);
+    set_isa(name);
+    body();
+  }
+  set_isa(before);
+}
+
+// The number of threads while this lives.
+class ThreadCount {
+ public:
+  explicit ThreadCount(Index count) : before_(num_threads()) { set_num_threads(count); }
+  ~ThreadCount() { set_num_threads(before_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  Index before_;
+};
+
+}  // namespace latchwork::test

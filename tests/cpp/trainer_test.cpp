@@ -1,0 +1,320 @@
+// The training step as a whole.
+#include <doctest/doctest.h>
+
+#include <stdexcept>
+
+#include "latchwork/training.hpp"
+#include "support.hpp"
+
+namespace latchwork::test {
+namespace {
+
+LstmOptions lstm(Index input_size, Index hidden_size, Index num_layers, double dropout) {
+  LstmOptions options;
+  options.input_size = input_size;
+  options.hidden_size = hidden_size;
+  options.num_layers = num_layers;
+  options.dropout = dropout;
+  return options;
+}
+
+LinearOptions linear(Index input_size, Index output_size) {
+  LinearOptions options;
+  options.input_size = input_size;
+  options.output_size = output_size;
+  return options;
+}
+
+// A language model on a cycle of tokens: the next token follows from the last one.
+template <class T>
+struct CycleTask {
+  static constexpr Index vocabulary = 7;
+  static constexpr Index steps = 9;
+  static constexpr Index rows = 11;
+  static constexpr Index hidden = 13;
+
+  explicit CycleTask(double dropout = 0.0)
+      : network({EmbeddingOptions{vocabulary, 5}, lstm(5, hidden, 2, dropout), linear(hidden, vocabulary)}, true, 3) {
+    for (Index step = 0; step < steps; ++step) {
+      for (Index row = 0; row < rows; ++row) {
+        tokens.push_back((step + row) % vocabulary);
+        labels.push_back((step + row + 1) % vocabulary);
+      }
+    }
+  }
+
+  Input<T> input() const {
+    Input<T> result;
+    result.tokens = {tokens.data(), rows, 1};
+    return result;
+  }
+  Target<T> target() const {
+    Target<T> result;
+    result.labels = {labels.data(), rows, 1};
+    return result;
+  }
+  Batch batch() const {
+    Batch result;
+    result.steps = steps;
+    result.rows = rows;
+    return result;
+  }
+  std::vector<T> parameters() const {
+    std::vector<T> values;
+    network.store()->read([&](const T* data) { values.assign(data, data + network.store()->size()); });
+    return values;
+  }
+
+  Network<T> network;
+  std::vector<std::int64_t> tokens;
+  std::vector<std::int64_t> labels;
+};
+
+Loss cross_entropy() {
+  Loss loss;
+  loss.kind = LossKind::cross_entropy;
+  return loss;
+}
+
+OptimizerOptions adam(double lr) {
+  OptimizerOptions options;
+  options.lr = lr;
+  return options;
+}
+
+// States of every LSTM of a network, in memory of their own.
+template <class T>
+struct OwnStates {
+  OwnStates(const Network<T>& network, Index rows, T value) {
+    for (Index index = 0; index < network.lstm_count(); ++index) {
+      const LstmOptions& options = network.lstm(index);
+      hidden.emplace_back(static_cast<std::size_t>(options.states() * rows * options.hidden_output_size()), value);
+      cell.emplace_back(static_cast<std::size_t>(options.states() * rows * options.hidden_size), value);
+    }
+  }
+  States<T> mutable_view() {
+    States<T> states;
+    for (std::size_t i = 0; i < hidden.size(); ++i) states.push_back({hidden[i].data(), cell[i].data()});
+    return states;
+  }
+  States<const T> view() const {
+    States<const T> states;
+    for (std::size_t i = 0; i < hidden.size(); ++i) states.push_back({hidden[i].data(), cell[i].data()});
+    return states;
+  }
+  std::vector<std::vector<T>> hidden;
+  std::vector<std::vector<T>> cell;
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("the loss falls on a toy task", T, float, double) {
+  const CycleTask<T> task;
+  Trainer<T> trainer(task.network, cross_entropy(), adam(0.02), 1.0, 5);
+  const double first = trainer.step(task.input(), task.batch(), {}, task.target(), {});
+  CHECK(first == doctest::Approx(std::log(7.0)).epsilon(0.1));
+  double last = first;
+  for (int step = 0; step < 150; ++step) last = trainer.step(task.input(), task.batch(), {}, task.target(), {});
+  CHECK(last < 0.05);
+  CHECK(trainer.evaluate(task.input(), task.batch(), {}, task.target(), {}) < 0.05);
+  CHECK(trainer.optimizer().steps() == 151);
+}
+
+TEST_CASE("the loss falls on a regression from the last step") {
+  const Index steps = 6;
+  const Index rows = 40;
+  const auto x = Random(6).numbers(steps * rows);
+  std::vector<double> sums(static_cast<std::size_t>(rows));
+  const std::vector<Index> lengths = [] {
+    std::vector<Index> values;
+    for (Index row = 0; row < 40; ++row) values.push_back(row % 7);
+    return values;
+  }();
+  for (Index row = 0; row < rows; ++row) {
+    for (Index step = 0; step < lengths[static_cast<std::size_t>(row)]; ++step) {
+      sums[static_cast<std::size_t>(row)] += 0.3 * x[static_cast<std::size_t>(step * rows + row)];
+    }
+  }
+  Input<double> input;
+  input.values = {x.data(), rows, 1};
+  Target<double> target;
+  target.values = {sums.data(), rows, 1};
+  Batch batch;
+  batch.steps = steps;
+  batch.rows = rows;
+  batch.lengths = lengths.data();
+  for (LossKind kind : {LossKind::squared_error, LossKind::absolute_error}) {
+    Loss loss;
+    loss.kind = kind;
+    const Network<double> network({lstm(1, 8, 1, 0.0), LastOptions{}, linear(8, 1)}, true, 4);
+    Trainer<double> trainer(network, loss, adam(0.02), 0.0, 5);
+    const double before = trainer.evaluate(input, batch, {}, target, {});
+    CHECK(trainer.step(input, batch, {}, target, {}) == doctest::Approx(before).epsilon(1e-12));
+    for (int step = 0; step < 150; ++step) trainer.step(input, batch, {}, target, {});
+    CHECK(trainer.evaluate(input, batch, {}, target, {}) < 0.3 * before);
+  }
+}
+
+TEST_CASE("a step is record, loss, backward, clipping and optimiser") {
+  const CycleTask<double> task;
+  const auto start = task.parameters();
+  const Index count = task.network.parameter_count();
+
+  std::vector<double> output(static_cast<std::size_t>(task.steps * task.rows * task.vocabulary));
+  std::vector<double> d_output(output.size());
+  std::vector<double> gradient(static_cast<std::size_t>(count));
+  const Index features = task.vocabulary;
+  const auto tape =
+      task.network.record(task.input(), task.batch(), {}, {output.data(), task.rows * features, features}, {}, {});
+  const double loss =
+      loss_and_gradient<double>(cross_entropy(), {output.data(), task.rows * features, features}, features,
+                                task.batch(), task.target(), {d_output.data(), task.rows * features, features});
+  tape->backward({d_output.data(), task.rows * features, features}, {}, gradient.data(), false, {}, {});
+  const double norm = gradient_norm(gradient.data(), count);
+  const double max_norm = norm / 2.0;
+  auto expected = start;
+  Optimizer<double>(adam(0.02), count).step(expected.data(), gradient.data(), clip_scale(norm, max_norm));
+
+  Trainer<double> trainer(task.network, cross_entropy(), adam(0.02), max_norm, 5);
+  CHECK(trainer.step(task.input(), task.batch(), {}, task.target(), {}) == loss);
+  CHECK(same_bits(task.parameters(), expected));
+}
+
+TEST_CASE("the same bits for 1, 2 and 3 threads and each instruction set, dropout included") {
+  for_each_isa([] {
+    std::vector<std::vector<float>> parameters;
+    std::vector<std::vector<double>> losses;
+    for (Index count : {1, 2, 3}) {
+      const ThreadCount threads(count);
+      const CycleTask<float> task(0.3);
+      Trainer<float> trainer(task.network, cross_entropy(), adam(0.01), 0.5, 5);
+      losses.emplace_back();
+      for (int step = 0; step < 4; ++step) {
+        losses.back().push_back(trainer.step(task.input(), task.batch(), {}, task.target(), {}));
+      }
+      parameters.push_back(task.parameters());
+    }
+    CHECK(losses[1] == losses[0]);
+    CHECK(losses[2] == losses[0]);
+    CHECK(same_bits(parameters[1], parameters[0]));
+    CHECK(same_bits(parameters[2], parameters[0]));
+  });
+}
+
+TEST_CASE("dropout masks depend on the seed and on the number of the step") {
+  const auto losses = [](std::uint64_t seed, double dropout) {
+    const CycleTask<float> task(dropout);
+    Trainer<float> trainer(task.network, cross_entropy(), adam(0.0), 0.0, seed);  // lr 0: the weights stay
+    std::vector<double> values;
+    for (int step = 0; step < 2; ++step) {
+      values.push_back(trainer.step(task.input(), task.batch(), {}, task.target(), {}));
+    }
+    return values;
+  };
+  const auto values = losses(1, 0.4);
+  CHECK(values == losses(1, 0.4));
+  CHECK(values[0] != values[1]);
+  CHECK(values[0] != losses(2, 0.4)[0]);
+  CHECK(losses(1, 0.0)[0] == losses(2, 0.0)[1]);
+}
+
+TEST_CASE("a loss that is not finite changes nothing") {
+  const Network<float> network({lstm(2, 4, 1, 0.0), linear(4, 1)}, true, 4);
+  std::vector<float> x = converted<float>(Random(2).numbers(3 * 2 * 2));
+  std::vector<float> y = converted<float>(Random(3).numbers(3 * 2));
+  Batch batch;
+  batch.steps = 3;
+  batch.rows = 2;
+  Input<float> input;
+  input.values = {x.data(), 4, 2};
+  Target<float> target;
+  target.values = {y.data(), 2, 1};
+  Trainer<float> trainer(network, Loss{}, adam(0.1), 1.0, 0);
+  trainer.step(input, batch, {}, target, {});
+
+  const auto parameters = [&] {
+    const float* data = network.store()->data();
+    return std::vector<float>(data, data + network.store()->size());
+  };
+  const auto before = parameters();
+  const auto buffers = trainer.optimizer().buffers();
+  const auto version = network.store()->version();
+  OwnStates<float> end(network, 2, 77.0f);
+  std::string expected;
+  SUBCASE("loss") {
+    y[1] = std::numeric_limits<float>::quiet_NaN();
+    expected = "loss: ";
+  }
+  SUBCASE("input") {
+    x[2] = std::numeric_limits<float>::quiet_NaN();
+    expected = "loss: ";
+  }
+  SUBCASE("gradient") {  // the loss, summed in double, is finite; the gradient of the head's bias is beyond float
+    std::fill(y.begin(), y.end(), 3e38f);
+    expected = "norm of the gradient: ";
+  }
+  std::string complaint;
+  try {
+    trainer.step(input, batch, {}, target, end.mutable_view());
+  } catch (const std::runtime_error& error) {
+    complaint = error.what();
+  }
+  CHECK(complaint.substr(0, expected.size()) == expected);
+  CHECK(same_bits(parameters(), before));
+  CHECK(trainer.optimizer().buffers() == buffers);
+  CHECK(trainer.optimizer().steps() == 1);
+  CHECK(network.store()->version() == version);
+  CHECK(end.hidden[0][0] == 77.0f);
+  CHECK(end.cell[0][0] == 77.0f);
+}
+
+TEST_CASE("the end state may take the place of the start state") {
+  const CycleTask<double> task;
+  Trainer<double> trainer(task.network, cross_entropy(), adam(0.0), 0.0, 0);
+  const OwnStates<double> start(task.network, task.rows, 0.25);
+  OwnStates<double> end(task.network, task.rows, 77.0);
+  OwnStates<double> both(task.network, task.rows, 0.25);
+  const double loss = trainer.step(task.input(), task.batch(), start.view(), task.target(), end.mutable_view());
+  CHECK(trainer.step(task.input(), task.batch(), both.view(), task.target(), both.mutable_view()) == loss);
+  CHECK(same_bits(both.hidden[0], end.hidden[0]));
+  CHECK(same_bits(both.cell[0], end.cell[0]));
+  CHECK(!same_bits(both.cell[0], start.cell[0]));
+  OwnStates<double> evaluated(task.network, task.rows, 0.25);
+  CHECK(trainer.evaluate(task.input(), task.batch(), evaluated.view(), task.target(), evaluated.mutable_view()) ==
+        doctest::Approx(loss).epsilon(1e-14));
+  CHECK(same_bits(evaluated.hidden[0], end.hidden[0]));
+}
+
+TEST_CASE("a bad label or token changes nothing") {
+  CycleTask<float> task;
+  Trainer<float> trainer(task.network, cross_entropy(), adam(0.1), 1.0, 0);
+  const auto before = task.parameters();
+  task.labels[4] = task.vocabulary;
+  CHECK_THROWS_AS(trainer.step(task.input(), task.batch(), {}, task.target(), {}), std::invalid_argument);
+  task.labels[4] = 0;
+  task.tokens[4] = -1;
+  CHECK_THROWS_AS(trainer.step(task.input(), task.batch(), {}, task.target(), {}), std::invalid_argument);
+  CHECK(same_bits(task.parameters(), before));
+  CHECK(trainer.optimizer().steps() == 0);
+}
+
+TEST_CASE("an empty batch is a step without a gradient") {
+  const CycleTask<float> task;
+  Trainer<float> trainer(task.network, cross_entropy(), adam(0.1), 1.0, 0);
+  const auto before = task.parameters();
+  Batch none;
+  CHECK(trainer.step(task.input(), none, {}, task.target(), {}) == 0.0);
+  CHECK(same_bits(task.parameters(), before));
+}
+
+TEST_CASE("what a trainer cannot use is refused at once") {
+  const CycleTask<float> task;
+  CHECK_THROWS_AS(Trainer<float>(task.network, cross_entropy(), adam(-1.0), 1.0, 0), std::invalid_argument);
+  CHECK_THROWS_AS(Trainer<float>(task.network, cross_entropy(), adam(0.1), -1.0, 0), std::invalid_argument);
+  Loss quantile;
+  quantile.kind = LossKind::quantile;
+  quantile.quantiles = {0.1, 0.9};  // does not divide the 7 outputs
+  CHECK_THROWS_AS(Trainer<float>(task.network, quantile, adam(0.1), 1.0, 0), std::invalid_argument);
+}
+
+}  // namespace latchwork::test

@@ -1,0 +1,47 @@
+"""Fixtures that several test files share."""
+
+import warnings
+from pathlib import Path
+
+import latchwork as lw
+import pytest
+from safetensors.numpy import load_file
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """The stored answers of PyTorch in one golden file, by name."""
+    return lambda name: load_file(GOLDEN / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="session")
+def torch_peer():
+    """PyTorch's live answers; the test is skipped where PyTorch is missing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("torch", reason="PyTorch is not installed; its golden answers are compared all the same")
+        import torch_peer
+    return torch_peer
+
+
+@pytest.fixture(autouse=True)
+def restore_machine_settings():
+    """The number of threads and the instruction set are the process's: put them back after every test."""
+    threads, isa = lw.get_num_threads(), lw.cpu_info()["isa"]
+    yield
+    lw.set_num_threads(threads)
+    lw.set_isa(isa)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(params=lw.cpu_info()["available_isas"])
+def isa(request):
+    """Each instruction set that runs here, chosen."""
+    lw.set_isa(request.param)
+    return request.param

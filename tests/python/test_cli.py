@@ -1,0 +1,216 @@
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import latchwork as lw
+import pytest
+from latchwork.cli import main
+
+SENTENCE = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n"
+QUICK = ["--hidden-size", "16", "--epochs", "5"]
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(SENTENCE * 60, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    model = lw.LSTMLanguageModel(16, 8, max_epochs=2, batch_size=8, random_state=0)
+    model.fit(SENTENCE * 60).save(path)
+    return path
+
+
+def run(*arguments, **keywords):
+    command = [sys.executable, "-m", "latchwork", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, **keywords)
+
+
+class TestTrain:
+    def test_results(self, text_file, tmp_path, capsys):
+        output = tmp_path / "out.safetensors"
+        assert main(["train", str(text_file), "--output", str(output), *QUICK]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""  # no terminal, no progress bar
+        assert "3,996 characters to train on, the last 444 held out" in printed.out
+        assert re.search(r"characters a second", printed.out)
+        bits = [float(number) for number in re.findall(r"(?:character|this) model +(\d+\.\d{3})\n", printed.out)]
+        assert len(bits) == 3
+        model = lw.load(output)
+        assert bits[2] == pytest.approx(model.bits_per_character((SENTENCE * 60)[-444:]), abs=6e-4)
+        assert bits[0] > bits[1]
+        assert str(output) in printed.out
+
+    def test_default_text_and_file(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        assert main(["train", "--hidden-size", "4", "--seconds", "0.1"]) == 0
+        assert "pydoc_data.topics" in capsys.readouterr().out
+        assert isinstance(lw.load("latchwork-model.safetensors"), lw.LSTMLanguageModel)
+
+    def test_options_reach_the_model(self, text_file, tmp_path):
+        output = tmp_path / "out.safetensors"
+        options = ["--layers", "2", "--seconds", "50", "--threads", "1", "--seed", "7"]
+        assert main(["train", str(text_file), "-o", str(output), *QUICK, *options]) == 0
+        model = lw.load(output)
+        assert (model.num_layers, model.hidden_size, model.max_seconds, model.random_state) == (2, 16, 50, 7)
+        assert lw.get_num_threads() == 1
+
+    def test_ctrl_c_keeps_the_model(self, text_file, tmp_path):
+        output = tmp_path / "out.safetensors"
+        command = [sys.executable, "-m", "latchwork", "train", str(text_file), "-o", str(output)]
+        options = ["--hidden-size", "16", "--epochs", "1000000", "--seconds", "100"]
+        with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            for line in process.stdout:
+                if line.startswith(b"model"):
+                    break
+            threading.Timer(1.0, process.send_signal, [signal.SIGINT]).start()
+            printed, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert errors == b""
+        assert b"ended by Ctrl-C" in printed
+        assert b"this model" in printed
+        assert isinstance(lw.load(output), lw.LSTMLanguageModel)
+
+    def test_progress_on_a_terminal(self, text_file, tmp_path):
+        terminal, child_end = pty.openpty()
+        command = [sys.executable, "-m", "latchwork", "train", str(text_file), "-o", str(tmp_path / "m"), *QUICK]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=child_end) as process:
+            os.close(child_end)
+            shown = b""
+            try:
+                while piece := os.read(terminal, 65536):
+                    shown += piece
+            except OSError:  # Linux's way to say that the other end is closed
+                pass
+            os.close(terminal)
+        assert process.returncode == 0
+        assert re.search(rb"\[[#.]+\] +\d+%  epoch \d+  \d+\.\d{3} bits/character  [\d,]+ characters/s", shown)
+        assert shown.endswith(b"\r\x1b[K")
+
+
+class TestGenerate:
+    def test_continues_the_prompt(self, model_file, capsys):
+        arguments = ["generate", str(model_file), "--prompt", "the ", "--length", "50", "--seed", "1"]
+        assert main(arguments) == 0
+        first = capsys.readouterr().out
+        assert main(arguments) == 0
+        assert capsys.readouterr().out == first
+        assert first.startswith("the ")
+        assert len(first) == 4 + 50 + 1
+        assert main([*arguments, "--temperature", "5"]) == 0
+        assert capsys.readouterr().out != first
+
+    def test_a_prompt_with_characters_never_seen(self, model_file, capsys):
+        assert main(["generate", str(model_file), "--prompt", "\u2603", "--length", "5"]) == 0
+        assert len(capsys.readouterr().out) == 1 + 5 + 1
+
+    def test_a_terminal_without_such_characters(self, model_file):
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        result = run("generate", model_file, "--prompt", "\u2603", "--length", "5", env=environment)
+        assert result.returncode == 0
+        assert result.stdout.startswith("\\u2603")
+
+    def test_a_reader_that_leaves(self, model_file):
+        command = f"{sys.executable} -m latchwork generate {model_file} --length 30000 | head -c 10"
+        result = subprocess.run(command, shell=True, capture_output=True, timeout=120)
+        assert (len(result.stdout), result.stderr) == (10, b"")
+
+
+class TestInfo:
+    def test_machine(self, capsys):
+        assert main(["info"]) == 0
+        printed = capsys.readouterr().out
+        for expected in (lw.__version__, lw.cpu_info()["isa"], "threads", "numpy", sys.version.split()[0]):
+            assert expected in printed
+
+    def test_model(self, model_file, capsys):
+        assert main(["info", str(model_file)]) == 0
+        printed = capsys.readouterr().out
+        parameters = sum(value.size for value in lw.load(model_file).network_.parameters.values())
+        for expected in ("language_model", "hidden_size", f"{parameters:,}", "float32"):
+            assert expected in printed
+
+    def test_network(self, tmp_path, capsys):
+        lw.LSTM(3, 5).save(tmp_path / "lstm.safetensors")
+        assert main(["info", str(tmp_path / "lstm.safetensors")]) == 0
+        assert f"{4 * 5 * (3 + 5 + 2):,}" in capsys.readouterr().out
+
+
+class TestBadInput:
+    """One line on standard error and exit status 2."""
+
+    def fails(self, capsys, message, *arguments):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as error:  # argparse's own
+            status = error.code
+        printed = capsys.readouterr()
+        assert status == 2
+        assert re.search(message, printed.err), printed.err
+        assert "Traceback" not in printed.err
+        return printed
+
+    @pytest.mark.parametrize("command", ["train", "generate", "info"])
+    def test_missing_file(self, capsys, tmp_path, command):
+        printed = self.fails(capsys, "nowhere.*No such file", command, tmp_path / "nowhere")
+        assert printed.err.count("\n") == 1
+        assert printed.out == ""
+
+    @pytest.mark.parametrize("command", ["generate", "info"])
+    @pytest.mark.parametrize("content", [b"", b"no model", b"\xff" * 100, b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
+    def test_no_model(self, capsys, tmp_path, command, content):
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        printed = self.fails(capsys, re.escape(str(path)), command, path)
+        assert printed.err.count("\n") == 1
+
+    @pytest.mark.parametrize("command", ["train", "generate", "info"])
+    def test_a_folder(self, capsys, tmp_path, command):
+        self.fails(capsys, "[Dd]irectory|folder", command, tmp_path)
+
+    def test_another_kind_of_model(self, capsys, tmp_path):
+        lw.LSTM(3, 5).save(tmp_path / "lstm.safetensors")
+        self.fails(capsys, "expected a language model, got LSTM", "generate", tmp_path / "lstm.safetensors")
+
+    def test_not_utf8(self, capsys, tmp_path):
+        (tmp_path / "text").write_bytes(b"caf\xe9 " * 1000)
+        self.fails(capsys, "expected UTF-8 text, got the byte 0xe9 at 3", "train", tmp_path / "text")
+
+    def test_csv(self, capsys, tmp_path):
+        (tmp_path / "series.csv").write_text("1,2\n" * 1000)
+        self.fails(capsys, "CSV", "train", tmp_path / "series.csv")
+
+    def test_short_text(self, capsys, tmp_path):
+        (tmp_path / "text").write_text("short")
+        self.fails(capsys, "expected at least 1,000 characters, got 5", "train", tmp_path / "text")
+
+    @pytest.mark.parametrize("output", ["nowhere/model", "."])
+    def test_output_is_checked_before_training(self, capsys, text_file, monkeypatch, output):
+        monkeypatch.chdir(text_file.parent)
+        monkeypatch.setattr(lw.LSTMLanguageModel, "fit", lambda *_: pytest.fail("trained"))
+        self.fails(capsys, "cannot write", "train", text_file, "-o", output)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["train", "--seconds", "-1"],
+            ["train", "--seconds", "nan"],
+            ["train", "--hidden-size", "0"],
+            ["train", "--layers", "two"],
+            ["generate", "model", "--temperature", "-1"],
+            ["generate", "model", "--length", "1.5"],
+            ["generate"],
+            ["forecast"],
+            [],
+        ],
+    )
+    def test_arguments(self, capsys, arguments):
+        self.fails(capsys, "usage", *arguments)

@@ -1,0 +1,274 @@
+"""record and backward: gradients are right."""
+
+import latchwork as lw
+import numpy as np
+import pytest
+from comparison import assert_close, assert_same_bits
+from configurations import CONFIGURATIONS, FORWARD_NAMES, numbers, sample, sample_limit
+from layers import answer, normal, random_lstm
+
+STEP = 1e-5
+
+
+class Objective:
+    """A weighted sum of everything a layer returns, and its gradients by both roads."""
+
+    def __init__(self, lstm, x, start, **options):
+        self.lstm, self.x, self.start, self.options = lstm, x, start, options
+        tape = lstm.record(x, start, **options)
+        self.d_output = normal(101, tape.output.shape, "float64")
+        self.d_state = tuple(normal(102 + place, part.shape, "float64") for place, part in enumerate(tape.state))
+        self.gradients = tape.backward(self.d_output, self.d_state)
+
+    def __call__(self):
+        tape = self.lstm.record(self.x, self.start, **self.options)
+        parts = zip((tape.output, *tape.state), (self.d_output, *self.d_state), strict=True)
+        return sum(float((value * weight).sum()) for value, weight in parts)
+
+    def differences(self, array, write=lambda: None):
+        """Central finite differences by every element of an array the objective reads, after write() if given."""
+        result = np.empty_like(array)
+        for place in np.ndindex(array.shape):
+            kept, values = array[place], []
+            for sign in (1, -1):
+                array[place] = kept + sign * STEP
+                write()
+                values.append(self())
+            array[place] = kept
+            result[place] = (values[0] - values[1]) / (2 * STEP)
+        write()
+        return result
+
+    def check(self):
+        assert_close(self.gradients.x, self.differences(self.x), 1e-7, "x")
+        for name, actual, part in zip(("h_0", "c_0"), self.gradients.state, self.start, strict=True):
+            assert_close(actual, self.differences(part), 1e-7, name)
+        for name in self.lstm.parameters:
+            value = np.array(self.lstm.parameters[name])
+
+            def write(name=name, value=value):
+                self.lstm.parameters[name] = value
+
+            assert_close(self.gradients.parameters[name], self.differences(value, write), 1e-7, name)
+
+
+def objective(options, steps=5, rows=3, batched=True, seed=0, **call):
+    lstm = random_lstm(seed=seed, dtype="float64", **options)
+    states = lstm.num_layers * (2 if lstm.bidirectional else 1)
+    x = normal(seed + 1, (steps, rows, lstm.input_size) if batched else (steps, lstm.input_size), "float64")
+    if batched and lstm.batch_first:
+        x = np.ascontiguousarray(np.swapaxes(x, 0, 1))
+    sizes = (lstm.proj_size or lstm.hidden_size, lstm.hidden_size)
+    shapes = [(states, rows, size) if batched else (states, size) for size in sizes]
+    start = tuple(normal(seed + 2 + place, shape, "float64") for place, shape in enumerate(shapes))
+    return Objective(lstm, x, start, **call)
+
+
+RESET = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0], [1, 0, 0], [0, 0, 1]], dtype=bool)
+
+
+@pytest.mark.parametrize(
+    ("options", "call"),
+    [
+        ({}, {}),
+        ({"bias": False}, {}),
+        ({"hidden_size": 1}, {}),
+        ({"num_layers": 2}, {}),
+        ({"bidirectional": True}, {}),
+        ({"proj_size": 2}, {}),
+        ({"num_layers": 2, "bidirectional": True, "proj_size": 3}, {}),
+        ({"batch_first": True}, {"lengths": [5, 2, 4], "reset": RESET.T}),
+        ({}, {"batched": False}),
+        ({}, {"batched": False, "reset": RESET[:, 0]}),
+        ({}, {"lengths": [5, 2, 4]}),
+        ({}, {"lengths": [0, 1, 5]}),
+        ({"num_layers": 2, "bidirectional": True}, {"lengths": [0, 1, 4]}),
+        ({"proj_size": 2}, {"lengths": [3, 0, 4]}),
+        ({}, {"reset": RESET}),
+        ({"num_layers": 2, "bidirectional": True}, {"reset": RESET}),
+        ({"num_layers": 2, "bidirectional": True, "proj_size": 3}, {"reset": RESET, "lengths": [5, 3, 4]}),
+        ({"num_layers": 2, "reverse": True}, {"reset": RESET, "lengths": [5, 3, 0]}),
+        ({"num_layers": 3, "dropout": 0.4}, {"training": True, "mask_seed": 5}),
+        (
+            {"num_layers": 2, "dropout": 0.4, "bidirectional": True},
+            {"training": True, "mask_seed": 6, "lengths": [5, 2, 0]},
+        ),
+    ],
+)
+def test_gradients_equal_finite_differences(options, call):
+    objective({"input_size": 3, "hidden_size": 4} | options, **call).check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hidden_size", [7, 9, 17])
+def test_gradients_equal_finite_differences_across_panels(hidden_size):
+    options = {"input_size": 5, "hidden_size": hidden_size, "bidirectional": True, "proj_size": hidden_size // 2}
+    objective(options, steps=4, rows=2, lengths=[4, 3]).check()
+
+
+GRADIENT_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+
+
+def test_gradients_equal_golden(golden, dtype):
+    answers = golden("lstm")
+    for configuration in CONFIGURATIONS:
+        actual = answer(configuration, numbers(configuration), dtype)
+        expected = {key.partition(".")[2] for key in answers if key.startswith(f"{configuration.index}.")}
+        assert set(actual) == expected
+        for name, value in actual.items():
+            picked, wanted = sample(value, sample_limit(name)), answers[f"{configuration.index}.{name}"]
+            assert value.dtype == dtype
+            assert_close(picked, wanted, GRADIENT_TOLERANCE[dtype], f"{name} of {configuration}")
+
+
+def test_gradients_equal_live_torch(torch_peer, dtype):
+    for configuration in CONFIGURATIONS:
+        drawn = numbers(configuration)
+        expected = torch_peer.answer(configuration, drawn, getattr(torch_peer.torch, dtype))
+        actual = answer(configuration, drawn, dtype)
+        assert set(actual) == set(expected)
+        for name in set(expected) - set(FORWARD_NAMES):
+            assert_close(actual[name], expected[name], GRADIENT_TOLERANCE[dtype], f"{name} of {configuration}")
+
+
+@pytest.fixture
+def recording(dtype):
+    lstm = random_lstm(input_size=3, hidden_size=5, num_layers=2, bidirectional=True, dtype=dtype)
+    return lstm, lstm.record(normal(1, (6, 4, 3), dtype), lengths=[6, 3, 0, 1])
+
+
+def everything(gradients):
+    return [gradients.x, *gradients.state, *gradients.parameters.values()]
+
+
+def test_backward_may_be_called_again(recording, dtype):
+    _, tape = recording
+    d_output = normal(2, tape.output.shape, dtype)
+    first = [np.array(part) for part in everything(tape.backward(d_output))]
+    tape.backward(normal(3, tape.output.shape, dtype))
+    assert_same_bits(everything(tape.backward(d_output)), first)
+
+
+def test_gradients_of_end_states_default_to_zero(recording, dtype):
+    _, tape = recording
+    d_output = normal(2, tape.output.shape, dtype)
+    zeros = tuple(np.zeros_like(part) for part in tape.state)
+    assert_same_bits(everything(tape.backward(d_output)), everything(tape.backward(d_output, zeros)))
+
+
+def test_into_adds_the_parameters(recording, dtype):
+    _, tape = recording
+    one, other = normal(2, tape.output.shape, dtype), normal(3, tape.output.shape, dtype)
+    first, second = tape.backward(one), tape.backward(other)
+    total = tape.backward(one)
+    again = tape.backward(other, into=total)
+    assert np.shares_memory(again.parameters["bias_ih_l0"], total.parameters["bias_ih_l0"])
+    assert_same_bits(again.x, second.x)
+    for name, value in total.parameters.items():
+        assert_close(value, first.parameters[name] + second.parameters[name], 1e-5 if dtype == "float32" else 1e-13)
+
+
+def test_gradients_use_the_weights_of_the_recording(recording, dtype):
+    lstm, tape = recording
+    d_output = normal(2, tape.output.shape, dtype)
+    output = np.array(tape.output)
+    first = [np.array(part) for part in everything(tape.backward(d_output))]
+    with lstm.edit() as parameters:
+        for name in parameters:
+            parameters[name] *= 0
+    assert_same_bits(everything(tape.backward(d_output)), first)
+    assert_same_bits(tape.output, output)
+
+
+def test_a_tape_keeps_its_instruction_set(dtype):
+    names = lw.cpu_info()["available_isas"]
+    lstm = random_lstm(input_size=3, hidden_size=9, dtype=dtype)
+    lw.set_isa(names[-1])
+    tape = lstm.record(normal(1, (6, 4, 3), dtype))
+    d_output = normal(2, tape.output.shape, dtype)
+    first = [np.array(part) for part in everything(tape.backward(d_output))]
+    lw.set_isa(names[0])
+    assert_same_bits(everything(tape.backward(d_output)), first)
+
+
+def test_gradients_use_the_input_of_the_recording(dtype):
+    lstm = random_lstm(input_size=3, hidden_size=5, dtype=dtype)
+    x, start = normal(1, (6, 4, 3), dtype), (normal(2, (1, 4, 5), dtype), normal(3, (1, 4, 5), dtype))
+    tape = lstm.record(x, start)
+    d_output = normal(4, tape.output.shape, dtype)
+    first = [np.array(part) for part in everything(tape.backward(d_output))]
+    x[:] = 0
+    start[0][:] = 0
+    start[1][:] = 0
+    assert_same_bits(everything(tape.backward(d_output)), first)
+
+
+def test_a_tape_owns_its_output(recording, dtype):
+    lstm, tape = recording
+    output = np.array(tape.output)
+    for seed in range(3):
+        later = lstm.record(normal(seed + 5, (6, 4, 3), dtype))
+        later.backward(np.array(later.output))
+    assert_same_bits(tape.output, output)
+
+
+def test_gradients_outlive_their_tape(recording, dtype):
+    lstm, tape = recording
+    d_output = normal(2, tape.output.shape, dtype)
+    gradients = tape.backward(d_output)
+    kept = [np.array(part) for part in everything(gradients)]
+    del tape
+    lstm.record(normal(9, (6, 4, 3), dtype)).backward(d_output)
+    assert_same_bits(everything(gradients), kept)
+
+
+def test_parameter_gradients_are_contiguous_and_named_as_parameters(recording, dtype):
+    lstm, tape = recording
+    gradients = tape.backward(normal(2, tape.output.shape, dtype))
+    assert list(gradients.parameters) == list(lstm.parameters)
+    values = list(gradients.parameters.values())
+    addresses = [value.__array_interface__["data"][0] for value in values]
+    for value, address, following in zip(values, addresses, addresses[1:], strict=False):
+        assert value.flags.c_contiguous
+        assert address + value.nbytes == following
+
+
+def test_no_gradient_in_padding_and_through_length_zero():
+    lstm = random_lstm(input_size=3, hidden_size=5, num_layers=2, dtype="float64")
+    x, lengths = normal(1, (6, 4, 3), "float64"), [6, 3, 0, 1]
+    tape = lstm.record(x, lengths=lengths)
+    d_state = tuple(normal(seed, part.shape, "float64") for seed, part in enumerate(tape.state))
+    gradients = tape.backward(normal(2, tape.output.shape, "float64"), d_state)
+    for row, length in enumerate(lengths):
+        assert np.all(gradients.x[length:, row] == 0)
+    for actual, given in zip(gradients.state, d_state, strict=True):
+        assert_same_bits(actual[:, 2], given[:, 2])
+
+
+def test_no_gradient_crosses_a_reset():
+    lstm = random_lstm(input_size=3, hidden_size=5, dtype="float64")
+    x = normal(1, (6, 2, 3), "float64")
+    reset = np.zeros((6, 2), bool)
+    reset[3, 0] = True
+    tape = lstm.record(x, reset=reset)
+    d_output = np.zeros(tape.output.shape)
+    d_output[3:] = 1
+    gradients = tape.backward(d_output)
+    assert np.all(gradients.x[:3, 0] == 0)
+    assert np.all(gradients.x[:3, 1] != 0)
+    assert np.all(gradients.state[1][0, 0] == 0)
+    assert np.all(gradients.state[1][0, 1] != 0)
+
+
+def test_dropout_in_training_scales_what_it_keeps():
+    hidden, rows = 64, 200
+    lstm = lw.LSTM(3, hidden, 2, dropout=0.25, dtype="float64")
+    values = {name: np.zeros(value.shape) for name, value in lstm.parameters.items()}
+    values["bias_ih_l0"] += 1.0  # the first layer's units all show the same number,
+    values["weight_ih_l1"][2 * hidden : 3 * hidden] = np.eye(hidden)  # each of which the second passes on alone
+    lstm.load_state_dict(values)
+    x = np.zeros((1, rows, 3))
+    number = lstm.trace(x)["l0"].hidden[0, 0, 0]
+    output = lstm.record(x, training=True).output
+    assert abs(np.mean(output == 0) - 0.25) < 5 * np.sqrt(0.25 * 0.75 / output.size)
+    assert_close(output[output != 0], np.full((output != 0).sum(), np.tanh(np.tanh(number / 0.75) / 2) / 2), 1e-14)

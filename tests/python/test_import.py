@@ -1,0 +1,103 @@
+"""What `import latchwork` brings and costs."""
+
+import importlib
+import importlib.metadata
+import json
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import latchwork as lw
+import pytest
+
+ALLOWED = {"latchwork", "numpy", "safetensors"}
+
+
+def in_a_fresh_process(code):
+    return json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120).stdout)
+
+
+def test_all_names_resolve():
+    assert len(set(lw.__all__)) == len(lw.__all__) > 10
+    for name in lw.__all__:
+        assert getattr(lw, name) is not None, name
+        assert name in dir(lw)
+    namespace = {}
+    exec("from latchwork import *", namespace)
+    assert set(lw.__all__) <= set(namespace)
+
+
+def test_the_designs_names_are_there():
+    names = "LSTM LSTMCell Network Embedding Linear Last LSTMLanguageModel load optim set_num_threads get_num_threads"
+    for name in (names + " set_isa cpu_info show_versions").split():
+        assert name in lw.__all__
+    for name in ("SGD", "Adam", "AdamW", "clip_grad_norm"):
+        assert hasattr(lw.optim, name)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        lw.no_such_name  # noqa: B018
+    with pytest.raises(ImportError):
+        from latchwork import no_such_name  # noqa: F401
+
+
+def test_version_is_the_cores():
+    assert re.fullmatch(r"\d+\.\d+\.\d+([a-z]+\d+|\.dev\d+)?", lw.__version__)
+    assert lw.__version__ == importlib.import_module("latchwork._core").build_info()["version"]
+
+
+def test_version_is_the_distributions():
+    try:
+        installed = importlib.metadata.version("latchwork")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("latchwork is imported from a folder and not installed")
+    assert lw.__version__ == installed
+
+
+def test_the_package_is_typed():
+    assert (Path(lw.__file__).parent / "py.typed").is_file()
+
+
+def test_importing_brings_nothing_optional():
+    code = """
+import json, sys
+import numpy
+before = set(sys.modules)
+import latchwork
+first = set(sys.modules) - before
+for name in latchwork.__all__:
+    getattr(latchwork, name)
+print(json.dumps([sorted(first), sorted(set(sys.modules) - before)]))
+"""
+    first, all_of_it = in_a_fresh_process(code)
+    standard = set(sys.stdlib_module_names)
+    for modules in (first, all_of_it):
+        # NumPy's own extension modules leave names of Cython's behind.
+        tops = {module.partition(".")[0] for module in modules if "cython" not in module}
+        assert tops - standard <= ALLOWED, tops - standard - ALLOWED
+    assert len(first) < 100
+
+
+def test_importing_costs_little_beyond_numpy():
+    code = """
+import json, time
+import numpy
+start = time.process_time()  # of the CPU: what else the machine does must not matter
+import latchwork
+latchwork.LSTM
+print(json.dumps(time.process_time() - start))
+"""
+    in_a_fresh_process(code)  # the files are in the page cache afterwards
+    seconds = statistics.median(in_a_fresh_process(code) for _ in range(5))
+    assert seconds < 0.1, f"import latchwork took {seconds:.3f} s beyond NumPy"
+
+
+def test_importing_starts_no_thread():
+    code = "import json, os, numpy; n = len(os.listdir('/proc/self/task')); import latchwork as lw; lw.LSTM(2, 3); "
+    code += "print(json.dumps(len(os.listdir('/proc/self/task')) - n))"
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("threads of a process are counted in /proc, which is missing here")
+    assert in_a_fresh_process(code) == 0

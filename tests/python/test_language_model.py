@@ -1,0 +1,331 @@
+import copy
+import json
+import math
+import pickle
+import time
+
+import latchwork as lw
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+from latchwork import language_model
+from latchwork.language_model import LSTMLanguageModel
+
+SENTENCES = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n"
+TEXT = SENTENCES * 60
+SMALL = {"hidden_size": 24, "embedding_size": 8, "batch_size": 8, "window": 32, "lr": 0.02}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LSTMLanguageModel(**SMALL, max_epochs=20, random_state=0).fit(TEXT)
+
+
+def parameters_of(model):
+    return {name: np.array(value) for name, value in model.network_.parameters.items()}
+
+
+def assert_equal_parameters(a, b):
+    a, b = parameters_of(a), parameters_of(b)
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+def bits_step_by_step(model, text):
+    """The definition, read one character after another by a stream: probabilities over every code point."""
+    stream = model.network_.stream()
+    unknown = len(model.vocabulary_)
+    scores = stream.step(unknown)
+    bits = 0.0
+    for character in text:
+        exponentials = np.exp(scores.astype(np.float64))
+        token = model.vocabulary_.find(character)
+        if token < 0:
+            token = unknown
+            bits += math.log2(0x110000 - unknown)
+        bits -= math.log2(exponentials[token] / exponentials.sum())
+        scores = stream.step(token)
+    return bits / len(text)
+
+
+class TestFit:
+    def test_learns(self, model):
+        uniform = math.log2(len(model.vocabulary_) + 1)
+        assert model.vocabulary_ == "".join(sorted(set(TEXT)))
+        assert model.history_[0]["bits_per_character"] < uniform
+        assert model.history_[-1]["bits_per_character"] < 0.5
+        assert model.bits_per_character(SENTENCES) < 0.5
+        assert not model.interrupted_
+
+    def test_history(self, model):
+        assert [record["epoch"] for record in model.history_] == list(range(1, 21))
+        assert model.history_[-1]["characters"] >= 20 * len(TEXT)
+        seconds = [record["seconds"] for record in model.history_]
+        assert seconds == sorted(seconds)
+
+    def test_equal_seeds_give_equal_models(self, model):
+        again = LSTMLanguageModel(**SMALL, max_epochs=20, random_state=0)
+        assert again.fit(TEXT) is again
+        assert_equal_parameters(model, again)
+        other = LSTMLanguageModel(**SMALL, max_epochs=1, random_state=1).fit(TEXT)
+        assert not np.array_equal(parameters_of(model)["2.bias"], parameters_of(other)["2.bias"])
+
+    def test_no_dependence_on_threads(self, model):
+        lw.set_num_threads(3)
+        assert_equal_parameters(model, LSTMLanguageModel(**SMALL, max_epochs=20, random_state=0).fit(TEXT))
+
+    def test_layers_and_dropout(self):
+        model = LSTMLanguageModel(**SMALL, num_layers=2, dropout=0.2, max_epochs=2, random_state=0).fit(TEXT)
+        assert model.history_[-1]["bits_per_character"] < model.history_[0]["bits_per_character"]
+
+    def test_seconds_end_the_training(self):
+        started = time.perf_counter()
+        model = LSTMLanguageModel(**SMALL, max_epochs=10**6, max_seconds=0.3).fit(TEXT)
+        assert 0.3 <= time.perf_counter() - started < 3.0
+        assert model.history_[-1]["seconds"] < 3.0
+
+    def test_no_seconds_at_all(self):
+        model = LSTMLanguageModel(**SMALL, max_seconds=0).fit(TEXT)
+        assert model.history_ == []
+        assert model.bits_per_character(TEXT) == pytest.approx(math.log2(len(model.vocabulary_) + 1), abs=0.5)
+
+    def test_short_texts(self):
+        for text in ("ab", "aaa", TEXT[:33], TEXT[:100]):
+            model = LSTMLanguageModel(**SMALL, max_epochs=2, random_state=0).fit(text)
+            assert math.isfinite(model.bits_per_character(text))
+            assert set(model.generate(length=20, random_state=0)) <= set(text)
+
+    def test_every_character_is_read_and_every_one_predicted(self, monkeypatch):
+        monkeypatch.setattr(language_model, "UNKNOWN_SHARE", 0.0)
+        network = lw.Network([lw.Embedding(1004, 4), lw.LSTM(4, 4), lw.Linear(4, 1004)])
+        training = language_model._Training(
+            LSTMLanguageModel(**SMALL | {"window": 4}), network, np.arange(1003), 1003, np.random.default_rng(0), 0.0
+        )
+        inputs, targets = training._window(training._epoch_tokens(), 0, training._bounds[-1])
+        assert inputs.shape == targets.shape == (126, 8)
+        assert set(targets.ravel().tolist()) == set(range(1003))
+        np.testing.assert_array_equal(inputs[0], 1003)
+        np.testing.assert_array_equal(inputs[1:], targets[:-1])
+        np.testing.assert_array_equal(targets[1:], targets[:-1] + 1)
+
+    def test_a_new_fit_replaces_the_old_one(self):
+        model = LSTMLanguageModel(**SMALL, max_epochs=1).fit(TEXT).fit("xyz" * 100)
+        assert model.vocabulary_ == "xyz"
+
+    def test_ctrl_c_keeps_the_model(self, monkeypatch):
+        steps = []
+        step = lw.Trainer.step
+
+        def interrupted_step(self, *arguments, **keywords):
+            if len(steps) == 30:
+                raise KeyboardInterrupt
+            steps.append(1)
+            return step(self, *arguments, **keywords)
+
+        monkeypatch.setattr(lw.Trainer, "step", interrupted_step)
+        model = LSTMLanguageModel(**SMALL, max_epochs=20, random_state=0).fit(TEXT)
+        assert model.interrupted_
+        assert model.history_[-1]["epoch"] == 2
+        assert model.bits_per_character(SENTENCES) < math.log2(len(model.vocabulary_))
+        assert len(model.generate(length=10)) == 10
+
+
+class TestBitsPerCharacter:
+    def test_is_the_definition_on_a_short_text(self, model):
+        for text in ("t", SENTENCES, "the quick\u2603brown fox"):
+            assert model.bits_per_character(text) == pytest.approx(bits_step_by_step(model, text), rel=1e-4)
+
+    def test_segments_are_close_to_the_definition(self, model):
+        text = TEXT[5:4105]
+        assert model.bits_per_character(text) == pytest.approx(bits_step_by_step(model, text), abs=0.01)
+
+    @pytest.mark.parametrize("length", [1, 255, 256, 257, 2047, 2048, 2049, 4000])
+    def test_every_character_counts_once(self, model, length, monkeypatch):
+        counted = []
+        monkeypatch.setattr(
+            language_model, "_bits", lambda scores, tokens: counted.append(len(tokens)) or np.ones(len(tokens))
+        )
+        assert model.bits_per_character(TEXT[:length]) == 1.0
+        assert sum(counted) == length
+
+    def test_a_character_never_seen_costs_about_what_naming_it_does(self, model):
+        text = SENTENCES * 4
+        with_snowman = text.replace("lazy", "la\u2603y")
+        excess = (model.bits_per_character(with_snowman) - model.bits_per_character(text)) * len(text) / 4
+        assert math.log2(0x110000) < excess < 70
+
+    def test_any_str_has_bits(self, model):
+        assert math.isfinite(model.bits_per_character("\x00\U0010ffff\ud800 the"))
+
+
+class TestGenerate:
+    def test_equal_seeds_give_equal_texts(self, model):
+        texts = [model.generate("the ", 50, temperature=3.0, random_state=seed) for seed in (1, 1, 2)]
+        assert texts[0] == texts[1] != texts[2]
+        assert [len(text) for text in texts] == [50] * 3
+        assert set("".join(texts)) <= set(TEXT)
+
+    def test_temperature_0_is_the_likeliest_each_time(self, model):
+        text = model.generate("the quick ", 40, temperature=0.0)
+        assert text == model.generate("the quick ", 40, temperature=0.0)
+        assert (SENTENCES * 3).find("the quick " + text) >= 0
+        assert text == model.generate("the quick ", 40, temperature=1e-300, random_state=3)
+
+    def test_temperature_flattens(self, model):
+        varied = {temperature: len(set(model.generate("", 400, temperature, 0))) for temperature in (0.1, 100.0)}
+        assert varied[100.0] == len(set(TEXT))
+        assert varied[0.1] <= varied[100.0]
+
+    def test_frequencies_are_the_model_s_probabilities(self, model):
+        scores = model.network_.stream().step(len(model.vocabulary_))[:-1].astype(np.float64)
+        expected = np.exp(scores / 2.0) / np.exp(scores / 2.0).sum()
+        generator = np.random.default_rng(0)
+        drawn = [model.generate("", 1, 2.0, generator) for _ in range(2000)]
+        frequencies = np.array([drawn.count(character) for character in model.vocabulary_]) / len(drawn)
+        assert np.abs(frequencies - expected).max() < 0.05
+
+    def test_a_character_never_seen_in_the_prompt(self, model):
+        assert len(model.generate("the \u2603 \ud800 fox", 30, random_state=0)) == 30
+
+    def test_no_length(self, model):
+        assert model.generate("the", 0) == ""
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("text", [b"bytes", None, ["a", "b"], 3])
+    def test_not_a_str(self, model, text):
+        for method in (model.fit, model.bits_per_character, model.generate):
+            with pytest.raises(TypeError, match=r"(text|prompt): expected a str, got"):
+                method(text)
+
+    def test_too_short(self, model):
+        for text in ("", "a"):
+            with pytest.raises(ValueError, match="text: expected at least 2"):
+                LSTMLanguageModel().fit(text)
+        with pytest.raises(ValueError, match="text: expected at least 1"):
+            model.bits_per_character("")
+
+    @pytest.mark.parametrize("temperature", [-0.1, math.nan, math.inf])
+    def test_temperature(self, model, temperature):
+        with pytest.raises(ValueError, match="temperature: expected at least 0, got"):
+            model.generate(temperature=temperature)
+
+    @pytest.mark.parametrize(
+        ("length", "error"), [(-1, ValueError), (2.5, TypeError), ("3", TypeError), (True, TypeError)]
+    )
+    def test_length(self, model, length, error):
+        with pytest.raises(error, match="length: expected"):
+            model.generate(length=length)
+
+    @pytest.mark.parametrize(
+        ("parameters", "error"),
+        [
+            ({"hidden_size": 0}, ValueError),
+            ({"hidden_size": 2.0}, TypeError),
+            ({"embedding_size": -1}, ValueError),
+            ({"num_layers": 0}, ValueError),
+            ({"batch_size": 0}, ValueError),
+            ({"window": 0}, ValueError),
+            ({"max_epochs": 0}, ValueError),
+            ({"lr": math.nan}, ValueError),
+            ({"lr": "fast"}, TypeError),
+            ({"dropout": -0.5}, ValueError),
+            ({"dropout": 1.5}, ValueError),
+            ({"clip_norm": -1.0}, ValueError),
+            ({"max_seconds": math.inf}, ValueError),
+            ({"random_state": "seed"}, TypeError),
+        ],
+    )
+    def test_parameters(self, parameters, error):
+        with pytest.raises(error, match=f"{next(iter(parameters))}: expected"):
+            LSTMLanguageModel(**parameters).fit(TEXT)
+
+    def test_a_failed_fit_changes_nothing(self):
+        model = LSTMLanguageModel(**SMALL, max_epochs=1, random_state=0).fit(TEXT)
+        before = parameters_of(model)
+        with pytest.raises(TypeError):
+            model.fit(None)
+        assert model.vocabulary_ == "".join(sorted(set(TEXT)))
+        np.testing.assert_array_equal(parameters_of(model)["2.bias"], before["2.bias"])
+
+    def test_not_fitted(self, tmp_path):
+        model = LSTMLanguageModel()
+        for call in (
+            lambda: model.generate(),
+            lambda: model.bits_per_character("a"),
+            lambda: model.save(tmp_path / "m"),
+        ):
+            with pytest.raises(RuntimeError, match="call fit"):
+                call()
+
+
+class TestScikitLearnHabits:
+    def test_parameters(self):
+        model = LSTMLanguageModel(128, lr=0.01)
+        assert model.get_params()["hidden_size"] == 128
+        assert LSTMLanguageModel(**model.get_params()).get_params() == model.get_params()
+        assert model.set_params(window=32, lr=0.02) is model
+        assert (model.window, model.lr) == (32, 0.02)
+        assert repr(model) == "LSTMLanguageModel(hidden_size=128, window=32, lr=0.02)"
+
+    def test_an_unknown_parameter_sets_none(self):
+        model = LSTMLanguageModel()
+        with pytest.raises(ValueError, match="has no parameter 'widow'"):
+            model.set_params(window=3, widow=4)
+        assert model.window == LSTMLanguageModel().window
+
+    def test_clone(self):
+        base = pytest.importorskip("sklearn.base", reason="scikit-learn is not installed")
+        model = LSTMLanguageModel(16, random_state=3)
+        assert base.clone(model).get_params() == model.get_params()
+
+
+class TestCopies:
+    def assert_same(self, copied, model):
+        assert type(copied) is LSTMLanguageModel
+        assert copied.get_params() == model.get_params()
+        assert copied.vocabulary_ == model.vocabulary_
+        assert copied.history_ == model.history_
+        assert copied.interrupted_ == model.interrupted_
+        assert_equal_parameters(copied, model)
+        assert copied.bits_per_character(TEXT) == model.bits_per_character(TEXT)
+        assert copied.generate("the", 30, random_state=0) == model.generate("the", 30, random_state=0)
+
+    def test_file(self, model, tmp_path):
+        path = tmp_path / "model.safetensors"
+        model.save(path)
+        self.assert_same(lw.load(path), model)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["model.safetensors"]
+
+    def test_file_with_any_characters(self, tmp_path):
+        model = LSTMLanguageModel(**SMALL, max_epochs=1).fit('\x00"\\\n\u00e4\u2603\ud800\U0001f600' * 20)
+        model.save(tmp_path / "model.safetensors")
+        assert lw.load(tmp_path / "model.safetensors").vocabulary_ == model.vocabulary_
+
+    def test_pickle(self, model):
+        self.assert_same(pickle.loads(pickle.dumps(model)), model)
+
+    def test_deepcopy(self, model):
+        self.assert_same(copy.deepcopy(model), model)
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            {"vocabulary": "abc"},
+            {"vocabulary": 3},
+            {"parameters": {"hidden_size": -1}},
+            {"parameters": {"widow": 1}},
+            {"network": {"layers": []}},
+        ],
+    )
+    def test_damaged_file(self, model, tmp_path, damage):
+        path = tmp_path / "model.safetensors"
+        model.save(path)
+        with safetensors.safe_open(path, "np") as file:
+            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata["config"] = json.dumps(json.loads(metadata["config"]) | damage)
+        safetensors.numpy.save_file(tensors, path, metadata)
+        with pytest.raises(ValueError, match="model.safetensors: "):
+            lw.load(path)

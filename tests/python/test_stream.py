@@ -1,0 +1,340 @@
+"""Stream: one step after another, strict, without allocating."""
+
+import gc
+import threading
+import tracemalloc
+
+import latchwork as lw
+import numpy as np
+import pytest
+from comparison import assert_same_bits
+from layers import normal, random_lstm
+
+OPTIONS = {"input_size": 3, "hidden_size": 5, "num_layers": 2}
+STATES = 2
+
+
+@pytest.fixture
+def lstm(dtype):
+    return random_lstm(dtype=dtype, **OPTIONS)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 4])
+def test_steps_are_the_whole_sequence(lstm, dtype, batch_size):
+    x = normal(1, (9, 3) if batch_size is None else (9, batch_size, 3), dtype)
+    expected, (h_n, c_n) = lstm(x)
+    stream = lstm.stream(batch_size)
+    assert_same_bits(np.stack([stream.step(step) for step in x]), expected)
+    assert_same_bits(tuple(stream.state), (h_n, c_n))
+
+
+def test_batch_size_is_a_keyword_with_none_as_default(lstm, dtype):
+    assert lstm.stream(batch_size=2).step(np.zeros((2, 3), dtype)).shape == (2, 5)
+    assert lstm.stream().step(np.zeros(3, dtype)).shape == (5,)
+    assert lstm.stream(batch_size=None).batch_size is None
+    assert lstm.stream(batch_size=2).batch_size == 2
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_out_is_written_and_returned(lstm, dtype, batch_size):
+    x = normal(1, (9, 3) if batch_size is None else (9, batch_size, 3), dtype)
+    expected, _ = lstm(x)
+    stream, out = lstm.stream(batch_size), np.full(expected[0].shape, np.nan, dtype)
+    for step, wanted in zip(x, expected, strict=True):
+        assert stream.step(step, out=out) is out
+        assert_same_bits(out, wanted)
+
+
+def test_without_out_results_are_the_callers(lstm, dtype):
+    stream = lstm.stream()
+    first = stream.step(np.ones(3, dtype))
+    kept = np.array(first)
+    second = stream.step(np.ones(3, dtype))
+    assert_same_bits(first, kept)
+    assert not np.shares_memory(first, second)
+    first[...] = 0
+
+
+def test_reset_restarts_single_rows(lstm, dtype):
+    x = normal(1, (9, 4, 3), dtype)
+    reset = np.random.RandomState(2).random_sample((9, 4)) < 0.4
+    expected, state = lstm(x, reset=reset)
+    stream = lstm.stream(4)
+    assert_same_bits(np.stack([stream.step(one, reset=mask) for one, mask in zip(x, reset, strict=True)]), expected)
+    assert_same_bits(tuple(stream.state), state)
+
+
+@pytest.mark.parametrize("flag", [True, np.True_])
+def test_reset_of_a_single_sequence_is_a_bool(lstm, dtype, flag):
+    stream, x = lstm.stream(), normal(1, (3,), dtype)
+    first = stream.step(x)
+    assert not np.array_equal(stream.step(x), first)
+    assert_same_bits(stream.step(x, reset=flag), first)
+
+
+def test_reset_starts_afresh(lstm, dtype):
+    stream, x = lstm.stream(4), normal(1, (4, 3), dtype)
+    first = stream.step(x)
+    stream.step(x)
+    stream.reset()
+    for part in stream.state:
+        assert np.all(part == 0)
+    assert_same_bits(stream.step(x), first)
+
+
+def test_state_is_a_copy_and_assignable(lstm, dtype):
+    stream, x = lstm.stream(4), normal(1, (9, 4, 3), dtype)
+    for step in x[:4]:
+        stream.step(step)
+    kept = stream.state
+    expected = [stream.step(step) for step in x[4:]]
+    for part in stream.state:
+        part[...] = 99
+    stream.state = kept
+    assert_same_bits([stream.step(step) for step in x[4:]], expected)
+    assert [part.shape for part in kept] == [(STATES, 4, 5)] * 2
+    other = lstm.stream(4)
+    other.state = tuple(np.asfortranarray(part) for part in kept)
+    assert_same_bits([other.step(step) for step in x[4:]], expected)
+
+
+def test_state_of_a_single_sequence_has_no_batch_axis(lstm, dtype):
+    stream = lstm.stream()
+    stream.step(np.ones(3, dtype))
+    assert [part.shape for part in stream.state] == [(STATES, 5)] * 2
+    projected = random_lstm(dtype=dtype, proj_size=2, **OPTIONS).stream()
+    assert [part.shape for part in projected.state] == [(STATES, 2), (STATES, 5)]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        3,
+        (np.zeros((2, 4, 5)),),
+        (np.zeros((2, 4, 5)), np.zeros((2, 4, 4))),
+        (np.zeros((2, 4, 5)), np.zeros((2, 5, 4))),
+        (np.zeros((2, 5)), np.zeros((2, 5))),
+        (np.zeros((2, 4, 5)), np.zeros((2, 4, 5), complex)),
+        (np.zeros((2, 4, 5)), np.zeros((2, 4, 5)), np.zeros((2, 4, 5))),
+        (np.zeros((2, 4, 5)), "state"),
+    ],
+)
+def test_a_wrong_state_changes_nothing(lstm, dtype, state):
+    stream = lstm.stream(4)
+    stream.step(np.ones((4, 3), dtype))
+    before = stream.state
+    with pytest.raises((TypeError, ValueError), match=r"\b(state|h|c)\b"):
+        stream.state = state
+    assert_same_bits(tuple(stream.state), tuple(before))
+
+
+def other_of(dtype):
+    return "float64" if dtype == "float32" else "float32"
+
+
+WRONG_STEPS = {
+    "dtype": (lambda dtype: np.zeros((4, 3), other_of(dtype)), TypeError),
+    "integers": (lambda dtype: np.zeros((4, 3), np.int64), TypeError),
+    "byte order": (lambda dtype: np.zeros((4, 3), np.dtype(dtype).newbyteorder()), TypeError),
+    "list": (lambda dtype: [[0.0] * 3] * 4, TypeError),
+    "None": (lambda dtype: None, TypeError),
+    "number": (lambda dtype: 1.0, TypeError),
+    "Fortran order": (lambda dtype: np.zeros((4, 3), dtype, order="F"), (TypeError, ValueError)),
+    "stride": (lambda dtype: np.zeros((4, 6), dtype)[:, ::2], (TypeError, ValueError)),
+    "negative stride": (lambda dtype: np.zeros((4, 3), dtype)[::-1], (TypeError, ValueError)),
+    "features": (lambda dtype: np.zeros((4, 2), dtype), ValueError),
+    "rows": (lambda dtype: np.zeros((3, 3), dtype), ValueError),
+    "rank below": (lambda dtype: np.zeros(3, dtype), ValueError),
+    "rank above": (lambda dtype: np.zeros((1, 4, 3), dtype), ValueError),
+    "size of all": (lambda dtype: np.zeros(12, dtype), ValueError),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_STEPS)
+def test_step_is_strict_about_x(lstm, dtype, what):
+    make, error = WRONG_STEPS[what]
+    stream = lstm.stream(4)
+    stream.step(np.ones((4, 3), dtype))
+    before = stream.state
+    with pytest.raises(error, match=r"\bx\b.*expected.*got"):
+        stream.step(make(dtype))
+    assert_same_bits(tuple(stream.state), tuple(before))
+
+
+WRONG_OUTS = {
+    "dtype": (lambda dtype: np.zeros((4, 5), other_of(dtype)), TypeError),
+    "list": (lambda dtype: [[0.0] * 5] * 4, TypeError),
+    "read-only": (lambda dtype: read_only(np.zeros((4, 5), dtype)), (TypeError, ValueError)),
+    "Fortran order": (lambda dtype: np.zeros((4, 5), dtype, order="F"), (TypeError, ValueError)),
+    "stride": (lambda dtype: np.zeros((4, 10), dtype)[:, ::2], (TypeError, ValueError)),
+    "features": (lambda dtype: np.zeros((4, 3), dtype), ValueError),
+    "rows": (lambda dtype: np.zeros((5, 5), dtype), ValueError),
+    "rank": (lambda dtype: np.zeros(20, dtype), ValueError),
+}
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize("what", WRONG_OUTS)
+def test_step_is_strict_about_out(lstm, dtype, what):
+    make, error = WRONG_OUTS[what]
+    stream = lstm.stream(4)
+    stream.step(np.ones((4, 3), dtype))
+    before, out = stream.state, make(dtype)
+    with pytest.raises(error, match=r"\bout\b.*expected.*got"):
+        stream.step(np.ones((4, 3), dtype), out=out)
+    assert_same_bits(tuple(stream.state), tuple(before))
+    assert not np.any(out)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize(
+    "reset", [np.zeros(3, bool), np.zeros(4), np.zeros(4, np.int64), np.zeros((4, 1), bool), [False] * 4, "yes", 2.0]
+)
+def test_step_is_strict_about_reset(lstm, dtype, batch_size, reset):
+    stream = lstm.stream(batch_size)
+    with pytest.raises((TypeError, ValueError), match=r"\breset\b.*expected.*got"):
+        stream.step(np.zeros((3,) if batch_size is None else (4, 3), dtype), reset=reset)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "error"),
+    [
+        (-1, ValueError),
+        (0, None),
+        (1.5, TypeError),
+        ("4", TypeError),
+        (2**62, ValueError),
+        (2**70, (ValueError, TypeError)),
+    ],
+)
+def test_batch_size_is_checked(lstm, batch_size, error):
+    if error is None:
+        stream = lstm.stream(batch_size)
+        assert stream.step(np.zeros((0, 3), lstm.dtype)).shape == (0, 5)
+        return
+    with pytest.raises(error, match="batch_size"):
+        lstm.stream(batch_size)
+
+
+def test_a_bidirectional_layer_has_no_stream():
+    with pytest.raises(ValueError, match="bidirectional"):
+        lw.LSTM(3, 5, bidirectional=True).stream()
+    with pytest.raises(ValueError, match="bidirectional"):
+        lw.Network([lw.LSTM(3, 5, bidirectional=True), lw.Linear(10, 2)]).stream()
+
+
+def test_a_stream_keeps_the_weights_of_its_beginning(lstm, dtype):
+    x = normal(1, (9, 3), dtype)
+    expected, _ = lstm(x)
+    stream = lstm.stream()
+    for name in lstm.parameters:
+        lstm.parameters[name] = np.zeros(lstm.parameters[name].shape)
+    assert_same_bits(np.stack([stream.step(step) for step in x]), expected)
+
+
+def test_a_stream_outlives_its_layer(dtype):
+    x = normal(1, (9, 3), dtype)
+    lstm = random_lstm(dtype=dtype, **OPTIONS)
+    expected, _ = lstm(x)
+    stream = lstm.stream()
+    del lstm
+    gc.collect()
+    assert_same_bits(np.stack([stream.step(step) for step in x]), expected)
+
+
+def test_a_stream_keeps_its_instruction_set(dtype):
+    x = normal(1, (9, 3), dtype)
+    names = lw.cpu_info()["available_isas"]
+    lstm = random_lstm(dtype=dtype, **OPTIONS)
+    lw.set_isa(names[-1])
+    expected, _ = lstm(x)
+    stream = lstm.stream()
+    lw.set_isa(names[0])
+    assert_same_bits(np.stack([stream.step(step) for step in x]), expected)
+
+
+def test_a_network_streams_tokens(dtype):
+    lstm = random_lstm(dtype=dtype, **OPTIONS)
+    network = lw.Network([lw.Embedding(7, 3, dtype=dtype, seed=1), lstm, lw.Linear(5, 7, dtype=dtype, seed=1)])
+    tokens = np.random.RandomState(1).randint(0, 7, (9, 4))
+    expected, _ = network(tokens)
+    stream, single = network.stream(4), network.stream()
+    assert_same_bits(np.stack([stream.step(step) for step in tokens]), expected)
+    assert_same_bits(np.stack([single.step(int(token)) for token in tokens[:, 2]]), expected[:, 2])
+    for token in (-1, 7, 2**62):
+        with pytest.raises(ValueError, match="x"):
+            single.step(token)
+        with pytest.raises(ValueError, match="x"):
+            stream.step(np.array([0, 1, token, 2]))
+    with pytest.raises(TypeError, match="x"):
+        single.step(1.5)
+
+
+def test_last_passes_through_a_stream(dtype):
+    lstm = random_lstm(dtype=dtype, **OPTIONS)
+    network = lw.Network([lstm, lw.Last(), lw.Linear(5, 2, dtype=dtype, seed=1)])
+    x = normal(1, (9, 4, 3), dtype)
+    stream = network.stream(4)
+    for count, step in enumerate(x, start=1):
+        assert_same_bits(stream.step(step), network(x[:count])[0])
+
+
+def measure_peak(stream, x, out, steps):
+    """Bytes that are traced at the worst moment of some steps, beyond those before."""
+    for _ in range(10):
+        stream.step(x, out=out)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(steps):
+            stream.step(x, out=out)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return after - before, peak - before
+
+
+def test_a_step_makes_no_array(dtype):
+    stream = random_lstm(input_size=64, hidden_size=64, dtype=dtype).stream(64)
+    x, out = np.zeros((64, 64), dtype), np.zeros((64, 64), dtype)
+    growth, peak = measure_peak(stream, x, out, 50)
+    assert growth < 1000
+    assert peak < 2000
+
+
+@pytest.mark.slow
+def test_a_million_steps_allocate_nothing(dtype):
+    stream = random_lstm(input_size=2, hidden_size=4, dtype=dtype).stream()
+    growth, peak = measure_peak(stream, np.zeros(2, dtype), np.zeros(4, dtype), 1_000_000)
+    assert growth < 1000
+    assert peak < 2000
+
+
+def test_two_threads_in_one_stream_are_refused_or_take_turns():
+    lw.set_num_threads(1)
+    stream = random_lstm(input_size=128, hidden_size=256, num_layers=2).stream(64)
+    x, errors, done = np.zeros((64, 128), np.float32), [], []
+
+    def work():
+        for _ in range(30):
+            try:
+                stream.step(x)
+                done.append(1)
+            except RuntimeError as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(done) + len(errors) == 90
+    assert done
+    assert np.isfinite(stream.step(x)).all()
