@@ -8,8 +8,9 @@
 
 namespace latchwork {
 
-// Subnormals cost up to 66 times an ordinary operation. While one of these lives, this thread flushes them to zero, with
-// rounding to nearest and no trapping exceptions; afterwards its floating-point state is what it was, flags included.
+// Subnormals cost up to 66 times an ordinary operation. While one of these lives, this thread flushes them to zero,
+// with rounding to nearest and no trapping exceptions; afterwards its floating-point state is what it was, flags
+// included.
 class FlushToZero {
  public:
 #if defined(__SSE__) || defined(__x86_64__)

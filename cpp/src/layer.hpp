@@ -9,9 +9,9 @@ namespace latchwork {
 // What one layer and direction keeps for backward; rows of step t and row n at (t * rows + n).
 template <class T>
 struct LayerRecord {
-  T* gates = nullptr;    // packed rows
-  T* cell = nullptr;     // padded rows
-  T* exposed = nullptr;  // with projection: o tanh(c), H numbers each
+  T* gates = nullptr;               // packed rows
+  T* cell = nullptr;                // padded rows
+  T* exposed = nullptr;             // with projection: o tanh(c), H numbers each
   T* start_cell = nullptr;          // padded rows (rows)
   const T* start_hidden = nullptr;  // (rows, P or H)
 };
@@ -51,13 +51,13 @@ struct LayerBackwardCall {
   RowSource<T> input;
   SequenceView<const T> output;  // h of the recording, at this direction's first feature
   const LayerRecord<T>* record = nullptr;
-  SequenceView<const T> d_output;     // at this direction's first feature; null: zeros
-  const T* d_end_hidden = nullptr;    // null: zeros
+  SequenceView<const T> d_output;   // at this direction's first feature; null: zeros
+  const T* d_end_hidden = nullptr;  // null: zeros
   const T* d_end_cell = nullptr;
   LayerGradient<T> gradient;
-  SequenceView<T> d_input;            // null: not wanted; padding is not touched
-  bool accumulate_input = false;      // add to d_input: the second direction
-  T* d_start_hidden = nullptr;        // null: not wanted
+  SequenceView<T> d_input;        // null: not wanted; padding is not touched
+  bool accumulate_input = false;  // add to d_input: the second direction
+  T* d_start_hidden = nullptr;    // null: not wanted
   T* d_start_cell = nullptr;
 };
 

@@ -18,10 +18,15 @@ template <class T>
 class LayerBackward {
  public:
   LayerBackward(const LayerBackwardCall<T>& call, Workspace<T>& workspace)
-      : call_(call), weights_(*call.weights), kernels_(*call.kernels), schedule_(call.schedule),
-        rows_(call.schedule.batch.rows), steps_(call.schedule.batch.steps),
+      : call_(call),
+        weights_(*call.weights),
+        kernels_(*call.kernels),
+        schedule_(call.schedule),
+        rows_(call.schedule.batch.rows),
+        steps_(call.schedule.batch.steps),
         chunk_steps_(std::min(steps_, std::max<Index>(1, gradient_chunk_rows / rows_))),
-        capacity_(chunk_steps_ * rows_), panel_width_(4 * kernels_.units) {
+        capacity_(chunk_steps_ * rows_),
+        panel_width_(4 * kernels_.units) {
     const Index h_size = weights_.output_size();
     d_gates_ = workspace.take(capacity_ * 4 * weights_.padded);
     packed_x_ = workspace.take(capacity_ * round_up(weights_.input_size, kernels_.outer_block));
@@ -284,15 +289,15 @@ class LayerBackward {
   Index panel_width_;
   Index recurrence_parts_ = 1, gradient_parts_ = 1;
 
-  T* d_gates_ = nullptr;      // [panel][position][4U]
+  T* d_gates_ = nullptr;  // [panel][position][4U]
   T* packed_x_ = nullptr;
   T* packed_h_ = nullptr;
-  T* d_hidden_ = nullptr;     // gradient by h of the step in hand, padded rows
+  T* d_hidden_ = nullptr;  // gradient by h of the step in hand, padded rows
   T* d_cell_ = nullptr;
   T* d_exposed_ = nullptr;    // with projection: by o tanh(c)
   T* d_projected_ = nullptr;  // with projection: by h, of the chunk, [position][P]
   const T* zeros_ = nullptr;
-  std::vector<Index> position_;  // of step x row in the chunk
+  std::vector<Index> position_;                                              // of step x row in the chunk
   std::vector<const T*> x_rows_, h_rows_, exposed_rows_, d_projected_rows_;  // by position
   std::vector<const T*> shifted_, gates_, c_, c_prev_, d_h_;
   std::vector<T*> carry_, d_c_, d_exposed_rows_, d_gate_rows_, d_input_rows_;

@@ -13,8 +13,14 @@ namespace {
 template <class T>
 struct StepPointers {
   explicit StepPointers(Index rows)
-      : start(rows_of(rows)), x(rows_of(rows)), h_prev(rows_of(rows)), c_prev(rows_of(rows)), c(rows_of(rows)),
-        h(rows_of(rows)), gates(rows_of(rows)), output(rows_of(rows)) {}
+      : start(rows_of(rows)),
+        x(rows_of(rows)),
+        h_prev(rows_of(rows)),
+        c_prev(rows_of(rows)),
+        c(rows_of(rows)),
+        h(rows_of(rows)),
+        gates(rows_of(rows)),
+        output(rows_of(rows)) {}
   static std::size_t rows_of(Index rows) { return static_cast<std::size_t>(rows); }
 
   std::vector<const T*> start, x, h_prev, c_prev;
@@ -25,8 +31,11 @@ struct StepPointers {
 template <class T>
 struct PartScratch {
   PartScratch(Index rows, Index ahead_rows)
-      : step(rows), hidden(StepPointers<T>::rows_of(rows)), cell(StepPointers<T>::rows_of(rows)),
-        ahead_x(StepPointers<T>::rows_of(ahead_rows)), ahead_y(StepPointers<T>::rows_of(ahead_rows)) {}
+      : step(rows),
+        hidden(StepPointers<T>::rows_of(rows)),
+        cell(StepPointers<T>::rows_of(rows)),
+        ahead_x(StepPointers<T>::rows_of(ahead_rows)),
+        ahead_y(StepPointers<T>::rows_of(ahead_rows)) {}
 
   StepPointers<T> step;
   std::vector<const T*> hidden, cell;  // each row's state so far
@@ -40,8 +49,12 @@ template <class T>
 class LayerForward {
  public:
   LayerForward(const LayerCall<T>& call, Workspace<T>& workspace)
-      : call_(call), weights_(*call.weights), kernels_(*call.kernels), schedule_(call.schedule),
-        rows_(call.schedule.batch.rows), steps_(call.schedule.batch.steps) {
+      : call_(call),
+        weights_(*call.weights),
+        kernels_(*call.kernels),
+        schedule_(call.schedule),
+        rows_(call.schedule.batch.rows),
+        steps_(call.schedule.batch.steps) {
     const Index parts = forward_parts(schedule_, weights_);
     zeros_ = workspace.take_zeros(std::max(weights_.padded, weights_.output_size()));
     cell_ = call.record == nullptr ? workspace.take(rows_ * weights_.padded) : call.record->start_cell;
@@ -50,7 +63,8 @@ class LayerForward {
       ahead_steps_ = project_ahead_steps(part_rows, weights_.input_size, steps_);
       PartScratch<T>& scratch = scratch_.emplace_back(part_rows, ahead_steps_ * part_rows);
       if (ahead_steps_ > 0) scratch.ahead = workspace.take(ahead_steps_ * part_rows * 4 * weights_.padded);
-      if (weights_.projection > 0 && call.record == nullptr) scratch.exposed = workspace.take(part_rows * weights_.units);
+      if (weights_.projection > 0 && call.record == nullptr)
+        scratch.exposed = workspace.take(part_rows * weights_.units);
     }
   }
 

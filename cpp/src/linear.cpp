@@ -160,9 +160,9 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   }
 }
 
-#define LATCHWORK_INSTANTIATE(T)                                                                     \
-  template void linear_forward<T>(const LinearCall<T>&);                              \
-  template void linear_backward<T>(const LinearCall<T>&, const LinearGradient<T>&, Workspace<T>&);   \
+#define LATCHWORK_INSTANTIATE(T)                                                                   \
+  template void linear_forward<T>(const LinearCall<T>&);                                           \
+  template void linear_backward<T>(const LinearCall<T>&, const LinearGradient<T>&, Workspace<T>&); \
   template void activate_row<T>(const Kernels<T>&, Activation, Index, T*);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)

@@ -208,8 +208,11 @@ Network<T>::Network(std::vector<ModuleOptions> modules, bool numbered, std::uint
 template <class T>
 Network<T>::Network(std::vector<ModuleOptions> modules, bool numbered, std::shared_ptr<ParameterStore<T>> store,
                     Index begin)
-    : modules_(std::move(modules)), layout_(parameter_layout(modules_, numbered)), parameters_begin_(begin),
-      store_(std::move(store)), snapshots_(std::make_shared<SnapshotCache>()),
+    : modules_(std::move(modules)),
+      layout_(parameter_layout(modules_, numbered)),
+      parameters_begin_(begin),
+      store_(std::move(store)),
+      snapshots_(std::make_shared<SnapshotCache>()),
       workspaces_(std::make_shared<WorkspaceCache<T>>()) {
   for (const ParameterSpec& spec : layout_) parameter_count_ += spec.size();
 }
@@ -275,8 +278,8 @@ std::shared_ptr<const Snapshot<T>> Network<T>::snapshot(bool with_backward) cons
   const FlushToZero flush;
   store_->read([&](const T* parameters) {
     const std::uint64_t version = store_->version();
-    auto packed = std::make_shared<Snapshot<T>>(
-        pack(modules_, layout_, parameters + parameters_begin_, kernels, with_backward));
+    auto packed =
+        std::make_shared<Snapshot<T>>(pack(modules_, layout_, parameters + parameters_begin_, kernels, with_backward));
     packed->version = version;
     latest = std::move(packed);
   });
@@ -299,7 +302,8 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
                                             const RecordOptions& options) const {
   check_input(*this, input, batch);
   const FlushToZero flush;
-  auto recording = std::make_unique<typename Tape<T>::Recording>(modules_, layout_, snapshot(true), options, workspaces_);
+  auto recording =
+      std::make_unique<typename Tape<T>::Recording>(modules_, layout_, snapshot(true), options, workspaces_);
   recording->parameter_count = parameter_count_;
   recording->batch = recording->own(batch);
   recording->modules.resize(modules_.size());

@@ -5,8 +5,8 @@
 
 namespace latchwork {
 
-// Where the features of each step and row lie: in a sequence, or for tokens in the rows of an embedding's table, so that
-// looking tokens up copies nothing.
+// Where the features of each step and row lie: in a sequence, or for tokens in the rows of an embedding's table, so
+// that looking tokens up copies nothing.
 template <class T>
 struct RowSource {
   SequenceView<const T> values;

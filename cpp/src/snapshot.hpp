@@ -19,13 +19,13 @@ struct PackedLayer {
   Index output_size() const { return projection > 0 ? projection : units; }
   Index panels = 0;
 
-  Buffer<T> bias;                // packed row
-  Buffer<T> x_weights;           // gate panels of W
-  Buffer<T> h_weights;           // gate panels of R
-  Buffer<T> projection_weights;  // column panels of W_hr transposed
-  Buffer<T> x_gradient;          // d_gates -> d_x
-  Buffer<T> h_gradient;          // d_gates -> d_h
-  Buffer<T> projection_gradient; // d_h -> gradient by o tanh(c)
+  Buffer<T> bias;                 // packed row
+  Buffer<T> x_weights;            // gate panels of W
+  Buffer<T> h_weights;            // gate panels of R
+  Buffer<T> projection_weights;   // column panels of W_hr transposed
+  Buffer<T> x_gradient;           // d_gates -> d_x
+  Buffer<T> h_gradient;           // d_gates -> d_h
+  Buffer<T> projection_gradient;  // d_h -> gradient by o tanh(c)
 };
 
 template <class T>

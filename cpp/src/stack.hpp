@@ -9,9 +9,9 @@ namespace latchwork {
 // What an LSTM module keeps for backward. Rows of step t and row n at (t * rows + n).
 template <class T>
 struct StackRecord {
-  std::vector<LayerRecord<T>> layers;           // layer by layer, forward before reverse
-  std::vector<SequenceView<T>> outputs;         // of each layer, contiguous, both directions side by side
-  std::vector<SequenceView<T>> dropped;         // input of each layer but the first where dropout acts, else empty
+  std::vector<LayerRecord<T>> layers;    // layer by layer, forward before reverse
+  std::vector<SequenceView<T>> outputs;  // of each layer, contiguous, both directions side by side
+  std::vector<SequenceView<T>> dropped;  // input of each layer but the first where dropout acts, else empty
 };
 
 // The layers and directions of one LSTM module over all steps.
@@ -24,9 +24,7 @@ struct StackCall {
   RowSource<T> input;
   Index module = 0;  // its number in the chain, for the dropout masks
 
-  bool reverse(Index direction) const {
-    return options->direction == Direction::reverse || direction == 1;
-  }
+  bool reverse(Index direction) const { return options->direction == Direction::reverse || direction == 1; }
   const PackedLayer<T>& layer(Index state) const { return weights->layers[static_cast<std::size_t>(state)]; }
 };
 

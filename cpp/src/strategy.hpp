@@ -2,15 +2,16 @@
 
 #include <algorithm>
 
-#include "layer.hpp"
 #include "latchwork/threads.hpp"
+#include "layer.hpp"
 
 // How work is cut up. Nothing here changes a bit of any result.
 namespace latchwork {
 
 // Below this many multiply-adds a second thread costs more than it saves.
 inline constexpr Index smallest_parallel_work = 200'000;
-// Rows (steps x rows) whose gate gradients are held at once: the weight gradient's product then finds them in L1 and L2.
+// Rows (steps x rows) whose gate gradients are held at once: the weight gradient's product then finds them in L1 and
+// L2.
 inline constexpr Index gradient_chunk_rows = 256;
 
 template <class T>
@@ -21,7 +22,8 @@ Index forward_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   return std::max<Index>(1, std::min(num_threads(), rows / 2));
 }
 
-// How many steps to project at once where the rows are too few to hold the weights of W in cache; 0: W x is part of the step.
+// How many steps to project at once where the rows are too few to hold the weights of W in cache; 0: W x is part of the
+// step.
 inline Index project_ahead_steps(Index rows, Index input_size, Index steps) {
   if (rows > 8 || input_size < 16 || steps < 2) return 0;
   return std::min(steps, 64 / std::max<Index>(rows, 1));

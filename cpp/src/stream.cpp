@@ -16,7 +16,10 @@ namespace {
 template <class T>
 struct StreamLayer {
   StreamLayer(const PackedLayer<T>& packed, Index row_count)
-      : weights(&packed), rows(row_count), hidden(2 * rows * packed.output_size()), cell(rows * packed.padded),
+      : weights(&packed),
+        rows(row_count),
+        hidden(2 * rows * packed.output_size()),
+        cell(rows * packed.padded),
         exposed(packed.projection > 0 ? rows * packed.units : 0) {
     const auto count = static_cast<std::size_t>(rows);
     start.assign(count, packed.bias.data());
@@ -64,8 +67,12 @@ struct StreamLinear {
 template <class T>
 struct Stream<T>::Workings {
   Workings(const Network<T>& network, Index row_count)
-      : snapshot(network.snapshot(false)), rows(row_count), input_size(network.input_size()),
-        output_size(network.output_size()), takes_tokens(network.takes_tokens()), modules(network.modules()),
+      : snapshot(network.snapshot(false)),
+        rows(row_count),
+        input_size(network.input_size()),
+        output_size(network.output_size()),
+        takes_tokens(network.takes_tokens()),
+        modules(network.modules()),
         inputs(static_cast<std::size_t>(row_count)) {
     for (std::size_t at = 0; at < modules.size(); ++at) {
       for (const PackedLayer<T>& layer : snapshot->modules[at].layers) layers.emplace_back(layer, rows);
@@ -251,7 +258,8 @@ std::unique_ptr<Stream<T>> Network<T>::stream(Index rows) const {
   for (const ModuleOptions& module : modules_) {
     const auto* lstm = std::get_if<LstmOptions>(&module);
     if (lstm != nullptr && lstm->direction != Direction::forward) {
-      throw std::invalid_argument("stream: a reverse direction reads a sequence from its end, so it cannot be run step by step");
+      throw std::invalid_argument(
+          "stream: a reverse direction reads a sequence from its end, so it cannot be run step by step");
     }
   }
   return std::make_unique<Stream<T>>(std::make_unique<typename Stream<T>::Workings>(*this, rows));

@@ -65,9 +65,9 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
   Workspace<T> workspace(recording.workspaces);
   const Kernels<T>& kernels = *recording.weights->kernels;
   T* gradient = parameters + recording.parameter_count;
-  std::size_t lstm_index = static_cast<std::size_t>(std::count_if(
-      recording.chain.begin(), recording.chain.end(),
-      [](const ModuleOptions& module) { return std::holds_alternative<LstmOptions>(module); }));
+  std::size_t lstm_index = static_cast<std::size_t>(
+      std::count_if(recording.chain.begin(), recording.chain.end(),
+                    [](const ModuleOptions& module) { return std::holds_alternative<LstmOptions>(module); }));
   SequenceView<const T> d_result = d_output;
   for (std::size_t at = recording.chain.size(); at-- > 0;) {
     const ModuleOptions& module = recording.chain[at];
@@ -77,7 +77,8 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
     gradient -= module_parameters(module);
     SequenceView<T> d_source = d_input;
     if (at > 0) {
-      d_source = contiguous(workspace.take(record.batch.steps * record.batch.rows * features), record.batch.rows, features);
+      d_source =
+          contiguous(workspace.take(record.batch.steps * record.batch.rows * features), record.batch.rows, features);
     }
     if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
       --lstm_index;
@@ -97,7 +98,8 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
       own.weight = gradient;
       own.bias = linear->bias ? gradient + linear->output_size * linear->input_size : nullptr;
       own.accumulate = accumulate;
-      linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, own, workspace);
+      linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, own,
+                      workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
       if (!accumulate) std::fill_n(gradient, embedding->vocabulary * embedding->size, T(0));
       if (d_result.data != nullptr) embedding_backward(record.batch, record.input, d_result, embedding->size, gradient);

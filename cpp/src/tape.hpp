@@ -22,8 +22,12 @@ struct Tape<T>::Recording {
   Recording(const std::vector<ModuleOptions>& module_options, const std::vector<ParameterSpec>& parameter_layout,
             std::shared_ptr<const Snapshot<T>> snapshot, const RecordOptions& record_options,
             std::shared_ptr<WorkspaceCache<T>> cache)
-      : chain(module_options), layout(parameter_layout), weights(std::move(snapshot)), options(record_options),
-        workspaces(cache), workspace(std::move(cache)) {}
+      : chain(module_options),
+        layout(parameter_layout),
+        weights(std::move(snapshot)),
+        options(record_options),
+        workspaces(cache),
+        workspace(std::move(cache)) {}
 
   // The batch with its arrays copied.
   Batch own(const Batch& from) {

@@ -10,7 +10,10 @@ namespace latchwork {
 template <class T>
 WeightGradient<T>::WeightGradient(const Kernels<T>& kernels, Index capacity, Index outputs, Index inputs,
                                   Workspace<T>& workspace)
-    : kernels_(kernels), outputs_(outputs), inputs_(inputs), gathered_(workspace.take(capacity * inputs)),
+    : kernels_(kernels),
+      outputs_(outputs),
+      inputs_(inputs),
+      gathered_(workspace.take(capacity * inputs)),
       x_panels_(workspace.take(capacity * round_up(inputs, kernels.units))),
       packed_d_y_(workspace.take(capacity * round_up(outputs, kernels.outer_block))) {}
 

@@ -5,8 +5,8 @@
 
 namespace latchwork {
 
-// The gradient of an ordinary weight (outputs, inputs) of y = x W^T: the sum over rows of d_y times x, in column panels of
-// (outputs, inputs), each element one chain over the rows in the order given.
+// The gradient of an ordinary weight (outputs, inputs) of y = x W^T: the sum over rows of d_y times x, in column panels
+// of (outputs, inputs), each element one chain over the rows in the order given.
 template <class T>
 class WeightGradient {
  public:
@@ -19,7 +19,7 @@ class WeightGradient {
  private:
   const Kernels<T>& kernels_;
   Index outputs_, inputs_;
-  T* gathered_;    // x, contiguous
+  T* gathered_;  // x, contiguous
   T* x_panels_;
   T* packed_d_y_;
 };

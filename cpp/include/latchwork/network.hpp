@@ -18,7 +18,8 @@ struct Snapshot;
 template <class T>
 class WorkspaceCache;
 
-// Features of one step and row are contiguous; steps and rows may lie anywhere. Strides count elements and may be negative.
+// Features of one step and row are contiguous; steps and rows may lie anywhere. Strides count elements and may be
+// negative.
 template <class T>
 struct SequenceView {
   T* data = nullptr;
@@ -59,8 +60,8 @@ struct RecordOptions {
   std::uint64_t mask_seed = 0;  // the masks of two recordings with equal seeds are equal
 };
 
-// A chain of modules on one contiguous buffer of parameters. Calls may run from many threads at once, also while another
-// writes parameters: a call keeps the weights it began with.
+// A chain of modules on one contiguous buffer of parameters. Calls may run from many threads at once, also while
+// another writes parameters: a call keeps the weights it began with.
 template <class T>
 class Network {
  public:

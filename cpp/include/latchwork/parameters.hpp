@@ -24,9 +24,10 @@ struct ParameterSpec {
   }
 };
 
-// Names and shapes are PyTorch's: weight_ih_l{k} (4H, in), weight_hh_l{k} (4H, H or P), bias_ih_l{k}, bias_hh_l{k} (4H),
-// weight_hr_l{k} (P, H), suffix _reverse; Embedding and Linear: weight, bias. Gate order i, f, g, o. In that order, layer
-// by layer, forward before reverse. With `numbered`, module m's names begin with "m.", as in torch.nn.Sequential.
+// Names and shapes are PyTorch's: weight_ih_l{k} (4H, in), weight_hh_l{k} (4H, H or P), bias_ih_l{k}, bias_hh_l{k}
+// (4H), weight_hr_l{k} (P, H), suffix _reverse; Embedding and Linear: weight, bias. Gate order i, f, g, o. In that
+// order, layer by layer, forward before reverse. With `numbered`, module m's names begin with "m.", as in
+// torch.nn.Sequential.
 std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, bool numbered);
 
 // The buffer that holds every parameter of a model, and the only place where they are written.

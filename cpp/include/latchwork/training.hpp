@@ -93,8 +93,8 @@ class Trainer {
   Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double max_norm, std::uint64_t seed);
 
   // Returns the loss before the update. `end` receives the state after the last step, for the next window of a stream;
-  // it may alias `start`. Throws std::runtime_error where the loss or the gradient is not finite; the parameters and the
-  // optimiser are then as before.
+  // it may alias `start`. Throws std::runtime_error where the loss or the gradient is not finite; the parameters and
+  // the optimiser are then as before.
   double step(const Input<T>& input, const Batch& batch, const States<const T>& start, const Target<T>& target,
               const States<T>& end);
 

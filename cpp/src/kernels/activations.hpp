@@ -5,8 +5,8 @@
 // Sigmoid, tanh and the exponential of x <= 0, at most 4 ulp off, exact at infinity; NaN stays NaN.
 namespace latchwork::LATCHWORK_ISA {
 
-// exp(y) = scale * (1 + rest) with scale a power of two and rest = exp(r) - 1 accurate even where it is tiny, so that both
-// exp(y) and exp(y) - 1 follow without cancellation.
+// exp(y) = scale * (1 + rest) with scale a power of two and rest = exp(r) - 1 accurate even where it is tiny, so that
+// both exp(y) and exp(y) - 1 follow without cancellation.
 template <class T>
 struct SplitExponential {
   Packet<T> scale;

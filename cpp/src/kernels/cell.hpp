@@ -2,8 +2,8 @@
 
 #include "kernels/activations.hpp"
 
-// The LSTM cell after the matrix product, for one register of hidden units: Hochreiter & Schmidhuber 1997 with the forget
-// gate of Gers, Schmidhuber & Cummins 2000. Every kernel, dtype and tail goes through these lines.
+// The LSTM cell after the matrix product, for one register of hidden units: Hochreiter & Schmidhuber 1997 with the
+// forget gate of Gers, Schmidhuber & Cummins 2000. Every kernel, dtype and tail goes through these lines.
 namespace latchwork::LATCHWORK_ISA {
 
 template <class T>

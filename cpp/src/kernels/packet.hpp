@@ -18,7 +18,8 @@ using Packet = typename eigen::packet_traits<T>::type;
 template <class T>
 inline constexpr int lanes = eigen::unpacket_traits<Packet<T>>::size;
 
-// Rows (or columns) of a tile that is 4 registers wide, so that accumulators, broadcasts and a weight fit the registers.
+// Rows (or columns) of a tile that is 4 registers wide, so that accumulators, broadcasts and a weight fit the
+// registers.
 #if defined(EIGEN_VECTORIZE_AVX512) || defined(__aarch64__)
 inline constexpr int tile_rows = 6;
 inline constexpr int single_row_panels = 4;

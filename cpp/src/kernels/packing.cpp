@@ -52,7 +52,8 @@ void transpose_out(const T* from, Index from_stride, Index count, Index k_size, 
   }
 }
 
-// Calls task(first unit, units in the panel, gate, where the gate's first row of U numbers lies) for every panel and gate.
+// Calls task(first unit, units in the panel, gate, where the gate's first row of U numbers lies) for every panel and
+// gate.
 template <class T, class Task>
 void for_each_gate(Index units, Index k_size, Task&& task) {
   constexpr Index width = lanes<T>;
@@ -181,15 +182,15 @@ void pack_outer(const T* const* a, Index depth, Index columns, T* packed) {
   }
 }
 
-#define LATCHWORK_INSTANTIATE(T)                                                             \
-  template void pack_gate_panels<T>(const T*, Index, Index, T*);                             \
-  template void pack_gate_bias<T>(const T*, const T*, Index, T*);                            \
-  template void pack_transposed_panels<T>(const T*, Index, Index, T*);                       \
-  template void pack_gate_rows<T>(const T*, Index, Index, T*);                               \
-  template void pack_panels<T>(const T*, Index, Index, T*);                                  \
-  template void unpack_gate_panels<T>(const T*, Index, Index, T*, bool);                     \
-  template void unpack_gate_bias<T>(const T*, Index, T*, bool);                              \
-  template void unpack_panels<T>(const T*, Index, Index, T*, bool);                          \
+#define LATCHWORK_INSTANTIATE(T)                                         \
+  template void pack_gate_panels<T>(const T*, Index, Index, T*);         \
+  template void pack_gate_bias<T>(const T*, const T*, Index, T*);        \
+  template void pack_transposed_panels<T>(const T*, Index, Index, T*);   \
+  template void pack_gate_rows<T>(const T*, Index, Index, T*);           \
+  template void pack_panels<T>(const T*, Index, Index, T*);              \
+  template void unpack_gate_panels<T>(const T*, Index, Index, T*, bool); \
+  template void unpack_gate_bias<T>(const T*, Index, T*, bool);          \
+  template void unpack_panels<T>(const T*, Index, Index, T*, bool);      \
   template void pack_outer<T>(const T* const*, Index, Index, T*);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)

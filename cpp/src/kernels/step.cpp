@@ -66,8 +66,8 @@ void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
     Index panel = panel_begin;
     while (panel < panel_end) {
       const Index count = panel_end - panel < single_row_panels ? panel_end - panel : single_row_panels;
-      with_constant<single_row_panels>(
-          count, [&]<int Panels>(Constant<Panels>) { step_tile<T, 1, Panels>(args, 0, panel); });
+      with_constant<single_row_panels>(count,
+                                       [&]<int Panels>(Constant<Panels>) { step_tile<T, 1, Panels>(args, 0, panel); });
       panel += count;
     }
     return;
@@ -90,9 +90,8 @@ void cell_backward(const CellBackwardArgs<T>& args) {
       const T* kept = args.gates[row] + unit * 4;
       const Gates<T> gate = {load(kept), load(kept + unit_count), load(kept + 2 * unit_count),
                              load(kept + 3 * unit_count)};
-      const CellGradient<T> gradient =
-          cell_gradient<T>(gate, load(args.c[row] + unit), load(args.c_prev[row] + unit), load(args.d_h[row] + unit),
-                           load(args.d_c[row] + unit));
+      const CellGradient<T> gradient = cell_gradient<T>(gate, load(args.c[row] + unit), load(args.c_prev[row] + unit),
+                                                        load(args.d_h[row] + unit), load(args.d_c[row] + unit));
       store(args.d_c[row] + unit, gradient.c_prev);
       T* d_gates = args.d_gates[row] + panel * args.d_gates_panel_stride;
       store(d_gates, gradient.pre.i);

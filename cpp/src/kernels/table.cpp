@@ -40,6 +40,6 @@ constexpr Kernels<T> functions() {
 
 extern const KernelTable table;
 // The namespace is called isa_<name>.
-constinit const KernelTable table = {LATCHWORK_NAME(LATCHWORK_ISA) + 4, functions<float>(), functions<double>()};
+constinit const KernelTable table = {&LATCHWORK_NAME(LATCHWORK_ISA)[4], functions<float>(), functions<double>()};
 
 }  // namespace latchwork::LATCHWORK_ISA

@@ -6,10 +6,10 @@
 // pointers, sizes and strides. Kernels know neither threads nor layers nor time.
 //
 // Panels. U is the number of elements in one SIMD register. A *gate panel* holds U hidden units x 4 gates: for each k,
-// 4U numbers [i | f | g | o]. H units take ceil(H / U) gate panels; units beyond H are zero. "Padded" means H rounded up
-// to a multiple of U, and a *packed row* is one row of pre-activations, gates or their gradients: 4 x padded numbers,
-// panel by panel. A *column panel* holds up to 4U columns of an ordinary matrix: for each k, V x U numbers, where V = 4
-// registers in every panel but the last, and as few as hold the rest in the last; columns beyond are zero.
+// 4U numbers [i | f | g | o]. H units take ceil(H / U) gate panels; units beyond H are zero. "Padded" means H rounded
+// up to a multiple of U, and a *packed row* is one row of pre-activations, gates or their gradients: 4 x padded
+// numbers, panel by panel. A *column panel* holds up to 4U columns of an ordinary matrix: for each k, V x U numbers,
+// where V = 4 registers in every panel but the last, and as few as hold the rest in the last; columns beyond are zero.
 //
 // One chain. Every result of a product is one accumulator that starts at `start` and takes k in ascending order with
 // explicit multiply-adds: never a second accumulator, never a split of k. So results depend neither on how many rows
@@ -19,28 +19,28 @@ namespace latchwork {
 template <class T>
 struct StepArgs {  // one time step of one layer and direction
   Index rows;
-  Index units;              // H
-  const T* const* start;    // each row's packed pre-activations so far: the biases' sum, or that plus W x
-  const T* const* x;        // null: `start` holds W x already
+  Index units;            // H
+  const T* const* start;  // each row's packed pre-activations so far: the biases' sum, or that plus W x
+  const T* const* x;      // null: `start` holds W x already
   Index x_size;
-  const T* x_weights;       // gate panels of W
+  const T* x_weights;  // gate panels of W
   const T* const* h_prev;
   Index h_size;
-  const T* h_weights;       // gate panels of R
-  const T* const* c_prev;   // padded rows
-  T* const* c;              // padded rows; may be c_prev
-  T* const* h;              // H numbers each
-  T* const* gates;          // packed rows i, f, g, o after activation; null: not wanted
+  const T* h_weights;      // gate panels of R
+  const T* const* c_prev;  // padded rows
+  T* const* c;             // padded rows; may be c_prev
+  T* const* h;             // H numbers each
+  T* const* gates;         // packed rows i, f, g, o after activation; null: not wanted
 };
 
 template <class T>
 struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gate panels are column panels too)
   Index rows;
   Index columns;
-  const T* start;           // `columns` rounded up to a multiple of U; for every row alike; null: zeros
-  const T* const* a;        // element k of a row lies at a[k / a_block * a_block_stride + k % a_block]
-  Index depth;              // number of k
-  Index a_block;            // divides depth; depth itself for a contiguous row
+  const T* start;     // `columns` rounded up to a multiple of U; for every row alike; null: zeros
+  const T* const* a;  // element k of a row lies at a[k / a_block * a_block_stride + k % a_block]
+  Index depth;        // number of k
+  Index a_block;      // divides depth; depth itself for a contiguous row
   Index a_block_stride;
   const T* weights;
   T* const* y;              // `columns` numbers each
@@ -49,24 +49,24 @@ struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gat
 
 template <class T>
 struct OuterArgs {  // c[panel][j][4U] += sum over k of a[k][j] * b[panel][k][4U]: a weight gradient
-  Index depth;              // number of k: steps x rows
-  Index columns;            // number of j
-  const T* a;               // as pack_outer made it
-  Index registers;          // V: registers a panel is wide, 1 to 4
-  const T* b;               // one panel: k-th row at b + k * V * U
-  T* c;                     // one panel: j-th row at c + j * V * U
+  Index depth;      // number of k: steps x rows
+  Index columns;    // number of j
+  const T* a;       // as pack_outer made it
+  Index registers;  // V: registers a panel is wide, 1 to 4
+  const T* b;       // one panel: k-th row at b + k * V * U
+  T* c;             // one panel: j-th row at c + j * V * U
 };
 
 template <class T>
 struct CellBackwardArgs {  // the gates' equations differentiated, for one step
   Index rows;
   Index units;
-  const T* const* gates;    // packed rows
-  const T* const* c;        // padded rows
-  const T* const* c_prev;   // padded rows
-  const T* const* d_h;      // padded rows: gradient by h of this step
-  T* const* d_c;            // padded rows: gradient by c of this step from later ones; becomes that by c_prev
-  T* const* d_gates;        // row r of gate panel p at d_gates[r] + p * d_gates_panel_stride: gradient by the pre-activations
+  const T* const* gates;   // packed rows
+  const T* const* c;       // padded rows
+  const T* const* c_prev;  // padded rows
+  const T* const* d_h;     // padded rows: gradient by h of this step
+  T* const* d_c;           // padded rows: gradient by c of this step from later ones; becomes that by c_prev
+  T* const* d_gates;  // row r of gate panel p at d_gates[r] + p * d_gates_panel_stride: gradient by the pre-activations
   Index d_gates_panel_stride;
 };
 
@@ -80,10 +80,10 @@ struct AdamArgs {
   T gradient_scale;
   T beta1, beta2;
   T eps;
-  T step_size;                  // lr / (1 - beta1^t)
-  T second_correction;          // sqrt(1 - beta2^t)
-  T weight_decay;               // added to the gradient
-  T shrink;                     // decoupled: parameters are first multiplied by this
+  T step_size;          // lr / (1 - beta1^t)
+  T second_correction;  // sqrt(1 - beta2^t)
+  T weight_decay;       // added to the gradient
+  T shrink;             // decoupled: parameters are first multiplied by this
 };
 
 template <class T>
@@ -91,8 +91,8 @@ struct SgdArgs {
   Index size;
   T* parameters;
   const T* gradient;
-  T* velocity;                  // null: no momentum
-  bool first;                   // the first step sets the velocity to the gradient
+  T* velocity;  // null: no momentum
+  bool first;   // the first step sets the velocity to the gradient
   T gradient_scale;
   T lr, momentum, dampening, weight_decay;
   bool nesterov;
@@ -104,13 +104,13 @@ struct SoftmaxArgs {  // one row of cross-entropy
   const T* logits;
   Index label;
   T gradient_scale;
-  T* d_logits;                  // null: not wanted; may be logits
+  T* d_logits;  // null: not wanted; may be logits
 };
 
 template <class T>
 struct Kernels {
-  Index units;                  // U
-  Index outer_block;            // columns of `a` that pack_outer lays side by side
+  Index units;        // U
+  Index outer_block;  // columns of `a` that pack_outer lays side by side
 
   // Gate panels of a PyTorch weight (4H, k_size), row-major, gate order i, f, g, o.
   void (*pack_gate_panels)(const T* weight, Index units, Index k_size, T* panels);
@@ -132,7 +132,7 @@ struct Kernels {
   // room: depth x columns rounded up to a multiple of outer_block.
   void (*pack_outer)(const T* const* a, Index depth, Index columns, T* packed);
 
-  void (*step)(const StepArgs<T>&, Index panel_begin, Index panel_end);     // gate panels
+  void (*step)(const StepArgs<T>&, Index panel_begin, Index panel_end);        // gate panels
   void (*product)(const ProductArgs<T>&, Index panel_begin, Index panel_end);  // column panels
   void (*outer)(const OuterArgs<T>&);
   void (*cell_backward)(const CellBackwardArgs<T>&);
@@ -151,7 +151,7 @@ struct Kernels {
 };
 
 struct KernelTable {
-  const char* name;             // of the instruction set
+  const char* name;  // of the instruction set
   Kernels<float> single;
   Kernels<double> twofold;
 };
