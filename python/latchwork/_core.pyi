@@ -1,4 +1,4 @@
-"""The C++ core as the Python package sees it. Not public: shapes are checked here, words for users are found above.
+"""The C++ core as the Python package sees it. Not public: the layers above find the words for users.
 
 Every class comes twice, for float32 (…32) and float64 (…64). Arrays must have the class's dtype in native byte order and
 contiguous features (last axis); other axes may have any stride. ``TypeError`` and ``ValueError`` otherwise.
@@ -8,7 +8,6 @@ T steps, N rows (sequences), F features.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -78,7 +77,8 @@ class Tape32:
         d_input: Array | None,
         d_start: States | None,
     ) -> None: ...
-    # signal: "input_gate", "forget_gate", "candidate", "output_gate", "cell", "hidden". values: C-contiguous (T, N, size).
+    # signal: "input_gate", "forget_gate", "candidate", "output_gate", "cell", "hidden".
+    # values: C-contiguous (T, N, size).
     def signal(self, lstm: int, state: int, signal: str, values: Array) -> None: ...
 
 class Stream32:
@@ -96,7 +96,8 @@ class Stream32:
     def reset(self) -> None: ...
 
 class Optimizer32:
-    # {"kind": "sgd" | "adam" | "adamw", "lr", "momentum", "dampening", "nesterov", "beta1", "beta2", "eps", "weight_decay"}
+    # {"kind": "sgd" | "adam" | "adamw", "lr", "momentum", "dampening", "nesterov", "beta1", "beta2", "eps",
+    # "weight_decay"}
     def __init__(self, options: Mapping[str, Any], size: int) -> None: ...
     @property
     def lr(self) -> float: ...
@@ -115,7 +116,8 @@ class Trainer32:
     def __init__(
         self, network: Network32, loss: Mapping[str, Any], optimizer: Mapping[str, Any], max_norm: float, seed: int
     ) -> None: ...
-    # target: (T, N, F) values, or int64 (T, N) labels (after Last: T = 1). end may be start. Returns the loss before the update.
+    # target: (T, N, F) values, or int64 (T, N) labels (after Last: T = 1). end may be start. Returns the loss before the
+    # update.
     # RuntimeError where the loss or gradient is not finite: nothing has changed then.
     def step(
         self,

@@ -17,7 +17,7 @@ from latchwork._estimator import Estimator
 from latchwork._progress import ProgressBar
 from latchwork.lstm import LSTM
 from latchwork.network import Embedding, Linear, Network
-from latchwork.optim import Adam
+from latchwork.optim import AdamW
 from latchwork.training import Trainer
 
 Tokens = NDArray[np.int64]
@@ -29,19 +29,15 @@ UNKNOWN_SHARE = 0.0005
 # Fewer would leave a short text with few steps in each epoch.
 SHORTEST_STREAM_WINDOWS = 16
 
-# bits_per_character cuts a long text into as many segments, at least so long, and reads so many characters before each.
-SEGMENTS = 32
-SEGMENT_CHARACTERS = 1024
-WARM_UP_CHARACTERS = 256
-# Steps evaluated in one call, which bounds the memory that their outputs take.
-STEPS_PER_CALL = 256
+# Steps that bits_per_character reads in one call, which bounds the memory that their outputs take.
+STEPS_PER_CALL = 4096
 
 
 class LSTMLanguageModel(Estimator):
     """Character-level language model with scikit-learn's habits: an embedding, an LSTM stack and a linear layer.
 
     Training cuts the text into ``batch_size`` streams that are read side by side, window by window; the state is
-    carried from window to window (truncated backpropagation through time). Adam; the learning rate falls to zero along
+    carried from window to window (truncated backpropagation through time). AdamW; the learning rate falls to zero along
     half a cosine while the epochs or seconds run out.
 
     Parameters
@@ -55,6 +51,8 @@ class LSTMLanguageModel(Estimator):
         16 windows is cut into fewer streams.
     lr : float
         Learning rate at the start.
+    weight_decay : float
+        Decoupled weight decay: what keeps a small text from being learned by heart.
     max_epochs : int
         How many times to read the text at most.
     max_seconds : float, optional
@@ -103,7 +101,8 @@ class LSTMLanguageModel(Estimator):
         dropout: float = 0.0,
         batch_size: int = 32,
         window: int = 64,
-        lr: float = 4e-3,
+        lr: float = 8e-3,
+        weight_decay: float = 0.1,
         max_epochs: int = 15,
         max_seconds: float | None = None,
         clip_norm: float = 1.0,
@@ -117,6 +116,7 @@ class LSTMLanguageModel(Estimator):
         self.batch_size = batch_size
         self.window = window
         self.lr = lr
+        self.weight_decay = weight_decay
         self.max_epochs = max_epochs
         self.max_seconds = max_seconds
         self.clip_norm = clip_norm
@@ -150,9 +150,7 @@ class LSTMLanguageModel(Estimator):
     def bits_per_character(self, text: str) -> float:
         """Mean -log2 of the probability that the model gives each character of ``text`` after those before it.
 
-        A text of at least 2,048 characters is cut into up to 32 segments of at least 1,024 characters, which are read
-        side by side, each from 256 characters before its begin. That is many times faster than reading the text in one
-        go, and differs from it by what the model remembers beyond 256 characters, which is about 0.001 bits.
+        The text is read once, from its begin to its end, its first character after the start of a text.
 
         Parameters
         ----------
@@ -163,19 +161,14 @@ class LSTMLanguageModel(Estimator):
         _check_text("text", text, shortest=1)
         tokens = self._vocabulary.encode(text)
         inputs = _from_the_start(tokens, self._vocabulary.unknown)
-        segments = min(max(len(tokens) // SEGMENT_CHARACTERS, 1), SEGMENTS)
-        bounds = len(tokens) * np.arange(segments + 1) // segments
-        begins, ends = bounds[:-1], bounds[1:]
-        starts = np.maximum(begins - WARM_UP_CHARACTERS, 0)
-        bits = float(np.count_nonzero(tokens == self._vocabulary.unknown)) * self._vocabulary.unknown_bits
+        bits = np.count_nonzero(tokens == self._vocabulary.unknown) * self._vocabulary.unknown_bits
         state = None
-        for step in range(0, int((ends - starts).max()), STEPS_PER_CALL):
-            places = starts + np.arange(step, step + STEPS_PER_CALL)[:, np.newaxis]
-            lengths = np.clip(ends - places[0], 0, STEPS_PER_CALL)
-            inside = np.minimum(places, len(tokens) - 1)
-            scores, state = self.network_(inputs[inside], state, lengths=lengths)
-            counted = (places >= begins) & (places < ends)
-            bits += float(_bits(scores[counted], tokens[inside[counted]]).sum())
+        with ProgressBar(self.verbose) as bar:
+            for begin in range(0, len(tokens), STEPS_PER_CALL):
+                end = min(begin + STEPS_PER_CALL, len(tokens))
+                scores, state = self.network_(inputs[begin:end, np.newaxis], state)
+                bits += float(_bits(scores[:, 0], tokens[begin:end]).sum())
+                bar.update(end / len(tokens), f"measuring {len(tokens):,} characters")
         return bits / len(tokens)
 
     def generate(
@@ -293,7 +286,7 @@ class LSTMLanguageModel(Estimator):
     def _check_parameters(self) -> None:
         for name in ("hidden_size", "embedding_size", "num_layers", "batch_size", "window", "max_epochs"):
             integer(name, getattr(self, name), 1)
-        for name in ("dropout", "lr", "clip_norm"):
+        for name in ("dropout", "lr", "weight_decay", "clip_norm"):
             real_number(name, getattr(self, name))
         if self.max_seconds is not None:
             real_number("max_seconds", self.max_seconds)
@@ -323,7 +316,7 @@ class _Training:
         self._trainer = Trainer(
             network,
             loss="cross_entropy",
-            optimizer=Adam(lr=model.lr),
+            optimizer=AdamW(lr=model.lr, weight_decay=model.weight_decay),
             clip_norm=model.clip_norm,
             seed=int(generator.integers(2**63)),
         )

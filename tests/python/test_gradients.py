@@ -99,7 +99,6 @@ def test_gradients_equal_finite_differences(options, call):
     objective({"input_size": 3, "hidden_size": 4} | options, **call).check()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("hidden_size", [7, 9, 17])
 def test_gradients_equal_finite_differences_across_panels(hidden_size):
     options = {"input_size": 5, "hidden_size": hidden_size, "bidirectional": True, "proj_size": hidden_size // 2}

@@ -301,20 +301,22 @@ def measure_peak(stream, x, out, steps):
     return after - before, peak - before
 
 
+def check_allocations(stream, x, out, steps):
+    """Measuring itself takes a few Python integers, less than the smallest array."""
+    growth, peak = measure_peak(stream, x, out, steps)
+    assert growth < 300
+    assert peak < 300
+
+
 def test_a_step_makes_no_array(dtype):
     stream = random_lstm(input_size=64, hidden_size=64, dtype=dtype).stream(64)
-    x, out = np.zeros((64, 64), dtype), np.zeros((64, 64), dtype)
-    growth, peak = measure_peak(stream, x, out, 50)
-    assert growth < 1000
-    assert peak < 2000
+    check_allocations(stream, np.zeros((64, 64), dtype), np.zeros((64, 64), dtype), 50)
 
 
 @pytest.mark.slow
 def test_a_million_steps_allocate_nothing(dtype):
-    stream = random_lstm(input_size=2, hidden_size=4, dtype=dtype).stream()
-    growth, peak = measure_peak(stream, np.zeros(2, dtype), np.zeros(4, dtype), 1_000_000)
-    assert growth < 1000
-    assert peak < 2000
+    stream = random_lstm(input_size=2, hidden_size=64, dtype=dtype).stream()
+    check_allocations(stream, np.zeros(2, dtype), np.zeros(64, dtype), 1_000_000)
 
 
 def test_two_threads_in_one_stream_are_refused_or_take_turns():
