@@ -1,6 +1,6 @@
 """The C++ core as the Python package sees it. Not public: the layers above find the words for users.
 
-Every class comes twice, for float32 (…32) and float64 (…64). Arrays must have the class's dtype in native byte order and
+Every class comes twice, for float32 (…32) and float64 (…64). Arrays must have the class's dtype, native byte order and
 contiguous features (last axis); other axes may have any stride. ``TypeError`` and ``ValueError`` otherwise.
 T steps, N rows (sequences), F features.
 """
@@ -116,8 +116,8 @@ class Trainer32:
     def __init__(
         self, network: Network32, loss: Mapping[str, Any], optimizer: Mapping[str, Any], max_norm: float, seed: int
     ) -> None: ...
-    # target: (T, N, F) values, or int64 (T, N) labels (after Last: T = 1). end may be start. Returns the loss before the
-    # update.
+    # target: (T, N, F) values, or int64 (T, N) labels (after Last: T = 1). end may be start. Returns the loss before
+    # the update.
     # RuntimeError where the loss or gradient is not finite: nothing has changed then.
     def step(
         self,
