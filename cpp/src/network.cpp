@@ -170,21 +170,23 @@ template <class T>
 Input<T> copy_input(const Input<T>& input, const Batch& batch, bool tokens, Index features,
                     typename Tape<T>::Recording& recording) {
   Input<T> copy;
+  T* values = nullptr;
   const Schedule schedule{batch, false};
   if (tokens) {
     recording.tokens.assign(static_cast<std::size_t>(batch.steps * batch.rows), 0);
     copy.tokens = {recording.tokens.data(), batch.rows, 1};
   } else {
-    T* values = recording.workspace.take(batch.steps * batch.rows * features);
+    values = recording.workspace.take(batch.steps * batch.rows * features);
     copy.values = {values, batch.rows * features, features};
   }
   for (Index step = 0; step < batch.steps; ++step) {
     for (Index row = 0; row < batch.rows; ++row) {
       if (!schedule.active(step, row)) continue;
+      const Index slot = step * batch.rows + row;
       if (tokens) {
-        recording.tokens[static_cast<std::size_t>(step * batch.rows + row)] = *input.tokens.at(step, row);
+        recording.tokens[static_cast<std::size_t>(slot)] = *input.tokens.at(step, row);
       } else {
-        std::copy_n(input.values.at(step, row), features, const_cast<T*>(copy.values.at(step, row)));
+        std::copy_n(input.values.at(step, row), features, values + slot * features);
       }
     }
   }

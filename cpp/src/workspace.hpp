@@ -1,9 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <iterator>
+#include <list>
 #include <memory>
 #include <mutex>
-#include <vector>
 
 #include "buffer.hpp"
 #include "latchwork/types.hpp"
@@ -11,45 +12,43 @@
 namespace latchwork {
 
 // Memory of finished calls, kept for the next ones of the same network: touching fresh memory for the first time costs
-// as much as some of the arithmetic. Holds at most twice what the largest call needed.
+// as much as some of the arithmetic. Holds at most twice what the largest call needed. Lists, because moving a node
+// from one to another can neither fail nor move the memory.
 template <class T>
 class WorkspaceCache {
  public:
-  Buffer<T> take(Index size) {
+  // Appends a buffer of at least `size` to `taken`.
+  void take(Index size, std::list<Buffer<T>>& taken) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      for (Buffer<T>& buffer : free_) {
-        if (buffer.size() < size || buffer.size() > 2 * size) continue;
-        held_ -= buffer.size();
-        std::swap(buffer, free_.back());
-        Buffer<T> taken = std::move(free_.back());
-        free_.pop_back();
-        return taken;
+      const auto fits = [size](const Buffer<T>& buffer) { return buffer.size() >= size && buffer.size() <= 2 * size; };
+      const auto found = std::find_if(free_.begin(), free_.end(), fits);
+      if (found != free_.end()) {
+        held_ -= found->size();
+        taken.splice(taken.end(), free_, found);
+        return;
       }
     }
-    return Buffer<T>(size);
+    taken.emplace_back(size);
   }
 
-  void give_back(std::vector<Buffer<T>>& buffers) noexcept {
+  void give_back(std::list<Buffer<T>>& buffers) noexcept {
     Index total = 0;
     for (const Buffer<T>& buffer : buffers) total += buffer.size();
-    std::vector<Buffer<T>> outgrown;  // freed after the lock
+    std::list<Buffer<T>> outgrown;  // freed after the lock
     const std::lock_guard<std::mutex> lock(mutex_);
     largest_ = std::max(largest_, total);
-    free_.swap(outgrown);
-    held_ = 0;
-    for (std::vector<Buffer<T>>* source : {&buffers, &outgrown}) {
-      for (Buffer<T>& buffer : *source) {
-        if (buffer.size() == 0 || held_ + buffer.size() > 2 * largest_) continue;
-        held_ += buffer.size();
-        free_.push_back(std::move(buffer));
-      }
+    held_ += total;
+    free_.splice(free_.begin(), buffers);
+    while (held_ > 2 * largest_) {
+      held_ -= free_.back().size();
+      outgrown.splice(outgrown.end(), free_, std::prev(free_.end()));
     }
   }
 
  private:
   std::mutex mutex_;
-  std::vector<Buffer<T>> free_;
+  std::list<Buffer<T>> free_;  // the latest first
   Index held_ = 0;
   Index largest_ = 0;
 };
@@ -65,7 +64,7 @@ class Workspace {
 
   // Not initialised, aligned to the cache line.
   T* take(Index size) {
-    buffers_.push_back(cache_->take(size));
+    cache_->take(size, buffers_);
     return buffers_.back().data();
   }
   T* take_zeros(Index size) {
@@ -76,7 +75,7 @@ class Workspace {
 
  private:
   std::shared_ptr<WorkspaceCache<T>> cache_;
-  std::vector<Buffer<T>> buffers_;
+  std::list<Buffer<T>> buffers_;
 };
 
 }  // namespace latchwork

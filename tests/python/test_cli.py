@@ -55,6 +55,13 @@ class TestTrain:
         assert "pydoc_data.topics" in capsys.readouterr().out
         assert isinstance(lw.load("latchwork-model.safetensors"), lw.LSTMLanguageModel)
 
+    @pytest.mark.slow
+    def test_the_main_job_learns(self, tmp_path, capsys):
+        # By epochs, so that it does not depend on how busy the machine is: about what the default minute reads.
+        assert main(["train", "-o", str(tmp_path / "m"), "--epochs", "5", "--seconds", "3600"]) == 0
+        bits = dict(re.findall(r"  (.*? model) +(\d+\.\d{3})\n", capsys.readouterr().out))
+        assert float(bits["this model"]) <= 1.75
+
     def test_options_reach_the_model(self, text_file, tmp_path):
         output = tmp_path / "out.safetensors"
         options = ["--layers", "2", "--seconds", "50", "--threads", "1", "--seed", "7"]
