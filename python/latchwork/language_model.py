@@ -102,7 +102,7 @@ class LSTMLanguageModel(Estimator):
         batch_size: int = 32,
         window: int = 64,
         lr: float = 8e-3,
-        weight_decay: float = 0.1,
+        weight_decay: float = 0.2,
         max_epochs: int = 15,
         max_seconds: float | None = None,
         clip_norm: float = 1.0,
