@@ -99,7 +99,7 @@ class LSTMLanguageModel(Estimator):
         num_layers: int = 1,
         *,
         dropout: float = 0.0,
-        batch_size: int = 32,
+        batch_size: int = 16,
         window: int = 64,
         lr: float = 8e-3,
         weight_decay: float = 0.2,
