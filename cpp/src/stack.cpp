@@ -157,7 +157,8 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       one.schedule = {call.batch, call.reverse(direction)};
       one.input = input;
       const SequenceView<T>& output = record.outputs[static_cast<std::size_t>(layer)];
-      one.output = {output.data + direction * h_size, output.step_stride, output.row_stride};
+      one.output =
+          from_feature(SequenceView<const T>{output.data, output.step_stride, output.row_stride}, direction * h_size);
       one.record = &record.layers[static_cast<std::size_t>(state)];
       one.d_output = from_feature(d_output, direction * h_size);
       const State<const T> d_end = state_of(gradient.d_end, state, lstm, rows);
