@@ -12,7 +12,7 @@ struct LastColumns {
   Index reverse = 0;  // and the ones after them
 };
 
-// `module` follows `previous` in the chain.
+// `previous`: what stands before Last in the chain; null: nothing.
 inline LastColumns last_columns(const ModuleOptions* previous, Index features) {
   const auto* lstm = previous == nullptr ? nullptr : std::get_if<LstmOptions>(previous);
   if (lstm == nullptr || lstm->direction == Direction::forward) return {features, 0};

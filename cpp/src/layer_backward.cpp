@@ -47,7 +47,7 @@ class LayerBackward {
     d_projected_rows_.resize(capacity);
     for (auto* pointers : {&gates_, &c_, &c_prev_, &d_h_}) pointers->resize(capacity);
     for (auto* pointers : {&carry_, &d_c_, &d_exposed_rows_, &d_gate_rows_, &d_input_rows_}) pointers->resize(capacity);
-    recurrence_parts_ = forward_parts(schedule_, weights_);
+    recurrence_parts_ = row_parts(schedule_, weights_);
     const Index work = capacity_ * 4 * weights_.units * (weights_.input_size + h_size);
     gradient_parts_ = work < smallest_parallel_work ? 1 : std::min(num_threads(), weights_.panels);
     shifted_.resize(index(gradient_parts_) * capacity);

@@ -55,14 +55,14 @@ class LayerForward {
         schedule_(call.schedule),
         rows_(call.schedule.batch.rows),
         steps_(call.schedule.batch.steps) {
-    const Index parts = forward_parts(schedule_, weights_);
+    const Index parts = row_parts(schedule_, weights_);
     zeros_ = workspace.take_zeros(std::max(weights_.padded, weights_.output_size()));
     cell_ = call.record == nullptr ? workspace.take(rows_ * weights_.padded) : call.record->start_cell;
     for (Index part = 0; part < parts; ++part) {
       const Index part_rows = piece_begin(rows_, parts, part + 1) - piece_begin(rows_, parts, part);
-      ahead_steps_ = project_ahead_steps(part_rows, weights_.input_size, steps_);
-      PartScratch<T>& scratch = scratch_.emplace_back(part_rows, ahead_steps_ * part_rows);
-      if (ahead_steps_ > 0) scratch.ahead = workspace.take(ahead_steps_ * part_rows * 4 * weights_.padded);
+      const Index ahead_steps = project_ahead_steps(part_rows, weights_.input_size, steps_);
+      PartScratch<T>& scratch = scratch_.emplace_back(part_rows, ahead_steps * part_rows);
+      if (ahead_steps > 0) scratch.ahead = workspace.take(ahead_steps * part_rows * 4 * weights_.padded);
       if (weights_.projection > 0 && call.record == nullptr)
         scratch.exposed = workspace.take(part_rows * weights_.units);
     }
@@ -213,7 +213,6 @@ class LayerForward {
   const Kernels<T>& kernels_;
   const Schedule& schedule_;
   Index rows_, steps_;
-  Index ahead_steps_ = 0;
   const T* zeros_ = nullptr;
   T* cell_ = nullptr;  // padded rows: the start state, and without a record the state itself
   std::vector<PartScratch<T>> scratch_;

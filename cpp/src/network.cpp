@@ -304,9 +304,7 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
                                             const RecordOptions& options) const {
   check_input(*this, input, batch);
   const FlushToZero flush;
-  auto recording =
-      std::make_unique<typename Tape<T>::Recording>(modules_, layout_, snapshot(true), options, workspaces_);
-  recording->parameter_count = parameter_count_;
+  auto recording = std::make_unique<typename Tape<T>::Recording>(modules_, snapshot(true), options, workspaces_);
   recording->batch = recording->own(batch);
   recording->modules.resize(modules_.size());
   const Input<T> own = copy_input(input, batch, takes_tokens(), input_size(), *recording);

@@ -11,11 +11,13 @@ template <class T>
 class TensorReader {
  public:
   TensorReader(const std::vector<ParameterSpec>& layout, const T* parameters)
-      : next_(layout.begin()), parameters_(parameters) {}
+      : next_(layout.begin()), end_(layout.end()), parameters_(parameters) {}
   const T* next() { return parameters_ + (next_++)->offset; }
+  // Where the next tensor begins; 0 behind the last.
+  Index offset() const { return next_ == end_ ? 0 : next_->offset; }
 
  private:
-  std::vector<ParameterSpec>::const_iterator next_;
+  std::vector<ParameterSpec>::const_iterator next_, end_;
   const T* parameters_;
 };
 
@@ -28,6 +30,7 @@ PackedLayer<T> pack_layer(const LstmOptions& lstm, Index input_size, TensorReade
   packed.padded = round_up(lstm.hidden_size, kernels.units);
   packed.panels = packed.padded / kernels.units;
   packed.projection = lstm.proj_size;
+  packed.parameters_begin = tensors.offset();
   const Index units = packed.units;
   const Index gates = 4 * packed.padded;
   const Index h_size = packed.output_size();
@@ -92,6 +95,7 @@ Snapshot<T> pack(const std::vector<ModuleOptions>& modules, const std::vector<Pa
   TensorReader<T> tensors(layout, parameters);
   for (const ModuleOptions& module : modules) {
     PackedModule<T>& packed = snapshot.modules.emplace_back();
+    packed.parameters_begin = tensors.offset();
     if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
       for (Index layer = 0; layer < lstm->num_layers; ++layer) {
         const Index input_size = layer == 0 ? lstm->input_size : lstm->output_size();

@@ -18,6 +18,7 @@ struct PackedLayer {
   Index projection = 0;  // P, 0 without
   Index output_size() const { return projection > 0 ? projection : units; }
   Index panels = 0;
+  Index parameters_begin = 0;  // of its tensors in the network's layout, one behind another
 
   Buffer<T> bias;                 // packed row
   Buffer<T> x_weights;            // gate panels of W
@@ -43,6 +44,7 @@ struct PackedModule {
   std::vector<PackedLayer<T>> layers;  // LSTM: layer by layer, forward before reverse
   PackedLinear<T> linear;
   Buffer<T> table;  // Embedding
+  Index parameters_begin = 0;
 };
 
 // The weights of one moment, for one instruction set. Immutable.

@@ -128,16 +128,6 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
   const Index rows = call.batch.rows;
   const Index width = lstm.output_size();
   const Index directions = lstm.directions();
-  // Where each layer's and direction's tensors begin among the module's parameters.
-  std::vector<T*> tensors;
-  T* next = gradient.parameters;
-  for (Index state = 0; state < lstm.states(); ++state) {
-    const PackedLayer<T>& weights = call.layer(state);
-    tensors.push_back(next);
-    next += 4 * weights.units * (weights.input_size + weights.output_size() + (lstm.bias ? 2 : 0)) +
-            weights.projection * weights.units;
-  }
-
   SequenceView<const T> d_output = gradient.d_output;
   for (Index layer = lstm.num_layers - 1; layer >= 0; --layer) {
     RowSource<T> input = call.input;
@@ -175,7 +165,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       if (weights.projection > 0) one.gradient.projection = workspace.take_zeros(h_size * weights.padded);
       layer_backward(one, workspace);
 
-      T* to = tensors[static_cast<std::size_t>(state)];
+      T* to = gradient.parameters + weights.parameters_begin;
       const auto advance = [&to](Index size) { return std::exchange(to, to + size); };
       const bool add = gradient.accumulate;
       const Index units = weights.units;

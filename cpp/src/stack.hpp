@@ -44,7 +44,7 @@ struct StackGradient {
   State<const T> d_end;
   SequenceView<T> d_input;  // null: not wanted
   State<T> d_start;
-  T* parameters = nullptr;  // in the order of the module's layout
+  T* parameters = nullptr;  // of the whole network, in the order of its layout
   bool accumulate = false;
 };
 

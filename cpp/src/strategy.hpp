@@ -14,8 +14,9 @@ inline constexpr Index smallest_parallel_work = 200'000;
 // L2.
 inline constexpr Index gradient_chunk_rows = 256;
 
+// Into how many pieces threads split the rows.
 template <class T>
-Index forward_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
+Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   const Index rows = schedule.batch.rows;
   const Index work = schedule.total(0, rows) * 4 * weights.units * (weights.input_size + weights.output_size());
   if (work < smallest_parallel_work) return 1;

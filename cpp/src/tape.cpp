@@ -43,12 +43,6 @@ void clear_padding(const Batch& batch, Index features, SequenceView<T> values) {
   }
 }
 
-Index module_parameters(const ModuleOptions& module) {
-  Index count = 0;
-  for (const ParameterSpec& spec : parameter_layout({module}, false)) count += spec.size();
-  return count;
-}
-
 }  // namespace
 
 template <class T>
@@ -64,7 +58,6 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
   const Recording& recording = *recording_;
   Workspace<T> workspace(recording.workspaces);
   const Kernels<T>& kernels = *recording.weights->kernels;
-  T* gradient = parameters + recording.parameter_count;
   std::size_t lstm_index = static_cast<std::size_t>(
       std::count_if(recording.chain.begin(), recording.chain.end(),
                     [](const ModuleOptions& module) { return std::holds_alternative<LstmOptions>(module); }));
@@ -74,7 +67,7 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
     const ModuleRecord<T>& record = recording.modules[at];
     const PackedModule<T>& weights = recording.weights->modules[at];
     const Index features = record.input.features;
-    gradient -= module_parameters(module);
+    T* gradient = parameters + weights.parameters_begin;
     SequenceView<T> d_source = d_input;
     if (at > 0) {
       d_source =
@@ -88,7 +81,7 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
       if (!d_end.empty()) own.d_end = d_end[lstm_index];
       own.d_input = d_source;
       if (!d_start.empty()) own.d_start = d_start[lstm_index];
-      own.parameters = gradient;
+      own.parameters = parameters;
       own.accumulate = accumulate;
       stack_backward(call, recording.options, record.stack, own, workspace);
     } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {

@@ -19,11 +19,9 @@ struct ModuleRecord {
 
 template <class T>
 struct Tape<T>::Recording {
-  Recording(const std::vector<ModuleOptions>& module_options, const std::vector<ParameterSpec>& parameter_layout,
-            std::shared_ptr<const Snapshot<T>> snapshot, const RecordOptions& record_options,
-            std::shared_ptr<WorkspaceCache<T>> cache)
+  Recording(const std::vector<ModuleOptions>& module_options, std::shared_ptr<const Snapshot<T>> snapshot,
+            const RecordOptions& record_options, std::shared_ptr<WorkspaceCache<T>> cache)
       : chain(module_options),
-        layout(parameter_layout),
         weights(std::move(snapshot)),
         options(record_options),
         workspaces(cache),
@@ -49,11 +47,9 @@ struct Tape<T>::Recording {
   }
 
   std::vector<ModuleOptions> chain;
-  std::vector<ParameterSpec> layout;
   std::shared_ptr<const Snapshot<T>> weights;
   RecordOptions options;
   Batch batch;
-  Index parameter_count = 0;
   std::vector<Index> lengths;
   std::vector<std::uint8_t> reset;
   std::vector<std::int64_t> tokens;
