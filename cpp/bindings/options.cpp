@@ -1,7 +1,10 @@
 // Plain Python numbers and mappings become the core's options; an unknown key is a ValueError.
 #include "options.hpp"
 
+#include <algorithm>
+#include <array>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -29,6 +32,64 @@ double float_argument(py::handle value, std::string_view name) {
   return number;
 }
 
+std::string text_argument(py::handle value, const std::string& name) {
+  if (!py::isinstance<py::str>(value)) throw py::type_error(complaint(name, "str", type_name(value)));
+  return value.cast<std::string>();
+}
+
+// `items`: what a sequence is expected to hold, for the message.
+py::tuple sequence_argument(py::handle value, const std::string& name, const char* items) {
+  if (!py::isinstance<py::sequence>(value) || py::isinstance<py::str>(value)) {
+    throw py::type_error(complaint(name, std::string("a sequence of ") + items, type_name(value)));
+  }
+  PyObject* tuple = PySequence_Tuple(value.ptr());
+  if (tuple == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::tuple>(tuple);
+}
+
+// A copy of a mapping.
+py::dict mapping_argument(py::handle mapping, const std::string& name) {
+  if (!py::hasattr(mapping, "keys")) throw py::type_error(complaint(name, "a mapping", type_name(mapping)));
+  PyObject* copy = PyDict_New();
+  if (copy == nullptr) throw py::error_already_set();
+  auto dict = py::reinterpret_steal<py::dict>(copy);
+  if (PyDict_Update(copy, mapping.ptr()) != 0) throw py::error_already_set();
+  return dict;
+}
+
+std::optional<double> optional_float_argument(py::handle value, const std::string& name) {
+  if (value.is_none()) return std::nullopt;
+  return float_argument(value, name);
+}
+
+GateActivation gate_activation(py::handle value, const std::string& name) {
+  const py::tuple parts = sequence_argument(value, name, "name, alpha and beta");
+  if (parts.size() != 3) throw py::value_error(complaint(name, "3 items", std::to_string(parts.size())));
+  return {text_argument(parts[0], name), optional_float_argument(parts[1], name + ".alpha"),
+          optional_float_argument(parts[2], name + ".beta")};
+}
+
+// A gate that is missing keeps its default.
+CellActivations cell_activations(py::handle mapping, const std::string& name) {
+  CellActivations activations;
+  const std::array<std::pair<std::string_view, GateActivation*>, 5> gates{{{"input", &activations.input},
+                                                                           {"forget", &activations.forget},
+                                                                           {"candidate", &activations.candidate},
+                                                                           {"output", &activations.output},
+                                                                           {"cell", &activations.cell}}};
+  for (const auto& [key, value] : mapping_argument(mapping, name)) {
+    const std::string key_text = text_argument(key, name + ": a key");
+    const auto* const gate =
+        std::find_if(gates.begin(), gates.end(), [&](const auto& known) { return known.first == key_text; });
+    if (gate == gates.end()) {
+      throw py::value_error(
+          complaint(name, "\"input\", \"forget\", \"candidate\", \"output\" or \"cell\"", "\"" + key_text + "\""));
+    }
+    *gate->second = gate_activation(value, name + "." + key_text);
+  }
+  return activations;
+}
+
 template <class Enum>
 using Choices = std::initializer_list<std::pair<std::string_view, Enum>>;
 
@@ -36,7 +97,7 @@ using Choices = std::initializer_list<std::pair<std::string_view, Enum>>;
 class OptionReader {
  public:
   OptionReader(py::handle mapping, std::string name)
-      : name_(std::move(name)), options_(dict_of(mapping, name_)), kind_(take_kind()) {}
+      : name_(std::move(name)), options_(mapping_argument(mapping, name_)), kind_(take_kind()) {}
 
   const std::string& kind() const { return kind_; }
   std::string label(std::string_view key) const { return name_ + "." + std::string(key); }
@@ -50,16 +111,33 @@ class OptionReader {
   void take(const char* key, bool& option) {
     if (const py::object value = pop(key)) option = bool_argument(value, label(key));
   }
+  void take(const char* key, std::optional<double>& option) {
+    if (const py::object value = pop(key)) option = optional_float_argument(value, label(key));
+  }
   template <class Enum>
   void take(const char* key, Enum& option, Choices<Enum> choices) {
-    if (const py::object value = pop(key)) option = choose(text(value, key), key, choices);
+    if (const py::object value = pop(key)) option = choose(text_argument(value, label(key)), key, choices);
   }
   void take(const char* key, std::vector<double>& option) {
     const py::object value = pop(key);
     if (!value) return;
     option.clear();
-    for (py::handle item : py::reinterpret_steal<py::tuple>(sequence(value, key))) {
+    for (py::handle item : sequence_argument(value, label(key), "float")) {
       option.push_back(float_argument(item, label(key)));
+    }
+  }
+
+  // One set of activations is that of both directions.
+  void take(const char* key, std::array<CellActivations, 2>& option) {
+    const py::object value = pop(key);
+    if (!value) return;
+    const py::tuple sets = sequence_argument(value, label(key), "mappings");
+    if (sets.size() != 1 && sets.size() != 2) {
+      throw py::value_error(complaint(label(key), "1 or 2 mappings", std::to_string(sets.size())));
+    }
+    for (std::size_t direction = 0; direction < option.size(); ++direction) {
+      const std::size_t at = std::min(direction, sets.size() - 1);
+      option[direction] = cell_activations(sets[at], label(key) + "[" + std::to_string(at) + "]");
     }
   }
 
@@ -68,7 +146,7 @@ class OptionReader {
     const py::object value = pop("activation");
     if (!value || value.is_none()) return;
     option =
-        choose<Activation>(text(value, "activation"), "activation",
+        choose<Activation>(text_argument(value, label("activation")), "activation",
                            {{"relu", Activation::relu}, {"sigmoid", Activation::sigmoid}, {"tanh", Activation::tanh}});
   }
 
@@ -85,21 +163,10 @@ class OptionReader {
   }
 
  private:
-  static py::dict dict_of(py::handle mapping, const std::string& name) {
-    if (!py::hasattr(mapping, "keys")) {
-      throw py::type_error(complaint(name, "a mapping", type_name(mapping)));
-    }
-    PyObject* copy = PyDict_New();
-    if (copy == nullptr) throw py::error_already_set();
-    auto dict = py::reinterpret_steal<py::dict>(copy);
-    if (PyDict_Update(copy, mapping.ptr()) != 0) throw py::error_already_set();
-    return dict;
-  }
-
   std::string take_kind() {
     const py::object value = pop("kind");
     if (!value) throw py::value_error(name_ + ": option \"kind\" is missing");
-    return text(value, "kind");
+    return text_argument(value, label("kind"));
   }
 
   py::object pop(const char* key) {
@@ -107,20 +174,6 @@ class OptionReader {
     py::object value = options_[key];
     options_.attr("__delitem__")(key);
     return value;
-  }
-
-  std::string text(const py::object& value, const char* key) const {
-    if (!py::isinstance<py::str>(value)) throw py::type_error(complaint(label(key), "str", type_name(value)));
-    return value.cast<std::string>();
-  }
-
-  PyObject* sequence(const py::object& value, const char* key) const {
-    if (!py::isinstance<py::sequence>(value) || py::isinstance<py::str>(value)) {
-      throw py::type_error(complaint(label(key), "a sequence of float", type_name(value)));
-    }
-    PyObject* items = PySequence_Tuple(value.ptr());
-    if (items == nullptr) throw py::error_already_set();
-    return items;
   }
 
   template <class Enum>
@@ -138,6 +191,43 @@ class OptionReader {
   std::string kind_;
 };
 
+LstmOptions lstm_options(OptionReader& reader) {
+  LstmOptions lstm;
+  reader.take("input_size", lstm.input_size);
+  reader.take("hidden_size", lstm.hidden_size);
+  reader.take("num_layers", lstm.num_layers);
+  reader.take("bias", lstm.bias);
+  reader.take("dropout", lstm.dropout);
+  reader.take<Direction>("direction", lstm.direction,
+                         {{"forward", Direction::forward}, {"reverse", Direction::reverse}, {"both", Direction::both}});
+  reader.take("proj_size", lstm.proj_size);
+  reader.take("cell", lstm.cell);
+  reader.take<ForgetGate>("forget_gate", lstm.forget_gate,
+                          {{"own", ForgetGate::own}, {"none", ForgetGate::none}, {"coupled", ForgetGate::coupled}});
+  reader.take("peephole", lstm.peephole);
+  reader.take("layer_norm", lstm.layer_norm);
+  reader.take("activations", lstm.activations);
+  reader.take("clip", lstm.clip);
+  reader.take("cell_clip", lstm.cell_clip);
+  reader.take("zoneout_hidden", lstm.zoneout_hidden);
+  reader.take("zoneout_cell", lstm.zoneout_cell);
+  reader.take("recurrent_dropout", lstm.recurrent_dropout);
+  reader.take<RecurrentDropoutOn>(
+      "recurrent_dropout_on", lstm.recurrent_dropout_on,
+      {{"hidden", RecurrentDropoutOn::hidden}, {"candidate", RecurrentDropoutOn::candidate}});
+  reader.take("weight_dropout", lstm.weight_dropout);
+  reader.take("residual", lstm.residual);
+  reader.take("learn_start_state", lstm.learn_start_state);
+  reader.take("forget_bias", lstm.forget_bias);
+  reader.take<Initialisation>("init", lstm.init,
+                              {{"torch", Initialisation::torch},
+                               {"keras", Initialisation::keras},
+                               {"orthogonal", Initialisation::orthogonal},
+                               {"chrono", Initialisation::chrono}});
+  reader.take("t_max", lstm.t_max);
+  return lstm;
+}
+
 enum class ModuleKind { embedding, lstm, last, linear };
 
 ModuleOptions one_module(py::handle mapping, std::string name) {
@@ -154,21 +244,9 @@ ModuleOptions one_module(py::handle mapping, std::string name) {
       module = embedding;
       break;
     }
-    case ModuleKind::lstm: {
-      LstmOptions lstm;
-      reader.take("input_size", lstm.input_size);
-      reader.take("hidden_size", lstm.hidden_size);
-      reader.take("num_layers", lstm.num_layers);
-      reader.take("bias", lstm.bias);
-      reader.take("dropout", lstm.dropout);
-      reader.take<Direction>(
-          "direction", lstm.direction,
-          {{"forward", Direction::forward}, {"reverse", Direction::reverse}, {"both", Direction::both}});
-      reader.take("proj_size", lstm.proj_size);
-      reader.take("cell", lstm.cell);
-      module = lstm;
+    case ModuleKind::lstm:
+      module = lstm_options(reader);
       break;
-    }
     case ModuleKind::last:
       module = LastOptions{};
       break;

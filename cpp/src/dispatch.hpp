@@ -1,11 +1,20 @@
 #pragma once
 
+#include <string_view>
+
 #include "kernels/table.hpp"
 
 namespace latchwork {
 
+// Rounded up to a multiple of `unit`.
+constexpr Index round_up(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
+
 // The table of the current instruction set; see latchwork/isa.hpp.
 const KernelTable& current_kernels();
+
+// The number of an activation, -1 for an unknown name.
+Index activation_number(std::string_view name);
+const ActivationInfo& activation_info(Index number);
 
 template <class T>
 const Kernels<T>& kernels_of(const KernelTable& table);

@@ -125,4 +125,14 @@ const KernelTable& current_kernels() {
   return *table;
 }
 
+Index activation_number(std::string_view name) {
+  const KernelTable& table = current_kernels();
+  for (Index number = 0; number < table.activation_count; ++number) {
+    if (table.activations[number].name == name) return number;
+  }
+  return -1;
+}
+
+const ActivationInfo& activation_info(Index number) { return current_kernels().activations[number]; }
+
 }  // namespace latchwork

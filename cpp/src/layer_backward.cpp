@@ -2,6 +2,7 @@
 #include <optional>
 #include <vector>
 
+#include "cell_step_backward.hpp"
 #include "layer.hpp"
 #include "parallel.hpp"
 #include "strategy.hpp"
@@ -14,6 +15,7 @@ namespace {
 // Backward through time, chunk by chunk of steps. In a chunk threads first split the rows for the recurrence, meet, and
 // then each owns panels of the weight gradients; so neither their number nor the length of a chunk changes a bit: every
 // element is one chain over the steps in reverse order of computation and, within a step, over the rows in order.
+// A step and row of the chunk has a *position*, its number in that order.
 template <class T>
 class LayerBackward {
  public:
@@ -24,33 +26,36 @@ class LayerBackward {
         schedule_(call.schedule),
         rows_(call.schedule.batch.rows),
         steps_(call.schedule.batch.steps),
+        h_size_(weights_.output_size()),
+        padded_h_(round_up(h_size_, kernels_.units)),
         chunk_steps_(std::min(steps_, std::max<Index>(1, gradient_chunk_rows / rows_))),
         capacity_(chunk_steps_ * rows_),
-        panel_width_(4 * kernels_.units) {
-    const Index h_size = weights_.output_size();
-    d_gates_ = workspace.take(capacity_ * 4 * weights_.padded);
+        panel_width_(weights_.gates * kernels_.units),
+        peephole_width_(panel_width_ - kernels_.units),
+        general_(!weights_.plain || call.record->candidate_dropout != nullptr),
+        norm_(weights_.variant.norm_ih_weight != nullptr),
+        arrays_(rows_) {
+    d_gates_ = workspace.take(capacity_ * weights_.packed_size());
     packed_x_ = workspace.take(capacity_ * round_up(weights_.input_size, kernels_.outer_block));
-    packed_h_ = workspace.take(capacity_ * round_up(h_size, kernels_.outer_block));
-    d_hidden_ = workspace.take_zeros(rows_ * round_up(h_size, kernels_.units));
+    packed_h_ = workspace.take(capacity_ * round_up(h_size_, kernels_.outer_block));
+    d_hidden_ = workspace.take_zeros(rows_ * padded_h_);
     d_cell_ = workspace.take_zeros(rows_ * weights_.padded);
-    zeros_ = workspace.take_zeros(std::max(weights_.padded, h_size));
     if (weights_.projection > 0) {
       d_exposed_ = workspace.take_zeros(rows_ * weights_.padded);
       d_projected_ = workspace.take(capacity_ * weights_.projection);
       projection_gradient_.emplace(kernels_, capacity_, weights_.projection, weights_.units, workspace);
     }
     const auto capacity = static_cast<std::size_t>(capacity_);
+    for (auto* pointers : {&x_rows_, &h_rows_, &exposed_rows_, &d_projected_rows_, &d_gate_rows_}) {
+      pointers->resize(capacity);
+    }
+    d_input_rows_.resize(capacity);
     position_.resize(capacity);
-    x_rows_.resize(capacity);
-    h_rows_.resize(capacity);
-    exposed_rows_.resize(capacity);
-    d_projected_rows_.resize(capacity);
-    for (auto* pointers : {&gates_, &c_, &c_prev_, &d_h_}) pointers->resize(capacity);
-    for (auto* pointers : {&carry_, &d_c_, &d_exposed_rows_, &d_gate_rows_, &d_input_rows_}) pointers->resize(capacity);
     recurrence_parts_ = row_parts(schedule_, weights_);
-    const Index work = capacity_ * 4 * weights_.units * (weights_.input_size + h_size);
+    const Index work = capacity_ * weights_.gates * weights_.units * (weights_.input_size + h_size_);
     gradient_parts_ = work < smallest_parallel_work ? 1 : std::min(num_threads(), weights_.panels);
     shifted_.resize(index(gradient_parts_) * capacity);
+    prepare_variant(workspace);
   }
 
   void run() {
@@ -63,16 +68,47 @@ class LayerBackward {
 
  private:
   static std::size_t index(Index value) { return static_cast<std::size_t>(value); }
-  // Where the pointers of the part that begins with this row lie, apart from the other parts'.
+  // Where the pointers of the part that begins with this row lie in those by position, apart from the other parts'.
   std::size_t own_pointers(Index row_begin) const { return index(row_begin * chunk_steps_); }
-  T* d_hidden(Index row) const { return d_hidden_ + row * round_up(weights_.output_size(), kernels_.units); }
+  T* d_hidden(Index row) const { return d_hidden_ + row * padded_h_; }
   T* d_cell(Index row) const { return d_cell_ + row * weights_.padded; }
+
+  // What the plain cell does without.
+  void prepare_variant(Workspace<T>& workspace) {
+    const LayerRecord<T>& record = *call_.record;
+    CellBackwardPointers<T>& pointers = arrays_.pointers;
+    d_ih_ = d_hh_ = d_gates_;
+    if (general_) {
+      room_size_ = general_backward_room(weights_.padded, weights_.gates, kernels_.units);
+      rooms_ = workspace.take(recurrence_parts_ * room_size_);
+    }
+    if (weights_.variant.peephole != nullptr)
+      d_peephole_ = workspace.take(capacity_ * weights_.panels * peephole_width_);
+    if (norm_) {
+      d_ih_ = workspace.take(capacity_ * weights_.packed_size());
+      d_hh_ = workspace.take(capacity_ * weights_.packed_size());
+      d_norm_ih_weight_ = workspace.take(capacity_ * weights_.packed_size());
+      d_norm_hh_weight_ = workspace.take(capacity_ * weights_.packed_size());
+      d_norm_cell_ = workspace.take(capacity_ * 2 * weights_.padded);
+    }
+    if (weights_.learns_start) d_start_ = workspace.take(capacity_ * (h_size_ + weights_.units));
+    if (weights_.hidden_zoneout.size() > 0) {
+      d_new_hidden_ = workspace.take_zeros(rows_ * padded_h_);
+    } else {
+      pointers.hidden_zoneout = nullptr;
+    }
+    if (record.hidden_dropout != nullptr) {
+      d_dropped_hidden_ = workspace.take(rows_ * padded_h_);
+    } else {
+      pointers.hidden_dropout = nullptr;
+    }
+    if (record.candidate_dropout == nullptr) pointers.candidate_dropout = nullptr;
+    if (weights_.cell_zoneout.size() == 0) pointers.cell_zoneout = nullptr;
+  }
 
   void begin_carry() {
     for (Index row = 0; row < rows_; ++row) {
-      if (call_.d_end_hidden != nullptr) {
-        std::copy_n(call_.d_end_hidden + row * weights_.output_size(), weights_.output_size(), d_hidden(row));
-      }
+      if (call_.d_end_hidden != nullptr) std::copy_n(call_.d_end_hidden + row * h_size_, h_size_, d_hidden(row));
       if (call_.d_end_cell != nullptr) {
         std::copy_n(call_.d_end_cell + row * weights_.units, weights_.units, d_cell(row));
       }
@@ -82,10 +118,14 @@ class LayerBackward {
   void end_carry() {
     for (Index row = 0; row < rows_; ++row) {
       if (call_.d_start_hidden != nullptr) {
-        std::copy_n(d_hidden(row), weights_.output_size(), call_.d_start_hidden + row * weights_.output_size());
+        std::copy_n(d_hidden(row), h_size_, call_.d_start_hidden + row * h_size_);
       }
       if (call_.d_start_cell != nullptr) {
         std::copy_n(d_cell(row), weights_.units, call_.d_start_cell + row * weights_.units);
+      }
+      // A row without steps passes its start state on.
+      if (weights_.learns_start && schedule_.length(row) == 0) {
+        add_start_gradient(false, d_hidden(row), d_cell(row));
       }
     }
   }
@@ -95,15 +135,24 @@ class LayerBackward {
     if (count == 0) return;
     const Index parts = recurrence_parts_;
     parallel(std::max(parts, gradient_parts_), [&](Index part) {
-      if (part < parts) {
-        recur(order_begin, order_end, piece_begin(rows_, parts, part), piece_begin(rows_, parts, part + 1));
-      }
+      if (part < parts) recur(order_begin, order_end, part);
       if (part < gradient_parts_) pack_operands(part, count);
     });
     parallel(gradient_parts_, [&](Index part) { add_weight_gradients(part, count); });
     if (projection_gradient_) {
       projection_gradient_->add(d_projected_rows_.data(), exposed_rows_.data(), count, call_.gradient.projection);
     }
+    if (norm_) {
+      // The cell's norm: weight and bias side by side in each row.
+      for (Index position = 0; position < count; ++position) {
+        const T* own = d_norm_cell_ + position * 2 * weights_.padded;
+        for (Index unit = 0; unit < weights_.padded; ++unit) {
+          call_.gradient.norm_cell_weight[unit] += own[unit];
+          call_.gradient.norm_cell_bias[unit] += own[weights_.padded + unit];
+        }
+      }
+    }
+    if (weights_.learns_start) add_start_gradients(order_begin, order_end);
   }
 
   // Numbers the chunk's steps and rows in the order of the chains, and notes what each multiplies its gradient with.
@@ -113,11 +162,13 @@ class LayerBackward {
       const Index step = schedule_.step(order);
       for (Index row = 0; row < rows_; ++row) {
         if (!schedule_.active(step, row)) continue;
+        const Index slot = step * rows_ + row;
         position_[index((order - order_begin) * rows_ + row)] = count;
         x_rows_[index(count)] = call_.input.at(step, row);
-        h_rows_[index(count)] = previous_hidden(step, row);
+        h_rows_[index(count)] = call_.record->dropped_hidden == nullptr ? previous_hidden(step, row)
+                                                                        : call_.record->dropped_hidden + slot * h_size_;
         if (weights_.projection > 0) {
-          exposed_rows_[index(count)] = call_.record->exposed + (step * rows_ + row) * weights_.units;
+          exposed_rows_[index(count)] = call_.record->exposed + slot * weights_.units;
           d_projected_rows_[index(count)] = d_projected_ + count * weights_.projection;
         }
         ++count;
@@ -127,105 +178,131 @@ class LayerBackward {
   }
 
   const T* previous_hidden(Index step, Index row) const {
-    if (schedule_.restarts(step, row)) return zeros_;
+    if (schedule_.restarts(step, row)) return weights_.start_hidden.data();
     if (!schedule_.is_first(step, row)) return call_.output.at(schedule_.previous(step), row);
-    return call_.record->start_hidden == nullptr ? zeros_ : call_.record->start_hidden + row * weights_.output_size();
+    return call_.record->start_hidden == nullptr ? weights_.start_hidden.data()
+                                                 : call_.record->start_hidden + row * h_size_;
   }
 
   const T* previous_cell(Index step, Index row) const {
-    if (schedule_.restarts(step, row)) return zeros_;
+    if (schedule_.restarts(step, row)) return weights_.start_cell.data();
     if (schedule_.is_first(step, row)) return call_.record->start_cell + row * weights_.padded;
     return call_.record->cell + (schedule_.previous(step) * rows_ + row) * weights_.padded;
   }
 
-  void recur(Index order_begin, Index order_end, Index row_begin, Index row_end) {
+  void recur(Index order_begin, Index order_end, Index part) {
+    const Index row_begin = piece_begin(rows_, recurrence_parts_, part);
+    const Index row_end = piece_begin(rows_, recurrence_parts_, part + 1);
     for (Index order = order_end - 1; order >= order_begin; --order) {
-      step_back(schedule_.step(order), (order - order_begin) * rows_, row_begin, row_end);
+      step_back(schedule_.step(order), (order - order_begin) * rows_, row_begin, row_end,
+                general_ ? rooms_ + part * room_size_ : nullptr);
     }
     if (call_.d_input.data != nullptr) add_input_gradient(order_begin, order_end, row_begin, row_end);
   }
 
   // One step of some rows; position_at: where the step's positions begin.
-  void step_back(Index step, Index position_at, Index row_begin, Index row_end) {
-    const Index h_size = weights_.output_size();
-    const std::size_t first = own_pointers(row_begin);
-    std::size_t count = first;
+  void step_back(Index step, Index position_at, Index row_begin, Index row_end, T* room) {
+    const CellBackwardPointers<T> own = arrays_.pointers.from(row_begin);
+    Index count = 0;
     for (Index row = row_begin; row < row_end; ++row) {
       if (!schedule_.active(step, row)) continue;
       T* d_h = d_hidden(row);
       if (call_.d_output.data != nullptr) {
         const T* d_output = call_.d_output.at(step, row);
-        for (Index unit = 0; unit < h_size; ++unit) d_h[unit] += d_output[unit];
+        for (Index unit = 0; unit < h_size_; ++unit) d_h[unit] += d_output[unit];
       }
       const Index slot = step * rows_ + row;
       const Index position = position_[index(position_at + row)];
-      gates_[count] = call_.record->gates + slot * 4 * weights_.padded;
-      c_[count] = call_.record->cell + slot * weights_.padded;
-      c_prev_[count] = previous_cell(step, row);
-      carry_[count] = d_h;
-      d_h_[count] = d_h;
-      d_c_[count] = d_cell(row);
-      d_gate_rows_[count] = d_gates_ + position * panel_width_;
+      own.gates[count] = call_.record->gates + slot * weights_.packed_size();
+      own.c[count] = call_.record->cell + slot * weights_.padded;
+      own.c_prev[count] = previous_cell(step, row);
+      own.d_hidden[count] = d_h;
+      own.d_c[count] = d_cell(row);
+      own.d_gates[count] = d_gates_ + position * panel_width_;
+      own.d_hh[count] = d_hh_ + position * panel_width_;
       if (weights_.projection > 0) {
-        std::copy_n(d_h, h_size, d_projected_ + position * h_size);
-        d_exposed_rows_[count] = d_exposed_ + row * weights_.padded;
-        d_h_[count] = d_exposed_rows_[count];
+        own.d_projected[count] = d_projected_ + position * weights_.projection;
+        own.d_exposed[count] = d_exposed_ + row * weights_.padded;
       }
+      if (general_) point_to_variant(own, count, slot, position);
+      point_to_factors(own, count, slot, row);
       ++count;
     }
-    const auto active = static_cast<Index>(count - first);
-    if (active == 0) return;
-    if (weights_.projection > 0) expose_gradient(first, active);
-    CellBackwardArgs<T> args{};
-    args.rows = active;
-    args.units = weights_.units;
-    args.gates = gates_.data() + first;
-    args.c = c_.data() + first;
-    args.c_prev = c_prev_.data() + first;
-    args.d_h = d_h_.data() + first;
-    args.d_c = d_c_.data() + first;
-    args.d_gates = d_gate_rows_.data() + first;
-    args.d_gates_panel_stride = capacity_ * panel_width_;
-    kernels_.cell_backward(args);
-    multiply_gates(weights_.h_gradient.data(), h_size, first, active, carry_.data() + first, false);
-    if (schedule_.batch.reset.data == nullptr) return;
+    if (count == 0) return;
+    cell_step_backward(weights_, kernels_, count, capacity_, own, room);
+    if (schedule_.batch.reset.data == nullptr && !weights_.learns_start) return;
     for (Index row = row_begin; row < row_end; ++row) {
-      if (!schedule_.active(step, row) || !schedule_.restarts(step, row)) continue;
-      std::fill_n(d_hidden(row), h_size, T(0));
-      std::fill_n(d_cell(row), weights_.padded, T(0));
+      if (schedule_.active(step, row)) leave_segment(step, row, position_[index(position_at + row)]);
     }
   }
 
-  // From the gradient by the projected h to that by o tanh(c).
-  void expose_gradient(std::size_t first, Index active) const {
-    ProductArgs<T> args{};
-    args.rows = active;
-    args.columns = weights_.units;
-    args.a = carry_.data() + first;
-    args.depth = weights_.projection;
-    args.a_block = weights_.projection;
-    args.weights = weights_.projection_gradient.data();
-    args.y = d_exposed_rows_.data() + first;
-    kernels_.product(args, 0, panels_of(weights_.units));
+  void point_to_variant(const CellBackwardPointers<T>& own, Index count, Index slot, Index position) const {
+    own.d_peephole[count] = d_peephole_ + position * peephole_width_;
+    if (!norm_) return;
+    own.norm_ih[count] = call_.record->norm_ih + slot * weights_.packed_size();
+    own.norm_hh[count] = call_.record->norm_hh + slot * weights_.packed_size();
+    own.norm_scale[count] = call_.record->norm_scale + slot * norm_scales;
+    own.d_ih[count] = d_ih_ + position * panel_width_;
+    own.d_norm_ih_weight[count] = d_norm_ih_weight_ + position * panel_width_;
+    own.d_norm_hh_weight[count] = d_norm_hh_weight_ + position * panel_width_;
+    own.d_norm_cell[count] = d_norm_cell_ + position * 2 * weights_.padded;
   }
 
-  // y = d_gates times W or R, for `count` of d_gate_rows_ from `first` on.
-  void multiply_gates(const T* weights, Index columns, std::size_t first, Index count, T* const* y,
-                      bool accumulate) const {
-    ProductArgs<T> args{};
-    args.rows = count;
-    args.columns = columns;
-    args.a = d_gate_rows_.data() + first;
-    args.depth = 4 * weights_.padded;
-    args.a_block = panel_width_;
-    args.a_block_stride = capacity_ * panel_width_;
-    args.weights = weights;
-    args.y = y;
-    args.accumulate = accumulate;
-    kernels_.product(args, 0, panels_of(columns));
+  void point_to_factors(const CellBackwardPointers<T>& own, Index count, Index slot, Index row) const {
+    const LayerRecord<T>& record = *call_.record;
+    if (own.hidden_dropout != nullptr) {
+      own.hidden_dropout[count] = record.hidden_dropout + row * padded_h_;
+      own.d_dropped_hidden[count] = d_dropped_hidden_ + row * padded_h_;
+    }
+    if (own.candidate_dropout != nullptr) {
+      own.candidate_dropout[count] = record.candidate_dropout + slot * weights_.padded;
+    }
+    if (own.hidden_zoneout != nullptr) {
+      own.hidden_zoneout[count] =
+          record.hidden_zoneout == nullptr ? weights_.hidden_zoneout.data() : record.hidden_zoneout + slot * padded_h_;
+      own.d_new_hidden[count] = d_new_hidden_ + row * padded_h_;
+    }
+    if (own.cell_zoneout != nullptr) {
+      own.cell_zoneout[count] =
+          record.cell_zoneout == nullptr ? weights_.cell_zoneout.data() : record.cell_zoneout + slot * weights_.padded;
+    }
   }
 
-  Index panels_of(Index columns) const { return (columns + panel_width_ - 1) / panel_width_; }
+  // Where the layer's own start state precedes a step, the gradient by it ends; for a trained one it is kept.
+  void leave_segment(Index step, Index row, Index position) {
+    const bool restarts = schedule_.restarts(step, row);
+    if (weights_.learns_start && (restarts || schedule_.is_first(step, row))) {
+      T* kept = d_start_ + position * (h_size_ + weights_.units);
+      std::copy_n(d_hidden(row), h_size_, kept);
+      std::copy_n(d_cell(row), weights_.units, kept + h_size_);
+    }
+    if (!restarts) return;
+    std::fill_n(d_hidden(row), h_size_, T(0));
+    std::fill_n(d_cell(row), weights_.padded, T(0));
+  }
+
+  void add_start_gradients(Index order_begin, Index order_end) {
+    for (Index order = order_end - 1; order >= order_begin; --order) {
+      const Index step = schedule_.step(order);
+      for (Index row = 0; row < rows_; ++row) {
+        if (!schedule_.active(step, row)) continue;
+        const bool restarts = schedule_.restarts(step, row);
+        if (!restarts && !schedule_.is_first(step, row)) continue;
+        const T* kept = d_start_ + position_[index((order - order_begin) * rows_ + row)] * (h_size_ + weights_.units);
+        add_start_gradient(restarts, kept, kept + h_size_);
+      }
+    }
+  }
+
+  // Of one row: after a restart always, else as far as the caller gave no start state of his own.
+  void add_start_gradient(bool restarts, const T* d_start_hidden, const T* d_start_cell) {
+    if (restarts || call_.record->start_hidden == nullptr) {
+      for (Index unit = 0; unit < h_size_; ++unit) call_.gradient.start_hidden[unit] += d_start_hidden[unit];
+    }
+    if (restarts || call_.record->own_start_cell) {
+      for (Index unit = 0; unit < weights_.units; ++unit) call_.gradient.start_cell[unit] += d_start_cell[unit];
+    }
+  }
 
   void add_input_gradient(Index order_begin, Index order_end, Index row_begin, Index row_end) {
     const std::size_t first = own_pointers(row_begin);
@@ -235,19 +312,28 @@ class LayerBackward {
       for (Index row = row_begin; row < row_end; ++row) {
         if (!schedule_.active(step, row)) continue;
         const Index position = position_[index((order - order_begin) * rows_ + row)];
-        d_gate_rows_[count] = d_gates_ + position * panel_width_;
+        d_gate_rows_[count] = d_ih_ + position * panel_width_;
         d_input_rows_[count] = call_.d_input.at(step, row);
         ++count;
       }
     }
-    multiply_gates(weights_.x_gradient.data(), weights_.input_size, first, static_cast<Index>(count - first),
-                   d_input_rows_.data() + first, call_.accumulate_input);
+    ProductArgs<T> args{};
+    args.rows = static_cast<Index>(count - first);
+    args.columns = weights_.input_size;
+    args.a = d_gate_rows_.data() + first;
+    args.depth = weights_.packed_size();
+    args.a_block = panel_width_;
+    args.a_block_stride = capacity_ * panel_width_;
+    args.weights = weights_.x_gradient.data();
+    args.y = d_input_rows_.data() + first;
+    args.accumulate = call_.accumulate_input;
+    kernels_.product(args, 0, (args.columns + 4 * kernels_.units - 1) / (4 * kernels_.units));
   }
 
   // Blocks of x and h side by side; each part packs its share.
   void pack_operands(Index part, Index count) {
     pack_blocks(x_rows_, weights_.input_size, packed_x_, part, count);
-    pack_blocks(h_rows_, weights_.output_size(), packed_h_, part, count);
+    pack_blocks(h_rows_, h_size_, packed_h_, part, count);
   }
 
   void pack_blocks(const std::vector<const T*>& rows, Index columns, T* packed, Index part, Index count) {
@@ -262,21 +348,32 @@ class LayerBackward {
   }
 
   void add_weight_gradients(Index part, Index count) {
+    const LayerGradient<T>& gradient = call_.gradient;
     OuterArgs<T> args{};
     args.depth = count;
-    args.registers = 4;
+    args.registers = weights_.gates;
     const Index panel_end = piece_begin(weights_.panels, gradient_parts_, part + 1);
     for (Index panel = piece_begin(weights_.panels, gradient_parts_, part); panel < panel_end; ++panel) {
-      args.b = d_gates_ + panel * capacity_ * panel_width_;
+      const Index at = panel * capacity_ * panel_width_;
+      args.b = d_ih_ + at;
       args.columns = weights_.input_size;
       args.a = packed_x_;
-      args.c = call_.gradient.x_weights + panel * weights_.input_size * panel_width_;
+      args.c = gradient.x_weights + panel * weights_.input_size * panel_width_;
       kernels_.outer(args);
-      args.columns = weights_.output_size();
+      args.b = d_hh_ + at;
+      args.columns = h_size_;
       args.a = packed_h_;
-      args.c = call_.gradient.h_weights + panel * weights_.output_size() * panel_width_;
+      args.c = gradient.h_weights + panel * h_size_ * panel_width_;
       kernels_.outer(args);
-      kernels_.add_rows(args.b, count, panel_width_, call_.gradient.bias + panel * panel_width_);
+      kernels_.add_rows(d_gates_ + at, count, panel_width_, gradient.bias + panel * panel_width_);
+      if (gradient.peephole != nullptr) {
+        kernels_.add_rows(d_peephole_ + panel * capacity_ * peephole_width_, count, peephole_width_,
+                          gradient.peephole + panel * peephole_width_);
+      }
+      if (norm_) {
+        kernels_.add_rows(d_norm_ih_weight_ + at, count, panel_width_, gradient.norm_ih_weight + panel * panel_width_);
+        kernels_.add_rows(d_norm_hh_weight_ + at, count, panel_width_, gradient.norm_hh_weight + panel * panel_width_);
+      }
     }
   }
 
@@ -285,22 +382,32 @@ class LayerBackward {
   const Kernels<T>& kernels_;
   const Schedule& schedule_;
   Index rows_, steps_;
+  Index h_size_, padded_h_;       // H or P; rounded up to whole registers
   Index chunk_steps_, capacity_;  // capacity: steps x rows of a chunk
-  Index panel_width_;
+  Index panel_width_, peephole_width_;
+  bool general_, norm_;  // the general epilogue; layer norm in it
   Index recurrence_parts_ = 1, gradient_parts_ = 1;
 
-  T* d_gates_ = nullptr;  // [panel][position][4U]
+  T* d_gates_ = nullptr;  // [panel][position][GU]
   T* packed_x_ = nullptr;
   T* packed_h_ = nullptr;
   T* d_hidden_ = nullptr;  // gradient by h of the step in hand, padded rows
   T* d_cell_ = nullptr;
   T* d_exposed_ = nullptr;    // with projection: by o tanh(c)
   T* d_projected_ = nullptr;  // with projection: by h, of the chunk, [position][P]
-  const T* zeros_ = nullptr;
-  std::vector<Index> position_;                                              // of step x row in the chunk
-  std::vector<const T*> x_rows_, h_rows_, exposed_rows_, d_projected_rows_;  // by position
-  std::vector<const T*> shifted_, gates_, c_, c_prev_, d_h_;
-  std::vector<T*> carry_, d_c_, d_exposed_rows_, d_gate_rows_, d_input_rows_;
+  // What variants need; see CellBackwardPointers.
+  T *d_ih_ = nullptr, *d_hh_ = nullptr;                          // as d_gates
+  T *d_norm_ih_weight_ = nullptr, *d_norm_hh_weight_ = nullptr;  // as d_gates
+  T* d_peephole_ = nullptr;                                      // [panel][position][(G - 1) U]
+  T* d_norm_cell_ = nullptr;                                     // [position][2][padded]
+  T* d_start_ = nullptr;                                         // [position][H or P, H]
+  T* rooms_ = nullptr;                                           // [part][room_size_]
+  Index room_size_ = 0;
+  T *d_new_hidden_ = nullptr, *d_dropped_hidden_ = nullptr;  // [row][padded H or P]
+  CellBackwardArrays<T> arrays_;                             // by row
+  std::vector<Index> position_;                              // of step x row in the chunk
+  std::vector<const T*> x_rows_, h_rows_, exposed_rows_, d_projected_rows_, d_gate_rows_, shifted_;  // by position
+  std::vector<T*> d_input_rows_;
   std::optional<WeightGradient<T>> projection_gradient_;
 };
 

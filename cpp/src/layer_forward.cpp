@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "cell_step.hpp"
 #include "layer.hpp"
 #include "parallel.hpp"
 #include "strategy.hpp"
@@ -9,40 +10,27 @@ namespace latchwork {
 
 namespace {
 
-// Pointers that the kernels take, one for each row of one step.
-template <class T>
-struct StepPointers {
-  explicit StepPointers(Index rows)
-      : start(rows_of(rows)),
-        x(rows_of(rows)),
-        h_prev(rows_of(rows)),
-        c_prev(rows_of(rows)),
-        c(rows_of(rows)),
-        h(rows_of(rows)),
-        gates(rows_of(rows)),
-        output(rows_of(rows)) {}
-  static std::size_t rows_of(Index rows) { return static_cast<std::size_t>(rows); }
-
-  std::vector<const T*> start, x, h_prev, c_prev;
-  std::vector<T*> c, h, gates, output;
-};
-
 // Memory of one part of the rows.
 template <class T>
 struct PartScratch {
   PartScratch(Index rows, Index ahead_rows)
       : step(rows),
-        hidden(StepPointers<T>::rows_of(rows)),
-        cell(StepPointers<T>::rows_of(rows)),
-        ahead_x(StepPointers<T>::rows_of(ahead_rows)),
-        ahead_y(StepPointers<T>::rows_of(ahead_rows)) {}
+        hidden(static_cast<std::size_t>(rows)),
+        cell(static_cast<std::size_t>(rows)),
+        ahead_x(static_cast<std::size_t>(ahead_rows)),
+        ahead_y(static_cast<std::size_t>(ahead_rows)) {}
 
-  StepPointers<T> step;
+  CellStepPointers<T> step;
   std::vector<const T*> hidden, cell;  // each row's state so far
   std::vector<const T*> ahead_x;
   std::vector<T*> ahead_y;
   T* ahead = nullptr;    // pre-activations of the steps of a chunk
   T* exposed = nullptr;  // with projection, where no record keeps it
+  T* shown = nullptr;    // this and the others with layer norm, likewise
+  T* gates = nullptr;
+  T* norm_ih = nullptr;
+  T* norm_hh = nullptr;
+  T* norm_scale = nullptr;
 };
 
 template <class T>
@@ -53,18 +41,16 @@ class LayerForward {
         weights_(*call.weights),
         kernels_(*call.kernels),
         schedule_(call.schedule),
+        record_(call.record),
         rows_(call.schedule.batch.rows),
-        steps_(call.schedule.batch.steps) {
+        steps_(call.schedule.batch.steps),
+        padded_h_(round_up(weights_.output_size(), kernels_.units)),
+        norm_(weights_.variant.norm_ih_weight != nullptr) {
     const Index parts = row_parts(schedule_, weights_);
-    zeros_ = workspace.take_zeros(std::max(weights_.padded, weights_.output_size()));
-    cell_ = call.record == nullptr ? workspace.take(rows_ * weights_.padded) : call.record->start_cell;
+    cell_ = record_ == nullptr ? workspace.take(rows_ * weights_.padded) : record_->start_cell;
+    scratch_.reserve(static_cast<std::size_t>(parts));
     for (Index part = 0; part < parts; ++part) {
-      const Index part_rows = piece_begin(rows_, parts, part + 1) - piece_begin(rows_, parts, part);
-      const Index ahead_steps = project_ahead_steps(part_rows, weights_.input_size, steps_);
-      PartScratch<T>& scratch = scratch_.emplace_back(part_rows, ahead_steps * part_rows);
-      if (ahead_steps > 0) scratch.ahead = workspace.take(ahead_steps * part_rows * 4 * weights_.padded);
-      if (weights_.projection > 0 && call.record == nullptr)
-        scratch.exposed = workspace.take(part_rows * weights_.units);
+      prepare(piece_begin(rows_, parts, part + 1) - piece_begin(rows_, parts, part), workspace);
     }
   }
 
@@ -77,16 +63,44 @@ class LayerForward {
   }
 
  private:
+  void prepare(Index rows, Workspace<T>& workspace) {
+    const Index packed = weights_.packed_size();
+    const Index ahead_steps = project_ahead_steps(rows, weights_.input_size, steps_);
+    PartScratch<T>& scratch = scratch_.emplace_back(rows, ahead_steps * rows);
+    CellStepPointers<T>& step = scratch.step;
+    // With layer norm a recording takes W x where it stays.
+    if (ahead_steps > 0 && !(norm_ && record_ != nullptr)) scratch.ahead = workspace.take(ahead_steps * rows * packed);
+    if (weights_.projection > 0 && record_ == nullptr) scratch.exposed = workspace.take(rows * weights_.units);
+    if (norm_) scratch.shown = workspace.take(rows * weights_.padded);
+    if (norm_ && record_ == nullptr) {
+      scratch.gates = workspace.take(rows * packed);
+      if (ahead_steps == 0) scratch.norm_ih = workspace.take(rows * packed);
+      scratch.norm_hh = workspace.take(rows * packed);
+      scratch.norm_scale = workspace.take(rows * norm_scales);
+    }
+    if (ahead_steps > 0) step.x = nullptr;
+    if (call_.masks.hidden_dropout == 0.0) step.hidden_dropout = nullptr;
+    if (call_.masks.candidate_dropout == 0.0) step.candidate_dropout = nullptr;
+    if (weights_.hidden_zoneout.size() == 0) step.hidden_zoneout = nullptr;
+    if (weights_.cell_zoneout.size() == 0) step.cell_zoneout = nullptr;
+    if (weights_.projection == 0) step.exposed = nullptr;
+    if (!norm_ && record_ == nullptr) step.gates = nullptr;
+  }
+
   void run_rows(Index row_begin, Index row_end, PartScratch<T>& scratch) const {
     const Index padded = weights_.padded;
-    const Index h_size = weights_.output_size();
     for (Index row = row_begin; row < row_end; ++row) {
       T* cell = cell_ + row * padded;
-      std::fill(cell, cell + padded, T(0));
+      std::copy_n(weights_.start_cell.data(), padded, cell);
       if (call_.start_cell != nullptr) std::copy_n(call_.start_cell + row * weights_.units, weights_.units, cell);
-      const auto at = static_cast<std::size_t>(row - row_begin);
-      scratch.cell[at] = cell;
-      scratch.hidden[at] = call_.start_hidden == nullptr ? zeros_ : call_.start_hidden + row * h_size;
+      const Index at = row - row_begin;
+      scratch.cell[index(at)] = cell;
+      scratch.hidden[index(at)] = call_.start_hidden == nullptr ? weights_.start_hidden.data()
+                                                                : call_.start_hidden + row * weights_.output_size();
+      if (record_ != nullptr && record_->hidden_dropout != nullptr) {
+        call_.masks.draw(kernels_, MaskOn::recurrent_hidden, 0, row, padded_h_,
+                         record_->hidden_dropout + row * padded_h_);
+      }
     }
     const Index ahead_steps = project_ahead_steps(row_end - row_begin, weights_.input_size, steps_);
     for (Index order = 0; order < steps_; ++order) {
@@ -99,7 +113,7 @@ class LayerForward {
     finish(row_begin, row_end, scratch);
   }
 
-  // Bias and W x of several steps as one product; step() continues the chains with R h.
+  // Bias and W x of several steps as one product; step() continues the chains with R h. With layer norm W x alone.
   void project_ahead(Index row_begin, Index row_end, Index order_begin, Index order_end,
                      PartScratch<T>& scratch) const {
     Index count = 0;
@@ -107,113 +121,138 @@ class LayerForward {
       const Index step = schedule_.step(order);
       for (Index row = row_begin; row < row_end; ++row) {
         if (!schedule_.active(step, row)) continue;
-        const Index slot = (order - order_begin) * (row_end - row_begin) + row - row_begin;
-        scratch.ahead_x[static_cast<std::size_t>(count)] = call_.input.at(step, row);
-        scratch.ahead_y[static_cast<std::size_t>(count)] = scratch.ahead + slot * 4 * weights_.padded;
+        const Index place = (order - order_begin) * (row_end - row_begin) + row - row_begin;
+        scratch.ahead_x[index(count)] = call_.input.at(step, row);
+        scratch.ahead_y[index(count)] = ahead_row(step, row, place, scratch);
         ++count;
       }
     }
     ProductArgs<T> args{};
     args.rows = count;
-    args.columns = 4 * weights_.padded;
-    args.start = weights_.bias.data();
+    args.columns = weights_.packed_size();
+    args.start = norm_ ? nullptr : weights_.bias.data();
     args.a = scratch.ahead_x.data();
     args.depth = weights_.input_size;
     args.a_block = weights_.input_size;
     args.weights = weights_.x_weights.data();
     args.y = scratch.ahead_y.data();
+    args.panel_registers = weights_.gates;
     if (count > 0) kernels_.product(args, 0, weights_.panels);
+  }
+
+  T* ahead_row(Index step, Index row, Index place, const PartScratch<T>& scratch) const {
+    return scratch.ahead == nullptr ? record_->norm_ih + (step * rows_ + row) * weights_.packed_size()
+                                    : scratch.ahead + place * weights_.packed_size();
   }
 
   // first_ahead: where this step's projections begin, -1 without.
   void step(Index row_begin, Index row_end, Index step, Index first_ahead, PartScratch<T>& scratch) const {
-    const Index padded = weights_.padded;
-    StepPointers<T>& pointers = scratch.step;
-    std::size_t count = 0;
+    const CellStepPointers<T>& pointers = scratch.step;
+    Index count = 0;
     for (Index row = row_begin; row < row_end; ++row) {
       if (!schedule_.active(step, row)) continue;
-      const auto at = static_cast<std::size_t>(row - row_begin);
+      const Index at = row - row_begin;
       const bool restarts = schedule_.restarts(step, row);
       const Index slot = step * rows_ + row;
       T* output = call_.output.at(step, row);
-      T* cell = call_.record == nullptr ? cell_ + row * padded : call_.record->cell + slot * padded;
+      T* cell = record_ == nullptr ? cell_ + row * weights_.padded : record_->cell + slot * weights_.padded;
+      pointers.start[count] = weights_.bias.data();
       if (first_ahead < 0) {
-        pointers.start[count] = weights_.bias.data();
         pointers.x[count] = call_.input.at(step, row);
-      } else {
-        pointers.start[count] = scratch.ahead + (first_ahead + row - row_begin) * 4 * padded;
+      } else if (!norm_) {
+        pointers.start[count] = ahead_row(step, row, first_ahead + at, scratch);
       }
-      pointers.h_prev[count] = restarts ? zeros_ : scratch.hidden[at];
-      pointers.c_prev[count] = restarts ? zeros_ : scratch.cell[at];
+      pointers.h_prev[count] = restarts ? weights_.start_hidden.data() : scratch.hidden[index(at)];
+      pointers.c_prev[count] = restarts ? weights_.start_cell.data() : scratch.cell[index(at)];
       pointers.c[count] = cell;
       pointers.output[count] = output;
-      pointers.h[count] = output;
       if (weights_.projection > 0) {
-        pointers.h[count] = call_.record == nullptr ? scratch.exposed + (row - row_begin) * weights_.units
-                                                    : call_.record->exposed + slot * weights_.units;
+        pointers.exposed[count] =
+            kept(record_ == nullptr ? nullptr : record_->exposed, slot, scratch.exposed, at, weights_.units);
       }
-      if (call_.record != nullptr) pointers.gates[count] = call_.record->gates + slot * 4 * padded;
-      scratch.hidden[at] = output;
-      scratch.cell[at] = cell;
+      if (pointers.gates != nullptr) {
+        pointers.gates[count] =
+            kept(record_ == nullptr ? nullptr : record_->gates, slot, scratch.gates, at, weights_.packed_size());
+      }
+      if (norm_) {
+        pointers.shown[count] = scratch.shown + at * weights_.padded;
+        point_to_norms(count, slot, at, scratch);
+        if (first_ahead >= 0) pointers.norm_ih[count] = ahead_row(step, row, first_ahead + at, scratch);
+      }
+      point_to_factors(count, step, row, pointers);
+      scratch.hidden[index(at)] = output;
+      scratch.cell[index(at)] = cell;
       ++count;
     }
-    if (count == 0) return;
-    StepArgs<T> args{};
-    args.rows = static_cast<Index>(count);
-    args.units = weights_.units;
-    args.start = pointers.start.data();
-    args.x = first_ahead < 0 ? pointers.x.data() : nullptr;
-    args.x_size = weights_.input_size;
-    args.x_weights = weights_.x_weights.data();
-    args.h_prev = pointers.h_prev.data();
-    args.h_size = weights_.output_size();
-    args.h_weights = weights_.h_weights.data();
-    args.c_prev = pointers.c_prev.data();
-    args.c = pointers.c.data();
-    args.h = pointers.h.data();
-    args.gates = call_.record == nullptr ? nullptr : pointers.gates.data();
-    kernels_.step(args, 0, weights_.panels);
-    if (weights_.projection > 0) project_output(args.rows, pointers);
+    if (count > 0) cell_step(weights_, kernels_, count, pointers);
   }
 
-  // h = W_hr (o tanh(c)): Sak, Senior & Beaufays 2014.
-  void project_output(Index rows, const StepPointers<T>& pointers) const {
-    ProductArgs<T> args{};
-    args.rows = rows;
-    args.columns = weights_.projection;
-    args.a = pointers.h.data();
-    args.depth = weights_.units;
-    args.a_block = weights_.units;
-    args.weights = weights_.projection_weights.data();
-    args.y = pointers.output.data();
-    const Index panel_width = 4 * kernels_.units;
-    kernels_.product(args, 0, (args.columns + panel_width - 1) / panel_width);
+  // Where a recording keeps it, or else the row's scratch.
+  static T* kept(T* recorded, Index slot, T* scratch, Index at, Index size) {
+    return recorded == nullptr ? scratch + at * size : recorded + slot * size;
+  }
+
+  void point_to_norms(Index count, Index slot, Index at, const PartScratch<T>& scratch) const {
+    const CellStepPointers<T>& pointers = scratch.step;
+    const Index packed = weights_.packed_size();
+    const bool records = record_ != nullptr;
+    pointers.norm_ih[count] = kept(records ? record_->norm_ih : nullptr, slot, scratch.norm_ih, at, packed);
+    pointers.norm_hh[count] = kept(records ? record_->norm_hh : nullptr, slot, scratch.norm_hh, at, packed);
+    pointers.norm_scale[count] =
+        kept(records ? record_->norm_scale : nullptr, slot, scratch.norm_scale, at, norm_scales);
+  }
+
+  // In training each factor is drawn into the recording, where backward finds it.
+  void point_to_factors(Index count, Index step, Index row, const CellStepPointers<T>& pointers) const {
+    const Index slot = step * rows_ + row;
+    if (pointers.hidden_dropout != nullptr) {
+      pointers.hidden_dropout[count] = record_->hidden_dropout + row * padded_h_;
+      pointers.dropped_hidden[count] = record_->dropped_hidden + slot * weights_.output_size();
+    }
+    const auto drawn = [&](MaskOn on, T* kept, Index size) {
+      call_.masks.draw(kernels_, on, step, row, size, kept + slot * size);
+      return kept + slot * size;
+    };
+    if (pointers.candidate_dropout != nullptr) {
+      pointers.candidate_dropout[count] = drawn(MaskOn::candidate, record_->candidate_dropout, weights_.padded);
+    }
+    if (pointers.hidden_zoneout != nullptr) {
+      pointers.hidden_zoneout[count] = call_.masks.training ? drawn(MaskOn::hidden, record_->hidden_zoneout, padded_h_)
+                                                            : weights_.hidden_zoneout.data();
+    }
+    if (pointers.cell_zoneout != nullptr) {
+      pointers.cell_zoneout[count] = call_.masks.training ? drawn(MaskOn::cell, record_->cell_zoneout, weights_.padded)
+                                                          : weights_.cell_zoneout.data();
+    }
   }
 
   // End states, and zeros in padding.
   void finish(Index row_begin, Index row_end, const PartScratch<T>& scratch) const {
     const Index h_size = weights_.output_size();
     for (Index row = row_begin; row < row_end; ++row) {
-      const auto at = static_cast<std::size_t>(row - row_begin);
+      const Index at = row - row_begin;
       for (Index step = schedule_.length(row); step < steps_; ++step) {
         std::fill_n(call_.output.at(step, row), h_size, T(0));
       }
       if (call_.end_hidden != nullptr) {
-        const T* hidden = scratch.hidden[at];
-        std::copy(hidden, hidden + h_size, call_.end_hidden + row * h_size);
+        std::copy_n(scratch.hidden[index(at)], h_size, call_.end_hidden + row * h_size);
       }
       if (call_.end_cell != nullptr) {
-        std::copy_n(scratch.cell[at], weights_.units, call_.end_cell + row * weights_.units);
+        std::copy_n(scratch.cell[index(at)], weights_.units, call_.end_cell + row * weights_.units);
       }
     }
   }
+
+  static std::size_t index(Index value) { return static_cast<std::size_t>(value); }
 
   const LayerCall<T>& call_;
   const PackedLayer<T>& weights_;
   const Kernels<T>& kernels_;
   const Schedule& schedule_;
+  LayerRecord<T>* const record_;
   Index rows_, steps_;
-  const T* zeros_ = nullptr;
+  Index padded_h_;     // H or P rounded up to whole registers
+  bool norm_;          // whether there is layer norm
   T* cell_ = nullptr;  // padded rows: the start state, and without a record the state itself
   std::vector<PartScratch<T>> scratch_;
 };

@@ -12,6 +12,7 @@
 #include "snapshot.hpp"
 #include "stack.hpp"
 #include "tape.hpp"
+#include "weight_dropout.hpp"
 #include "workspace.hpp"
 
 namespace latchwork {
@@ -100,7 +101,7 @@ class ChainForward {
         StackCall<T> call{lstm, &weights, snapshot_.kernels, batch_, source, static_cast<Index>(at)};
         if (record != nullptr) {
           stack_record(call, own_start, own_end, recording->options, record->stack, workspace_);
-          result = record->stack.outputs.back();
+          result = record->stack.result();
           if (last) copy(rows_of(result, features), output, features);
         } else {
           result = target(last, output, features);
@@ -289,6 +290,18 @@ std::shared_ptr<const Snapshot<T>> Network<T>::snapshot(bool with_backward) cons
 }
 
 template <class T>
+std::shared_ptr<const Snapshot<T>> Network<T>::snapshot_of_recording(const RecordOptions& options) const {
+  if (!drops_weights(modules_, options)) return snapshot(true);
+  const FlushToZero flush;
+  const Kernels<T>& kernels = kernels_of<T>(current_kernels());
+  Workspace<T> workspace(workspaces_);
+  T* dropped = workspace.take(parameter_count_);
+  store_->read([&](const T* parameters) { std::copy_n(parameters + parameters_begin_, parameter_count_, dropped); });
+  apply_weight_dropout(modules_, kernels, options, dropped);
+  return std::make_shared<Snapshot<T>>(pack(modules_, layout_, dropped, kernels, true));
+}
+
+template <class T>
 void Network<T>::forward(const Input<T>& input, const Batch& batch, const States<const T>& start,
                          SequenceView<T> output, const States<T>& end) const {
   check_input(*this, input, batch);
@@ -304,7 +317,8 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
                                             const RecordOptions& options) const {
   check_input(*this, input, batch);
   const FlushToZero flush;
-  auto recording = std::make_unique<typename Tape<T>::Recording>(modules_, snapshot(true), options, workspaces_);
+  auto recording =
+      std::make_unique<typename Tape<T>::Recording>(modules_, snapshot_of_recording(options), options, workspaces_);
   recording->batch = recording->own(batch);
   recording->modules.resize(modules_.size());
   const Input<T> own = copy_input(input, batch, takes_tokens(), input_size(), *recording);

@@ -22,34 +22,120 @@ class TensorReader {
 };
 
 template <class T>
-PackedLayer<T> pack_layer(const LstmOptions& lstm, Index input_size, TensorReader<T>& tensors,
+ActivationArgs<T> activation_args(const GateActivation& activation) {
+  const Index number = activation_number(activation.name);
+  const ActivationInfo& info = activation_info(number);
+  return {number, static_cast<T>(activation.alpha.value_or(info.alpha)),
+          static_cast<T>(activation.beta.value_or(info.beta))};
+}
+
+// The options that decide about the epilogue.
+template <class T>
+CellVariant<T> cell_variant(const LstmOptions& lstm, Index direction) {
+  const CellActivations& activations = lstm.activations[static_cast<std::size_t>(direction)];
+  CellVariant<T> variant{};
+  variant.gates = lstm.gates();
+  variant.coupled = lstm.forget_gate == ForgetGate::coupled;
+  variant.input = activation_args<T>(activations.input);
+  variant.forget = activation_args<T>(activations.forget);
+  variant.candidate = activation_args<T>(activations.candidate);
+  variant.output = activation_args<T>(activations.output);
+  variant.cell = activation_args<T>(activations.cell);
+  variant.clip = static_cast<T>(lstm.clip);
+  variant.cell_clip = static_cast<T>(lstm.cell_clip);
+  return variant;
+}
+
+bool has_plain_cell(const LstmOptions& lstm, Index direction) {
+  return lstm.forget_gate == ForgetGate::own && !lstm.peephole && !lstm.layer_norm && lstm.clip == 0.0 &&
+         lstm.cell_clip == 0.0 && lstm.zoneout_cell == 0.0 &&
+         lstm.activations[static_cast<std::size_t>(direction)] == CellActivations{};
+}
+
+// Numbers, then zeros up to `padded`.
+template <class T>
+Buffer<T> padded_row(const T* values, Index size, Index padded) {
+  Buffer<T> row(padded);
+  std::fill_n(row.data(), padded, T(0));
+  if (values != nullptr) std::copy_n(values, size, row.data());
+  return row;
+}
+
+// The tensors that only a variant has, in the order of the layout.
+template <class T>
+void pack_variant(const LstmOptions& lstm, Index direction, TensorReader<T>& tensors, const Kernels<T>& kernels,
+                  PackedLayer<T>& packed) {
+  const Index units = packed.units;
+  const auto packed_row = [&](const T* values, Index gates) {
+    Buffer<T> row(gates * packed.padded);
+    kernels.pack_gate_row(values, nullptr, units, gates, row.data());
+    return row;
+  };
+  packed.plain = has_plain_cell(lstm, direction);
+  packed.variant = cell_variant<T>(lstm, direction);
+  if (lstm.peephole) {
+    packed.peephole = packed_row(tensors.next(), packed.gates - 1);
+    packed.variant.peephole = packed.peephole.data();
+  }
+  if (lstm.layer_norm) {
+    packed.norm_ih_weight = packed_row(tensors.next(), packed.gates);
+    packed.norm_ih_bias = packed_row(tensors.next(), packed.gates);
+    packed.norm_hh_weight = packed_row(tensors.next(), packed.gates);
+    packed.norm_hh_bias = packed_row(tensors.next(), packed.gates);
+    packed.norm_cell_weight = padded_row(tensors.next(), units, packed.padded);
+    packed.norm_cell_bias = padded_row(tensors.next(), units, packed.padded);
+    packed.variant.norm_ih_weight = packed.norm_ih_weight.data();
+    packed.variant.norm_ih_bias = packed.norm_ih_bias.data();
+    packed.variant.norm_hh_weight = packed.norm_hh_weight.data();
+    packed.variant.norm_hh_bias = packed.norm_hh_bias.data();
+    packed.variant.norm_cell_weight = packed.norm_cell_weight.data();
+    packed.variant.norm_cell_bias = packed.norm_cell_bias.data();
+  }
+  const Index padded_h = round_up(packed.output_size(), kernels.units);
+  const auto expectation = [](double probability, Index size) {
+    Buffer<T> row(probability > 0.0 ? size : 0);
+    std::fill_n(row.data(), row.size(), static_cast<T>(probability));
+    return row;
+  };
+  packed.hidden_zoneout = expectation(lstm.zoneout_hidden, padded_h);
+  packed.cell_zoneout = expectation(lstm.zoneout_cell, packed.padded);
+  packed.learns_start = lstm.learn_start_state;
+  const T* hidden = packed.learns_start ? tensors.next() : nullptr;
+  const T* cell = packed.learns_start ? tensors.next() : nullptr;
+  packed.start_hidden = padded_row(hidden, packed.output_size(), padded_h);
+  packed.start_cell = padded_row(cell, units, packed.padded);
+}
+
+template <class T>
+PackedLayer<T> pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorReader<T>& tensors,
                           const Kernels<T>& kernels, bool with_backward) {
   PackedLayer<T> packed;
-  packed.input_size = input_size;
+  packed.input_size = layer == 0 ? lstm.input_size : lstm.output_size();
   packed.units = lstm.hidden_size;
   packed.padded = round_up(lstm.hidden_size, kernels.units);
+  packed.gates = lstm.gates();
   packed.panels = packed.padded / kernels.units;
   packed.projection = lstm.proj_size;
   packed.parameters_begin = tensors.offset();
   const Index units = packed.units;
-  const Index gates = 4 * packed.padded;
+  const Index gates = packed.gates;
   const Index h_size = packed.output_size();
 
   const T* weight_ih = tensors.next();
   const T* weight_hh = tensors.next();
   const T* bias_ih = lstm.bias ? tensors.next() : nullptr;
   const T* bias_hh = lstm.bias ? tensors.next() : nullptr;
-  packed.bias = Buffer<T>(gates);
-  kernels.pack_gate_bias(bias_ih, bias_hh, units, packed.bias.data());
-  packed.x_weights = Buffer<T>(gates * input_size);
-  kernels.pack_gate_panels(weight_ih, units, input_size, packed.x_weights.data());
-  packed.h_weights = Buffer<T>(gates * h_size);
-  kernels.pack_gate_panels(weight_hh, units, h_size, packed.h_weights.data());
+  packed.bias = Buffer<T>(packed.packed_size());
+  kernels.pack_gate_row(bias_ih, bias_hh, units, gates, packed.bias.data());
+  packed.x_weights = Buffer<T>(packed.packed_size() * packed.input_size);
+  kernels.pack_gate_panels(weight_ih, units, gates, packed.input_size, packed.x_weights.data());
+  packed.h_weights = Buffer<T>(packed.packed_size() * h_size);
+  kernels.pack_gate_panels(weight_hh, units, gates, h_size, packed.h_weights.data());
   if (with_backward) {
-    packed.x_gradient = Buffer<T>(gates * round_up(input_size, kernels.units));
-    kernels.pack_gate_rows(weight_ih, units, input_size, packed.x_gradient.data());
-    packed.h_gradient = Buffer<T>(gates * round_up(h_size, kernels.units));
-    kernels.pack_gate_rows(weight_hh, units, h_size, packed.h_gradient.data());
+    packed.x_gradient = Buffer<T>(packed.packed_size() * round_up(packed.input_size, kernels.units));
+    kernels.pack_gate_rows(weight_ih, units, gates, packed.input_size, packed.x_gradient.data());
+    packed.h_gradient = Buffer<T>(packed.packed_size() * round_up(h_size, kernels.units));
+    kernels.pack_gate_rows(weight_hh, units, gates, h_size, packed.h_gradient.data());
   }
   if (lstm.proj_size > 0) {
     const T* weight_hr = tensors.next();
@@ -60,6 +146,7 @@ PackedLayer<T> pack_layer(const LstmOptions& lstm, Index input_size, TensorReade
       kernels.pack_panels(weight_hr, h_size, units, packed.projection_gradient.data());
     }
   }
+  pack_variant(lstm, direction, tensors, kernels, packed);
   return packed;
 }
 
@@ -98,9 +185,8 @@ Snapshot<T> pack(const std::vector<ModuleOptions>& modules, const std::vector<Pa
     packed.parameters_begin = tensors.offset();
     if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
       for (Index layer = 0; layer < lstm->num_layers; ++layer) {
-        const Index input_size = layer == 0 ? lstm->input_size : lstm->output_size();
         for (Index direction = 0; direction < lstm->directions(); ++direction) {
-          packed.layers.push_back(pack_layer(*lstm, input_size, tensors, kernels, with_backward));
+          packed.layers.push_back(pack_layer(*lstm, layer, direction, tensors, kernels, with_backward));
         }
       }
     } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {

@@ -15,18 +15,32 @@ struct PackedLayer {
   Index input_size = 0;
   Index units = 0;       // H
   Index padded = 0;      // H rounded up to whole registers
+  Index gates = 4;       // G
   Index projection = 0;  // P, 0 without
   Index output_size() const { return projection > 0 ? projection : units; }
+  Index packed_size() const { return gates * padded; }  // of a packed row
   Index panels = 0;
   Index parameters_begin = 0;  // of its tensors in the network's layout, one behind another
 
-  Buffer<T> bias;                 // packed row
-  Buffer<T> x_weights;            // gate panels of W
-  Buffer<T> h_weights;            // gate panels of R
-  Buffer<T> projection_weights;   // column panels of W_hr transposed
-  Buffer<T> x_gradient;           // d_gates -> d_x
-  Buffer<T> h_gradient;           // d_gates -> d_h
-  Buffer<T> projection_gradient;  // d_h -> gradient by o tanh(c)
+  bool plain = true;       // whether the plain epilogue will do
+  CellVariant<T> variant;  // else, and its arrays are those below
+  bool learns_start = false;
+
+  Buffer<T> bias;                                                        // packed row
+  Buffer<T> x_weights;                                                   // gate panels of W
+  Buffer<T> h_weights;                                                   // gate panels of R
+  Buffer<T> projection_weights;                                          // column panels of W_hr transposed
+  Buffer<T> x_gradient;                                                  // d_gates -> d_x
+  Buffer<T> h_gradient;                                                  // d_gates -> d_h
+  Buffer<T> projection_gradient;                                         // d_h -> gradient by o tanh(c)
+  Buffer<T> peephole;                                                    // packed row of G - 1 gates
+  Buffer<T> norm_ih_weight, norm_ih_bias, norm_hh_weight, norm_hh_bias;  // packed rows
+  Buffer<T> norm_cell_weight, norm_cell_bias;                            // padded rows
+  // The expectation of zoneout, empty without: the probability in every place of a padded row.
+  Buffer<T> hidden_zoneout, cell_zoneout;
+  // The layer's own start state, zeros unless it is trained: H or P numbers rounded up to whole registers, a padded
+  // row.
+  Buffer<T> start_hidden, start_cell;
 };
 
 template <class T>
@@ -55,9 +69,6 @@ struct Snapshot {
   bool with_backward = false;
   std::vector<PackedModule<T>> modules;
 };
-
-// Rounded up to a multiple of `unit`.
-constexpr Index round_up(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
 
 template <class T>
 Snapshot<T> pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dropout.hpp"
+#include "parallel.hpp"
 
 namespace latchwork {
 
@@ -24,14 +25,15 @@ State<T> state_of(const State<T>& states, Index state, const LstmOptions& option
 }
 
 template <class T>
-LayerCall<T> layer_call(const StackCall<T>& call, Index state, const State<const T>& start, SequenceView<T> output,
-                        const State<T>& end) {
+LayerCall<T> layer_call(const StackCall<T>& call, const RecordOptions& record, Index state, const State<const T>& start,
+                        SequenceView<T> output, const State<T>& end) {
   const LstmOptions& options = *call.options;
   const Index direction = state % options.directions();
   LayerCall<T> layer;
   layer.weights = &call.layer(state);
   layer.kernels = call.kernels;
   layer.schedule = {call.batch, call.reverse(direction)};
+  layer.masks = CellMasks(options, record, call.module, state);
   const State<const T> own_start = state_of(start, state, options, call.batch.rows);
   layer.start_hidden = own_start.hidden;
   layer.start_cell = own_start.cell;
@@ -54,6 +56,38 @@ DropoutMask mask_after(const LstmOptions& lstm, const RecordOptions& options, In
   return {options.mask_seed, module, layer, lstm.dropout};
 }
 
+// sum = values + added for every step and row that is computed; sum may be either.
+template <class T>
+void add_sequences(const Batch& batch, Index features, const RowSource<T>& added, SequenceView<T> values,
+                   SequenceView<T> sum) {
+  const Schedule schedule{batch, false};
+  const Index parts = batch.steps * batch.rows * features < 20'000 ? 1 : std::min(num_threads(), batch.rows);
+  parallel(parts, [&](Index part) {
+    for (Index step = 0; step < batch.steps; ++step) {
+      for (Index row = piece_begin(batch.rows, parts, part); row < piece_begin(batch.rows, parts, part + 1); ++row) {
+        if (!schedule.active(step, row)) continue;
+        const T *one = values.at(step, row), *other = added.at(step, row);
+        T* to = sum.at(step, row);
+        for (Index at = 0; at < features; ++at) to[at] = one[at] + other[at];
+      }
+    }
+  });
+}
+
+// Room for the random factors that act in training.
+template <class T>
+void keep_factors(const LayerCall<T>& call, Index rows, Index slots, LayerRecord<T>& record, Workspace<T>& workspace) {
+  const Index h_size = call.weights->output_size();
+  const Index padded_h = round_up(h_size, call.kernels->units);
+  if (call.masks.hidden_dropout > 0.0) {
+    record.hidden_dropout = workspace.take(rows * padded_h);
+    record.dropped_hidden = workspace.take(slots * h_size);
+  }
+  if (call.masks.candidate_dropout > 0.0) record.candidate_dropout = workspace.take(slots * call.weights->padded);
+  if (call.masks.hidden_zoneout > 0.0) record.hidden_zoneout = workspace.take(slots * padded_h);
+  if (call.masks.cell_zoneout > 0.0) record.cell_zoneout = workspace.take(slots * call.weights->padded);
+}
+
 bool drops(const LstmOptions& lstm, const RecordOptions& options) { return options.training && lstm.dropout > 0.0; }
 
 }  // namespace
@@ -71,10 +105,12 @@ void stack_forward(const StackCall<T>& call, const State<const T>& start, Sequen
     const bool last = layer + 1 == options.num_layers;
     const SequenceView<T> layer_output = last ? output : contiguous(between[layer % 2], call.batch.rows, width);
     for (Index direction = 0; direction < options.directions(); ++direction) {
-      LayerCall<T> one = layer_call(call, layer * options.directions() + direction, start, layer_output, end);
+      LayerCall<T> one = layer_call(call, {}, layer * options.directions() + direction, start, layer_output, end);
       one.input = input;
       layer_forward(one, workspace);
     }
+    // In place: the recurrence is over.
+    if (options.residual && layer > 0) add_sequences(call.batch, width, input, layer_output, layer_output);
     input = source_of(layer_output, width);
   }
 }
@@ -99,26 +135,112 @@ void stack_record(const StackCall<T>& call, const State<const T>& start, const S
     const SequenceView<T> output = contiguous(workspace.take(slots * width), rows, width);
     record.outputs.push_back(output);
     for (Index direction = 0; direction < lstm.directions(); ++direction) {
-      LayerCall<T> one = layer_call(call, layer * lstm.directions() + direction, kept_start, output, end);
+      LayerCall<T> one = layer_call(call, options, layer * lstm.directions() + direction, kept_start, output, end);
       one.input = input;
       LayerRecord<T>& kept = record.layers.emplace_back();
-      kept.gates = workspace.take(slots * 4 * one.weights->padded);
+      kept.gates = workspace.take(slots * one.weights->packed_size());
       kept.cell = workspace.take(slots * one.weights->padded);
       kept.start_cell = workspace.take(rows * one.weights->padded);
       kept.start_hidden = one.start_hidden;
+      kept.own_start_cell = one.start_cell == nullptr;
       if (lstm.proj_size > 0) kept.exposed = workspace.take(slots * lstm.hidden_size);
+      keep_factors(one, rows, slots, kept, workspace);
+      if (lstm.layer_norm) {
+        kept.norm_ih = workspace.take(slots * one.weights->packed_size());
+        kept.norm_hh = workspace.take(slots * one.weights->packed_size());
+        kept.norm_scale = workspace.take(slots * norm_scales);
+      }
       one.record = &kept;
       layer_forward(one, workspace);
     }
-    input = source_of(output, width);
+    if (lstm.residual && layer > 0) {
+      const SequenceView<T> sum = contiguous(workspace.take_zeros(slots * width), rows, width);
+      add_sequences(call.batch, width, source_of(record.result(static_cast<std::size_t>(layer - 1)), width), output,
+                    sum);
+      record.sums.push_back(sum);
+    }
+    const SequenceView<T> result = record.result(static_cast<std::size_t>(layer));
+    input = source_of(result, width);
     if (drops(lstm, options) && layer + 1 < lstm.num_layers) {
       const SequenceView<T> dropped = contiguous(workspace.take(slots * width), rows, width);
-      apply_dropout(mask_after(lstm, options, call.module, layer), call.batch, width, output.data, dropped.data);
+      apply_dropout(*call.kernels, mask_after(lstm, options, call.module, layer), call.batch, width, result.data,
+                    dropped.data);
       record.dropped.push_back(dropped);
       input = source_of(dropped, width);
     }
   }
 }
+
+namespace {
+
+template <class T>
+LayerGradient<T> layer_gradient(const PackedLayer<T>& weights, Workspace<T>& workspace) {
+  const Index packed = weights.packed_size();
+  LayerGradient<T> gradient;
+  gradient.x_weights = workspace.take_zeros(packed * weights.input_size);
+  gradient.h_weights = workspace.take_zeros(packed * weights.output_size());
+  gradient.bias = workspace.take_zeros(packed);
+  if (weights.projection > 0) gradient.projection = workspace.take_zeros(weights.projection * weights.padded);
+  if (weights.variant.peephole != nullptr) {
+    gradient.peephole = workspace.take_zeros((weights.gates - 1) * weights.padded);
+  }
+  if (weights.variant.norm_ih_weight != nullptr) {
+    gradient.norm_ih_weight = workspace.take_zeros(packed);
+    gradient.norm_hh_weight = workspace.take_zeros(packed);
+    gradient.norm_cell_weight = workspace.take_zeros(weights.padded);
+    gradient.norm_cell_bias = workspace.take_zeros(weights.padded);
+  }
+  if (weights.learns_start) {
+    gradient.start_hidden = workspace.take_zeros(weights.output_size());
+    gradient.start_cell = workspace.take_zeros(weights.units);
+  }
+  return gradient;
+}
+
+// From the kernels' layouts to the tensors at `to`, one behind another in the order of the layout.
+template <class T>
+void unpack_gradient(const LstmOptions& lstm, const PackedLayer<T>& weights, const Kernels<T>& kernels,
+                     const LayerGradient<T>& gradient, T* to, bool add) {
+  const Index units = weights.units, gates = weights.gates, h_size = weights.output_size();
+  const auto matrix = [&](const T* panels, Index columns) {
+    kernels.unpack_gate_panels(panels, units, gates, columns, to, add);
+    to += gates * units * columns;
+  };
+  const auto packed_row = [&](const T* row, Index blocks) {
+    kernels.unpack_gate_row(row, units, blocks, to, add);
+    to += blocks * units;
+  };
+  const auto plain_row = [&](const T* row, Index size) {
+    for (Index at = 0; at < size; ++at) to[at] = add ? to[at] + row[at] : row[at];
+    to += size;
+  };
+  matrix(gradient.x_weights, weights.input_size);
+  matrix(gradient.h_weights, h_size);
+  if (lstm.bias) {
+    packed_row(gradient.bias, gates);
+    packed_row(gradient.bias, gates);
+  }
+  if (weights.projection > 0) {
+    kernels.unpack_panels(gradient.projection, weights.projection, units, to, add);
+    to += weights.projection * units;
+  }
+  if (lstm.peephole) packed_row(gradient.peephole, gates - 1);
+  if (lstm.layer_norm) {
+    // The norms' biases are added to the pre-activations, as the gates' are.
+    packed_row(gradient.norm_ih_weight, gates);
+    packed_row(gradient.bias, gates);
+    packed_row(gradient.norm_hh_weight, gates);
+    packed_row(gradient.bias, gates);
+    plain_row(gradient.norm_cell_weight, units);
+    plain_row(gradient.norm_cell_bias, units);
+  }
+  if (lstm.learn_start_state) {
+    plain_row(gradient.start_hidden, h_size);
+    plain_row(gradient.start_cell, units);
+  }
+}
+
+}  // namespace
 
 template <class T>
 void stack_backward(const StackCall<T>& call, const RecordOptions& options, const StackRecord<T>& record,
@@ -134,7 +256,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
     SequenceView<T> d_input = gradient.d_input;
     if (layer > 0) {
       const auto below = static_cast<std::size_t>(layer - 1);
-      input = source_of(record.dropped.empty() ? record.outputs[below] : record.dropped[below], width);
+      input = source_of(record.dropped.empty() ? record.result(below) : record.dropped[below], width);
       d_input = contiguous(workspace.take(call.batch.steps * rows * width), rows, width);
     }
     for (Index direction = 0; direction < directions; ++direction) {
@@ -159,31 +281,21 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       one.d_start_cell = d_start.cell;
       one.d_input = d_input;
       one.accumulate_input = direction > 0;
-      one.gradient.x_weights = workspace.take_zeros(4 * weights.padded * weights.input_size);
-      one.gradient.h_weights = workspace.take_zeros(4 * weights.padded * h_size);
-      one.gradient.bias = workspace.take_zeros(4 * weights.padded);
-      if (weights.projection > 0) one.gradient.projection = workspace.take_zeros(h_size * weights.padded);
+      one.gradient = layer_gradient(weights, workspace);
       layer_backward(one, workspace);
-
-      T* to = gradient.parameters + weights.parameters_begin;
-      const auto advance = [&to](Index size) { return std::exchange(to, to + size); };
-      const bool add = gradient.accumulate;
-      const Index units = weights.units;
-      kernels.unpack_gate_panels(one.gradient.x_weights, units, weights.input_size,
-                                 advance(4 * units * weights.input_size), add);
-      kernels.unpack_gate_panels(one.gradient.h_weights, units, h_size, advance(4 * units * h_size), add);
-      if (lstm.bias) {
-        kernels.unpack_gate_bias(one.gradient.bias, units, advance(4 * units), add);
-        kernels.unpack_gate_bias(one.gradient.bias, units, advance(4 * units), add);
-      }
-      if (weights.projection > 0) {
-        kernels.unpack_panels(one.gradient.projection, weights.projection, units, advance(weights.projection * units),
-                              add);
-      }
+      unpack_gradient(lstm, weights, kernels, one.gradient, gradient.parameters + weights.parameters_begin,
+                      gradient.accumulate);
     }
     if (layer > 0 && drops(lstm, options)) {
       // Padding holds nothing that the next layer reads; the mask may run over it.
-      apply_dropout(mask_after(lstm, options, call.module, layer - 1), call.batch, width, d_input.data, d_input.data);
+      apply_dropout(kernels, mask_after(lstm, options, call.module, layer - 1), call.batch, width, d_input.data,
+                    d_input.data);
+    }
+    if (lstm.residual && layer > 0 && d_output.data != nullptr) {
+      RowSource<T> d_sum;
+      d_sum.values = d_output;
+      d_sum.features = width;
+      add_sequences(call.batch, width, d_sum, d_input, d_input);
     }
     d_output = {d_input.data, d_input.step_stride, d_input.row_stride};
   }

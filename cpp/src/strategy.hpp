@@ -18,7 +18,8 @@ inline constexpr Index gradient_chunk_rows = 256;
 template <class T>
 Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   const Index rows = schedule.batch.rows;
-  const Index work = schedule.total(0, rows) * 4 * weights.units * (weights.input_size + weights.output_size());
+  const Index work =
+      schedule.total(0, rows) * weights.gates * weights.units * (weights.input_size + weights.output_size());
   if (work < smallest_parallel_work) return 1;
   return std::max<Index>(1, std::min(num_threads(), rows / 2));
 }

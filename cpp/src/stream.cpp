@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "cell_step.hpp"
 #include "float_state.hpp"
 #include "linear.hpp"
 #include "snapshot.hpp"
@@ -14,42 +15,95 @@ namespace {
 
 // One layer's state, twice for h: step k reads one copy and writes the other.
 template <class T>
-struct StreamLayer {
-  StreamLayer(const PackedLayer<T>& packed, Index row_count)
+class StreamLayer {
+ public:
+  StreamLayer(const LstmOptions& options, Index layer, const PackedLayer<T>& packed, Index row_count)
       : weights(&packed),
         rows(row_count),
-        hidden(2 * rows * packed.output_size()),
-        cell(rows * packed.padded),
-        exposed(packed.projection > 0 ? rows * packed.units : 0) {
-    const auto count = static_cast<std::size_t>(rows);
-    start.assign(count, packed.bias.data());
-    cell_rows.resize(count);
-    exposed_rows.resize(exposed.size() > 0 ? count : 0);
-    for (auto& copy : hidden_rows) copy.resize(count);
-    for (Index row = 0; row < rows; ++row) {
-      const auto at = static_cast<std::size_t>(row);
-      cell_rows[at] = cell.data() + row * packed.padded;
-      for (Index copy = 0; copy < 2; ++copy) {
-        hidden_rows[static_cast<std::size_t>(copy)][at] = hidden.data() + (copy * rows + row) * packed.output_size();
-      }
-      if (exposed.size() > 0) exposed_rows[at] = exposed.data() + row * packed.units;
-    }
-    std::fill(hidden.data(), hidden.data() + hidden.size(), T(0));
-    std::fill(cell.data(), cell.data() + cell.size(), T(0));
+        hidden_(2 * rows * packed.output_size()),
+        pointers_(rows),
+        sums_(options.residual && layer > 0 ? rows * packed.output_size() : 0),
+        rooms_(rows * room_size(packed)) {
+    for (auto& copy : hidden_rows_) copy.resize(static_cast<std::size_t>(rows));
+    for (Index row = 0; row < rows; ++row) point(row);
+    pointers_.hidden_dropout = nullptr;
+    pointers_.candidate_dropout = nullptr;
+    if (packed.hidden_zoneout.size() == 0) pointers_.hidden_zoneout = nullptr;
+    if (packed.cell_zoneout.size() == 0) pointers_.cell_zoneout = nullptr;
+    if (packed.projection == 0) pointers_.exposed = nullptr;
+    if (packed.variant.norm_ih_weight == nullptr) pointers_.gates = nullptr;
+    for (Index row = 0; row < rows; ++row) restart(row);
   }
 
-  void clear(Index row) {
-    std::fill_n(hidden_rows[current][static_cast<std::size_t>(row)], weights->output_size(), T(0));
-    std::fill_n(cell_rows[static_cast<std::size_t>(row)], weights->padded, T(0));
+  T* hidden(Index row) const { return hidden_rows_[current_][static_cast<std::size_t>(row)]; }
+  T* cell(Index row) const { return pointers_.c[row]; }
+
+  // The layer's own start state.
+  void restart(Index row) noexcept {
+    std::copy_n(weights->start_hidden.data(), weights->output_size(), hidden(row));
+    std::copy_n(weights->start_cell.data(), weights->padded, cell(row));
+  }
+
+  // Reads the rows of `inputs` and leaves there what the next layer reads.
+  void step(const Kernels<T>& kernels, std::vector<const T*>& inputs) noexcept {
+    const std::size_t next = 1 - current_;
+    for (Index row = 0; row < rows; ++row) {
+      const auto at = static_cast<std::size_t>(row);
+      pointers_.x[row] = inputs[at];
+      pointers_.h_prev[row] = hidden_rows_[current_][at];
+      pointers_.output[row] = hidden_rows_[next][at];
+    }
+    if (rows > 0) cell_step(*weights, kernels, rows, pointers_);
+    current_ = next;
+    for (Index row = 0; row < rows; ++row) {
+      const T* result = hidden(row);
+      const T*& input = inputs[static_cast<std::size_t>(row)];
+      if (sums_.size() > 0) {
+        T* sum = sums_.data() + row * weights->output_size();
+        for (Index unit = 0; unit < weights->output_size(); ++unit) sum[unit] = result[unit] + input[unit];
+        result = sum;
+      }
+      input = result;
+    }
   }
 
   const PackedLayer<T>* weights;
   Index rows;
-  Buffer<T> hidden, cell, exposed;
-  std::vector<const T*> start;
-  std::vector<T*> hidden_rows[2];
-  std::vector<T*> cell_rows, exposed_rows;
-  std::size_t current = 0;
+
+ private:
+  // Of one row: the cell, then what the projection and layer norm need.
+  static Index room_size(const PackedLayer<T>& packed) {
+    Index size = packed.padded;
+    if (packed.projection > 0) size += packed.padded;
+    if (packed.variant.norm_ih_weight != nullptr) size += packed.padded + 3 * packed.packed_size() + norm_scales;
+    return size;
+  }
+
+  void point(Index row) {
+    T* room = rooms_.data() + row * room_size(*weights);
+    const auto take = [&room](Index size) { return std::exchange(room, room + size); };
+    pointers_.start[row] = weights->bias.data();
+    pointers_.hidden_zoneout[row] = weights->hidden_zoneout.data();
+    pointers_.cell_zoneout[row] = weights->cell_zoneout.data();
+    pointers_.c_prev[row] = pointers_.c[row] = take(weights->padded);
+    if (weights->projection > 0) pointers_.exposed[row] = take(weights->padded);
+    if (weights->variant.norm_ih_weight != nullptr) {
+      pointers_.shown[row] = take(weights->padded);
+      pointers_.gates[row] = take(weights->packed_size());
+      pointers_.norm_ih[row] = take(weights->packed_size());
+      pointers_.norm_hh[row] = take(weights->packed_size());
+      pointers_.norm_scale[row] = take(norm_scales);
+    }
+    for (Index copy = 0; copy < 2; ++copy) {
+      hidden_rows_[copy][static_cast<std::size_t>(row)] = hidden_.data() + (copy * rows + row) * weights->output_size();
+    }
+  }
+
+  Buffer<T> hidden_;
+  CellStepPointers<T> pointers_;
+  Buffer<T> sums_, rooms_;
+  std::vector<T*> hidden_rows_[2];
+  std::size_t current_ = 0;
 };
 
 template <class T>
@@ -75,7 +129,11 @@ struct Stream<T>::Workings {
         modules(network.modules()),
         inputs(static_cast<std::size_t>(row_count)) {
     for (std::size_t at = 0; at < modules.size(); ++at) {
-      for (const PackedLayer<T>& layer : snapshot->modules[at].layers) layers.emplace_back(layer, rows);
+      if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
+        for (const PackedLayer<T>& layer : snapshot->modules[at].layers) {
+          layers.emplace_back(*lstm, &layer - snapshot->modules[at].layers.data(), layer, rows);
+        }
+      }
       if (std::holds_alternative<LinearOptions>(modules[at])) linears.emplace_back(snapshot->modules[at].linear, rows);
     }
   }
@@ -99,32 +157,10 @@ struct Stream<T>::Workings {
   void step_layer(StreamLayer<T>& layer, const std::uint8_t* reset) noexcept {
     if (reset != nullptr) {
       for (Index row = 0; row < rows; ++row) {
-        if (reset[row] != 0) layer.clear(row);
+        if (reset[row] != 0) layer.restart(row);
       }
     }
-    const PackedLayer<T>& weights = *layer.weights;
-    const Kernels<T>& kernels = *snapshot->kernels;
-    std::vector<T*>& next = layer.hidden_rows[1 - layer.current];
-    StepArgs<T> args{};
-    args.rows = rows;
-    args.units = weights.units;
-    args.start = layer.start.data();
-    args.x = inputs.data();
-    args.x_size = weights.input_size;
-    args.x_weights = weights.x_weights.data();
-    args.h_prev = layer.hidden_rows[layer.current].data();
-    args.h_size = weights.output_size();
-    args.h_weights = weights.h_weights.data();
-    args.c_prev = layer.cell_rows.data();
-    args.c = layer.cell_rows.data();
-    args.h = weights.projection > 0 ? layer.exposed_rows.data() : next.data();
-    if (rows > 0) kernels.step(args, 0, weights.panels);
-    if (weights.projection > 0) {
-      multiply(weights.projection_weights.data(), nullptr, layer.exposed_rows.data(), weights.units, weights.projection,
-               next.data());
-    }
-    layer.current = 1 - layer.current;
-    std::copy(next.begin(), next.end(), inputs.begin());
+    layer.step(*snapshot->kernels, inputs);
   }
 
   void step_linear(StreamLinear<T>& linear) noexcept {
@@ -225,11 +261,10 @@ void Stream<T>::step(const std::int64_t* tokens, T* y, const std::uint8_t* reset
 template <class T>
 void Stream<T>::get_state(const States<T>& state) const noexcept {
   workings_->for_each_state(state, [&](StreamLayer<T>& layer, T* hidden, T* cell) {
-    const Index size = layer.weights->output_size();
+    const Index size = layer.weights->output_size(), units = layer.weights->units;
     for (Index row = 0; row < layer.rows; ++row) {
-      const auto at = static_cast<std::size_t>(row);
-      if (hidden != nullptr) std::copy_n(layer.hidden_rows[layer.current][at], size, hidden + row * size);
-      if (cell != nullptr) std::copy_n(layer.cell_rows[at], layer.weights->units, cell + row * layer.weights->units);
+      if (hidden != nullptr) std::copy_n(layer.hidden(row), size, hidden + row * size);
+      if (cell != nullptr) std::copy_n(layer.cell(row), units, cell + row * units);
     }
   });
 }
@@ -237,12 +272,11 @@ void Stream<T>::get_state(const States<T>& state) const noexcept {
 template <class T>
 void Stream<T>::set_state(const States<const T>& state) noexcept {
   workings_->for_each_state(state, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
-    const Index size = layer.weights->output_size();
+    const Index size = layer.weights->output_size(), units = layer.weights->units;
     for (Index row = 0; row < layer.rows; ++row) {
-      const auto at = static_cast<std::size_t>(row);
-      layer.clear(row);
-      if (hidden != nullptr) std::copy_n(hidden + row * size, size, layer.hidden_rows[layer.current][at]);
-      if (cell != nullptr) std::copy_n(cell + row * layer.weights->units, layer.weights->units, layer.cell_rows[at]);
+      layer.restart(row);
+      if (hidden != nullptr) std::copy_n(hidden + row * size, size, layer.hidden(row));
+      if (cell != nullptr) std::copy_n(cell + row * units, units, layer.cell(row));
     }
   });
 }

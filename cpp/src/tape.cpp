@@ -7,6 +7,7 @@
 #include "linear.hpp"
 #include "parallel.hpp"
 #include "strategy.hpp"
+#include "weight_dropout.hpp"
 
 namespace latchwork {
 
@@ -43,20 +44,27 @@ void clear_padding(const Batch& batch, Index features, SequenceView<T> values) {
   }
 }
 
-}  // namespace
-
+// One gate of a packed row.
 template <class T>
-Tape<T>::Tape(std::unique_ptr<Recording> recording) : recording_(std::move(recording)) {}
+void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, Index units_per_panel, T* values) {
+  const bool own_forget = lstm.forget_gate == ForgetGate::own;
+  const bool coupled = lstm.forget_gate == ForgetGate::coupled;
+  const bool derived = signal == Signal::forget_gate && !own_forget;
+  if (derived && !coupled) return void(std::fill_n(values, lstm.hidden_size, T(1)));
+  Index gate = derived ? 0 : static_cast<Index>(signal);
+  if (!own_forget && gate > 0) --gate;
+  for (Index unit = 0; unit < lstm.hidden_size; ++unit) {
+    const Index panel = unit / units_per_panel;
+    const T value = packed[(panel * lstm.gates() + gate) * units_per_panel + unit % units_per_panel];
+    values[unit] = derived ? T(1) - value : value;
+  }
+}
 
+// Tape::backward, but that the gradients are those by the weights as dropout left them.
 template <class T>
-Tape<T>::~Tape() = default;
-
-template <class T>
-void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_end, T* parameters, bool accumulate,
-                       SequenceView<T> d_input, const States<T>& d_start) const {
-  const FlushToZero flush;
-  const Recording& recording = *recording_;
-  Workspace<T> workspace(recording.workspaces);
+void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<const T> d_output,
+                    const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
+                    const States<T>& d_start, Workspace<T>& workspace) {
   const Kernels<T>& kernels = *recording.weights->kernels;
   std::size_t lstm_index = static_cast<std::size_t>(
       std::count_if(recording.chain.begin(), recording.chain.end(),
@@ -106,6 +114,32 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
   if (d_input.data != nullptr) clear_padding(recording.batch, recording.modules.front().input.features, d_input);
 }
 
+}  // namespace
+
+template <class T>
+Tape<T>::Tape(std::unique_ptr<Recording> recording) : recording_(std::move(recording)) {}
+
+template <class T>
+Tape<T>::~Tape() = default;
+
+template <class T>
+void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_end, T* parameters, bool accumulate,
+                       SequenceView<T> d_input, const States<T>& d_start) const {
+  const FlushToZero flush;
+  const Recording& recording = *recording_;
+  Workspace<T> workspace(recording.workspaces);
+  if (!drops_weights(recording.chain, recording.options)) {
+    chain_backward<T>(recording, d_output, d_end, parameters, accumulate, d_input, d_start, workspace);
+    return;
+  }
+  // The gradients by the weights that were dropped become those by the parameters.
+  const Index size = recording.parameter_count();
+  T* gradient = workspace.take(size);
+  chain_backward<T>(recording, d_output, d_end, gradient, false, d_input, d_start, workspace);
+  apply_weight_dropout(recording.chain, *recording.weights->kernels, recording.options, gradient);
+  for (Index at = 0; at < size; ++at) parameters[at] = accumulate ? parameters[at] + gradient[at] : gradient[at];
+}
+
 template <class T>
 void Tape<T>::signal(Index lstm_wanted, Index state, Signal signal, T* values) const {
   const Recording& recording = *recording_;
@@ -129,10 +163,7 @@ void Tape<T>::signal(Index lstm_wanted, Index state, Signal signal, T* values) c
         } else if (signal == Signal::cell) {
           std::copy_n(layer.cell + slot * padded, size, values);
         } else {
-          const T* gates = layer.gates + slot * 4 * padded + static_cast<Index>(signal) * units_per_panel;
-          for (Index unit = 0; unit < size; ++unit) {
-            values[unit] = gates[unit / units_per_panel * 4 * units_per_panel + unit % units_per_panel];
-          }
+          copy_gate(*lstm, signal, layer.gates + slot * lstm->gates() * padded, units_per_panel, values);
         }
       }
     }

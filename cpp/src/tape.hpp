@@ -46,6 +46,12 @@ struct Tape<T>::Recording {
     return copy;
   }
 
+  Index parameter_count() const {
+    Index count = 0;
+    for (const ParameterSpec& spec : parameter_layout(chain, false)) count += spec.size();
+    return count;
+  }
+
   std::vector<ModuleOptions> chain;
   std::shared_ptr<const Snapshot<T>> weights;
   RecordOptions options;

@@ -63,14 +63,14 @@ Buffer<T> buffer_of(const std::vector<T>& values) {
 
 template <class T>
 struct Layout {  // of panels and packed rows, told once more from the description in table.hpp
-  explicit Layout(const Kernels<T>& kernels) : lanes(kernels.units) {}
+  explicit Layout(const Kernels<T>& kernels, Index gate_count = 4) : lanes(kernels.units), gates(gate_count) {}
 
   Index padded(Index size) const { return (size + lanes - 1) / lanes * lanes; }
   Index panels(Index units) const { return padded(units) / lanes; }
   Index column_panels(Index columns) const { return (columns + 4 * lanes - 1) / (4 * lanes); }
-  Index packed(Index gate, Index unit) const { return unit / lanes * 4 * lanes + gate * lanes + unit % lanes; }
+  Index packed(Index gate, Index unit) const { return (unit / lanes * gates + gate) * lanes + unit % lanes; }
   Index gate_element(Index gate, Index unit, Index k, Index k_size) const {
-    return unit / lanes * 4 * lanes * k_size + k * 4 * lanes + gate * lanes + unit % lanes;
+    return ((unit / lanes * k_size + k) * gates + gate) * lanes + unit % lanes;
   }
   Index column_element(Index column, Index k, Index columns, Index k_size) const {
     const Index first = column / (4 * lanes) * 4 * lanes;
@@ -78,7 +78,7 @@ struct Layout {  // of panels and packed rows, told once more from the descripti
     return first * k_size + k * width + column - first;
   }
 
-  Index lanes;
+  Index lanes, gates;
 };
 
 template <class T>
@@ -106,22 +106,27 @@ constexpr double tolerance = sizeof(T) == 4 ? 2e-6 : 4e-15;
 TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, and back again", T, float, double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
-    const Layout<T> layout(table);
-    Random random(11);
+    std::vector<std::pair<Index, Index>> sizes_and_gates;
     for (const Index units : odd_sizes) {
+      for (const Index gates : {2, 3, 4}) sizes_and_gates.push_back({units, gates});
+    }
+    Random random(11);
+    for (const auto& [units, gates] : sizes_and_gates) {
+      const Layout<T> layout(table, gates);
       for (const Index k_size : {1, 5, 16, 33}) {
         CAPTURE(units);
+        CAPTURE(gates);
         CAPTURE(k_size);
-        const std::vector<T> weight = converted<T>(random.numbers(4 * units * k_size));
+        const std::vector<T> weight = converted<T>(random.numbers(gates * units * k_size));
         const auto at = [&](Index gate, Index unit, Index k) {
           return unit < units ? weight[static_cast<std::size_t>((gate * units + unit) * k_size + k)] : T(0);
         };
-        const Index packed_size = 4 * layout.padded(units);
+        const Index packed_size = gates * layout.padded(units);
 
         Rows<T> panels(1, packed_size * k_size, T(7));
-        table.pack_gate_panels(weight.data(), units, k_size, panels[0]);
+        table.pack_gate_panels(weight.data(), units, gates, k_size, panels[0]);
         bool right = true;
-        for (Index gate = 0; gate < 4; ++gate) {
+        for (Index gate = 0; gate < gates; ++gate) {
           for (Index unit = 0; unit < layout.padded(units); ++unit) {
             for (Index k = 0; k < k_size; ++k) {
               right = right && panels[0][layout.gate_element(gate, unit, k, k_size)] == at(gate, unit, k);
@@ -132,16 +137,16 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
         CHECK(panels.guards_hold());
 
         std::vector<T> back(weight.size(), T(7));
-        table.unpack_gate_panels(panels[0], units, k_size, back.data(), false);
+        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), false);
         CHECK(back == weight);
-        table.unpack_gate_panels(panels[0], units, k_size, back.data(), true);
+        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), true);
         for (T& value : back) value /= 2;
         CHECK(back == weight);
 
         Rows<T> gate_rows(1, packed_size * layout.padded(k_size), T(7));
-        table.pack_gate_rows(weight.data(), units, k_size, gate_rows[0]);
+        table.pack_gate_rows(weight.data(), units, gates, k_size, gate_rows[0]);
         right = true;
-        for (Index gate = 0; gate < 4; ++gate) {
+        for (Index gate = 0; gate < gates; ++gate) {
           for (Index unit = 0; unit < layout.padded(units); ++unit) {
             for (Index column = 0; column < layout.padded(k_size); ++column) {
               const T value =
@@ -153,8 +158,8 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
         CHECK(right);
         CHECK(gate_rows.guards_hold());
 
-        // The same numbers as an ordinary matrix, (units, 4 k_size).
-        const Index columns = 4 * k_size;
+        // The same numbers as an ordinary matrix, (units, gates x k_size).
+        const Index columns = gates * k_size;
         Rows<T> plain(1, layout.padded(columns) * units, T(7));
         table.pack_panels(weight.data(), units, columns, plain[0]);
         Rows<T> transposed(1, layout.padded(units) * columns, T(7));
@@ -181,21 +186,24 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
         CHECK(back == weight);
       }
 
-      const std::vector<T> ih = converted<T>(random.numbers(4 * units));
-      const std::vector<T> hh = converted<T>(random.numbers(4 * units));
-      Rows<T> row(1, 4 * layout.padded(units), T(7));
-      table.pack_gate_bias(ih.data(), hh.data(), units, row[0]);
+      const std::vector<T> ih = converted<T>(random.numbers(gates * units));
+      const std::vector<T> hh = converted<T>(random.numbers(gates * units));
+      Rows<T> row(1, gates * layout.padded(units), T(7));
+      table.pack_gate_row(ih.data(), hh.data(), units, gates, row[0]);
       std::vector<T> sum(ih.size(), T(7));
-      table.unpack_gate_bias(row[0], units, sum.data(), false);
+      table.unpack_gate_row(row[0], units, gates, sum.data(), false);
       bool right = true;
       for (std::size_t k = 0; k < sum.size(); ++k) right = right && sum[k] == ih[k] + hh[k];
       for (Index unit = units; unit < layout.padded(units); ++unit)
-        right = right && row[0][layout.packed(2, unit)] == 0;
+        right = right && row[0][layout.packed(gates - 1, unit)] == 0;
       CHECK(right);
       CHECK(row.guards_hold());
-      table.unpack_gate_bias(row[0], units, sum.data(), true);
+      table.unpack_gate_row(row[0], units, gates, sum.data(), true);
       CHECK(sum.back() == 2 * (ih.back() + hh.back()));
-      table.pack_gate_bias(nullptr, nullptr, units, row[0]);
+      table.pack_gate_row(ih.data(), nullptr, units, gates, row[0]);
+      table.unpack_gate_row(row[0], units, gates, sum.data(), false);
+      CHECK(sum == ih);
+      table.pack_gate_row(nullptr, nullptr, units, gates, row[0]);
       CHECK(row.all() == std::vector<T>(row.all().size(), T(0)));
     }
   });
@@ -376,9 +384,9 @@ struct StepProblem {
       for (Index unit = 0; unit < units; ++unit) c_prev[row][unit] = static_cast<T>(random.number());
     }
     const Kernels<T>& table = kernels<T>();
-    table.pack_gate_panels(converted<T>(weights.weight_ih).data(), units, x_size, x_weights.data());
-    table.pack_gate_panels(converted<T>(weights.weight_hh).data(), units, h_size, h_weights.data());
-    table.pack_gate_bias(converted<T>(weights.bias_ih).data(), converted<T>(weights.bias_hh).data(), units, bias[0]);
+    table.pack_gate_panels(converted<T>(weights.weight_ih).data(), units, 4, x_size, x_weights.data());
+    table.pack_gate_panels(converted<T>(weights.weight_hh).data(), units, 4, h_size, h_weights.data());
+    table.pack_gate_row(converted<T>(weights.bias_ih).data(), converted<T>(weights.bias_hh).data(), units, 4, bias[0]);
   }
 
   reference::CellStep expected(Index row) const {

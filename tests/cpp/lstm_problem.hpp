@@ -1,6 +1,7 @@
 #pragma once
 
 #include "latchwork/network.hpp"
+#include "random.hpp"
 #include "reference.hpp"
 #include "support.hpp"
 
@@ -20,16 +21,28 @@ inline Index parameter_count(const LstmOptions& options) {
   return count;
 }
 
+// As large as PyTorch's initial weights, so that gates are neither saturated nor indifferent; norms' weights around 1.
+inline reference::Vector random_parameters(Random& random, const LstmOptions& options) {
+  reference::Vector parameters = random.numbers(parameter_count(options));
+  const std::vector<ParameterSpec> layout = parameter_layout({options}, false);
+  for (const ParameterSpec& spec : layout) {
+    const bool norm_weight = spec.name.starts_with("norm_") && spec.name.find("_weight") != std::string::npos;
+    const double scale = norm_weight ? 0.3 : 1.5 / std::sqrt(static_cast<double>(options.hidden_size));
+    for (Index k = spec.offset; k < spec.offset + spec.size(); ++k) {
+      double& value = parameters[static_cast<std::size_t>(k)];
+      value = (norm_weight ? 1.0 : 0.0) + scale * value;
+    }
+  }
+  return converted<double>(converted<float>(parameters));
+}
+
 inline Problem random_problem(Random& random, const LstmOptions& options, Index steps, Index rows, bool with_start,
                               bool ragged, bool with_reset) {
   const Index h_total = options.states() * rows * options.hidden_output_size();
   const Index c_total = options.states() * rows * options.hidden_size;
   Problem problem;
   problem.options = options;
-  problem.parameters = random.numbers(parameter_count(options));
-  // As large as PyTorch's initial weights: gates neither saturated nor indifferent.
-  for (double& value : problem.parameters) value *= 1.5 / std::sqrt(static_cast<double>(options.hidden_size));
-  problem.parameters = converted<double>(converted<float>(problem.parameters));
+  problem.parameters = random_parameters(random, options);
   problem.input.steps = steps;
   problem.input.rows = rows;
   problem.input.x = random.numbers(steps * rows * options.input_size);
@@ -42,6 +55,65 @@ inline Problem random_problem(Random& random, const LstmOptions& options, Index 
   problem.d_result = {random.numbers(steps * rows * options.output_size()), random.numbers(h_total),
                       random.numbers(c_total)};
   return problem;
+}
+
+// (steps, rows, units) times `below` where the mask's number is below the probability, else `otherwise`.
+inline reference::Vector drawn_mask(const MaskKey& key, double probability, Index steps, Index rows, Index units,
+                                    double below, double otherwise) {
+  reference::Vector factors;
+  for (Index step = 0; step < steps; ++step) {
+    for (Index row = 0; row < rows; ++row) {
+      for (Index unit = 0; unit < units; ++unit) {
+        factors.push_back(mask_number(key, step, row, unit) < probability ? below : otherwise);
+      }
+    }
+  }
+  return factors;
+}
+
+// What is dropped is 0, the rest is made up for.
+inline reference::Vector drawn_dropout(const MaskKey& key, double probability, Index steps, Index rows, Index units) {
+  return drawn_mask(key, probability, steps, rows, units, 0.0, probability < 1.0 ? 1.0 / (1.0 - probability) : 0.0);
+}
+
+// The masks that the library draws in a recording with training on, for an LSTM that is the only module.
+inline void draw_training_masks(Problem& problem, std::uint64_t mask_seed) {
+  const LstmOptions& options = problem.options;
+  reference::LstmInput& input = problem.input;
+  const Index units = options.hidden_size, h_size = options.hidden_output_size();
+
+  input.masks.clear();
+  for (Index layer = 0; options.dropout > 0.0 && layer + 1 < options.num_layers; ++layer) {
+    const reference::Vector factors = drawn_dropout({mask_seed, MaskOn::layer_output, 0, layer}, options.dropout,
+                                                    input.steps, input.rows, options.output_size());
+    input.masks.insert(input.masks.end(), factors.begin(), factors.end());
+  }
+
+  const auto draw = [&](std::vector<reference::Vector>& masks, double probability, auto&& draw_state) {
+    masks.clear();
+    for (Index state = 0; probability > 0.0 && state < options.states(); ++state) masks.push_back(draw_state(state));
+  };
+  const bool on_hidden = options.recurrent_dropout_on == RecurrentDropoutOn::hidden;
+  draw(input.recurrent_masks, on_hidden ? options.recurrent_dropout : 0.0, [&](Index state) {
+    return drawn_dropout({mask_seed, MaskOn::recurrent_hidden, 0, state}, options.recurrent_dropout, 1, input.rows,
+                         h_size);
+  });
+  draw(input.candidate_masks, on_hidden ? 0.0 : options.recurrent_dropout, [&](Index state) {
+    return drawn_dropout({mask_seed, MaskOn::candidate, 0, state}, options.recurrent_dropout, input.steps, input.rows,
+                         units);
+  });
+  draw(input.weight_masks, options.weight_dropout, [&](Index state) {
+    return drawn_dropout({mask_seed, MaskOn::recurrent_weight, 0, state}, options.weight_dropout, 1,
+                         options.gates() * units, h_size);
+  });
+  draw(input.hidden_zoneout, options.zoneout_hidden, [&](Index state) {
+    return drawn_mask({mask_seed, MaskOn::hidden, 0, state}, options.zoneout_hidden, input.steps, input.rows, h_size,
+                      1.0, 0.0);
+  });
+  draw(input.cell_zoneout, options.zoneout_cell, [&](Index state) {
+    return drawn_mask({mask_seed, MaskOn::cell, 0, state}, options.zoneout_cell, input.steps, input.rows, units, 1.0,
+                      0.0);
+  });
 }
 
 template <class T>
@@ -143,6 +215,29 @@ Gradients<T> run_backward(const Tape<T>& tape, const Problem& problem) {
                 {gradients.x.data(), arrays.rows * arrays.input_size, arrays.input_size},
                 {{gradients.h_0.data(), gradients.c_0.data()}});
   return gradients;
+}
+
+// What lies in padding must never matter.
+inline void spoil_padding(Problem& problem) {
+  for (Index step = 0; step < problem.input.steps; ++step) {
+    for (Index row = 0; row < problem.input.rows; ++row) {
+      if (problem.input.lengths.empty() || step < problem.input.lengths[static_cast<std::size_t>(row)]) continue;
+      const Index place = step * problem.input.rows + row;
+      const Index inputs = problem.options.input_size, outputs = problem.options.output_size();
+      std::fill_n(problem.input.x.begin() + place * inputs, inputs, std::nan(""));
+      std::fill_n(problem.d_result.output.begin() + place * outputs, outputs, std::nan(""));
+    }
+  }
+}
+
+inline std::string described(const Problem& problem) {
+  const LstmOptions& options = problem.options;
+  return "input " + std::to_string(options.input_size) + ", hidden " + std::to_string(options.hidden_size) +
+         ", layers " + std::to_string(options.num_layers) + ", bias " + std::to_string(options.bias) + ", direction " +
+         std::to_string(static_cast<int>(options.direction)) + ", projection " + std::to_string(options.proj_size) +
+         ", steps " + std::to_string(problem.input.steps) + ", rows " + std::to_string(problem.input.rows) +
+         ", start " + std::to_string(!problem.input.h_0.empty()) + ", ragged " +
+         std::to_string(!problem.input.lengths.empty()) + ", reset " + std::to_string(!problem.input.reset.empty());
 }
 
 }  // namespace latchwork::test

@@ -26,19 +26,6 @@ LstmOptions random_options(Random& random) {
   return options;
 }
 
-// What lies in padding must never matter.
-void spoil_padding(Problem& problem) {
-  for (Index step = 0; step < problem.input.steps; ++step) {
-    for (Index row = 0; row < problem.input.rows; ++row) {
-      if (problem.input.lengths.empty() || step < problem.input.lengths[static_cast<std::size_t>(row)]) continue;
-      const Index place = step * problem.input.rows + row;
-      const Index inputs = problem.options.input_size, outputs = problem.options.output_size();
-      std::fill_n(problem.input.x.begin() + place * inputs, inputs, std::nan(""));
-      std::fill_n(problem.d_result.output.begin() + place * outputs, outputs, std::nan(""));
-    }
-  }
-}
-
 template <class T>
 void check_against_reference(const Problem& problem) {
   const reference::LstmRecord record = reference::lstm_forward(problem.options, problem.parameters, problem.input);
@@ -68,16 +55,6 @@ void check_against_reference(const Problem& problem) {
   CHECK(difference(actual.x, gradients.x) < gradient_tolerance<T>);
   CHECK(difference(actual.h_0, gradients.h_0) < gradient_tolerance<T>);
   CHECK(difference(actual.c_0, gradients.c_0) < gradient_tolerance<T>);
-}
-
-std::string described(const Problem& problem) {
-  const LstmOptions& options = problem.options;
-  return "input " + std::to_string(options.input_size) + ", hidden " + std::to_string(options.hidden_size) +
-         ", layers " + std::to_string(options.num_layers) + ", bias " + std::to_string(options.bias) + ", direction " +
-         std::to_string(static_cast<int>(options.direction)) + ", projection " + std::to_string(options.proj_size) +
-         ", steps " + std::to_string(problem.input.steps) + ", rows " + std::to_string(problem.input.rows) +
-         ", start " + std::to_string(!problem.input.h_0.empty()) + ", ragged " +
-         std::to_string(!problem.input.lengths.empty()) + ", reset " + std::to_string(!problem.input.reset.empty());
 }
 
 }  // namespace
@@ -363,9 +340,9 @@ TEST_CASE("network: gradients of a chain with embedding, Last and linear equal f
         lstm.hidden_size = 4;
         lstm.direction = Direction::both;
         std::vector<ModuleOptions> modules{EmbeddingOptions{vocabulary, 3}, lstm};
-        if (last) modules.push_back(LastOptions{});
-        modules.push_back(LinearOptions{8, 5, true, activation});
-        modules.push_back(LinearOptions{5, 2, false, Activation::identity});
+        if (last) modules.emplace_back(LastOptions{});
+        modules.emplace_back(LinearOptions{8, 5, true, activation});
+        modules.emplace_back(LinearOptions{5, 2, false, Activation::identity});
         const Network<double> network(modules, true, 9);
 
         std::vector<std::int64_t> tokens;

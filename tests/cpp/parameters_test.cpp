@@ -2,9 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
-#include <cmath>
-#include <set>
 #include <sstream>
 
 namespace latchwork::test {
@@ -31,29 +28,6 @@ LstmOptions lstm(Index input_size, Index hidden_size) {
   options.input_size = input_size;
   options.hidden_size = hidden_size;
   return options;
-}
-
-template <class T>
-std::vector<T> initial_values(const Modules& modules, std::uint64_t seed) {
-  const auto layout = parameter_layout(modules, true);
-  const Index size = layout.empty() ? 0 : layout.back().offset + layout.back().size();
-  std::vector<T> values(static_cast<std::size_t>(size), T(99));
-  initialise_parameters(modules, seed, values.data());
-  return values;
-}
-
-struct Moments {
-  double mean = 0.0;
-  double variance = 0.0;
-};
-
-Moments moments(const double* values, Index size) {
-  Moments result;
-  for (Index i = 0; i < size; ++i) result.mean += values[i] / static_cast<double>(size);
-  for (Index i = 0; i < size; ++i) {
-    result.variance += (values[i] - result.mean) * (values[i] - result.mean) / static_cast<double>(size);
-  }
-  return result;
 }
 
 }  // namespace
@@ -89,6 +63,33 @@ TEST_CASE("names and shapes are PyTorch's") {
     options.cell = true;
     CHECK(describe({options}, false) == "weight_ih 20 3\nweight_hh 20 5\nbias_ih 20\nbias_hh 20\n");
   }
+  SUBCASE("peephole, norms and start states come last") {
+    LstmOptions options = lstm(3, 5);
+    options.direction = Direction::both;
+    options.proj_size = 2;
+    options.peephole = options.layer_norm = options.learn_start_state = true;
+    std::string expected;
+    for (const std::string suffix : {"_l0", "_l0_reverse"}) {
+      expected += "weight_ih" + suffix + " 20 3\nweight_hh" + suffix + " 20 2\nbias_ih" + suffix + " 20\nbias_hh" +
+                  suffix + " 20\nweight_hr" + suffix + " 2 5\nweight_peephole" + suffix + " 15\nnorm_ih_weight" +
+                  suffix + " 20\nnorm_ih_bias" + suffix + " 20\nnorm_hh_weight" + suffix + " 20\nnorm_hh_bias" +
+                  suffix + " 20\nnorm_cell_weight" + suffix + " 5\nnorm_cell_bias" + suffix + " 5\nh_0" + suffix +
+                  " 2\nc_0" + suffix + " 5\n";
+    }
+    CHECK(describe({options}, false) == expected);
+  }
+  SUBCASE("three gates without a forget gate of its own") {
+    LstmOptions options = lstm(3, 5);
+    options.cell = true;
+    options.peephole = options.layer_norm = options.learn_start_state = true;
+    for (const ForgetGate forget_gate : {ForgetGate::none, ForgetGate::coupled}) {
+      options.forget_gate = forget_gate;
+      CHECK(describe({options}, false) ==
+            "weight_ih 15 3\nweight_hh 15 5\nbias_ih 15\nbias_hh 15\nweight_peephole 10\n"
+            "norm_ih_weight 15\nnorm_ih_bias 15\nnorm_hh_weight 15\nnorm_hh_bias 15\n"
+            "norm_cell_weight 5\nnorm_cell_bias 5\nh_0 5\nc_0 5\n");
+    }
+  }
   SUBCASE("a chain") {
     LinearOptions head;
     head.input_size = 5;
@@ -101,56 +102,6 @@ TEST_CASE("names and shapes are PyTorch's") {
     CHECK(describe({no_bias}, true) == "0.weight 7 5\n");
     CHECK(describe({LastOptions{}}, true) == "");
   }
-}
-
-TEST_CASE("initial values have PyTorch's distributions") {
-  LstmOptions projected = lstm(40, 64);
-  projected.proj_size = 16;
-  LinearOptions head;
-  head.input_size = 16;
-  head.output_size = 300;
-  const Modules modules = {EmbeddingOptions{500, 40}, projected, head};
-  const auto values = initial_values<double>(modules, 7);
-  for (const ParameterSpec& spec : parameter_layout(modules, true)) {
-    CAPTURE(spec.name);
-    const double* tensor = values.data() + spec.offset;
-    const auto size = static_cast<double>(spec.size());
-    const Moments found = moments(tensor, spec.size());
-    const bool normal = spec.name == "0.weight";
-    const double bound = spec.name[0] == '1' ? 1.0 / 8.0 : 1.0 / 4.0;
-    const double variance = normal ? 1.0 : bound * bound / 3.0;
-    // Five standard errors; the values are always the same, so the test is not a gamble.
-    CHECK(std::abs(found.mean) < 5.0 * std::sqrt(variance / size));
-    CHECK(std::abs(found.variance / variance - 1.0) < 5.0 * std::sqrt((normal ? 2.0 : 0.8) / size));
-    const auto [least, largest] = std::minmax_element(tensor, tensor + spec.size());
-    if (normal) {
-      CHECK(*largest > 3.0);
-      CHECK(*least < -3.0);
-      const auto beyond = std::count_if(tensor, tensor + spec.size(), [](double x) { return std::abs(x) > 1.96; });
-      CHECK(static_cast<double>(beyond) / size == doctest::Approx(0.05).epsilon(0.1));
-    } else {
-      CHECK(*least >= -bound);
-      CHECK(*largest < bound);
-      CHECK(*largest - *least > 1.8 * bound);
-    }
-  }
-}
-
-TEST_CASE("initial values depend on seed and tensor alone") {
-  const Modules modules = {EmbeddingOptions{5, 8}, lstm(8, 8)};
-  const auto values = initial_values<double>(modules, 1);
-  CHECK(values == initial_values<double>(modules, 1));
-  CHECK(values != initial_values<double>(modules, 2));
-  CHECK(values != initial_values<double>(modules, std::uint64_t{1} << 40 | 1));
-  CHECK(std::set<double>(values.begin(), values.end()).size() > values.size() * 99 / 100);  // no tensor repeats another
-
-  const auto single = initial_values<float>(modules, 1);
-  for (std::size_t i = 0; i < values.size(); ++i) CHECK(single[i] == static_cast<float>(values[i]));
-
-  Modules longer = modules;
-  longer.push_back(lstm(8, 3));
-  const auto more = initial_values<double>(longer, 1);
-  CHECK(std::equal(values.begin(), values.end(), more.begin()));
 }
 
 TEST_CASE("a store starts at zero and counts its writes") {

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "finite_differences.hpp"
 #include "lstm_problem.hpp"
 #include "support.hpp"
 
@@ -9,35 +10,6 @@ namespace latchwork::test {
 namespace {
 
 using reference::Vector;
-
-// A loss whose gradient by every result is d_result.
-double loss(const Problem& problem) {
-  const reference::LstmOutput result =
-      reference::lstm_forward(problem.options, problem.parameters, problem.input).result;
-  const auto dot = [](const Vector& a, const Vector& b) {
-    double sum = 0.0;
-    for (std::size_t k = 0; k < a.size(); ++k) sum += a[k] * b[k];
-    return sum;
-  };
-  return dot(result.output, problem.d_result.output) + dot(result.h_n, problem.d_result.h_n) +
-         dot(result.c_n, problem.d_result.c_n);
-}
-
-// Central differences; `values` is a part of `problem`.
-Vector finite_differences(Problem& problem, Vector& values) {
-  const double step = 1e-5;
-  Vector slopes;
-  for (double& value : values) {
-    const double middle = value;
-    value = middle + step;
-    const double above = loss(problem);
-    value = middle - step;
-    const double below = loss(problem);
-    value = middle;
-    slopes.push_back((above - below) / (2.0 * step));
-  }
-  return slopes;
-}
 
 }  // namespace
 

@@ -45,7 +45,7 @@ struct Batch {
 };
 
 // The state of one LSTM module, contiguous: hidden (states, rows, H or P), cell (states, rows, H).
-// As a start state null means zeros; as a result null means not wanted.
+// As a start state null means the module's own (zeros, or the trained one); as a result null means not wanted.
 template <class T>
 struct State {
   T* hidden = nullptr;
@@ -53,10 +53,10 @@ struct State {
 };
 
 template <class T>
-using States = std::vector<State<T>>;  // one for each LSTM module of the chain, or empty: zeros, or not wanted
+using States = std::vector<State<T>>;  // one for each LSTM module of the chain, or empty: as if all were null
 
 struct RecordOptions {
-  bool training = false;        // dropout acts
+  bool training = false;        // dropout and zoneout act
   std::uint64_t mask_seed = 0;  // the masks of two recordings with equal seeds are equal
 };
 
@@ -105,6 +105,9 @@ class Network {
 
   Network(std::vector<ModuleOptions> modules, bool numbered, std::shared_ptr<ParameterStore<T>> store, Index begin);
 
+  // With weight dropout one for this recording alone, its weights already dropped.
+  std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const RecordOptions& options) const;
+
   std::vector<ModuleOptions> modules_;
   std::vector<ParameterSpec> layout_;
   Index parameter_count_ = 0;
@@ -134,7 +137,8 @@ class Tape {
                 SequenceView<T> d_input, const States<T>& d_start) const;
 
   // Writes (steps, rows, H) contiguous, or (steps, rows, P) for the hidden state under projection; zeros in padding.
-  // `state` counts layers times directions of LSTM module `lstm`.
+  // `state` counts layers times directions of LSTM module `lstm`. The forget gate of a cell that has none of its own is
+  // 1, or 1 minus the input gate.
   void signal(Index lstm, Index state, Signal signal, T* values) const;
 
  private:

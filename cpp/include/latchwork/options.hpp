@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -10,7 +12,44 @@ namespace latchwork {
 
 enum class Direction { forward, reverse, both };
 
-// A stack of LSTM layers. Sizes are those of torch.nn.LSTM.
+// What becomes of the old cell: f of its own gate (Gers, Schmidhuber & Cummins 2000); f = 1 (Hochreiter & Schmidhuber
+// 1997); f = 1 - i (Greff et al. 2017).
+enum class ForgetGate { own, none, coupled };
+
+// By its name in ONNX's list; without alpha and beta ONNX Runtime's defaults hold.
+struct GateActivation {
+  std::string name;
+  std::optional<double> alpha{}, beta{};
+
+  bool operator==(const GateActivation&) const = default;
+};
+
+struct CellActivations {
+  GateActivation input{"sigmoid"};
+  GateActivation forget{"sigmoid"};
+  GateActivation candidate{"tanh"};
+  GateActivation output{"sigmoid"};
+  GateActivation cell{"tanh"};  // of the cell, before the output gate
+
+  bool operator==(const CellActivations&) const = default;
+};
+
+// One mask on h for all steps (Gal & Ghahramani 2016), or one on the candidate for each step (Semeniuta, Severyn &
+// Barth 2016).
+enum class RecurrentDropoutOn { hidden, candidate };
+
+// Initial values; see initialise_parameters().
+enum class Initialisation { torch, keras, orthogonal, chrono };
+
+// A stack of LSTM layers. Sizes are those of torch.nn.LSTM. In the order in which they act on one step:
+//
+//   a = W x + R h + b                    layer_norm: N(W x) + N(R h) + b; recurrent_dropout on h, weight_dropout on R
+//   a_i += p_i c_prev, a_f += p_f c_prev peephole
+//   a clipped to +-clip, then activated: i, f, g
+//   c = f c_prev + i g                   recurrent_dropout on g; clipped to +-cell_clip
+//   a_o += p_o c                         peephole; clipped, activated: o
+//   h = o tanh(c)                        layer_norm: o tanh(N(c)); projected with proj_size
+//   c and h mixed with c_prev and h_prev zoneout, after all else: h is that of the new cell
 struct LstmOptions {
   Index input_size = 0;
   Index hidden_size = 0;
@@ -21,6 +60,24 @@ struct LstmOptions {
   Index proj_size = 0;  // 0: no projection
   bool cell = false;    // LSTMCell: parameter names carry no "_l0"
 
+  ForgetGate forget_gate = ForgetGate::own;
+  bool peephole = false;                            // diagonal: i and f see c_prev, o sees c
+  bool layer_norm = false;                          // Ba, Kiros & Hinton 2016; epsilon 1e-5
+  std::array<CellActivations, 2> activations;       // of the first direction, and of the second
+  double clip = 0.0;                                // pre-activations, to +-clip, as ONNX; 0: not
+  double cell_clip = 0.0;                           // the cell, to +-cell_clip; 0: not
+  double zoneout_hidden = 0.0, zoneout_cell = 0.0;  // Krueger et al. 2017; their expectation outside training
+  double recurrent_dropout = 0.0;
+  RecurrentDropoutOn recurrent_dropout_on = RecurrentDropoutOn::hidden;
+  double weight_dropout = 0.0;     // on R: Merity, Keskar & Socher 2018; one mask for all steps and rows
+  bool residual = false;           // every layer but the first adds its input, before dropout, to its output
+  bool learn_start_state = false;  // h_0 and c_0 are parameters
+  std::optional<double> forget_bias;
+  Initialisation init = Initialisation::torch;
+  Index t_max = 0;  // chrono: the longest dependency expected, in steps
+
+  // Blocks of hidden_size rows in the gates' weights, in the order i, f, g, o or i, g, o.
+  Index gates() const { return forget_gate == ForgetGate::own ? 4 : 3; }
   Index directions() const { return direction == Direction::both ? 2 : 1; }
   // Size of h in one direction.
   Index hidden_output_size() const { return proj_size > 0 ? proj_size : hidden_size; }

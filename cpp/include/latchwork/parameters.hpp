@@ -25,9 +25,11 @@ struct ParameterSpec {
 };
 
 // Names and shapes are PyTorch's: weight_ih_l{k} (4H, in), weight_hh_l{k} (4H, H or P), bias_ih_l{k}, bias_hh_l{k}
-// (4H), weight_hr_l{k} (P, H), suffix _reverse; Embedding and Linear: weight, bias. Gate order i, f, g, o. In that
-// order, layer by layer, forward before reverse. With `numbered`, module m's names begin with "m.", as in
-// torch.nn.Sequential.
+// (4H), weight_hr_l{k} (P, H), suffix _reverse; Embedding and Linear: weight, bias. Gate order i, f, g, o; without a
+// forget gate of its own 3H instead of 4H: i, g, o. Then, where the options ask for them, weight_peephole_l{k} (3H:
+// i, f, o; or 2H: i, o), norm_ih_weight_l{k}, norm_ih_bias_l{k}, norm_hh_weight_l{k}, norm_hh_bias_l{k} (4H or 3H),
+// norm_cell_weight_l{k}, norm_cell_bias_l{k} (H), h_0_l{k} (H or P), c_0_l{k} (H). In that order, layer by layer,
+// forward before reverse. With `numbered`, module m's names begin with "m.", as in torch.nn.Sequential.
 std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, bool numbered);
 
 // The buffer that holds every parameter of a model, and the only place where they are written.
@@ -63,6 +65,12 @@ class ParameterStore {
 };
 
 // PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-1/sqrt(in), Embedding standard normal.
+// Norms begin as the identity, trained start states as zeros. LstmOptions::init:
+//   keras       W Glorot uniform over (in, all gates), R (H, all gates) orthogonal, biases zero but the forget gate's 1
+//   orthogonal  each gate's W Glorot uniform and R orthogonal, biases zero
+//   chrono      as torch, but biases zero except b_f = log(u), b_i = -b_f, u uniform in [1, t_max - 1]: Tallec &
+//               Ollivier 2018
+// forget_bias sets the forget gate's bias, whatever else: b in bias_ih, 0 in bias_hh.
 template <class T>
 void initialise_parameters(const std::vector<ModuleOptions>& modules, std::uint64_t seed, T* parameters);
 

@@ -30,7 +30,7 @@ class Stream {
   void step(const std::int64_t* tokens, T* y, const std::uint8_t* reset = nullptr) noexcept;
 
   void get_state(const States<T>& state) const noexcept;
-  void set_state(const States<const T>& state) noexcept;  // a null pointer: zeros
+  void set_state(const States<const T>& state) noexcept;  // a null pointer: the own start state
   void reset() noexcept;
 
  private:

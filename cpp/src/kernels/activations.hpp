@@ -2,7 +2,7 @@
 
 #include "kernels/packet.hpp"
 
-// Sigmoid, tanh and the exponential of x <= 0, at most 4 ulp off, exact at infinity; NaN stays NaN.
+// Sigmoid, tanh, their slopes, and exponentials of x <= 0, at most 4 ulp off, exact at infinity; NaN stays NaN.
 namespace latchwork::LATCHWORK_ISA {
 
 // exp(y) = scale * (1 + rest) with scale a power of two and rest = exp(r) - 1 accurate even where it is tiny, so that
@@ -63,6 +63,25 @@ EIGEN_STRONG_INLINE Packet<T> exponential(const Packet<T>& y) {
   return multiply_add(split.scale, split.rest, split.scale);
 }
 
+// exp(y) - 1 for y <= 0, without cancellation.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> exponential_minus_one(const Packet<T>& y) {
+  const SplitExponential<T> split = split_exponential<T>(y);
+  return multiply_add(split.scale, split.rest, subtract(split.scale, broadcast(T(1))));
+}
+
+// log(1 + e) for 0 <= e <= 1: 2 artanh(s) with s = e / (2 + e), at most 1/3, as its series.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> logarithm_of_one_plus(const Packet<T>& e) {
+  constexpr int terms = sizeof(T) == 4 ? 8 : 17;
+  const Packet<T> s = divide(e, add(broadcast(T(2)), e));
+  const Packet<T> square = multiply(s, s);
+  Packet<T> sum = broadcast(T(2.0 / (2 * terms - 1)));
+#pragma GCC unroll 17
+  for (int term = terms - 2; term >= 0; --term) sum = multiply_add(sum, square, broadcast(T(2.0 / (2 * term + 1))));
+  return multiply(s, sum);
+}
+
 // 1 / (1 + e) with e = exp(-|x|), for negative x e / (1 + e): no overflow, no cancellation.
 template <class T>
 EIGEN_STRONG_INLINE Packet<T> sigmoid(const Packet<T>& x) {
@@ -75,9 +94,18 @@ EIGEN_STRONG_INLINE Packet<T> sigmoid(const Packet<T>& x) {
 // -m / (2 + m) with m = exp(-2|x|) - 1, and the sign of x.
 template <class T>
 EIGEN_STRONG_INLINE Packet<T> tanh(const Packet<T>& x) {
-  const SplitExponential<T> split = split_exponential<T>(multiply(broadcast(T(-2)), magnitude(x)));
-  const Packet<T> m = multiply_add(split.scale, split.rest, subtract(split.scale, broadcast(T(1))));
+  const Packet<T> m = exponential_minus_one<T>(multiply(broadcast(T(-2)), magnitude(x)));
   return copy_sign<T>(divide(subtract(broadcast(T(0)), m), add(broadcast(T(2)), m)), x);
+}
+
+// The derivatives, from the values: sigmoid' = s (1 - s), tanh' = 1 - t^2.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> sigmoid_slope(const Packet<T>& s) {
+  return multiply(s, subtract(broadcast(T(1)), s));
+}
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> tanh_slope(const Packet<T>& t) {
+  return subtract(broadcast(T(1)), multiply(t, t));
 }
 
 }  // namespace latchwork::LATCHWORK_ISA

@@ -24,8 +24,26 @@ EIGEN_STRONG_INLINE Packet<T> cell_state(const Gates<T>& gate, const Packet<T>& 
 
 // h_t = o * tanh(c_t)
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> hidden_state(const Gates<T>& gate, const Packet<T>& c) {
-  return multiply(gate.o, tanh<T>(c));
+EIGEN_STRONG_INLINE Packet<T> hidden_state(const Packet<T>& o, const Packet<T>& tanh_c) {
+  return multiply(o, tanh_c);
+}
+
+// Zoneout (Krueger et al. 2017): z of the old value stays.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> zoned_out(const Packet<T>& z, const Packet<T>& old_value, const Packet<T>& new_value) {
+  return multiply_add(z, old_value, multiply(subtract(broadcast(T(1)), z), new_value));
+}
+
+template <class T>
+struct CellStateGradient {
+  Packet<T> i, f, g, c_prev;
+};
+
+// cell_state differentiated.
+template <class T>
+EIGEN_STRONG_INLINE CellStateGradient<T> cell_state_gradient(const Gates<T>& gate, const Packet<T>& c_prev,
+                                                             const Packet<T>& d_c) {
+  return {multiply(d_c, gate.g), multiply(d_c, c_prev), multiply(d_c, gate.i), multiply(d_c, gate.f)};
 }
 
 template <class T>
@@ -34,23 +52,17 @@ struct CellGradient {
   Packet<T> c_prev;  // by c_{t-1}
 };
 
-// sigmoid' = s (1 - s), tanh' = 1 - t^2. d_c arrives from step t + 1 and is joined by what flows through h_t.
+// The plain cell. d_c arrives from step t + 1 and is joined by what flows through h_t.
 template <class T>
 EIGEN_STRONG_INLINE CellGradient<T> cell_gradient(const Gates<T>& gate, const Packet<T>& c, const Packet<T>& c_prev,
                                                   const Packet<T>& d_h, const Packet<T>& d_c_later) {
-  const Packet<T> one = broadcast(T(1));
-  const auto sigmoid_slope = [&one](const Packet<T>& s) { return multiply(s, subtract(one, s)); };
-  const auto tanh_slope = [&one](const Packet<T>& t) { return subtract(one, multiply(t, t)); };
-
   const Packet<T> tanh_c = tanh<T>(c);
   const Packet<T> d_o = multiply(d_h, tanh_c);
-  const Packet<T> d_c = multiply_add(multiply(d_h, gate.o), tanh_slope(tanh_c), d_c_later);
-  const Packet<T> d_i = multiply(d_c, gate.g);
-  const Packet<T> d_f = multiply(d_c, c_prev);
-  const Packet<T> d_g = multiply(d_c, gate.i);
-  return {{multiply(d_i, sigmoid_slope(gate.i)), multiply(d_f, sigmoid_slope(gate.f)),
-           multiply(d_g, tanh_slope(gate.g)), multiply(d_o, sigmoid_slope(gate.o))},
-          multiply(d_c, gate.f)};
+  const Packet<T> d_c = multiply_add(multiply(d_h, gate.o), tanh_slope<T>(tanh_c), d_c_later);
+  const CellStateGradient<T> d = cell_state_gradient<T>(gate, c_prev, d_c);
+  return {{multiply(d.i, sigmoid_slope<T>(gate.i)), multiply(d.f, sigmoid_slope<T>(gate.f)),
+           multiply(d.g, tanh_slope<T>(gate.g)), multiply(d_o, sigmoid_slope<T>(gate.o))},
+          d.c_prev};
 }
 
 }  // namespace latchwork::LATCHWORK_ISA

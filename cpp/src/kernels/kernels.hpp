@@ -12,6 +12,18 @@ void step(const StepArgs<T>& args, Index panel_begin, Index panel_end);
 template <class T>
 void cell_backward(const CellBackwardArgs<T>& args);
 
+// general_step.cpp, general_backward.cpp
+template <class T>
+void general_step(const GeneralStepArgs<T>& args);
+template <class T>
+void general_cell_backward(const GeneralBackwardArgs<T>& args);
+
+// masks.cpp
+template <class T>
+void mask(const MaskArgs<T>& args);
+template <class T>
+void zoneout(const T* kept, const T* previous, Index size, T* values);
+
 // product.cpp
 template <class T>
 void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end);
@@ -24,19 +36,19 @@ inline constexpr Index outer_block = 4 * tile_rows;
 
 // packing.cpp
 template <class T>
-void pack_gate_panels(const T* weight, Index units, Index k_size, T* panels);
+void pack_gate_panels(const T* weight, Index units, Index gates, Index k_size, T* panels);
 template <class T>
-void pack_gate_bias(const T* bias_ih, const T* bias_hh, Index units, T* row);
+void pack_gate_row(const T* first, const T* second, Index units, Index gates, T* row);
 template <class T>
 void pack_transposed_panels(const T* weight, Index columns, Index k_size, T* panels);
 template <class T>
-void pack_gate_rows(const T* weight, Index units, Index columns, T* panels);
+void pack_gate_rows(const T* weight, Index units, Index gates, Index columns, T* panels);
 template <class T>
 void pack_panels(const T* weight, Index k_size, Index columns, T* panels);
 template <class T>
-void unpack_gate_panels(const T* panels, Index units, Index k_size, T* weight, bool accumulate);
+void unpack_gate_panels(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate);
 template <class T>
-void unpack_gate_bias(const T* row, Index units, T* bias, bool accumulate);
+void unpack_gate_row(const T* row, Index units, Index gates, T* bias, bool accumulate);
 template <class T>
 void unpack_panels(const T* panels, Index k_size, Index columns, T* weight, bool accumulate);
 template <class T>

@@ -58,6 +58,24 @@ EIGEN_STRONG_INLINE void store_part(T* to, const Packet<T>& value, Index count) 
   std::memcpy(to, whole, static_cast<std::size_t>(count) * sizeof(T));
 }
 
+// The first `count` lanes of a packet; the others become zero.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> first_lanes(const Packet<T>& value, Index count) {
+  T whole[lanes<T>];
+  store(whole, value);
+  return load_part(whole, count);
+}
+
+// Lanes added up in order.
+template <class T>
+EIGEN_STRONG_INLINE T sum_of_lanes(const Packet<T>& value) {
+  T whole[lanes<T>];
+  store(whole, value);
+  T sum = whole[0];
+  for (int lane = 1; lane < lanes<T>; ++lane) sum += whole[lane];
+  return sum;
+}
+
 // Explicit, because contraction is off: a * b + c in one rounding where the instruction set has it, else in two.
 template <class P>
 EIGEN_STRONG_INLINE P multiply_add(const P& a, const P& b, const P& c) {
@@ -93,6 +111,16 @@ template <class P>
 EIGEN_STRONG_INLINE P where_less(const P& a, const P& b, const P& yes, const P& no) {
   return eigen::pselect(eigen::pcmp_lt(a, b), yes, no);
 }
+
+#if defined(__AVX512F__)
+// Eigen's turns the comparison's mask into a vector and back into a mask, which makes a sigmoid five times as slow.
+EIGEN_STRONG_INLINE __m512 where_less(const __m512& a, const __m512& b, const __m512& yes, const __m512& no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+EIGEN_STRONG_INLINE __m512d where_less(const __m512d& a, const __m512d& b, const __m512d& yes, const __m512d& no) {
+  return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+#endif
 
 // The bits of each number moved left until its lowest mantissa bits are its exponent.
 #if defined(__SSE2__)
@@ -143,6 +171,63 @@ EIGEN_STRONG_INLINE double mantissa_to_exponent(const double& a) {
   std::memcpy(&result, &bits, sizeof bits);
   return result;
 }
+
+// ---- Integers, for the generator of random masks: 64-bit lanes of which the lower halves count.
+
+#if defined(__AVX512F__)
+using Words = __m512i;
+EIGEN_STRONG_INLINE Words same_words(std::uint32_t value) { return _mm512_set1_epi64(value); }
+EIGEN_STRONG_INLINE Words ascending_words() { return _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0); }
+EIGEN_STRONG_INLINE Words add_words(const Words& a, const Words& b) { return _mm512_add_epi64(a, b); }
+EIGEN_STRONG_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm512_xor_si512(a, b); }
+EIGEN_STRONG_INLINE Words upper_half(const Words& a) { return _mm512_srli_epi64(a, 32); }
+// The whole products of the lower halves.
+EIGEN_STRONG_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm512_mul_epu32(a, b); }
+// The lower half of `low`, and that of `high` as upper half.
+EIGEN_STRONG_INLINE Words join_halves(const Words& low, const Words& high) {
+  return _mm512_mask_shuffle_epi32(low, 0xAAAA, high, _MM_PERM_CCAA);
+}
+EIGEN_STRONG_INLINE void store_words(std::uint64_t* to, const Words& a) { _mm512_storeu_si512(to, a); }
+#elif defined(__AVX2__)
+using Words = __m256i;
+EIGEN_STRONG_INLINE Words same_words(std::uint32_t value) { return _mm256_set1_epi64x(value); }
+EIGEN_STRONG_INLINE Words ascending_words() { return _mm256_set_epi64x(3, 2, 1, 0); }
+EIGEN_STRONG_INLINE Words add_words(const Words& a, const Words& b) { return _mm256_add_epi64(a, b); }
+EIGEN_STRONG_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm256_xor_si256(a, b); }
+EIGEN_STRONG_INLINE Words upper_half(const Words& a) { return _mm256_srli_epi64(a, 32); }
+EIGEN_STRONG_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm256_mul_epu32(a, b); }
+EIGEN_STRONG_INLINE Words join_halves(const Words& low, const Words& high) {
+  return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA);
+}
+EIGEN_STRONG_INLINE void store_words(std::uint64_t* to, const Words& a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), a);
+}
+#elif defined(__SSE2__)
+using Words = __m128i;
+EIGEN_STRONG_INLINE Words same_words(std::uint32_t value) { return _mm_set1_epi64x(value); }
+EIGEN_STRONG_INLINE Words ascending_words() { return _mm_set_epi64x(1, 0); }
+EIGEN_STRONG_INLINE Words add_words(const Words& a, const Words& b) { return _mm_add_epi64(a, b); }
+EIGEN_STRONG_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm_xor_si128(a, b); }
+EIGEN_STRONG_INLINE Words upper_half(const Words& a) { return _mm_srli_epi64(a, 32); }
+EIGEN_STRONG_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm_mul_epu32(a, b); }
+EIGEN_STRONG_INLINE Words join_halves(const Words& low, const Words& high) {
+  return _mm_or_si128(_mm_srli_epi64(_mm_slli_epi64(low, 32), 32), _mm_slli_epi64(high, 32));
+}
+EIGEN_STRONG_INLINE void store_words(std::uint64_t* to, const Words& a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), a);
+}
+#else
+using Words = std::uint64_t;
+EIGEN_STRONG_INLINE Words same_words(std::uint32_t value) { return value; }
+EIGEN_STRONG_INLINE Words ascending_words() { return 0; }
+EIGEN_STRONG_INLINE Words add_words(const Words& a, const Words& b) { return a + b; }
+EIGEN_STRONG_INLINE Words exclusive_or(const Words& a, const Words& b) { return a ^ b; }
+EIGEN_STRONG_INLINE Words upper_half(const Words& a) { return a >> 32; }
+EIGEN_STRONG_INLINE Words multiply_words(const Words& a, const Words& b) { return (a & 0xFFFFFFFF) * (b & 0xFFFFFFFF); }
+EIGEN_STRONG_INLINE Words join_halves(const Words& low, const Words& high) { return (low & 0xFFFFFFFF) | high << 32; }
+EIGEN_STRONG_INLINE void store_words(std::uint64_t* to, const Words& a) { *to = a; }
+#endif
+inline constexpr int word_lanes = sizeof(Words) / 8;
 
 // U registers, seen as a U x U matrix, become their transpose.
 template <class T>

@@ -55,12 +55,12 @@ void transpose_out(const T* from, Index from_stride, Index count, Index k_size, 
 // Calls task(first unit, units in the panel, gate, where the gate's first row of U numbers lies) for every panel and
 // gate.
 template <class T, class Task>
-void for_each_gate(Index units, Index k_size, Task&& task) {
+void for_each_gate(Index units, Index gates, Index k_size, Task&& task) {
   constexpr Index width = lanes<T>;
   for (Index panel = 0; panel < panel_count<T>(units); ++panel) {
     const Index unit = panel * width;
-    for (Index gate = 0; gate < 4; ++gate) {
-      task(unit, smaller(units - unit, width), gate, panel * k_size * 4 * width + gate * width);
+    for (Index gate = 0; gate < gates; ++gate) {
+      task(unit, smaller(units - unit, width), gate, (panel * k_size * gates + gate) * width);
     }
   }
 }
@@ -68,18 +68,21 @@ void for_each_gate(Index units, Index k_size, Task&& task) {
 }  // namespace
 
 template <class T>
-void pack_gate_panels(const T* weight, Index units, Index k_size, T* panels) {
-  for_each_gate<T>(units, k_size, [&](Index unit, Index count, Index gate, Index at) {
-    transpose_in(weight + (gate * units + unit) * k_size, k_size, count, k_size, panels + at, 4 * lanes<T>);
+void pack_gate_panels(const T* weight, Index units, Index gates, Index k_size, T* panels) {
+  for_each_gate<T>(units, gates, k_size, [&](Index unit, Index count, Index gate, Index at) {
+    transpose_in(weight + (gate * units + unit) * k_size, k_size, count, k_size, panels + at, gates * lanes<T>);
   });
 }
 
 template <class T>
-void pack_gate_bias(const T* bias_ih, const T* bias_hh, Index units, T* row) {
-  for_each_gate<T>(units, 1, [&](Index unit, Index count, Index gate, Index at) {
+void pack_gate_row(const T* first, const T* second, Index units, Index gates, T* row) {
+  for_each_gate<T>(units, gates, 1, [&](Index unit, Index count, Index gate, Index at) {
     for (Index u = 0; u < lanes<T>; ++u) {
       const Index source = gate * units + unit + u;
-      row[at + u] = bias_ih == nullptr || u >= count ? T(0) : bias_ih[source] + bias_hh[source];
+      T sum = T(0);
+      if (first != nullptr && u < count) sum = first[source];
+      if (second != nullptr && u < count) sum += second[source];
+      row[at + u] = sum;
     }
   });
 }
@@ -112,17 +115,17 @@ void pack_panels(const T* weight, Index k_size, Index columns, T* panels) {
 }
 
 template <class T>
-void pack_gate_rows(const T* weight, Index units, Index columns, T* panels) {
+void pack_gate_rows(const T* weight, Index units, Index gates, Index columns, T* panels) {
   constexpr Index width = lanes<T>;
-  const Index k_size = 4 * width * panel_count<T>(units);
+  const Index k_size = gates * width * panel_count<T>(units);
   for (Index panel = 0; panel < columns; panel += 4 * width) {
     const Index panel_width = smaller(panel_count<T>(columns - panel), 4) * width;
     const Index count = smaller(columns - panel, panel_width);
     T* to = panels + panel * k_size;
-    for_each_gate<T>(units, 1, [&](Index unit, Index gate_count, Index gate, Index at) {
+    for_each_gate<T>(units, gates, 1, [&](Index unit, Index unit_count, Index gate, Index at) {
       for (Index u = 0; u < width; ++u) {
         T* row = to + (at + u) * panel_width;
-        const Index valid = u < gate_count ? count : 0;
+        const Index valid = u < unit_count ? count : 0;
         const T* from = weight + (gate * units + unit + u) * columns + panel;
         if (valid > 0) std::memcpy(row, from, static_cast<std::size_t>(valid) * sizeof(T));
         for (Index column = valid; column < panel_width; ++column) row[column] = T(0);
@@ -132,16 +135,16 @@ void pack_gate_rows(const T* weight, Index units, Index columns, T* panels) {
 }
 
 template <class T>
-void unpack_gate_panels(const T* panels, Index units, Index k_size, T* weight, bool accumulate) {
-  for_each_gate<T>(units, k_size, [&](Index unit, Index count, Index gate, Index at) {
-    transpose_out(panels + at, 4 * lanes<T>, count, k_size, weight + (gate * units + unit) * k_size, k_size,
+void unpack_gate_panels(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate) {
+  for_each_gate<T>(units, gates, k_size, [&](Index unit, Index count, Index gate, Index at) {
+    transpose_out(panels + at, gates * lanes<T>, count, k_size, weight + (gate * units + unit) * k_size, k_size,
                   accumulate);
   });
 }
 
 template <class T>
-void unpack_gate_bias(const T* row, Index units, T* bias, bool accumulate) {
-  for_each_gate<T>(units, 1, [&](Index unit, Index count, Index gate, Index at) {
+void unpack_gate_row(const T* row, Index units, Index gates, T* bias, bool accumulate) {
+  for_each_gate<T>(units, gates, 1, [&](Index unit, Index count, Index gate, Index at) {
     for (Index u = 0; u < count; ++u) {
       T& target = bias[gate * units + unit + u];
       target = accumulate ? target + row[at + u] : row[at + u];
@@ -182,15 +185,15 @@ void pack_outer(const T* const* a, Index depth, Index columns, T* packed) {
   }
 }
 
-#define LATCHWORK_INSTANTIATE(T)                                         \
-  template void pack_gate_panels<T>(const T*, Index, Index, T*);         \
-  template void pack_gate_bias<T>(const T*, const T*, Index, T*);        \
-  template void pack_transposed_panels<T>(const T*, Index, Index, T*);   \
-  template void pack_gate_rows<T>(const T*, Index, Index, T*);           \
-  template void pack_panels<T>(const T*, Index, Index, T*);              \
-  template void unpack_gate_panels<T>(const T*, Index, Index, T*, bool); \
-  template void unpack_gate_bias<T>(const T*, Index, T*, bool);          \
-  template void unpack_panels<T>(const T*, Index, Index, T*, bool);      \
+#define LATCHWORK_INSTANTIATE(T)                                                \
+  template void pack_gate_panels<T>(const T*, Index, Index, Index, T*);         \
+  template void pack_gate_row<T>(const T*, const T*, Index, Index, T*);         \
+  template void pack_transposed_panels<T>(const T*, Index, Index, T*);          \
+  template void pack_gate_rows<T>(const T*, Index, Index, Index, T*);           \
+  template void pack_panels<T>(const T*, Index, Index, T*);                     \
+  template void unpack_gate_panels<T>(const T*, Index, Index, Index, T*, bool); \
+  template void unpack_gate_row<T>(const T*, Index, Index, T*, bool);           \
+  template void unpack_panels<T>(const T*, Index, Index, T*, bool);             \
   template void pack_outer<T>(const T* const*, Index, Index, T*);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)

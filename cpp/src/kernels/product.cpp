@@ -9,7 +9,7 @@ namespace {
 template <class T, int Rows, int Panels, int Width>
 [[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel) {
   constexpr Index panel_width = Width * lanes<T>;
-  const Index first_column = first_panel * 4 * lanes<T>;
+  const Index first_column = first_panel * args.panel_registers * lanes<T>;
   Packet<T> sum[Rows][Panels * Width];
   const T* operand[Rows];
 #pragma GCC unroll 8
@@ -86,22 +86,27 @@ template <class T, int Columns, int Width>
 
 template <class T>
 void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
-  constexpr Index full_width = 4 * lanes<T>;
+  const Index full_width = args.panel_registers * lanes<T>;
   const Index full_panels = args.columns / full_width;
   if (args.rows == 1) {
     const Index full_end = panel_end < full_panels ? panel_end : full_panels;
     Index panel = panel_begin;
     while (panel < full_end) {
       const Index count = full_end - panel < single_row_panels ? full_end - panel : single_row_panels;
-      with_constant<single_row_panels>(
-          count, [&]<int Panels>(Constant<Panels>) { product_tile<T, 1, Panels, 4>(args, 0, panel); });
+      with_constant<single_row_panels>(count, [&]<int Panels>(Constant<Panels>) {
+        if (args.panel_registers == 4) {
+          product_tile<T, 1, Panels, 4>(args, 0, panel);
+        } else {
+          product_tile<T, 1, Panels, 3>(args, 0, panel);
+        }
+      });
       panel += count;
     }
     panel_begin = panel;
   }
   for (Index panel = panel_begin; panel < panel_end; ++panel) {
     const Index left = args.columns - panel * full_width;
-    const Index registers = left >= full_width ? 4 : (left + lanes<T> - 1) / lanes<T>;
+    const Index registers = left >= full_width ? args.panel_registers : (left + lanes<T> - 1) / lanes<T>;
     with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
       for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
         with_constant<tile_rows>(

@@ -1,7 +1,7 @@
 // One time step: product, gates and cell update while everything is in registers; and its gradient.
 #include "kernels/cell.hpp"
 #include "kernels/kernels.hpp"
-#include "kernels/tile.hpp"
+#include "kernels/pre_activations.hpp"
 
 namespace latchwork::LATCHWORK_ISA {
 
@@ -11,25 +11,8 @@ namespace {
 template <class T, int Rows, int Panels>
 [[gnu::noinline]] void step_tile(const StepArgs<T>& args, Index first_row, Index first_panel) {
   constexpr Index unit_count = lanes<T>;
-  constexpr Index panel_width = 4 * unit_count;
   Packet<T> sum[Rows][Panels * 4];
-  const T* operand[Rows];
-#pragma GCC unroll 8
-  for (int row = 0; row < Rows; ++row) {
-    const T* start = args.start[first_row + row] + first_panel * panel_width;
-#pragma GCC unroll 16
-    for (int v = 0; v < Panels * 4; ++v) sum[row][v] = load(start + v * unit_count);
-  }
-  if (args.x != nullptr) {
-#pragma GCC unroll 8
-    for (int row = 0; row < Rows; ++row) operand[row] = args.x[first_row + row];
-    const Index stride = args.x_size * panel_width;
-    accumulate<T, Rows, Panels, 4>(sum, operand, args.x_size, args.x_weights + first_panel * stride, stride);
-  }
-#pragma GCC unroll 8
-  for (int row = 0; row < Rows; ++row) operand[row] = args.h_prev[first_row + row];
-  const Index stride = args.h_size * panel_width;
-  accumulate<T, Rows, Panels, 4>(sum, operand, args.h_size, args.h_weights + first_panel * stride, stride);
+  pre_activations<T, Rows, Panels, 4>(args, first_row, first_panel, sum);
 
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
@@ -39,7 +22,7 @@ template <class T, int Rows, int Panels>
       const Index unit = (first_panel + panel) * unit_count;
       const Gates<T> gate = activate<T>({pre[0], pre[1], pre[2], pre[3]});
       const Packet<T> c = cell_state<T>(gate, load(args.c_prev[first_row + row] + unit));
-      const Packet<T> h = hidden_state<T>(gate, c);
+      const Packet<T> h = hidden_state<T>(gate.o, tanh<T>(c));
       store(args.c[first_row + row] + unit, c);
       if (const Index left = args.units - unit; left >= unit_count) {
         store(args.h[first_row + row] + unit, h);
@@ -61,23 +44,10 @@ template <class T, int Rows, int Panels>
 
 template <class T>
 void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
-  if (args.rows == 1) {
-    // One row has too few chains to hide the latency of a multiply-add: take several panels at once.
-    Index panel = panel_begin;
-    while (panel < panel_end) {
-      const Index count = panel_end - panel < single_row_panels ? panel_end - panel : single_row_panels;
-      with_constant<single_row_panels>(count,
-                                       [&]<int Panels>(Constant<Panels>) { step_tile<T, 1, Panels>(args, 0, panel); });
-      panel += count;
-    }
-    return;
-  }
-  // Panels outside, rows inside: a panel's weights stay in the nearest cache while all rows use them.
-  for (Index panel = panel_begin; panel < panel_end; ++panel) {
-    for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
-      with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) { step_tile<T, Rows, 1>(args, first, panel); });
-    });
-  }
+  for_step_tiles<T>(args.rows, panel_begin, panel_end,
+                    [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index first_row, Index first_panel) {
+                      step_tile<T, Rows, Panels>(args, first_row, first_panel);
+                    });
 }
 
 template <class T>

@@ -1,4 +1,5 @@
 // The table of one instruction set: constant data, no initialiser runs when the library is loaded.
+#include "kernels/activation_list.hpp"
 #include "kernels/kernels.hpp"
 
 #define LATCHWORK_NAME_OF(isa) #isa
@@ -14,18 +15,22 @@ constexpr Kernels<T> functions() {
   table.units = lanes<T>;
   table.outer_block = outer_block<T>;
   table.pack_gate_panels = pack_gate_panels<T>;
-  table.pack_gate_bias = pack_gate_bias<T>;
+  table.pack_gate_row = pack_gate_row<T>;
   table.pack_transposed_panels = pack_transposed_panels<T>;
   table.pack_gate_rows = pack_gate_rows<T>;
   table.pack_panels = pack_panels<T>;
   table.unpack_gate_panels = unpack_gate_panels<T>;
-  table.unpack_gate_bias = unpack_gate_bias<T>;
+  table.unpack_gate_row = unpack_gate_row<T>;
   table.unpack_panels = unpack_panels<T>;
   table.pack_outer = pack_outer<T>;
   table.step = step<T>;
   table.product = product<T>;
   table.outer = outer<T>;
   table.cell_backward = cell_backward<T>;
+  table.general_step = general_step<T>;
+  table.general_cell_backward = general_cell_backward<T>;
+  table.mask = mask<T>;
+  table.zoneout = zoneout<T>;
   table.add_rows = add_rows<T>;
   table.sigmoid = sigmoid_all<T>;
   table.tanh = tanh_all<T>;
@@ -40,6 +45,7 @@ constexpr Kernels<T> functions() {
 
 extern const KernelTable table;
 // The namespace is called isa_<name>.
-constinit const KernelTable table = {&LATCHWORK_NAME(LATCHWORK_ISA)[4], functions<float>(), functions<double>()};
+constinit const KernelTable table = {&LATCHWORK_NAME(LATCHWORK_ISA)[4], Activations::infos, Activations::count,
+                                     functions<float>(), functions<double>()};
 
 }  // namespace latchwork::LATCHWORK_ISA

@@ -1,15 +1,18 @@
 #pragma once
 
+#include <cstdint>
+
 #include "latchwork/types.hpp"
 
 // What the rest of the library knows of the kernels: one plain table of functions for each instruction set, which take
 // pointers, sizes and strides. Kernels know neither threads nor layers nor time.
 //
-// Panels. U is the number of elements in one SIMD register. A *gate panel* holds U hidden units x 4 gates: for each k,
-// 4U numbers [i | f | g | o]. H units take ceil(H / U) gate panels; units beyond H are zero. "Padded" means H rounded
-// up to a multiple of U, and a *packed row* is one row of pre-activations, gates or their gradients: 4 x padded
-// numbers, panel by panel. A *column panel* holds up to 4U columns of an ordinary matrix: for each k, V x U numbers,
-// where V = 4 registers in every panel but the last, and as few as hold the rest in the last; columns beyond are zero.
+// Panels. U is the number of elements in one SIMD register, G the number of gates with weights: 4, or 3 where the
+// forget gate has none of its own. A *gate panel* holds U hidden units x G gates: for each k, GU numbers [i | f | g |
+// o] or [i | g | o]. H units take ceil(H / U) gate panels; units beyond H are zero. "Padded" means H rounded up to a
+// multiple of U, and a *packed row* is one row of pre-activations, gates or their gradients: G x padded numbers, panel
+// by panel. A *column panel* holds up to VU columns of an ordinary matrix, V = 4: for each k, V x U numbers, and as few
+// registers as hold the rest in the last panel; columns beyond are zero. Gate panels are column panels with V = G.
 //
 // One chain. Every result of a product is one accumulator that starts at `start` and takes k in ascending order with
 // explicit multiply-adds: never a second accumulator, never a split of k. So results depend neither on how many rows
@@ -34,6 +37,43 @@ struct StepArgs {  // one time step of one layer and direction
 };
 
 template <class T>
+struct ActivationArgs {
+  Index number;  // in KernelTable::activations
+  T alpha, beta;
+};
+
+template <class T>
+struct CellVariant {  // what the general epilogue does differently from the plain one
+  Index gates;        // G
+  bool coupled;       // with G = 3: f = 1 - i; else f = 1
+  ActivationArgs<T> input, forget, candidate, output, cell;
+  T clip, cell_clip;  // 0: none
+  const T* peephole;  // packed row with the gates i, f, o, or i, o where G = 3; null: none
+  // Layer norm: packed rows, and padded rows for the cell; null: none.
+  const T *norm_ih_weight, *norm_ih_bias, *norm_hh_weight, *norm_hh_bias, *norm_cell_weight, *norm_cell_bias;
+};
+
+// Added to a layer norm's variance, as PyTorch's.
+inline constexpr double norm_epsilon = 1e-5;
+
+// Numbers in a row of GeneralStepArgs::norm_scale: 1 / deviation of W x, of R h and of c, and the mean of c.
+inline constexpr Index norm_scales = 4;
+
+template <class T>
+struct GeneralStepArgs {
+  StepArgs<T> step;  // packed rows and gate panels of G gates; with layer norm start is b alone and `gates` not null
+  const CellVariant<T>* variant;
+  const T* const* candidate_factor;  // padded rows: g is multiplied by it; null: ones
+  const T* const* cell_zoneout;      // padded rows: how much of the old cell stays; null: none
+  // With layer norm: padded rows, room for what the output activation sees; packed rows, W x in norm_ih where step.x is
+  // null, both become what the norm made of them.
+  T* const* shown;
+  T* const* norm_ih;
+  T* const* norm_hh;
+  T* const* norm_scale;
+};
+
+template <class T>
 struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gate panels are column panels too)
   Index rows;
   Index columns;
@@ -43,8 +83,9 @@ struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gat
   Index a_block;      // divides depth; depth itself for a contiguous row
   Index a_block_stride;
   const T* weights;
-  T* const* y;              // `columns` numbers each
-  bool accumulate = false;  // the chain starts at y[row] instead of `start`
+  T* const* y;                // `columns` numbers each
+  bool accumulate = false;    // the chain starts at y[row] instead of `start`
+  Index panel_registers = 4;  // V
 };
 
 template <class T>
@@ -68,6 +109,48 @@ struct CellBackwardArgs {  // the gates' equations differentiated, for one step
   T* const* d_c;           // padded rows: gradient by c of this step from later ones; becomes that by c_prev
   T* const* d_gates;  // row r of gate panel p at d_gates[r] + p * d_gates_panel_stride: gradient by the pre-activations
   Index d_gates_panel_stride;
+};
+
+// Registers of hidden units that the general cell's backward pass takes at once, or else one row.
+inline constexpr Index backward_tile_registers = 8;
+
+template <class T>
+struct GeneralBackwardArgs {
+  CellBackwardArgs<T> cell;  // c is not read
+  const CellVariant<T>* variant;
+  const T* const* candidate_factor;  // as in GeneralStepArgs
+  const T* const* cell_zoneout;
+  T* room;  // general_backward_room() numbers
+  // What each row adds to the gradient of the peephole weights, panels d_peephole_panel_stride apart.
+  T* const* d_peephole;
+  Index d_peephole_panel_stride;
+  // With layer norm: what the norm made of W x and R h, and its scales; the gradients by W x and R h, and what each row
+  // adds to the gradients of the norms' weights, all laid out as d_gates; and the same for the weight and the bias of
+  // the cell's, two padded rows one behind the other.
+  const T* const* norm_ih;
+  const T* const* norm_hh;
+  const T* const* norm_scale;
+  T* const* d_ih;
+  T* const* d_hh;
+  T* const* d_norm_ih_weight;
+  T* const* d_norm_hh_weight;
+  T* const* d_norm_cell;
+};
+
+// Of a layer with so many padded units and U numbers in a register.
+constexpr Index general_backward_room(Index padded, Index gates, Index register_size) {
+  const Index least = backward_tile_registers * register_size;
+  return (3 + 2 * gates) * (padded > least ? padded : least);
+}
+
+template <class T>
+struct MaskArgs {  // factors[j] = `below` with a probability, else `above`; see mask_counter() in random.hpp
+  std::uint64_t seed;
+  std::uint32_t counter[4];  // of the first four
+  double probability;
+  T below, above;
+  Index size;
+  T* factors;
 };
 
 template <class T>
@@ -112,20 +195,20 @@ struct Kernels {
   Index units;        // U
   Index outer_block;  // columns of `a` that pack_outer lays side by side
 
-  // Gate panels of a PyTorch weight (4H, k_size), row-major, gate order i, f, g, o.
-  void (*pack_gate_panels)(const T* weight, Index units, Index k_size, T* panels);
-  // One packed row from two PyTorch biases (4H) each: their sum. Null pointers: zeros.
-  void (*pack_gate_bias)(const T* bias_ih, const T* bias_hh, Index units, T* row);
+  // Gate panels of a PyTorch weight (GH, k_size), row-major, gate order i, f, g, o or i, g, o.
+  void (*pack_gate_panels)(const T* weight, Index units, Index gates, Index k_size, T* panels);
+  // One packed row from two PyTorch biases (GH) each: their sum. Null pointers: zeros.
+  void (*pack_gate_row)(const T* first, const T* second, Index units, Index gates, T* row);
   // Column panels of the transpose of a weight (columns, k_size): for y = x W^T.
   void (*pack_transposed_panels)(const T* weight, Index columns, Index k_size, T* panels);
-  // Column panels of a weight (4H, columns) for d_gates W: k runs in the order of a packed row, padding zero.
-  void (*pack_gate_rows)(const T* weight, Index units, Index columns, T* panels);
+  // Column panels of a weight (GH, columns) for d_gates W: k runs in the order of a packed row, padding zero.
+  void (*pack_gate_rows)(const T* weight, Index units, Index gates, Index columns, T* panels);
   // Column panels of a weight (k_size, columns) as it is: for d_y W.
   void (*pack_panels)(const T* weight, Index k_size, Index columns, T* panels);
   // The reverse of pack_gate_panels, for a weight's gradient: weight = panels, or += where accumulate.
-  void (*unpack_gate_panels)(const T* panels, Index units, Index k_size, T* weight, bool accumulate);
+  void (*unpack_gate_panels)(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate);
   // The same for a packed row, a bias's gradient.
-  void (*unpack_gate_bias)(const T* row, Index units, T* bias, bool accumulate);
+  void (*unpack_gate_row)(const T* row, Index units, Index gates, T* bias, bool accumulate);
   // From column panels [panel][j][V U] to a matrix (k_size, columns): weight = panels, or += where accumulate.
   void (*unpack_panels)(const T* panels, Index k_size, Index columns, T* weight, bool accumulate);
   // Rows a[k] (columns numbers each) laid out for `outer`: blocks of outer_block columns, [block][k][outer_block];
@@ -136,8 +219,15 @@ struct Kernels {
   void (*product)(const ProductArgs<T>&, Index panel_begin, Index panel_end);  // column panels
   void (*outer)(const OuterArgs<T>&);
   void (*cell_backward)(const CellBackwardArgs<T>&);
+  // The same for every variant of the cell.
+  void (*general_step)(const GeneralStepArgs<T>&);
+  void (*general_cell_backward)(const GeneralBackwardArgs<T>&);
   // sum[j] += rows k ascending of b[k][j], j below width (a multiple of U).
   void (*add_rows)(const T* b, Index depth, Index width, T* sum);
+
+  void (*mask)(const MaskArgs<T>&);
+  // values = z previous + (1 - z) values, z being `kept`.
+  void (*zoneout)(const T* kept, const T* previous, Index size, T* values);
 
   // y = activation of x, element by element; y may be x.
   void (*sigmoid)(const T* x, Index size, T* y);
@@ -150,8 +240,20 @@ struct Kernels {
   double (*sum_of_squares)(const T* x, Index size);  // in double, one chain for each of 8 lanes, joined in order
 };
 
+enum class AlphaRange { any, not_negative, not_zero };  // where the slope can be told from the value
+
+struct ActivationInfo {
+  const char* name;
+  Index parameters;    // 0; 1: alpha; 2: alpha and beta
+  double alpha, beta;  // defaults
+  AlphaRange alpha_range;
+};
+
 struct KernelTable {
   const char* name;  // of the instruction set
+  // Alike for every instruction set. An activation's number is its place here.
+  const ActivationInfo* activations;
+  Index activation_count;
   Kernels<float> single;
   Kernels<double> twofold;
 };

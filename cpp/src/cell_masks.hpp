@@ -1,0 +1,66 @@
+#pragma once
+
+#include <algorithm>
+
+#include "dispatch.hpp"
+#include "latchwork/network.hpp"
+#include "random.hpp"
+
+namespace latchwork {
+
+// What a number that dropout keeps is multiplied with.
+template <class T>
+T kept_factor(double probability) {
+  return probability < 1.0 ? static_cast<T>(1.0 / (1.0 - probability)) : T(0);
+}
+
+// factors[j] for units first_unit + j, a multiple of 4, of one step and row: `below` with the probability, else
+// `above`.
+template <class T>
+void draw_mask(const Kernels<T>& kernels, const MaskKey& key, Index step, Index row, double probability, T below,
+               T above, Index size, T* factors, Index first_unit = 0) {
+  const auto counter = mask_counter(key, step, row, first_unit / 4);
+  MaskArgs<T> args{};
+  args.seed = key.seed;
+  std::copy(counter.begin(), counter.end(), args.counter);
+  args.probability = probability;
+  args.below = below;
+  args.above = above;
+  args.size = size;
+  args.factors = factors;
+  kernels.mask(args);
+}
+
+// Which random factors act inside one layer and direction. Outside training there is no dropout, and zoneout takes its
+// expectation.
+struct CellMasks {
+  CellMasks() = default;
+  CellMasks(const LstmOptions& options, const RecordOptions& record, Index module_number, Index state)
+      : training(record.training), seed(record.mask_seed), module(module_number), place(state) {
+    if (!training) return;
+    (options.recurrent_dropout_on == RecurrentDropoutOn::hidden ? hidden_dropout : candidate_dropout) =
+        options.recurrent_dropout;
+    hidden_zoneout = options.zoneout_hidden;
+    cell_zoneout = options.zoneout_cell;
+  }
+
+  // Factors of one step and row; dropout on h has one mask for all steps.
+  template <class T>
+  void draw(const Kernels<T>& kernels, MaskOn on, Index step, Index row, Index size, T* factors) const {
+    const bool zoneout = on == MaskOn::hidden || on == MaskOn::cell;
+    const double probability = on == MaskOn::recurrent_hidden ? hidden_dropout
+                               : on == MaskOn::candidate      ? candidate_dropout
+                               : on == MaskOn::hidden         ? hidden_zoneout
+                                                              : cell_zoneout;
+    draw_mask(kernels, {seed, on, module, place}, step, row, probability, zoneout ? T(1) : T(0),
+              zoneout ? T(0) : kept_factor<T>(probability), size, factors);
+  }
+
+  bool training = false;
+  std::uint64_t seed = 0;
+  Index module = 0, place = 0;
+  // Probabilities, 0 outside training.
+  double hidden_dropout = 0.0, candidate_dropout = 0.0, hidden_zoneout = 0.0, cell_zoneout = 0.0;
+};
+
+}  // namespace latchwork

@@ -1,0 +1,77 @@
+#include "cell_step.hpp"
+
+namespace latchwork {
+
+namespace {
+
+// h = W_hr (o tanh(c)): Sak, Senior & Beaufays 2014.
+template <class T>
+void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows,
+                    const CellStepPointers<T>& pointers) noexcept {
+  ProductArgs<T> args{};
+  args.rows = rows;
+  args.columns = weights.projection;
+  args.a = pointers.exposed;
+  args.depth = weights.units;
+  args.a_block = weights.units;
+  args.weights = weights.projection_weights.data();
+  args.y = pointers.output;
+  const Index panel_width = 4 * kernels.units;
+  kernels.product(args, 0, (args.columns + panel_width - 1) / panel_width);
+}
+
+}  // namespace
+
+template <class T>
+void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows,
+               const CellStepPointers<T>& pointers) noexcept {
+  StepArgs<T> args{};
+  args.rows = rows;
+  args.units = weights.units;
+  args.start = pointers.start;
+  args.x = pointers.x;
+  args.x_size = weights.input_size;
+  args.x_weights = weights.x_weights.data();
+  args.h_prev = pointers.h_prev;
+  args.h_size = weights.output_size();
+  args.h_weights = weights.h_weights.data();
+  args.c_prev = pointers.c_prev;
+  args.c = pointers.c;
+  args.h = weights.projection > 0 ? pointers.exposed : pointers.output;
+  args.gates = pointers.gates;
+  if (pointers.hidden_dropout != nullptr) {
+    for (Index row = 0; row < rows; ++row) {
+      const T *hidden = pointers.h_prev[row], *factor = pointers.hidden_dropout[row];
+      T* dropped = pointers.dropped_hidden[row];
+      for (Index unit = 0; unit < args.h_size; ++unit) dropped[unit] = hidden[unit] * factor[unit];
+    }
+    args.h_prev = pointers.dropped_hidden;
+  }
+  if (weights.plain && pointers.candidate_dropout == nullptr) {
+    kernels.step(args, 0, weights.panels);
+  } else {
+    GeneralStepArgs<T> general{};
+    general.step = args;
+    general.variant = &weights.variant;
+    general.candidate_factor = pointers.candidate_dropout;
+    general.cell_zoneout = pointers.cell_zoneout;
+    general.shown = pointers.shown;
+    general.norm_ih = pointers.norm_ih;
+    general.norm_hh = pointers.norm_hh;
+    general.norm_scale = pointers.norm_scale;
+    kernels.general_step(general);
+  }
+  if (weights.projection > 0) project_output(weights, kernels, rows, pointers);
+  if (pointers.hidden_zoneout != nullptr) {
+    for (Index row = 0; row < rows; ++row) {
+      kernels.zoneout(pointers.hidden_zoneout[row], pointers.h_prev[row], args.h_size, pointers.output[row]);
+    }
+  }
+}
+
+template void cell_step<float>(const PackedLayer<float>&, const Kernels<float>&, Index,
+                               const CellStepPointers<float>&) noexcept;
+template void cell_step<double>(const PackedLayer<double>&, const Kernels<double>&, Index,
+                                const CellStepPointers<double>&) noexcept;
+
+}  // namespace latchwork

@@ -1,0 +1,110 @@
+#pragma once
+
+#include "kernels/activation_list.hpp"
+#include "kernels/cell.hpp"
+#include "kernels/kernels.hpp"
+
+// What the general epilogue and its gradient share: a tile of rows x panels that stays in L1, passed over once for each
+// thing that a variant asks for.
+namespace latchwork::LATCHWORK_ISA {
+
+// Registers of hidden units that a tile holds at most, unless it is one whole row.
+inline constexpr Index tile_registers = 48;
+
+struct Tile {
+  Index row_begin, row_end, panel_begin, panel_end;
+
+  Index panels() const { return panel_end - panel_begin; }
+  Index registers() const { return (row_end - row_begin) * panels(); }
+  // The number of a register of this tile.
+  Index number(Index row, Index panel) const { return (row - row_begin) * panels() + panel - panel_begin; }
+};
+
+// Calls task(row, panel, first unit) for every register of hidden units.
+template <class T, class Task>
+EIGEN_STRONG_INLINE void for_each_register(const Tile& tile, Task&& task) {
+  for (Index row = tile.row_begin; row < tile.row_end; ++row) {
+    for (Index panel = tile.panel_begin; panel < tile.panel_end; ++panel) task(row, panel, panel * lanes<T>);
+  }
+}
+
+// Where the gates lie in a panel of a packed row, and those of the peephole weights in theirs; f means nothing where
+// the forget gate has none of its own.
+template <class T>
+struct GatePlaces {
+  explicit GatePlaces(Index gates)
+      : own_forget(gates == 4),
+        width(gates * lanes<T>),
+        f(lanes<T>),
+        g((gates - 2) * lanes<T>),
+        o((gates - 1) * lanes<T>),
+        peephole_width((gates - 1) * lanes<T>),
+        peephole_o((gates - 2) * lanes<T>) {}
+  bool own_forget;
+  Index width;
+  Index i = 0, f, g, o;
+  Index peephole_width, peephole_o;
+};
+
+template <class T>
+EIGEN_STRONG_INLINE Coefficients<T> coefficients(const ActivationArgs<T>& activation) {
+  return {broadcast(activation.alpha), broadcast(activation.beta)};
+}
+
+// In place, `count` registers that lie `stride` numbers apart, with one choice of the activation for all.
+template <class T>
+[[gnu::noinline]] void activate_registers(const ActivationArgs<T>& activation, Index count, Index stride, T* values) {
+  const Coefficients<T> k = coefficients(activation);
+  Activations::with(activation.number, [&]<class A>(A) {
+    for (Index at = 0; at < count; ++at) {
+      store(values + at * stride, A::template value<T>(load(values + at * stride), k));
+    }
+  });
+}
+
+// To +-bound; NaN stays NaN.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> clipped(const Packet<T>& value, T bound) {
+  const Packet<T> high = broadcast(bound), low = broadcast(-bound);
+  const Packet<T> below = where_less(high, value, high, value);
+  return where_less(below, low, low, below);
+}
+
+// The gates after activation: f as the variant has it, g times its dropout factor (null: one).
+template <class T>
+EIGEN_STRONG_INLINE Gates<T> load_gates(const CellVariant<T>& variant, const GatePlaces<T>& places, const T* gates,
+                                        const T* candidate_factor) {
+  const Packet<T> one = broadcast(T(1));
+  Gates<T> gate;
+  gate.i = load(gates + places.i);
+  gate.f = places.own_forget ? load(gates + places.f) : variant.coupled ? subtract(one, gate.i) : one;
+  gate.g = load(gates + places.g);
+  if (candidate_factor != nullptr) gate.g = multiply(load(candidate_factor), gate.g);
+  gate.o = load(gates + places.o);
+  return gate;
+}
+
+// The cell before zoneout. Padding is zero, so that nothing can grow there.
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> new_cell(const CellVariant<T>& variant, const Gates<T>& gate, const Packet<T>& c_prev,
+                                       Index units_left) {
+  Packet<T> c = cell_state<T>(gate, c_prev);
+  if (variant.cell_clip > T(0)) c = clipped<T>(c, variant.cell_clip);
+  return units_left < lanes<T> ? first_lanes<T>(c, units_left) : c;
+}
+
+// One row of normalised values: `blocks` registers for each of `panels` panels, `units` of them valid in each block.
+struct NormShape {
+  Index units, panels, blocks;
+};
+
+// Calls task(where the register lies, its valid lanes) in the one order in which sums over a row are taken.
+template <class T, class Task>
+EIGEN_STRONG_INLINE void for_norm_registers(const NormShape& shape, Task&& task) {
+  for (Index panel = 0; panel < shape.panels; ++panel) {
+    const Index left = shape.units - panel * lanes<T>;
+    for (Index block = 0; block < shape.blocks; ++block) task(panel, block, left < lanes<T> ? left : lanes<T>);
+  }
+}
+
+}  // namespace latchwork::LATCHWORK_ISA

@@ -1,0 +1,243 @@
+// One time step of any variant of the cell: products as in the plain one, then the general epilogue.
+#include "kernels/general_cell.hpp"
+#include "kernels/pre_activations.hpp"
+
+namespace latchwork::LATCHWORK_ISA {
+
+namespace {
+
+inline float square_root(float x) { return __builtin_sqrtf(x); }
+inline double square_root(double x) { return __builtin_sqrt(x); }
+
+// row_stride: how far apart the rows of `pre` are.
+template <class T, int Rows, int Panels, int Width>
+[[gnu::noinline]] void pre_activation_tile(const StepArgs<T>& args, Index first_row, Index first_panel, T* pre,
+                                           Index row_stride) {
+  Packet<T> sum[Rows][Panels * Width];
+  pre_activations<T, Rows, Panels, Width>(args, first_row, first_panel, sum);
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) {
+#pragma GCC unroll 16
+    for (int v = 0; v < Panels * Width; ++v) store(pre + row * row_stride + v * lanes<T>, sum[row][v]);
+  }
+}
+
+// A tile and where its registers are: panels of gates, and what the output activation sees of the cell.
+template <class T>
+struct Workplace {
+  Tile tile;
+  T *gates, *shown;
+};
+
+template <class T>
+class GeneralStep {
+ public:
+  explicit GeneralStep(const GeneralStepArgs<T>& args)
+      : args_(args), step_(args.step), variant_(*args.variant), places_(args.variant->gates) {}
+
+  void run() const {
+    const Index panels = (step_.units + lanes<T> - 1) / lanes<T>;
+    if (variant_.norm_ih_weight != nullptr) {
+      // A norm takes whole rows: each is a tile.
+      normalise_pre_activations(panels);
+      for (Index row = 0; row < step_.rows; ++row) {
+        const Workplace<T> place{{row, row + 1, 0, panels}, step_.gates[row], args_.shown[row]};
+        update_cell(place);
+        normalise_cell(row, panels);
+        show_cell(place);
+      }
+      return;
+    }
+    alignas(64) T gates[tile_registers * 4 * lanes<T>];
+    alignas(64) T shown[tile_registers * lanes<T>];
+    const Index most_panels = step_.rows == 1 ? tile_registers : 1;
+    for (Index panel = 0; panel < panels; panel += most_panels) {
+      const Index panel_end = panel + most_panels < panels ? panel + most_panels : panels;
+      for_even_pieces<static_cast<int>(tile_registers)>(step_.rows, [&](Index first, Index count) {
+        const Workplace<T> place{{first, first + count, panel, panel_end}, gates, shown};
+        add_products(place);
+        update_cell(place);
+        show_cell(place);
+        if (step_.gates != nullptr) keep_gates(place);
+      });
+    }
+  }
+
+ private:
+  void add_products(const Workplace<T>& place) const {
+    const Tile& tile = place.tile;
+    const Index row_stride = tile.panels() * places_.width;
+    for_step_tiles<T>(tile.row_end - tile.row_begin, tile.panel_begin, tile.panel_end,
+                      [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index row, Index panel) {
+                        T* pre = place.gates + row * row_stride + (panel - tile.panel_begin) * places_.width;
+                        if (places_.own_forget) {
+                          pre_activation_tile<T, Rows, Panels, 4>(step_, tile.row_begin + row, panel, pre, row_stride);
+                        } else {
+                          pre_activation_tile<T, Rows, Panels, 3>(step_, tile.row_begin + row, panel, pre, row_stride);
+                        }
+                      });
+  }
+
+  // From pre-activations to gates, and with them to the cell.
+  void update_cell(const Workplace<T>& place) const {
+    const Tile& tile = place.tile;
+    if (variant_.peephole != nullptr || variant_.clip > T(0)) look_and_clip(place);
+    activate(variant_.input, place, places_.i);
+    if (places_.own_forget) activate(variant_.forget, place, places_.f);
+    activate(variant_.candidate, place, places_.g);
+    for_each_register<T>(tile, [&](Index row, Index panel, Index unit) {
+      T* gates = gates_at(place, row, panel);
+      const Packet<T> c_prev = load(step_.c_prev[row] + unit);
+      const Gates<T> value = load_gates<T>(variant_, places_, gates, candidate_factor(row, unit));
+      const Packet<T> c = new_cell<T>(variant_, value, c_prev, step_.units - unit);
+      store(shown_at(place, row, panel), c);
+      Packet<T> kept = c;
+      if (args_.cell_zoneout != nullptr) kept = zoned_out<T>(load(args_.cell_zoneout[row] + unit), c_prev, c);
+      store(step_.c[row] + unit, kept);
+      if (variant_.peephole != nullptr) {
+        const T* weight = variant_.peephole + panel * places_.peephole_width;
+        add_product(gates + places_.o, weight + places_.peephole_o, c);
+      }
+      if (variant_.clip > T(0)) clip_at(gates + places_.o);
+    });
+    activate(variant_.output, place, places_.o);
+  }
+
+  // What i and f see of the old cell (Gers & Schmidhuber 2000), and the bounds of all but o.
+  void look_and_clip(const Workplace<T>& place) const {
+    for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
+      T* gates = gates_at(place, row, panel);
+      if (variant_.peephole != nullptr) {
+        const T* weight = variant_.peephole + panel * places_.peephole_width;
+        const Packet<T> c_prev = load(step_.c_prev[row] + unit);
+        add_product(gates + places_.i, weight, c_prev);
+        if (places_.own_forget) add_product(gates + places_.f, weight + lanes<T>, c_prev);
+      }
+      if (variant_.clip > T(0)) {
+        for (Index at = 0; at < places_.o; at += lanes<T>) clip_at(gates + at);
+      }
+    });
+  }
+
+  void show_cell(const Workplace<T>& place) const {
+    activate_registers<T>(variant_.cell, place.tile.registers(), lanes<T>, place.shown);
+    for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
+      const Packet<T> o = load(gates_at(place, row, panel) + places_.o);
+      const Packet<T> h = hidden_state<T>(o, load(shown_at(place, row, panel)));
+      if (const Index left = step_.units - unit; left >= lanes<T>) {
+        store(step_.h[row] + unit, h);
+      } else {
+        store_part(step_.h[row] + unit, h, left);
+      }
+    });
+  }
+
+  void keep_gates(const Workplace<T>& place) const {
+    for_each_register<T>(place.tile, [&](Index row, Index panel, Index) {
+      const T* from = gates_at(place, row, panel);
+      T* to = step_.gates[row] + panel * places_.width;
+      for (Index at = 0; at < places_.width; at += lanes<T>) store(to + at, load(from + at));
+    });
+  }
+
+  // ---- Layer normalisation: Ba, Kiros & Hinton 2016.
+
+  void normalise_pre_activations(Index panels) const {
+    if (step_.x != nullptr) multiply_rows(step_.x, step_.x_size, step_.x_weights, args_.norm_ih, panels);
+    multiply_rows(step_.h_prev, step_.h_size, step_.h_weights, args_.norm_hh, panels);
+    const NormShape shape{step_.units, panels, variant_.gates};
+    const CellVariant<T>& v = variant_;
+    for (Index row = 0; row < step_.rows; ++row) {
+      T *ih = args_.norm_ih[row], *hh = args_.norm_hh[row], *scale = args_.norm_scale[row];
+      T unused;
+      scale[0] = normalise(shape, ih, ih, unused);
+      scale[1] = normalise(shape, hh, hh, unused);
+      for (Index at = 0; at < panels * places_.width; at += lanes<T>) {
+        const Packet<T> from_x = multiply_add(load(ih + at), load(v.norm_ih_weight + at), load(v.norm_ih_bias + at));
+        const Packet<T> from_h = multiply_add(load(hh + at), load(v.norm_hh_weight + at), load(v.norm_hh_bias + at));
+        store(step_.gates[row] + at, add(add(from_x, from_h), load(step_.start[row] + at)));
+      }
+    }
+  }
+
+  void multiply_rows(const T* const* a, Index depth, const T* weights, T* const* y, Index panels) const {
+    ProductArgs<T> args{};
+    args.rows = step_.rows;
+    args.columns = panels * places_.width;
+    args.a = a;
+    args.depth = depth;
+    args.a_block = depth;
+    args.weights = weights;
+    args.y = y;
+    args.panel_registers = variant_.gates;
+    product(args, 0, panels);
+  }
+
+  void normalise_cell(Index row, Index panels) const {
+    T *shown = args_.shown[row], *scale = args_.norm_scale[row];
+    scale[2] = normalise({step_.units, panels, 1}, shown, shown, scale[3]);
+    for (Index unit = 0; unit < panels * lanes<T>; unit += lanes<T>) {
+      store(shown + unit, multiply_add(load(shown + unit), load(variant_.norm_cell_weight + unit),
+                                       load(variant_.norm_cell_bias + unit)));
+    }
+  }
+
+  // to = (from - mean) / deviation, zero in padding; returns 1 / deviation.
+  static T normalise(const NormShape& shape, const T* from, T* to, T& mean) {
+    const T count = static_cast<T>(shape.units * shape.blocks);
+    const auto at = [&](Index panel, Index block) { return (panel * shape.blocks + block) * lanes<T>; };
+    Packet<T> sum = broadcast(T(0));
+    for_norm_registers<T>(shape, [&](Index panel, Index block, Index valid) {
+      sum = add(sum, valid < lanes<T> ? load_part(from + at(panel, block), valid) : load(from + at(panel, block)));
+    });
+    mean = sum_of_lanes<T>(sum) / count;
+    Packet<T> squares = broadcast(T(0));
+    for_norm_registers<T>(shape, [&](Index panel, Index block, Index valid) {
+      Packet<T> apart = subtract(load(from + at(panel, block)), broadcast(mean));
+      if (valid < lanes<T>) apart = first_lanes<T>(apart, valid);
+      squares = multiply_add(apart, apart, squares);
+      store(to + at(panel, block), apart);
+    });
+    const T scale = T(1) / square_root(sum_of_lanes<T>(squares) / count + T(norm_epsilon));
+    for (Index k = 0; k < shape.panels * shape.blocks * lanes<T>; k += lanes<T>) {
+      store(to + k, multiply(load(to + k), broadcast(scale)));
+    }
+    return scale;
+  }
+
+  // ---- Small steps on one register.
+
+  T* gates_at(const Workplace<T>& place, Index row, Index panel) const {
+    return place.gates + place.tile.number(row, panel) * places_.width;
+  }
+  T* shown_at(const Workplace<T>& place, Index row, Index panel) const {
+    return place.shown + place.tile.number(row, panel) * lanes<T>;
+  }
+  void activate(const ActivationArgs<T>& activation, const Workplace<T>& place, Index gate) const {
+    activate_registers<T>(activation, place.tile.registers(), places_.width, place.gates + gate);
+  }
+  const T* candidate_factor(Index row, Index unit) const {
+    return args_.candidate_factor == nullptr ? nullptr : args_.candidate_factor[row] + unit;
+  }
+  static void add_product(T* sum, const T* weight, const Packet<T>& value) {
+    store(sum, multiply_add(load(weight), value, load(sum)));
+  }
+  void clip_at(T* value) const { store(value, clipped<T>(load(value), variant_.clip)); }
+
+  const GeneralStepArgs<T>& args_;
+  const StepArgs<T>& step_;
+  const CellVariant<T>& variant_;
+  const GatePlaces<T> places_;
+};
+
+}  // namespace
+
+template <class T>
+void general_step(const GeneralStepArgs<T>& args) {
+  GeneralStep<T>(args).run();
+}
+
+template void general_step<float>(const GeneralStepArgs<float>&);
+template void general_step<double>(const GeneralStepArgs<double>&);
+
+}  // namespace latchwork::LATCHWORK_ISA

@@ -1,0 +1,63 @@
+#include "reference_activations.hpp"
+
+#include <doctest/doctest.h>
+
+#include <stdexcept>
+
+#include "random_variants.hpp"
+#include "support.hpp"
+
+namespace latchwork::test {
+
+namespace {
+
+doctest::Approx exactly(double value) { return doctest::Approx(value).epsilon(1e-14); }
+
+const double ln2 = std::log(2.0), ln3 = std::log(3.0), ln4 = std::log(4.0);
+
+}  // namespace
+
+TEST_CASE("reference activations: values by hand") {
+  const auto value = [](GateActivation activation, double x) { return reference::activate(activation, x).value; };
+  CHECK(value({"sigmoid"}, ln3) == exactly(0.75));
+  CHECK(value({"tanh"}, ln2) == exactly(0.6));
+  CHECK(value({"relu"}, 2.0) == 2.0);
+  CHECK(value({"relu"}, -2.0) == 0.0);
+  CHECK(value({"hard_sigmoid"}, 1.0) == exactly(0.7));
+  CHECK(value({"hard_sigmoid", 0.5, 0.25}, 1.0) == exactly(0.75));
+  CHECK(value({"hard_sigmoid"}, 3.0) == 1.0);
+  CHECK(value({"hard_sigmoid"}, -3.0) == 0.0);
+  CHECK(value({"affine"}, 3.0) == 3.0);
+  CHECK(value({"affine", 2.0, -1.0}, 3.0) == 5.0);
+  CHECK(value({"leaky_relu"}, -2.0) == exactly(-0.02));
+  CHECK(value({"leaky_relu", 0.5}, -2.0) == -1.0);
+  CHECK(value({"leaky_relu"}, 2.0) == 2.0);
+  CHECK(value({"thresholded_relu"}, 0.9) == 0.0);
+  CHECK(value({"thresholded_relu"}, 1.0) == 1.0);
+  CHECK(value({"thresholded_relu", 0.5}, 0.9) == 0.9);
+  CHECK(value({"scaled_tanh"}, ln2) == exactly(0.6));
+  CHECK(value({"scaled_tanh", 2.0, 0.5}, 2.0 * ln2) == exactly(1.2));
+  CHECK(value({"elu"}, 2.0) == 2.0);
+  CHECK(value({"elu"}, -ln4) == exactly(-0.75));
+  CHECK(value({"elu", 2.0}, -ln4) == exactly(-1.5));
+  CHECK(value({"softsign"}, -3.0) == -0.75);
+  CHECK(value({"softplus"}, ln3) == exactly(ln4));
+  CHECK(value({"softplus"}, 1000.0) == 1000.0);
+  CHECK_THROWS_AS(value({"gelu"}, 1.0), std::invalid_argument);
+}
+
+TEST_CASE("reference activations: slopes equal finite differences") {
+  Random random(1);
+  for (int round = 0; round < 400; ++round) {
+    const GateActivation activation = random_activation(random);
+    const double x = 4.0 * random.number(), step = 1e-6;
+    const auto value = [&](double at) { return reference::activate(activation, at).value; };
+    const double above = (value(x + step) - value(x)) / step, below = (value(x) - value(x - step)) / step;
+    if (std::abs(above - below) > 1e-4) continue;  // a corner or a jump lies between
+    CAPTURE(activation.name);
+    CAPTURE(x);
+    CHECK(reference::activate(activation, x).slope == doctest::Approx((above + below) / 2.0).epsilon(1e-8));
+  }
+}
+
+}  // namespace latchwork::test
