@@ -162,7 +162,9 @@ def real_number(name: str, value: Any, minimum: float = 0.0, maximum: float = fl
     except OverflowError:
         raise ValueError(f"{name}: expected a finite number, got {value}") from None
     if not (minimum <= number <= maximum and np.isfinite(number)):
-        bounds = f"at least {minimum:g}" if maximum == float("inf") else f"{minimum:g} to {maximum:g}"
+        bounds = f"{minimum:g} to {maximum:g}"
+        if maximum == float("inf"):
+            bounds = "a finite number" if minimum == float("-inf") else f"at least {minimum:g}"
         raise ValueError(f"{name}: expected {bounds}, got {value}")
     return number
 

@@ -22,8 +22,14 @@ def build_info() -> dict[str, str]: ...  # version, compiler, flags of each inst
 
 class Network32:
     # One dict for each module: {"kind": "lstm", "input_size", "hidden_size", "num_layers", "bias", "dropout",
-    # "direction": "forward" | "reverse" | "both", "proj_size", "cell"}, {"kind": "embedding", "vocabulary", "size"},
-    # {"kind": "last"}, {"kind": "linear", "input_size", "output_size", "bias", "activation": None | "relu" | ...}.
+    # "direction": "forward" | "reverse" | "both", "proj_size", "cell",
+    # "forget_gate": "own" | "none" | "coupled", "peephole", "layer_norm", "activations": one dict for all directions or
+    # one for each, {"input" | "forget" | "candidate" | "output" | "cell": (name, alpha | None, beta | None)},
+    # "clip" and "cell_clip" (0: none), "zoneout_hidden", "zoneout_cell", "recurrent_dropout",
+    # "recurrent_dropout_on": "hidden" | "candidate", "weight_dropout", "residual", "learn_start_state",
+    # "forget_bias": None | float, "init": "torch" | "keras" | "orthogonal" | "chrono", "t_max" (0: none)},
+    # {"kind": "embedding", "vocabulary", "size"}, {"kind": "last"},
+    # {"kind": "linear", "input_size", "output_size", "bias", "activation": None | "relu" | ...}.
     # A missing key takes the default; an unknown one is a ValueError.
     def __init__(self, modules: Sequence[Mapping[str, Any]], numbered: bool, seed: int) -> None: ...
     def module(self, index: int) -> Network32: ...  # shares the parameters
@@ -42,6 +48,7 @@ class Network32:
     @property
     def output_size(self) -> int: ...
     # x: (T, N, F), or int64 (T, N) for tokens. lengths: int64 (N,). reset: bool (T, N).
+    # start None: zeros, or h_0 and c_0 where they are learned; a reset goes back to these, whatever start was.
     # output: (T, N, output_size), after Last (1, N, output_size); written. end: written.
     def forward(
         self,

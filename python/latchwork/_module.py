@@ -158,13 +158,14 @@ class Module:
         files.save(self, path)
 
     def __repr__(self) -> str:
-        shown = []
-        for name, parameter in inspect.signature(self._checked).parameters.items():
-            value = self._config[name]
-            if parameter.default is parameter.empty:
-                shown.append(repr(value))
-            elif value != parameter.default:
-                shown.append(f"{name}={value!r}")
+        required = [
+            name
+            for name, parameter in inspect.signature(self._checked).parameters.items()
+            if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        shown = [repr(self._config[name]) for name in required]
+        defaults = self._checked(*(self._config[name] for name in required))
+        shown += [f"{name}={value!r}" for name, value in self._config.items() if value != defaults[name]]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __copy__(self) -> Self:
@@ -177,18 +178,28 @@ class Module:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         values = self.__dict__.pop("_values")
-        self._create(seed=0)
+        self._create_unset()
         self._write({name: place.view(values) for name, place in self._layout.items()})
 
     def _core_options(self) -> dict[str, Any]:
-        """Say what the core's constructor takes for this module."""
+        """Say what the core's constructor takes for this module, but for the initial values."""
         raise NotImplementedError
+
+    def _initial_options(self) -> dict[str, Any]:
+        """Say what the core's constructor takes for the initial values."""
+        return {}
 
     def _create(self, seed: Any) -> None:
         """Make the parameters, from the configuration."""
-        number = seed_number("seed", seed)
+        self._build(self._core_options() | self._initial_options(), seed_number("seed", seed))
+
+    def _create_unset(self) -> None:
+        """Make the parameters where their values are yet to be written, so that no time goes into initial ones."""
+        self._build(self._core_options(), 0)
+
+    def _build(self, options: Mapping[str, Any], seed: int) -> None:
         core_class = _core.Network64 if self.dtype == np.float64 else _core.Network32
-        self._adopt(core_class([self._core_options()], False, number))
+        self._adopt(core_class([options], False, seed))
         self._in_network = False
 
     def _adopt(self, core: Network32) -> None:
@@ -208,7 +219,7 @@ class Module:
     def _from_file(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Self:
         module = cls._unbuilt(config)
         files.check_tensors(module._parameter_count(), tensors, module.dtype)
-        module._create(seed=0)
+        module._create_unset()
         module.load_state_dict(tensors)
         return module
 

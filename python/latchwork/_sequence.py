@@ -81,15 +81,17 @@ class SequenceModule(Module, Generic[S]):
             dtype and memory layout, converted to the module's dtype; never changed. For a network that begins with an
             `Embedding`: integers without the last axis.
         state : optional
-            Start state; None: zeros. For one LSTM a pair (h_0, c_0) of shapes (L * D, N, H_out) and (L * D, N, H): L is
-            ``num_layers``, D the number of directions, H_out ``proj_size`` or else ``hidden_size``; unbatched without
-            the axis N. For a network of several LSTMs one pair each; for none ``()`` or None.
+            Start state; None: the layers' own, which is zeros or, with ``learn_start_state``, the trained one. For one
+            LSTM a pair (h_0, c_0) of shapes (L * D, N, H_out) and (L * D, N, H): L is ``num_layers``, D the number of
+            directions, H_out ``proj_size`` or else ``hidden_size``; unbatched without the axis N. For a network of
+            several LSTMs one pair each; for none ``()`` or None.
         lengths : array_like of int, optional
             (N,), each from 0 to T: where each sequence ends. No work is done beyond, and what lies there never matters;
             outputs there are zero, and the end states are those at each sequence's own end. Not for unbatched input.
         reset : array_like of bool, optional
-            (T, N), with ``batch_first`` (N, T), unbatched (T,). Where true, the state becomes zero before this step,
-            whatever ``state`` was; the reverse direction restarts at the last step of each segment.
+            (T, N), with ``batch_first`` (N, T), unbatched (T,). Where true, the state becomes the layers' own start
+            state before this step, whatever ``state`` was; the reverse direction restarts at the last step of each
+            segment.
 
         Returns
         -------
@@ -129,9 +131,10 @@ class SequenceModule(Module, Generic[S]):
         x, state, lengths, reset
             As for a call.
         training : bool
-            Whether dropout acts.
+            Whether dropout, zoneout and their kin act at random. Otherwise nothing is dropped, and zoneout mixes old
+            and new state in the shares that it has on average, as a call does.
         mask_seed : int, optional
-            Seed of the dropout masks: equal seeds give equal masks. None: a fresh one.
+            Seed of the random masks: equal seeds give equal masks. None: a fresh one.
 
         Returns
         -------
@@ -189,7 +192,8 @@ class SequenceModule(Module, Generic[S]):
         Returns
         -------
         Stream
-            It owns its state, begins with zeros, and keeps the weights of this moment.
+            It owns its state, begins with the layers' own start state (zeros or, with ``learn_start_state``, the
+            trained one), and keeps the weights of this moment.
 
         Raises
         ------

@@ -17,18 +17,28 @@ from latchwork._arrays import (
     real_number,
     shape_text,
 )
+from latchwork._cell_options import (
+    CellOptions,
+    checked_cell_options,
+    core_cell_options,
+    core_initial_options,
+    parameter_count,
+)
 from latchwork._module import Module, Option
 from latchwork._sequence import SequenceModule, StateSize
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import DTypeLike
 
     from latchwork._arrays import Array
+    from latchwork._cell_options import GateActivations
 
 StatePair = tuple["Array", "Array"]
 
 
-class LSTM(SequenceModule[StatePair]):
+class LSTM(CellOptions, SequenceModule[StatePair]):
     """A stack of long short-term memory layers, in one direction or both, with PyTorch's names and shapes.
 
     ``output, (h_n, c_n) = lstm(x, (h_0, c_0))``; see `__call__` for the shapes. In each step::
@@ -39,6 +49,8 @@ class LSTM(SequenceModule[StatePair]):
         o = sigmoid(W_o x + R_o h + b_o)    output gate
         c = f * c + i * g
         h = o * tanh(c)
+
+    The options from ``forget_gate`` on make of it every cell of the literature, alone or combined.
 
     Parameters
     ----------
@@ -57,18 +69,94 @@ class LSTM(SequenceModule[StatePair]):
     bidirectional : bool, default False
         A second direction runs from the end to the begin; outputs stand side by side.
     proj_size : int, default 0
-        Above 0, and below ``hidden_size``: h is projected to so many features (P).
+        Above 0, and below ``hidden_size``: h is projected to so many features (P). Sak, Senior and Beaufays, "Long
+        short-term memory recurrent neural network architectures for large scale acoustic modeling", Interspeech 2014.
     reverse : bool, default False
         The only direction runs from the end to the begin. Not together with ``bidirectional``.
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and outputs.
     seed : int, optional
-        Of the initial parameters, uniform in +-1/sqrt(hidden_size) as PyTorch's. None: a fresh one.
+        Of the initial parameters, see ``init``. None: a fresh one.
+    forget_gate : bool, default True
+        False: f = 1, nothing is forgotten. Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9
+        (1997).
+    coupled : bool, default False
+        f = 1 - i: what is added replaces what is forgotten. Not together with ``forget_gate=False``. Greff, Srivastava,
+        Koutnik, Steunebrink and Schmidhuber, "LSTM: a search space odyssey", IEEE Transactions on Neural Networks and
+        Learning Systems 28 (2017).
+    peephole : bool, default False
+        The gates see the cell, each unit its own: i and f the old cell, o the new one. Gers and Schmidhuber, "Recurrent
+        nets that time and count", IJCNN 2000.
+    layer_norm : bool, default False
+        W x and R h are each normalised over all gates before they are added, and the cell before its activation. Ba,
+        Kiros and Hinton, "Layer normalization", arXiv:1607.06450 (2016).
+    activations : mapping, or pair of mappings, optional
+        From "input", "forget", "candidate", "output" (the gates) and "cell" (the cell before the output gate) to
+        what replaces sigmoid there, for the candidate and the cell tanh: a name or (name, alpha) or (name, alpha,
+        beta). A pair: one mapping for each direction. Names and defaults of alpha and beta are those of ONNX's LSTM:
+
+        ==========================  ====================================================
+        ``"sigmoid"``, ``"tanh"``   1 / (1 + exp(-x)); tanh(x)
+        ``"relu"``                  max(x, 0)
+        ``"hard_sigmoid"``          alpha x + beta, cut off at 0 and 1; 0.2 and 0.5 (Keras 3: 1/6 and 0.5)
+        ``"affine"``                alpha x + beta; 1 and 0
+        ``"leaky_relu"``            x, below 0 alpha x; 0.01, at least 0
+        ``"thresholded_relu"``      x, below alpha 0; 1, at least 0
+        ``"scaled_tanh"``           alpha tanh(beta x); 1 and 1, alpha not 0
+        ``"elu"``                   x, below 0 alpha (exp(x) - 1); 1, at least 0
+        ``"softsign"``              x / (1 + abs(x))
+        ``"softplus"``              log(1 + exp(x))
+        ==========================  ====================================================
+    clip : float, optional
+        Above 0: what gates and candidate are before their activation lies in +-clip, as by ONNX's ``clip``. None:
+        anywhere.
+    cell_clip : float, optional
+        Above 0: c lies in +-cell_clip, as by TensorFlow's and in Sak, Senior and Beaufays (2014). None: anywhere.
+    zoneout : (float, float), default (0.0, 0.0)
+        (p_hidden, p_cell), from 0 to 1: in training each unit of h and of c keeps its old value with this probability;
+        otherwise old and new value are mixed in these shares. Krueger et al., "Zoneout: regularizing RNNs by randomly
+        preserving hidden activations", ICLR 2017.
+    recurrent_dropout : float, default 0.0
+        From 0 to 1: share that is dropped within the recurrence, in training alone.
+    recurrent_dropout_on : {"hidden", "candidate"}, default "hidden"
+        What ``recurrent_dropout`` drops. "hidden": units of h before R, the same ones at all steps. Gal and Ghahramani,
+        "A theoretically grounded application of dropout in recurrent neural networks", NIPS 2016. "candidate": units
+        of g, others at each step, so that no memory is lost. Semeniuta, Severyn and Barth, "Recurrent dropout without
+        memory loss", COLING 2016.
+    weight_dropout : float, default 0.0
+        From 0 to 1: share of the elements of R that is dropped, the same ones for all steps and rows, in training
+        alone. Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", ICLR 2018.
+    residual : bool, default False
+        Each layer but the first adds its input, before dropout, to its output. Needs two layers. Wu et al., "Google's
+        neural machine translation system", arXiv:1609.08144 (2016).
+    learn_start_state : bool, default False
+        The state before the first step, and after a ``reset``, is a parameter rather than zero: h_0 and c_0, alike for
+        all sequences, at first zero. A state that is passed takes precedence. Forcada and Carrasco, "Learning the
+        initial state of a second-order recurrent neural network", Neural Computation 7 (1995).
+    forget_bias : float, optional
+        Initial bias of the forget gate, whatever ``init`` says; 1 is usual. Needs ``bias`` and a forget gate of its
+        own. Gers, Schmidhuber and Cummins (2000); Jozefowicz, Zaremba and Sutskever, "An empirical exploration of
+        recurrent network architectures", ICML 2015. None: as ``init`` has it.
+    init : {"torch", "keras", "orthogonal", "chrono"}, default "torch"
+        Initial parameters; whatever it is, norms begin as the identity and learned start states as zeros.
+
+        - "torch": all uniform in +-1/sqrt(hidden_size).
+        - "keras": W Glorot uniform over all gates together, R orthogonal over all gates together, biases 0 but the
+          forget gate's 1, peepholes 0.
+        - "orthogonal": each gate's R orthogonal (Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear
+          dynamics of learning in deep linear neural networks", ICLR 2014) and each gate's W Glorot uniform (Glorot and
+          Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010), biases
+          and peepholes 0.
+        - "chrono": as "torch", but biases such that each unit forgets within 1 to ``t_max`` - 1 steps: the forget
+          gate's is log(u), the input gate's -log(u), u uniform, all others 0. Tallec and Ollivier, "Can recurrent
+          neural networks warp time?", ICLR 2018. Needs ``bias`` and a forget gate, which may be coupled.
+    t_max : int, optional
+        For ``init="chrono"`` alone, which needs it: the longest dependency to be expected, in steps, at least 2.
 
     Raises
     ------
     ValueError
-        If an option is out of range, or sizes overflow.
+        If an option is out of range or makes no sense with the others, or sizes overflow.
     TypeError
         If an option is of another type.
 
@@ -77,7 +165,24 @@ class LSTM(SequenceModule[StatePair]):
     Parameters of layer k: ``weight_ih_l{k}`` (4H, input_size), above the first layer (4H, directions * H_out);
     ``weight_hh_l{k}`` (4H, H_out); ``bias_ih_l{k}``, ``bias_hh_l{k}`` (4H,); ``weight_hr_l{k}`` (P, H). H_out is
     ``proj_size`` or else ``hidden_size``; gate order i, f, g, o; suffix ``_reverse``. This is the layout of
-    ``torch.nn.LSTM``.
+    ``torch.nn.LSTM``. Without a forget gate of its own (``forget_gate=False`` or ``coupled``) there are three gates: 3H
+    instead of 4H, in the order i, g, o.
+
+    Then come, where there are such, ``weight_peephole_l{k}`` (3H,) of i, f, o or (2H,) of i, o;
+    ``norm_ih_weight_l{k}``, ``norm_ih_bias_l{k}``, ``norm_hh_weight_l{k}``, ``norm_hh_bias_l{k}`` (4H,) or (3H,),
+    ``norm_cell_weight_l{k}``, ``norm_cell_bias_l{k}`` (H,); ``h_0_l{k}`` (H_out,), ``c_0_l{k}`` (H,).
+
+    With all options, a step is, in this order::
+
+        a = W x + R h + b                   layer_norm: N(W x) + N(R h) + b, with epsilon 1e-5
+                                            recurrent_dropout on h, weight_dropout on R
+        a_i += p_i * c, a_f += p_f * c      peephole
+        i, f, g activated                   after clip
+        c' = f * c + i * g                  recurrent_dropout on g; then cell_clip
+        a_o += p_o * c'                     peephole
+        o activated                         after clip
+        h' = o * tanh(c')                   layer_norm: o * tanh(N(c')); then the projection
+        c, h = zoneout of c', h' and the c, h before
 
     The cell is that of Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9 (1997), with the
     forget gate of Gers, Schmidhuber and Cummins, "Learning to forget", Neural Computation 12 (2000).
@@ -101,6 +206,7 @@ class LSTM(SequenceModule[StatePair]):
     bidirectional = Option[bool]()
     proj_size = Option[int]()
     reverse = Option[bool]()
+    residual = Option[bool]()
 
     def __init__(
         self,
@@ -116,10 +222,31 @@ class LSTM(SequenceModule[StatePair]):
         reverse: bool = False,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
+        forget_gate: bool = True,
+        coupled: bool = False,
+        peephole: bool = False,
+        layer_norm: bool = False,
+        activations: GateActivations | Sequence[GateActivations] | None = None,
+        clip: float | None = None,
+        cell_clip: float | None = None,
+        zoneout: tuple[float, float] = (0.0, 0.0),
+        recurrent_dropout: float = 0.0,
+        recurrent_dropout_on: str = "hidden",
+        weight_dropout: float = 0.0,
+        residual: bool = False,
+        learn_start_state: bool = False,
+        forget_bias: float | None = None,
+        init: str = "torch",
+        t_max: int | None = None,
     ) -> None:
         self._config = self._checked(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
-            reverse=reverse, dtype=dtype,
+            reverse=reverse, dtype=dtype, residual=residual,
+            forget_gate=forget_gate, coupled=coupled, peephole=peephole, layer_norm=layer_norm,
+            activations=activations, clip=clip, cell_clip=cell_clip, zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout, recurrent_dropout_on=recurrent_dropout_on,
+            weight_dropout=weight_dropout, learn_start_state=learn_start_state, forget_bias=forget_bias, init=init,
+            t_max=t_max,
         )  # fmt: skip
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn(
@@ -142,6 +269,8 @@ class LSTM(SequenceModule[StatePair]):
         *,
         reverse: Any = False,
         dtype: Any = "float32",
+        residual: Any = False,
+        **cell_options: Any,
     ) -> dict[str, Any]:
         config: dict[str, Any] = {
             "input_size": integer("input_size", input_size, 1),
@@ -154,12 +283,15 @@ class LSTM(SequenceModule[StatePair]):
             "proj_size": integer("proj_size", proj_size, 0),
             "reverse": boolean("reverse", reverse),
             "dtype": real_dtype(dtype).name,
+            "residual": boolean("residual", residual),
         }
-        if config["proj_size"] >= config["hidden_size"]:
-            raise ValueError(f"proj_size: expected less than hidden_size ({hidden_size}), got {proj_size}")
+        _check_projection(config)
         if config["bidirectional"] and config["reverse"]:
             raise ValueError("reverse: expected False with bidirectional=True, which has both directions, got True")
-        return config
+        if config["residual"] and config["num_layers"] == 1:
+            raise ValueError("residual: expected False with num_layers=1, which has no layer below, got True")
+        directions = 2 if config["bidirectional"] else 1
+        return config | checked_cell_options(bias=config["bias"], directions=directions, **cell_options)
 
     @property
     def _directions(self) -> int:
@@ -170,12 +302,16 @@ class LSTM(SequenceModule[StatePair]):
         return self._directions * (self.proj_size or self.hidden_size)
 
     def _core_options(self) -> dict[str, Any]:
-        names = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "proj_size")
+        names = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "proj_size", "residual")
         direction = "both" if self.bidirectional else "reverse" if self.reverse else "forward"
-        return {"kind": "lstm", "direction": direction} | {name: self._config[name] for name in names}
+        options = {"kind": "lstm", "direction": direction} | {name: self._config[name] for name in names}
+        return options | core_cell_options(self._config)
 
-    def _create(self, seed: Any) -> None:
-        super()._create(seed)
+    def _initial_options(self) -> dict[str, Any]:
+        return core_initial_options(self._config)
+
+    def _build(self, options: Mapping[str, Any], seed: int) -> None:
+        super()._build(options, seed)
         states = self.num_layers * self._directions
         suffixes = ["", "_reverse"] if self.bidirectional else ["_reverse"] if self.reverse else [""]
         self._state_sizes = (StateSize(states, self.proj_size or self.hidden_size, self.hidden_size),)
@@ -183,13 +319,11 @@ class LSTM(SequenceModule[StatePair]):
         self._streamable = suffixes == [""]
 
     def _parameter_count(self) -> int:
-        units, hidden = self.hidden_size, self.proj_size or self.hidden_size
-        inputs = self.input_size + (self.num_layers - 1) * self._output_size
-        each = 4 * units * hidden + 8 * units * self.bias + self.proj_size * units
-        return self._directions * (4 * units * inputs + self.num_layers * each)
+        first, above = (parameter_count(self._config, size) for size in (self.input_size, self._output_size))
+        return self._directions * (first + (self.num_layers - 1) * above)
 
 
-class LSTMCell(Module):
+class LSTMCell(CellOptions, Module):
     """One step of one layer: ``h, c = cell(x, (h, c))``, with PyTorch's names and shapes.
 
     Parameters
@@ -200,23 +334,44 @@ class LSTMCell(Module):
         Units (H), at least 1.
     bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
+    proj_size : int, default 0
+        Above 0, and below ``hidden_size``: h is projected to so many features.
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and outputs.
     seed : int, optional
-        Of the initial parameters, uniform in +-1/sqrt(hidden_size) as PyTorch's. None: a fresh one.
+        Of the initial parameters, see ``init``. None: a fresh one.
+    forget_gate, coupled, peephole, layer_norm : bool
+        As for `LSTM`.
+    activations : mapping, optional
+        As for `LSTM`.
+    clip, cell_clip : float, optional
+        As for `LSTM`.
+    zoneout : (float, float), default (0.0, 0.0)
+        As for `LSTM`. A call is no training: it mixes old and new state in these shares.
+    recurrent_dropout, weight_dropout : float, default 0.0
+    recurrent_dropout_on : {"hidden", "candidate"}, default "hidden"
+        As for `LSTM`, so that a cell can be given what an LSTM was. A cell is not trained here, and a call drops
+        nothing: these never act.
+    learn_start_state : bool, default False
+        As for `LSTM`: ``state=None`` stands for the parameters h_0 and c_0.
+    forget_bias : float, optional
+    init : {"torch", "keras", "orthogonal", "chrono"}, default "torch"
+    t_max : int, optional
+        As for `LSTM`.
 
     Raises
     ------
     ValueError
-        If an option is out of range, or sizes overflow.
+        If an option is out of range or makes no sense with the others, or sizes overflow.
     TypeError
         If an option is of another type.
 
     Notes
     -----
     Parameters: ``weight_ih`` (4H, input_size), ``weight_hh`` (4H, H), ``bias_ih``, ``bias_hh`` (4H,), gate order
-    i, f, g, o: the layout of ``torch.nn.LSTMCell``. See `LSTM` for equations and sources. Where many steps follow one
-    another, ``LSTM.stream`` is many times faster.
+    i, f, g, o: the layout of ``torch.nn.LSTMCell``. See `LSTM` for equations, sources and the parameters of the
+    variants, whose names here lack the ``_l{k}``. Where many steps follow one another, ``LSTM.stream`` is many times
+    faster.
     """
 
     _kind = "lstm_cell"
@@ -224,6 +379,7 @@ class LSTMCell(Module):
     input_size = Option[int]()
     hidden_size = Option[int]()
     bias = Option[bool]()
+    proj_size = Option[int]()
 
     def __init__(
         self,
@@ -231,10 +387,33 @@ class LSTMCell(Module):
         hidden_size: int,
         bias: bool = True,
         *,
+        proj_size: int = 0,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
+        forget_gate: bool = True,
+        coupled: bool = False,
+        peephole: bool = False,
+        layer_norm: bool = False,
+        activations: GateActivations | Sequence[GateActivations] | None = None,
+        clip: float | None = None,
+        cell_clip: float | None = None,
+        zoneout: tuple[float, float] = (0.0, 0.0),
+        recurrent_dropout: float = 0.0,
+        recurrent_dropout_on: str = "hidden",
+        weight_dropout: float = 0.0,
+        learn_start_state: bool = False,
+        forget_bias: float | None = None,
+        init: str = "torch",
+        t_max: int | None = None,
     ) -> None:
-        self._config = self._checked(input_size, hidden_size, bias, dtype=dtype)
+        self._config = self._checked(
+            input_size, hidden_size, bias, proj_size=proj_size, dtype=dtype,
+            forget_gate=forget_gate, coupled=coupled, peephole=peephole, layer_norm=layer_norm,
+            activations=activations, clip=clip, cell_clip=cell_clip, zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout, recurrent_dropout_on=recurrent_dropout_on,
+            weight_dropout=weight_dropout, learn_start_state=learn_start_state, forget_bias=forget_bias, init=init,
+            t_max=t_max,
+        )  # fmt: skip
         self._create(seed)
 
     def __call__(self, x: Any, state: Any = None) -> StatePair:
@@ -245,12 +424,13 @@ class LSTMCell(Module):
         x : array_like
             (N, input_size) or unbatched (input_size,).
         state : pair of array_like, optional
-            (h, c), each (N, hidden_size) or unbatched (hidden_size,). None: zeros.
+            (h, c): (N, proj_size or else hidden_size) and (N, hidden_size), unbatched without the axis N. None: zeros
+            or, with ``learn_start_state``, the parameters h_0 and c_0.
 
         Returns
         -------
         h, c : numpy.ndarray
-            The new state, in the same shape; h is the output too.
+            The new state, in the same shapes; h is the output too.
 
         Raises
         ------
@@ -264,9 +444,10 @@ class LSTMCell(Module):
             check_shape("x", x, ("N", self.input_size))
         elif x.shape != (self.input_size,):
             raise ValueError(f"x: expected (N, {self.input_size}) or ({self.input_size},), got {shape_text(x.shape)}")
-        shape = (*x.shape[:-1], self.hidden_size)
         rows = x.shape[0] if x.ndim == 2 else 1
-        core_shape = (1, rows, self.hidden_size)
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
+        shapes = [(*x.shape[:-1], size) for size in sizes]
+        core_shapes = [(1, rows, size) for size in sizes]
         start = None
         if state is not None:
             if not isinstance(state, (tuple, list)):
@@ -275,25 +456,48 @@ class LSTMCell(Module):
                 raise ValueError(f"state: expected a pair (h, c), got {len(state)} items")
             h_0, c_0 = (
                 contiguous_real_array(name, value, self.dtype, shape).reshape(core_shape)
-                for name, value in zip(("h_0", "c_0"), state, strict=True)
+                for name, value, shape, core_shape in zip(("h_0", "c_0"), state, shapes, core_shapes, strict=True)
             )
             start = [(h_0, c_0)]
-        h, c, output = (np.empty(core_shape, self.dtype) for _ in range(3))
+        h, c = (np.empty(core_shape, self.dtype) for core_shape in core_shapes)
+        output = np.empty(core_shapes[0], self.dtype)
         self._core.forward(x.reshape(1, rows, self.input_size), None, None, start, output, [(h, c)])
-        return h.reshape(shape), c.reshape(shape)
+        return h.reshape(shapes[0]), c.reshape(shapes[1])
 
     @staticmethod
-    def _checked(input_size: Any, hidden_size: Any, bias: Any = True, *, dtype: Any = "float32") -> dict[str, Any]:
-        return {
+    def _checked(
+        input_size: Any,
+        hidden_size: Any,
+        bias: Any = True,
+        *,
+        proj_size: Any = 0,
+        dtype: Any = "float32",
+        **cell_options: Any,
+    ) -> dict[str, Any]:
+        config: dict[str, Any] = {
             "input_size": integer("input_size", input_size, 1),
             "hidden_size": integer("hidden_size", hidden_size, 1),
             "bias": boolean("bias", bias),
+            "proj_size": integer("proj_size", proj_size, 0),
             "dtype": real_dtype(dtype).name,
         }
+        _check_projection(config)
+        return config | checked_cell_options(bias=config["bias"], directions=1, **cell_options)
 
     def _core_options(self) -> dict[str, Any]:
-        names = ("input_size", "hidden_size", "bias")
-        return {"kind": "lstm", "cell": True} | {name: self._config[name] for name in names}
+        names = ("input_size", "hidden_size", "bias", "proj_size")
+        options = {"kind": "lstm", "cell": True} | {name: self._config[name] for name in names}
+        return options | core_cell_options(self._config)
+
+    def _initial_options(self) -> dict[str, Any]:
+        return core_initial_options(self._config)
 
     def _parameter_count(self) -> int:
-        return 4 * self.hidden_size * (self.input_size + self.hidden_size + 2 * self.bias)
+        return parameter_count(self._config, self.input_size)
+
+
+def _check_projection(config: Mapping[str, Any]) -> None:
+    if config["proj_size"] >= config["hidden_size"]:
+        raise ValueError(
+            f"proj_size: expected less than hidden_size ({config['hidden_size']}), got {config['proj_size']}"
+        )

@@ -215,7 +215,7 @@ class Last(Module):
 
     def __init__(self) -> None:
         self._config = {}
-        self._create(seed=0)
+        self._create_unset()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -268,7 +268,7 @@ class Last(Module):
     def _core_options(self) -> dict[str, Any]:
         return {"kind": "last"}
 
-    def _create(self, seed: Any) -> None:
+    def _build(self, options: Mapping[str, Any], seed: int) -> None:
         self._layout = {}
         self._in_network = False
 
@@ -282,7 +282,7 @@ class Last(Module):
     def _from_file(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Self:
         last = cls._unbuilt(config)
         files.check_tensors(0, tensors, np.dtype(np.float32))
-        last._create(seed=0)
+        last._create_unset()
         return last
 
     def _parameter_count(self) -> int:
@@ -426,7 +426,7 @@ class Network(SequenceModule[Any]):
             sum(layer._parameter_count() for layer in layers), tensors, dtypes[0] if dtypes else np.dtype(np.float32)
         )
         for layer in layers:
-            layer._create(seed=0)
+            layer._create_unset()
         network = cls(layers)
         network.load_state_dict(tensors)
         return network

@@ -34,9 +34,9 @@ class Stream(Generic[S]):
         ``step(x, out=None, reset=None)`` runs one step and returns the output. ``x`` is (input_size,), with a
         ``batch_size`` (batch_size, input_size); for a network that begins with an `Embedding` an int, or int64
         (batch_size,). The output is (output_size,) or (batch_size, output_size). ``out`` receives the output and is
-        returned; nothing is allocated then. ``reset``, a bool or bool (batch_size,), starts from zeros before the step.
-        Arrays must be C-contiguous and of the stream's dtype (TypeError) and of exactly these shapes (ValueError):
-        nothing is converted here, because this is the hot path.
+        returned; nothing is allocated then. ``reset``, a bool or bool (batch_size,), goes back to the layers' own start
+        state before the step. Arrays must be C-contiguous and of the stream's dtype (TypeError) and of exactly these
+        shapes (ValueError): nothing is converted here, because this is the hot path.
     """
 
     step: StepFunction
@@ -86,7 +86,7 @@ class Stream(Generic[S]):
         self._core.set_state(self._module._core_states("state", ("h", "c"), state, axes, rows))
 
     def reset(self) -> None:
-        """Set the whole state to zero."""
+        """Go back to the layers' own start state: zeros or, with ``learn_start_state``, the trained one."""
         self._core.reset()
 
     def __repr__(self) -> str:

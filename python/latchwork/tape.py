@@ -24,7 +24,7 @@ class Gradients(Generic[S]):
     x : numpy.ndarray or None
         By the input, in its shape; zero in padding. None where the input was tokens.
     state
-        By the start state, in its form: for one LSTM a pair by h_0 and c_0.
+        By the start state, in its form, whether or not one was passed: for one LSTM a pair by h_0 and c_0.
     parameters : ParameterGradients
         By the parameters: a mapping from PyTorch's names to views of one contiguous buffer, ``parameters.flat``.
     """

@@ -17,20 +17,24 @@ if TYPE_CHECKING:
 
 
 class LayerTrace(NamedTuple):
-    """One layer in one direction, each (T, N, hidden_size) in the axes of the input, zero in padding."""
+    """One layer in one direction, each (T, N, hidden_size) in the axes of the input, zero in padding.
+
+    The ranges are those of the default activations.
+    """
 
     input_gate: Array
     """How much of the candidate was added to the cell: 0 to 1."""
     forget_gate: Array
-    """How much of the old cell was kept: 0 to 1."""
+    """How much of the old cell was kept: 0 to 1. Where coupled 1 - ``input_gate``, without a forget gate 1."""
     candidate: Array
     """What could be added: -1 to 1."""
     output_gate: Array
     """How much of the cell was shown: 0 to 1."""
     cell: Array
-    """The cell after each step."""
+    """The cell after each step, zoneout included."""
     hidden: Array
-    """The output of each step; with a projection of ``proj_size`` features."""
+    """The output of each step, zoneout included; with a projection of ``proj_size`` features. With ``residual``, what
+    the layer itself gave, before its input is added."""
 
 
 class Trace(Mapping[str, LayerTrace], Generic[S]):
@@ -84,7 +88,7 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
 
     @property
     def forget_gate(self) -> Array:
-        """Of the only layer and direction: how much of the old cell was kept."""
+        """Of the only layer and direction: how much of the old cell was kept; see `LayerTrace`."""
         return self._only("forget_gate").forget_gate
 
     @property

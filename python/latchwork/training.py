@@ -51,7 +51,7 @@ class Trainer(Generic[S]):
     clip_norm : float, optional
         Gradients are scaled down to this Euclidean norm, as by `latchwork.optim.clip_grad_norm`. None or 0: never.
     seed : int, optional
-        Of the dropout masks. None: a fresh one.
+        Of the masks of dropout, zoneout and their kin. None: a fresh one.
     quantiles : sequence of float, optional
         For the quantile loss, each between 0 and 1: the network's output holds, for each feature of the target, one
         value for each quantile, side by side.
@@ -152,7 +152,7 @@ class Trainer(Generic[S]):
         return loss, batch.end
 
     def evaluate(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[float, S]:
-        """Measure the loss on one mini-batch, without training and without dropout.
+        """Measure the loss on one mini-batch, without training: nothing is dropped.
 
         Parameters
         ----------
