@@ -37,7 +37,12 @@ def answer(configuration, numbers, dtype):
     arguments, options = inputs_of(configuration, numbers, dtype)
     tape = lstm.record(*arguments, **options)
     d_output = with_padding(configuration, numbers.d_output, np.nan).astype(dtype)
-    gradients = tape.backward(d_output, tuple(part.astype(dtype) for part in numbers.d_state))
+    return results_of(tape, d_output, tuple(part.astype(dtype) for part in numbers.d_state))
+
+
+def results_of(tape, d_output, d_state):
+    """Results and gradients of one recording, by name."""
+    gradients = tape.backward(d_output, d_state)
     results = {"output": tape.output, "h_n": tape.state[0], "c_n": tape.state[1]}
     results |= {"x": gradients.x, "h_0": gradients.state[0], "c_0": gradients.state[1]}
     return results | dict(gradients.parameters)
@@ -55,3 +60,37 @@ def random_lstm(seed=0, dtype="float32", **options):
 
 def normal(seed, shape, dtype="float32"):
     return np.random.RandomState(seed).standard_normal(shape).astype(dtype)
+
+
+# Of a batch for comparisons bit by bit, unless said otherwise.
+STEPS, ROWS = 13, 23
+
+
+def directions_of(lstm):
+    return 2 if lstm.bidirectional else 1
+
+
+def data(lstm, steps=STEPS, rows=ROWS):
+    states, hidden = lstm.num_layers * directions_of(lstm), lstm.proj_size or lstm.hidden_size
+    x = normal(1, (steps, rows, lstm.input_size), lstm.dtype)
+    start = tuple(normal(2 + size, (states, rows, size), lstm.dtype) for size in (hidden, lstm.hidden_size))
+    reset = np.random.RandomState(4).random_sample((steps, rows)) < 0.2
+    return x, start, reset
+
+
+def rows_of(parts, rows):
+    """Chosen rows of results whose second to last axis is the row."""
+    return tuple(np.ascontiguousarray(part[:, rows]) for part in parts)
+
+
+def with_gradients(lstm, x, start, d_output, d_state, **options):
+    tape = lstm.record(x, start, **options)
+    gradients = tape.backward(d_output, d_state)
+    return (tape.output, *tape.state, gradients.x, *gradients.state), dict(gradients.parameters)
+
+
+def weights_from_above(lstm, steps=STEPS, rows=ROWS):
+    hidden = lstm.proj_size or lstm.hidden_size
+    states = lstm.num_layers * directions_of(lstm)
+    d_output = normal(11, (steps, rows, directions_of(lstm) * hidden), lstm.dtype)
+    return d_output, tuple(normal(12 + size, (states, rows, size), lstm.dtype) for size in (hidden, lstm.hidden_size))

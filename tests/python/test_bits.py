@@ -8,7 +8,7 @@ import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_same_bits
-from layers import normal, random_lstm
+from layers import ROWS, STEPS, data, directions_of, normal, random_lstm, rows_of, weights_from_above, with_gradients
 
 STACK = {"num_layers": 2, "bidirectional": True}
 # Sizes beside, at and beyond the registers' widths; several panels; one unit.
@@ -20,43 +20,12 @@ OPTIONS = {
     "one layer": {"input_size": 8, "hidden_size": 33},
     "a hundred units": {"input_size": 31, "hidden_size": 100},
 }
-STEPS, ROWS = 13, 23
 LENGTHS = tuple(int(length) for length in np.random.RandomState(3).randint(0, STEPS + 1, ROWS))
 
 
 @pytest.fixture(params=OPTIONS)
 def lstm(request, isa, dtype):
     return random_lstm(dtype=dtype, **OPTIONS[request.param])
-
-
-def directions_of(lstm):
-    return 2 if lstm.bidirectional else 1
-
-
-def data(lstm, steps=STEPS, rows=ROWS):
-    states, hidden = lstm.num_layers * directions_of(lstm), lstm.proj_size or lstm.hidden_size
-    x = normal(1, (steps, rows, lstm.input_size), lstm.dtype)
-    start = tuple(normal(2 + size, (states, rows, size), lstm.dtype) for size in (hidden, lstm.hidden_size))
-    reset = np.random.RandomState(4).random_sample((steps, rows)) < 0.2
-    return x, start, reset
-
-
-def rows_of(parts, rows):
-    """Chosen rows of results whose second to last axis is the row."""
-    return tuple(np.ascontiguousarray(part[:, rows]) for part in parts)
-
-
-def with_gradients(lstm, x, start, d_output, d_state, **options):
-    tape = lstm.record(x, start, **options)
-    gradients = tape.backward(d_output, d_state)
-    return (tape.output, *tape.state, gradients.x, *gradients.state), dict(gradients.parameters)
-
-
-def weights_from_above(lstm, steps=STEPS, rows=ROWS):
-    hidden = lstm.proj_size or lstm.hidden_size
-    states = lstm.num_layers * directions_of(lstm)
-    d_output = normal(11, (steps, rows, directions_of(lstm) * hidden), lstm.dtype)
-    return d_output, tuple(normal(12 + size, (states, rows, size), lstm.dtype) for size in (hidden, lstm.hidden_size))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 16])

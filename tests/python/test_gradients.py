@@ -5,64 +5,8 @@ import numpy as np
 import pytest
 from comparison import assert_close, assert_same_bits
 from configurations import CONFIGURATIONS, FORWARD_NAMES, numbers, sample, sample_limit
+from differences import objective
 from layers import answer, normal, random_lstm
-
-STEP = 1e-5
-
-
-class Objective:
-    """A weighted sum of everything a layer returns, and its gradients by both roads."""
-
-    def __init__(self, lstm, x, start, **options):
-        self.lstm, self.x, self.start, self.options = lstm, x, start, options
-        tape = lstm.record(x, start, **options)
-        self.d_output = normal(101, tape.output.shape, "float64")
-        self.d_state = tuple(normal(102 + place, part.shape, "float64") for place, part in enumerate(tape.state))
-        self.gradients = tape.backward(self.d_output, self.d_state)
-
-    def __call__(self):
-        tape = self.lstm.record(self.x, self.start, **self.options)
-        parts = zip((tape.output, *tape.state), (self.d_output, *self.d_state), strict=True)
-        return sum(float((value * weight).sum()) for value, weight in parts)
-
-    def differences(self, array, write=lambda: None):
-        """Central finite differences by every element of an array the objective reads, after write() if given."""
-        result = np.empty_like(array)
-        for place in np.ndindex(array.shape):
-            kept, values = array[place], []
-            for sign in (1, -1):
-                array[place] = kept + sign * STEP
-                write()
-                values.append(self())
-            array[place] = kept
-            result[place] = (values[0] - values[1]) / (2 * STEP)
-        write()
-        return result
-
-    def check(self):
-        assert_close(self.gradients.x, self.differences(self.x), 1e-7, "x")
-        for name, actual, part in zip(("h_0", "c_0"), self.gradients.state, self.start, strict=True):
-            assert_close(actual, self.differences(part), 1e-7, name)
-        for name in self.lstm.parameters:
-            value = np.array(self.lstm.parameters[name])
-
-            def write(name=name, value=value):
-                self.lstm.parameters[name] = value
-
-            assert_close(self.gradients.parameters[name], self.differences(value, write), 1e-7, name)
-
-
-def objective(options, steps=5, rows=3, batched=True, seed=0, **call):
-    lstm = random_lstm(seed=seed, dtype="float64", **options)
-    states = lstm.num_layers * (2 if lstm.bidirectional else 1)
-    x = normal(seed + 1, (steps, rows, lstm.input_size) if batched else (steps, lstm.input_size), "float64")
-    if batched and lstm.batch_first:
-        x = np.ascontiguousarray(np.swapaxes(x, 0, 1))
-    sizes = (lstm.proj_size or lstm.hidden_size, lstm.hidden_size)
-    shapes = [(states, rows, size) if batched else (states, size) for size in sizes]
-    start = tuple(normal(seed + 2 + place, shape, "float64") for place, shape in enumerate(shapes))
-    return Objective(lstm, x, start, **call)
-
 
 RESET = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0], [1, 0, 0], [0, 0, 1]], dtype=bool)
 
