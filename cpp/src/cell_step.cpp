@@ -1,5 +1,7 @@
 #include "cell_step.hpp"
 
+#include "strategy.hpp"
+
 namespace latchwork {
 
 namespace {
@@ -23,7 +25,7 @@ void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, In
 }  // namespace
 
 template <class T>
-void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows,
+void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index number,
                const CellStepPointers<T>& pointers) noexcept {
   StepArgs<T> args{};
   args.rows = rows;
@@ -39,6 +41,7 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
   args.c = pointers.c;
   args.h = weights.projection > 0 ? pointers.exposed : pointers.output;
   args.gates = pointers.gates;
+  args.last_panel_first = last_panel_first(weights, number);
   if (pointers.hidden_dropout != nullptr) {
     for (Index row = 0; row < rows; ++row) {
       const T *hidden = pointers.h_prev[row], *factor = pointers.hidden_dropout[row];
@@ -69,9 +72,9 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
   }
 }
 
-template void cell_step<float>(const PackedLayer<float>&, const Kernels<float>&, Index,
+template void cell_step<float>(const PackedLayer<float>&, const Kernels<float>&, Index, Index,
                                const CellStepPointers<float>&) noexcept;
-template void cell_step<double>(const PackedLayer<double>&, const Kernels<double>&, Index,
+template void cell_step<double>(const PackedLayer<double>&, const Kernels<double>&, Index, Index,
                                 const CellStepPointers<double>&) noexcept;
 
 }  // namespace latchwork

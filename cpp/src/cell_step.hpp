@@ -46,9 +46,10 @@ struct CellStepPointers {
   std::vector<T*> written_;
 };
 
-// One time step of one layer and direction, whatever the variant of its cell. Allocates nothing.
+// One time step of one layer and direction, whatever the variant of its cell. `number` counts the steps, see
+// last_panel_first(). Allocates nothing.
 template <class T>
-void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows,
+void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index number,
                const CellStepPointers<T>& pointers) noexcept;
 
 }  // namespace latchwork

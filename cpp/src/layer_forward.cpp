@@ -108,7 +108,7 @@ class LayerForward {
         project_ahead(row_begin, row_end, order, std::min(order + ahead_steps, steps_), scratch);
       }
       const Index first_ahead = ahead_steps > 0 ? order % ahead_steps * (row_end - row_begin) : -1;
-      step(row_begin, row_end, schedule_.step(order), first_ahead, scratch);
+      step(row_begin, row_end, order, first_ahead, scratch);
     }
     finish(row_begin, row_end, scratch);
   }
@@ -146,8 +146,9 @@ class LayerForward {
   }
 
   // first_ahead: where this step's projections begin, -1 without.
-  void step(Index row_begin, Index row_end, Index step, Index first_ahead, PartScratch<T>& scratch) const {
+  void step(Index row_begin, Index row_end, Index order, Index first_ahead, PartScratch<T>& scratch) const {
     const CellStepPointers<T>& pointers = scratch.step;
+    const Index step = schedule_.step(order);
     Index count = 0;
     for (Index row = row_begin; row < row_end; ++row) {
       if (!schedule_.active(step, row)) continue;
@@ -184,7 +185,7 @@ class LayerForward {
       scratch.cell[index(at)] = cell;
       ++count;
     }
-    if (count > 0) cell_step(weights_, kernels_, count, pointers);
+    if (count > 0) cell_step(weights_, kernels_, count, order, pointers);
   }
 
   // Where a recording keeps it, or else the row's scratch.

@@ -24,6 +24,16 @@ Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   return std::max<Index>(1, std::min(num_threads(), rows / 2));
 }
 
+// Numbers of one layer's weights that the cache next to the nearest surely does not hold beside all else.
+inline constexpr Index cached_weights = 250'000;
+
+// Weights beyond that cache are walked forwards in even steps and backwards in odd ones: the part still in the cache is
+// used again.
+template <class T>
+bool last_panel_first(const PackedLayer<T>& weights, Index step_number) {
+  return step_number % 2 == 1 && weights.h_weights.size() * static_cast<Index>(sizeof(T) / 4) > cached_weights;
+}
+
 // How many steps to project at once where the rows are too few to hold the weights of W in cache; 0: W x is part of the
 // step.
 inline Index project_ahead_steps(Index rows, Index input_size, Index steps) {

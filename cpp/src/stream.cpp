@@ -53,7 +53,7 @@ class StreamLayer {
       pointers_.h_prev[row] = hidden_rows_[current_][at];
       pointers_.output[row] = hidden_rows_[next][at];
     }
-    if (rows > 0) cell_step(*weights, kernels, rows, pointers_);
+    if (rows > 0) cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_);
     current_ = next;
     for (Index row = 0; row < rows; ++row) {
       const T* result = hidden(row);

@@ -474,6 +474,21 @@ TEST_CASE_TEMPLATE("step: one row alone, panel by panel, in place, or from a pro
       const StepResult<T> whole(rows, units, problem.padded);
       table.step(problem.args(whole.c.pointers(), whole.h.pointers(), whole.gates.pointers()), 0, panels);
 
+      for (const Index count : {Index{1}, rows}) {  // the last panel first
+        const StepResult<T> turned(count, units, problem.padded), straight(count, units, problem.padded);
+        StepArgs<T> args = problem.args(straight.c.pointers(), straight.h.pointers(), straight.gates.pointers());
+        args.rows = count;
+        table.step(args, 0, panels);
+        args.c = turned.c.pointers();
+        args.h = turned.h.pointers();
+        args.gates = turned.gates.pointers();
+        args.last_panel_first = true;
+        table.step(args, 0, panels);
+        CHECK(same_bits(turned.c.all(), straight.c.all()));
+        CHECK(same_bits(turned.h.all(), straight.h.all()));
+        CHECK(same_bits(turned.gates.all(), straight.gates.all()));
+      }
+
       const StepResult<T> apart(rows, units, problem.padded);  // rows alone, panels last first, no gates kept
       for (Index row = 0; row < rows; ++row) {
         StepArgs<T> args = problem.args(apart.c.pointers() + row, apart.h.pointers() + row, nullptr);

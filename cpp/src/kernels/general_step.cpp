@@ -51,23 +51,22 @@ class GeneralStep {
     alignas(64) T gates[tile_registers * 4 * lanes<T>];
     alignas(64) T shown[tile_registers * lanes<T>];
     const Index most_panels = step_.rows == 1 ? tile_registers : 1;
-    for (Index panel = 0; panel < panels; panel += most_panels) {
-      const Index panel_end = panel + most_panels < panels ? panel + most_panels : panels;
+    for_panel_groups(0, panels, most_panels, step_.last_panel_first, [&](Index panel, Index panel_count) {
       for_even_pieces<static_cast<int>(tile_registers)>(step_.rows, [&](Index first, Index count) {
-        const Workplace<T> place{{first, first + count, panel, panel_end}, gates, shown};
+        const Workplace<T> place{{first, first + count, panel, panel + panel_count}, gates, shown};
         add_products(place);
         update_cell(place);
         show_cell(place);
         if (step_.gates != nullptr) keep_gates(place);
       });
-    }
+    });
   }
 
  private:
   void add_products(const Workplace<T>& place) const {
     const Tile& tile = place.tile;
     const Index row_stride = tile.panels() * places_.width;
-    for_step_tiles<T>(tile.row_end - tile.row_begin, tile.panel_begin, tile.panel_end,
+    for_step_tiles<T>(tile.row_end - tile.row_begin, tile.panel_begin, tile.panel_end, step_.last_panel_first,
                       [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index row, Index panel) {
                         T* pre = place.gates + row * row_stride + (panel - tile.panel_begin) * places_.width;
                         if (places_.own_forget) {

@@ -30,26 +30,37 @@ EIGEN_STRONG_INLINE void pre_activations(const StepArgs<T>& args, Index first_ro
   accumulate<T, Rows, Panels, Width>(sum, operand, args.h_size, args.h_weights + first_panel * stride, stride);
 }
 
+// Calls task(first, count) for groups of at most `most` of the panels [begin, end), in either order.
+template <class Task>
+EIGEN_STRONG_INLINE void for_panel_groups(Index begin, Index end, Index most, bool last_first, Task&& task) {
+  while (begin < end) {
+    const Index count = end - begin < most ? end - begin : most;
+    if (last_first) {
+      end -= count;
+      task(end, count);
+    } else {
+      task(begin, count);
+      begin += count;
+    }
+  }
+}
+
 // Calls task(Constant<rows>, Constant<panels>, first row, first panel) for the tiles of a step.
 template <class T, class Task>
-EIGEN_STRONG_INLINE void for_step_tiles(Index rows, Index panel_begin, Index panel_end, Task&& task) {
-  if (rows == 1) {
-    // One row has too few chains to hide the latency of a multiply-add: take several panels at once.
-    Index panel = panel_begin;
-    while (panel < panel_end) {
-      const Index count = panel_end - panel < single_row_panels ? panel_end - panel : single_row_panels;
+EIGEN_STRONG_INLINE void for_step_tiles(Index rows, Index panel_begin, Index panel_end, bool last_first, Task&& task) {
+  // One row has too few chains to hide the latency of a multiply-add: take several panels at once. Of many rows panels
+  // outside, rows inside: a panel's weights stay in the nearest cache while all rows use them.
+  const Index most = rows == 1 ? single_row_panels : 1;
+  for_panel_groups(panel_begin, panel_end, most, last_first, [&](Index panel, Index count) {
+    if (rows == 1) {
       with_constant<single_row_panels>(
           count, [&]<int Panels>(Constant<Panels> panels) { task(Constant<1>{}, panels, 0, panel); });
-      panel += count;
+      return;
     }
-    return;
-  }
-  // Panels outside, rows inside: a panel's weights stay in the nearest cache while all rows use them.
-  for (Index panel = panel_begin; panel < panel_end; ++panel) {
-    for_even_pieces<tile_rows>(rows, [&](Index first, Index count) {
-      with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows> tile) { task(tile, Constant<1>{}, first, panel); });
+    for_even_pieces<tile_rows>(rows, [&](Index first, Index pieces) {
+      with_constant<tile_rows>(pieces, [&]<int Rows>(Constant<Rows> tile) { task(tile, Constant<1>{}, first, panel); });
     });
-  }
+  });
 }
 
 }  // namespace latchwork::LATCHWORK_ISA

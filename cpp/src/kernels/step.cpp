@@ -44,7 +44,7 @@ template <class T, int Rows, int Panels>
 
 template <class T>
 void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
-  for_step_tiles<T>(args.rows, panel_begin, panel_end,
+  for_step_tiles<T>(args.rows, panel_begin, panel_end, args.last_panel_first,
                     [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index first_row, Index first_panel) {
                       step_tile<T, Rows, Panels>(args, first_row, first_panel);
                     });

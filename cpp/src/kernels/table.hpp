@@ -34,6 +34,7 @@ struct StepArgs {  // one time step of one layer and direction
   T* const* c;             // padded rows; may be c_prev
   T* const* h;             // H numbers each
   T* const* gates;         // packed rows i, f, g, o after activation; null: not wanted
+  bool last_panel_first = false;  // in which order panels are taken; no result depends on it
 };
 
 template <class T>
