@@ -237,7 +237,7 @@ class LayerBackward {
   }
 
   void point_to_variant(const CellBackwardPointers<T>& own, Index count, Index slot, Index position) const {
-    own.d_peephole[count] = d_peephole_ + position * peephole_width_;
+    if (d_peephole_ != nullptr) own.d_peephole[count] = d_peephole_ + position * peephole_width_;
     if (!norm_) return;
     own.norm_ih[count] = call_.record->norm_ih + slot * weights_.packed_size();
     own.norm_hh[count] = call_.record->norm_hh + slot * weights_.packed_size();

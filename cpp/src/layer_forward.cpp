@@ -178,7 +178,9 @@ class LayerForward {
       if (norm_) {
         pointers.shown[count] = scratch.shown + at * weights_.padded;
         point_to_norms(count, slot, at, scratch);
-        if (first_ahead >= 0) pointers.norm_ih[count] = ahead_row(step, row, first_ahead + at, scratch);
+        pointers.norm_ih[count] = first_ahead < 0 ? kept(record_ == nullptr ? nullptr : record_->norm_ih, slot,
+                                                         scratch.norm_ih, at, weights_.packed_size())
+                                                  : ahead_row(step, row, first_ahead + at, scratch);
       }
       point_to_factors(count, step, row, pointers);
       scratch.hidden[index(at)] = output;
@@ -197,7 +199,6 @@ class LayerForward {
     const CellStepPointers<T>& pointers = scratch.step;
     const Index packed = weights_.packed_size();
     const bool records = record_ != nullptr;
-    pointers.norm_ih[count] = kept(records ? record_->norm_ih : nullptr, slot, scratch.norm_ih, at, packed);
     pointers.norm_hh[count] = kept(records ? record_->norm_hh : nullptr, slot, scratch.norm_hh, at, packed);
     pointers.norm_scale[count] =
         kept(records ? record_->norm_scale : nullptr, slot, scratch.norm_scale, at, norm_scales);

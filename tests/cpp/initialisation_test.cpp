@@ -207,7 +207,9 @@ TEST_CASE("norms begin as the identity, start states as zeros") {
     LstmOptions options = all_tensors();
     options.init = init;
     options.t_max = init == Initialisation::chrono ? 20 : 0;
-    for (const auto& [name, values] : initial_tensors(options, 3)) {
+    for (const auto& tensor : initial_tensors(options, 3)) {
+      const auto& name = tensor.first;
+      const auto& values = tensor.second;
       CAPTURE(name);
       if (name.starts_with("norm_")) {
         CHECK(all_equal(values, name.find("_weight_") != std::string::npos ? 1.0 : 0.0));
@@ -325,7 +327,9 @@ TEST_CASE("forget_bias sets one bias, whatever else") {
     options.init = init;
     const auto without = initial_tensors(options, 5);
     options.forget_bias = -2.5;
-    for (const auto& [name, values] : initial_tensors(options, 5)) {
+    for (const auto& tensor : initial_tensors(options, 5)) {
+      const auto& name = tensor.first;
+      const auto& values = tensor.second;
       CAPTURE(name);
       std::vector<double> expected = without.at(name);
       if (name.starts_with("bias_")) {

@@ -111,7 +111,8 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
       for (const Index gates : {2, 3, 4}) sizes_and_gates.push_back({units, gates});
     }
     Random random(11);
-    for (const auto& [units, gates] : sizes_and_gates) {
+    for (const auto& size : sizes_and_gates) {
+      const Index units = size.first, gates = size.second;
       const Layout<T> layout(table, gates);
       for (const Index k_size : {1, 5, 16, 33}) {
         CAPTURE(units);
