@@ -148,7 +148,7 @@ struct Softplus {  // log(1 + exp(x))
   template <class T>
   EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
     const Packet<T> zero = broadcast(T(0));
-    const Packet<T> e = exponential<T>(subtract(zero, magnitude(x)));
+    const Packet<T> e = exponential<T>(negative_magnitude<T>(x));
     return add(where_less(x, zero, zero, x), logarithm_of_one_plus<T>(e));
   }
   template <class T>

@@ -43,8 +43,7 @@ struct ExponentialConstants<double> {
 template <class T>
 EIGEN_STRONG_INLINE SplitExponential<T> split_exponential(Packet<T> y) {
   using Constant = ExponentialConstants<T>;
-  const Packet<T> lowest = broadcast(Constant::lowest);
-  y = where_less(y, lowest, lowest, y);
+  y = at_least(y, broadcast(Constant::lowest));
   const Packet<T> rounded = multiply_add(y, broadcast(Constant::log2e), broadcast(Constant::round));
   const Packet<T> exponent = subtract(rounded, broadcast(Constant::round));
   Packet<T> r = multiply_add(exponent, broadcast(-Constant::ln2_high), y);
@@ -87,14 +86,14 @@ template <class T>
 EIGEN_STRONG_INLINE Packet<T> sigmoid(const Packet<T>& x) {
   const Packet<T> zero = broadcast(T(0));
   const Packet<T> one = broadcast(T(1));
-  const Packet<T> e = exponential<T>(subtract(zero, magnitude(x)));
+  const Packet<T> e = exponential<T>(negative_magnitude<T>(x));
   return divide(where_less(x, zero, e, one), add(one, e));
 }
 
 // -m / (2 + m) with m = exp(-2|x|) - 1, and the sign of x.
 template <class T>
 EIGEN_STRONG_INLINE Packet<T> tanh(const Packet<T>& x) {
-  const Packet<T> m = exponential_minus_one<T>(multiply(broadcast(T(-2)), magnitude(x)));
+  const Packet<T> m = exponential_minus_one<T>(multiply(broadcast(T(2)), negative_magnitude<T>(x)));
   return copy_sign<T>(divide(subtract(broadcast(T(0)), m), add(broadcast(T(2)), m)), x);
 }
 

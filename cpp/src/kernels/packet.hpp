@@ -101,6 +101,16 @@ template <class P>
 EIGEN_STRONG_INLINE P magnitude(const P& a) {
   return eigen::pabs(a);
 }
+// -|a|
+template <class T>
+EIGEN_STRONG_INLINE Packet<T> negative_magnitude(const Packet<T>& a) {
+  return eigen::por(a, broadcast(T(-0.0)));
+}
+// The larger of the two; a NaN in `a` stays.
+template <class P>
+EIGEN_STRONG_INLINE P at_least(const P& a, const P& bound) {
+  return eigen::pmax(a, bound);
+}
 // `magnitude`, which must not be negative, with the sign of `sign`.
 template <class T>
 EIGEN_STRONG_INLINE Packet<T> copy_sign(const Packet<T>& magnitude, const Packet<T>& sign) {
