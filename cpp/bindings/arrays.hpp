@@ -109,23 +109,24 @@ T* contiguous(py::handle object, std::string_view name, const Shape& shape) {
   return data_of<T>(array);
 }
 
-// Steps, rows and, if there is a third axis, contiguous features.
+// Elements from one to the next along an axis; 0 where there is no next.
 template <class T>
-SequenceView<T> sequence(const py::array& array, std::string_view name) {
+Index stride_of(const py::array& array, std::string_view name, int axis) {
+  constexpr auto item = static_cast<py::ssize_t>(sizeof(T));
+  if (array.shape(axis) < 2) return 0;  // NumPy leaves such a stride undefined, and nothing uses it
+  if (array.strides(axis) % item != 0) throw py::type_error(complaint(name, "strides of whole elements", "others"));
+  return array.strides(axis) / item;
+}
+
+// Steps and rows, from axis `first` on, and, if there is a third axis, contiguous features.
+template <class T>
+SequenceView<T> sequence(const py::array& array, std::string_view name, int first = 0) {
   if (array.size() == 0) return {data_of<T>(array), 0, 0};
   constexpr auto item = static_cast<py::ssize_t>(sizeof(T));
-  Index strides[2] = {0, 0};
-  for (int axis = 0; axis < 2; ++axis) {
-    if (array.shape(axis) < 2) continue;  // NumPy leaves such a stride undefined, and nothing uses it
-    if (array.strides(axis) % item != 0) {
-      throw py::type_error(complaint(name, "strides of whole elements", "others"));
-    }
-    strides[axis] = array.strides(axis) / item;
-  }
-  if (array.ndim() == 3 && array.shape(2) > 1 && array.strides(2) != item) {
+  if (array.ndim() == first + 3 && array.shape(first + 2) > 1 && array.strides(first + 2) != item) {
     throw py::type_error(complaint(name, "contiguous features (last axis)", "another memory layout"));
   }
-  return {data_of<T>(array), strides[0], strides[1]};
+  return {data_of<T>(array), stride_of<T>(array, name, first), stride_of<T>(array, name, first + 1)};
 }
 
 template <class T>
@@ -146,6 +147,18 @@ std::vector<T> copied(SequenceView<const T>& view, Index steps, Index rows) {
   return copy;
 }
 
+// The items of a sequence of so many.
+inline py::tuple tuple_of(py::handle object, std::string_view name, Index size, std::string_view expected) {
+  if (!py::isinstance<py::sequence>(object)) {
+    throw py::type_error(complaint(name, expected, Py_TYPE(object.ptr())->tp_name));
+  }
+  py::tuple items(py::reinterpret_borrow<py::object>(object));
+  if (static_cast<Index>(items.size()) != size) {
+    throw py::value_error(complaint(name, expected, std::to_string(items.size()) + " items"));
+  }
+  return items;
+}
+
 // The states of a network's LSTM modules, for const T to read and otherwise to write; None: none.
 template <class T>
 struct StateArrays {
@@ -164,18 +177,34 @@ struct StateArrays {
       kept.push_back(pair);
     }
   }
+};
+
+// Copies of a batch's lengths and reset mask.
+class BatchArrays {
+ public:
+  BatchArrays() = default;
+  BatchArrays(const BatchArrays&) = delete;
+  BatchArrays& operator=(const BatchArrays&) = delete;
+
+  // Into `batch`, whose sizes are known.
+  void read(py::handle lengths, py::handle reset, Batch& batch) {
+    if (!lengths.is_none()) {
+      const py::array array = checked_array<const std::int64_t>(lengths, "lengths", {batch.rows});
+      for (Index row = 0; row < batch.rows; ++row) {
+        lengths_.push_back(static_cast<Index>(*static_cast<const std::int64_t*>(array.data(row))));
+      }
+      batch.lengths = lengths_.data();
+    }
+    if (!reset.is_none()) {
+      const auto view = sequence<const bool>(reset, "reset", {batch.steps, batch.rows});
+      batch.reset = {reinterpret_cast<const std::uint8_t*>(view.data), view.step_stride, view.row_stride};
+      reset_ = copied(batch.reset, batch.steps, batch.rows);
+    }
+  }
 
  private:
-  static py::tuple tuple_of(py::handle object, std::string_view name, Index size, std::string_view expected) {
-    if (!py::isinstance<py::sequence>(object)) {
-      throw py::type_error(complaint(name, expected, Py_TYPE(object.ptr())->tp_name));
-    }
-    py::tuple items(py::reinterpret_borrow<py::object>(object));
-    if (static_cast<Index>(items.size()) != size) {
-      throw py::value_error(complaint(name, expected, std::to_string(items.size()) + " items"));
-    }
-    return items;
-  }
+  std::vector<Index> lengths_;
+  std::vector<std::uint8_t> reset_;
 };
 
 // What forward, record and training steps take alike, checked.
@@ -197,18 +226,7 @@ struct Sequences {
       set_size(array);
       input.values = sequence<const T>(array, "x");
     }
-    if (!lengths.is_none()) {
-      const py::array array = checked_array<const std::int64_t>(lengths, "lengths", {batch.rows});
-      for (Index row = 0; row < batch.rows; ++row) {
-        lengths_.push_back(static_cast<Index>(*static_cast<const std::int64_t*>(array.data(row))));
-      }
-      batch.lengths = lengths_.data();
-    }
-    if (!reset.is_none()) {
-      const auto view = sequence<const bool>(reset, "reset", {batch.steps, batch.rows});
-      batch.reset = {reinterpret_cast<const std::uint8_t*>(view.data), view.step_stride, view.row_stride};
-      reset_ = copied(batch.reset, batch.steps, batch.rows);
-    }
+    batch_arrays_.read(lengths, reset, batch);
   }
   Sequences(const Sequences&) = delete;
   Sequences& operator=(const Sequences&) = delete;
@@ -220,8 +238,7 @@ struct Sequences {
   }
 
   std::vector<std::int64_t> tokens_;
-  std::vector<Index> lengths_;
-  std::vector<std::uint8_t> reset_;
+  BatchArrays batch_arrays_;
 };
 
 // Steps of a network's output for an input of `steps`.

@@ -301,6 +301,28 @@ std::uint64_t seed_argument(py::handle value, std::string_view name) {
   return seed;
 }
 
+Signal signal_named(const std::string& name) {
+  static constexpr std::pair<const char*, Signal> signals[] = {{"input_gate", Signal::input_gate},
+                                                               {"forget_gate", Signal::forget_gate},
+                                                               {"candidate", Signal::candidate},
+                                                               {"output_gate", Signal::output_gate},
+                                                               {"cell", Signal::cell},
+                                                               {"hidden", Signal::hidden}};
+  for (const auto& [text, signal] : signals) {
+    if (name == text) return signal;
+  }
+  throw py::value_error(
+      complaint("signal", "input_gate, forget_gate, candidate, output_gate, cell or hidden", "\"" + name + "\""));
+}
+
+Index position_argument(py::handle value, std::string_view name, Index count) {
+  const Index index = index_argument(value, name);
+  if (index < 0 || index >= count) {
+    throw py::value_error(complaint(name, "an int from 0 to " + std::to_string(count - 1), std::to_string(index)));
+  }
+  return index;
+}
+
 std::vector<ModuleOptions> module_options(py::handle modules) {
   if (!py::isinstance<py::sequence>(modules)) {
     throw py::type_error(complaint("modules", "a sequence of mappings", type_name(modules)));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,6 +17,8 @@ bool bool_argument(py::handle value, std::string_view name);
 Index index_argument(py::handle value, std::string_view name);
 Index size_argument(py::handle value, std::string_view name);  // not negative
 std::uint64_t seed_argument(py::handle value, std::string_view name);
+Index position_argument(py::handle value, std::string_view name, Index count);  // below count
+Signal signal_named(const std::string& name);
 
 std::vector<ModuleOptions> module_options(py::handle modules);
 Loss loss_options(py::handle loss);

@@ -16,6 +16,7 @@ void register_machine(py::module_& module);
 void register_tape(py::module_& module);
 void register_stream(py::module_& module);
 void register_network(py::module_& module);
+void register_ensemble(py::module_& module);
 void register_training(py::module_& module);
 
 // A tape and the shapes its backward must be given.

@@ -1,5 +1,4 @@
 // Network32 and Network64: a chain of modules and its parameters.
-#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -8,6 +7,7 @@
 #include <vector>
 
 #include "options.hpp"
+#include "parameters.hpp"
 #include "register.hpp"
 
 namespace latchwork::python {
@@ -30,39 +30,6 @@ std::shared_ptr<Network<T>> module_of(const Network<T>& self, const py::object& 
         complaint("index", "an int from 0 to " + std::to_string(count - 1), std::to_string(position)));
   }
   return std::make_shared<Network<T>>(self.module(position));
-}
-
-template <class T>
-py::list layout(const Network<T>& self) {
-  py::list entries;
-  for (const ParameterSpec& spec : self.layout()) {
-    py::tuple shape(spec.shape.size());
-    for (std::size_t axis = 0; axis < spec.shape.size(); ++axis) shape[axis] = spec.shape[axis];
-    entries.append(py::make_tuple(spec.name, shape, spec.offset));
-  }
-  return entries;
-}
-
-template <class T>
-py::array view(const Network<T>& self) {
-  using Store = std::shared_ptr<ParameterStore<T>>;
-  auto owner = std::make_unique<Store>(self.store());
-  const T* const data = (*owner)->data() + self.parameters_begin();
-  const py::capsule base(owner.get(), [](void* store) { delete static_cast<Store*>(store); });
-  owner.release();
-  py::array array(py::dtype::of<T>(), std::vector<py::ssize_t>{self.parameter_count()}, data, base);
-  py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-  return array;
-}
-
-template <class T>
-py::array read(const Network<T>& self) {
-  py::array array = new_array<T>({self.parameter_count()});
-  T* const copy = data_of<T>(array);
-  const py::gil_scoped_release release;
-  self.store()->read(
-      [&](const T* parameters) { std::copy_n(parameters + self.parameters_begin(), self.parameter_count(), copy); });
-  return array;
 }
 
 template <class T>
@@ -139,9 +106,15 @@ void register_class(py::module_& module, const char* name) {
   py::class_<Class, std::shared_ptr<Class>>(module, name)
       .def(py::init(&make_network<T>), py::arg("modules"), py::arg("numbered"), py::arg("seed"))
       .def("module", &module_of<T>, py::arg("index"))
-      .def("layout", &layout<T>)
-      .def("view", &view<T>)
-      .def("read", &read<T>)
+      .def("layout", [](const Class& self) { return layout_list(self.layout()); })
+      .def("view",
+           [](const Class& self) {
+             return parameter_view(self.store(), self.parameters_begin(), self.parameter_count());
+           })
+      .def("read",
+           [](const Class& self) {
+             return parameter_copy(*self.store(), self.parameters_begin(), self.parameter_count());
+           })
       .def(
           "write", [](const Class& self, const py::object& values) { write(self, py::dict(values)); },
           py::arg("values"))

@@ -5,6 +5,7 @@
 #include <utility>
 #include <variant>
 
+#include "exclusive.hpp"
 #include "options.hpp"
 #include "register.hpp"
 
@@ -27,22 +28,6 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
 }
 
 namespace {
-
-// Lets one thread in; a second is told so at once.
-class Turn {
- public:
-  explicit Turn(std::atomic_flag& busy) : busy_(busy) {
-    if (busy_.test_and_set(std::memory_order_acquire)) {
-      throw std::runtime_error("this stream is in use by another thread; give each thread a stream of its own");
-    }
-  }
-  ~Turn() { busy_.clear(std::memory_order_release); }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-
- private:
-  std::atomic_flag& busy_;
-};
 
 // The numbers of one step. The usual argument passes by a few comparisons; any other meets the checks that say what is
 // wrong with it (or find that nothing is).

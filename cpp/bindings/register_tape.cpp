@@ -9,28 +9,6 @@
 namespace latchwork::python {
 namespace {
 
-Signal signal_named(const std::string& name) {
-  static constexpr std::pair<const char*, Signal> signals[] = {{"input_gate", Signal::input_gate},
-                                                               {"forget_gate", Signal::forget_gate},
-                                                               {"candidate", Signal::candidate},
-                                                               {"output_gate", Signal::output_gate},
-                                                               {"cell", Signal::cell},
-                                                               {"hidden", Signal::hidden}};
-  for (const auto& [text, signal] : signals) {
-    if (name == text) return signal;
-  }
-  throw py::value_error(
-      complaint("signal", "input_gate, forget_gate, candidate, output_gate, cell or hidden", "\"" + name + "\""));
-}
-
-Index position(py::handle value, const char* name, Index count) {
-  const Index index = index_argument(value, name);
-  if (index < 0 || index >= count) {
-    throw py::value_error(complaint(name, "an int from 0 to " + std::to_string(count - 1), std::to_string(index)));
-  }
-  return index;
-}
-
 template <class T>
 void backward(const TapeBinding<T>& self, const py::object& d_output, const py::object& d_end,
               const py::object& parameters, bool accumulate, const py::object& d_input, const py::object& d_start) {
@@ -57,9 +35,9 @@ void backward(const TapeBinding<T>& self, const py::object& d_output, const py::
 template <class T>
 void signal(const TapeBinding<T>& self, const py::object& lstm, const py::object& state, const std::string& name,
             const py::object& values) {
-  const Index module = position(lstm, "lstm", self.network->lstm_count());
+  const Index module = position_argument(lstm, "lstm", self.network->lstm_count());
   const LstmOptions& options = self.network->lstm(module);
-  const Index layer = position(state, "state", options.states());
+  const Index layer = position_argument(state, "state", options.states());
   const Signal which = signal_named(name);
   const Index size = which == Signal::hidden ? options.hidden_output_size() : options.hidden_size;
   T* const data = contiguous<T>(values, "values", {self.steps, self.rows, size});

@@ -6,21 +6,14 @@
 #include <utility>
 #include <vector>
 
+#include "exclusive.hpp"
+#include "latchwork/ensemble.hpp"
 #include "latchwork/training.hpp"
 #include "options.hpp"
 #include "register.hpp"
 
 namespace latchwork::python {
 namespace {
-
-// Calls `work` alone. The GIL is released before the wait and taken again after the mutex is let go, so that neither is
-// ever waited for under the other.
-template <class Work>
-auto exclusively(std::mutex& mutex, Work&& work) {
-  const py::gil_scoped_release release;
-  const std::lock_guard<std::mutex> lock(mutex);
-  return work();
-}
 
 template <class T>
 struct OptimizerBinding {
@@ -38,17 +31,17 @@ std::unique_ptr<OptimizerBinding<T>> make_optimizer(const py::object& options, c
   return std::make_unique<OptimizerBinding<T>>(parsed, size_argument(size, "size"));
 }
 
-template <class T>
-void optimizer_step(OptimizerBinding<T>& self, const Network<T>& network, const py::object& gradient,
-                    double gradient_scale) {
-  if (network.parameter_count() != self.size) {
+// Model: a Network or an Ensemble.
+template <class T, class Model>
+void optimizer_step(OptimizerBinding<T>& self, const Model& model, const py::object& gradient, double gradient_scale) {
+  if (model.parameter_count() != self.size) {
     throw py::value_error(
-        complaint("network", std::to_string(self.size) + " parameters", std::to_string(network.parameter_count())));
+        complaint("network", std::to_string(self.size) + " parameters", std::to_string(model.parameter_count())));
   }
   const T* const data = contiguous<const T>(gradient, "gradient", {self.size});
   exclusively(self.mutex, [&] {
-    network.store()->write(
-        [&](T* parameters) { self.optimizer.step(parameters + network.parameters_begin(), data, gradient_scale); });
+    model.store()->write(
+        [&](T* parameters) { self.optimizer.step(parameters + model.parameters_begin(), data, gradient_scale); });
   });
 }
 
@@ -86,7 +79,8 @@ void register_optimizer(py::module_& module, const char* name) {
           [](Class& self, double lr) { exclusively(self.mutex, [&] { self.optimizer.set_lr(lr); }); })
       .def_property_readonly(
           "steps", [](Class& self) { return exclusively(self.mutex, [&] { return self.optimizer.steps(); }); })
-      .def("step", &optimizer_step<T>, py::arg("network"), py::arg("gradient"), py::arg("gradient_scale"))
+      .def("step", &optimizer_step<T, Network<T>>, py::arg("network"), py::arg("gradient"), py::arg("gradient_scale"))
+      .def("step", &optimizer_step<T, Ensemble<T>>, py::arg("network"), py::arg("gradient"), py::arg("gradient_scale"))
       .def("buffers", &optimizer_buffers<T>)
       .def("restore", &optimizer_restore<T>, py::arg("steps"), py::arg("buffers"));
 }
@@ -182,13 +176,20 @@ void register_trainer(py::module_& module, const char* name) {
       });
 }
 
+// Of equal pieces, one behind another.
 template <class T>
-double norm_of(const py::object& gradient) {
+py::array norms_of(const py::object& gradient, Index pieces) {
   const py::array array = checked_array<const T>(gradient, "gradient", {Extent("size")});
-  const Index size = array.shape(0);
-  const T* const data = contiguous<const T>(gradient, "gradient", {size});
+  const T* const data = contiguous<const T>(gradient, "gradient", {array.shape(0)});
+  if (pieces < 1 || array.shape(0) % pieces != 0) {
+    throw py::value_error(complaint("pieces", "a number that divides the size", std::to_string(pieces)));
+  }
+  const Index size = array.shape(0) / pieces;
+  py::array norms = new_array<double>({pieces});
+  double* const values = data_of<double>(norms);
   const py::gil_scoped_release release;
-  return gradient_norm(data, size);
+  for (Index piece = 0; piece < pieces; ++piece) values[piece] = gradient_norm(data + piece * size, size);
+  return norms;
 }
 
 }  // namespace
@@ -199,14 +200,15 @@ void register_training(py::module_& module) {
   register_trainer<float>(module, "Trainer32");
   register_trainer<double>(module, "Trainer64");
   module.def(
-      "gradient_norm",
-      [](const py::object& gradient) {
+      "gradient_norms",
+      [](const py::object& gradient, const py::object& pieces) {
         const bool single = py::isinstance<py::array>(gradient) &&
                             py::reinterpret_borrow<py::array>(gradient).dtype().itemsize() == sizeof(float);
-        return single ? norm_of<float>(gradient) : norm_of<double>(gradient);
+        const Index count = index_argument(pieces, "pieces");
+        return single ? norms_of<float>(gradient, count) : norms_of<double>(gradient, count);
       },
-      py::arg("gradient"));
-  module.def("clip_scale", &clip_scale, py::arg("norm"), py::arg("max_norm"));
+      py::arg("gradient"), py::arg("pieces"));
+  module.def("clip_scale", py::vectorize(clip_scale), py::arg("norm"), py::arg("max_norm"));
 }
 
 }  // namespace latchwork::python

@@ -26,6 +26,17 @@ void for_each_block(Index size, Work&& work) {
   });
 }
 
+// Calls work(scale, begin, size) for every block of every piece.
+template <class Work>
+void for_each_block(const std::vector<double>& scales, Index piece_size, Work&& work) {
+  const Index blocks = block_count(piece_size);
+  parallel(static_cast<Index>(scales.size()) * blocks, [&](Index at) {
+    const Index piece = at / blocks;
+    const Index begin = at % blocks * block_size;
+    work(scales[static_cast<std::size_t>(piece)], piece * piece_size + begin, std::min(block_size, piece_size - begin));
+  });
+}
+
 [[noreturn]] void refuse(const char* name, const char* expected, double got) {
   std::ostringstream message;
   message << name << ": expected " << expected << ", got " << got;
@@ -104,16 +115,21 @@ void Optimizer<T>::set_lr(double lr) {
 
 template <class T>
 void Optimizer<T>::step(T* parameters, const T* gradient, double gradient_scale) {
+  step(parameters, gradient, std::vector<double>{gradient_scale});
+}
+
+template <class T>
+void Optimizer<T>::step(T* parameters, const T* gradient, const std::vector<double>& gradient_scales) {
   const FlushToZero flush_to_zero;
   const Kernels<T>& kernels = kernels_of<T>(current_kernels());
-  const auto scale = static_cast<T>(gradient_scale);
+  const Index piece_size = size_ / static_cast<Index>(gradient_scales.size());
   ++steps_;
   if (options_.kind == OptimizerKind::sgd) {
-    SgdArgs<T> all = sgd_args<T>(options_, steps_);
-    all.gradient_scale = scale;
+    const SgdArgs<T> all = sgd_args<T>(options_, steps_);
     T* const velocity = buffers_.empty() ? nullptr : buffers_[0].data();
-    for_each_block(size_, [&](Index begin, Index size) {
+    for_each_block(gradient_scales, piece_size, [&](double scale, Index begin, Index size) {
       SgdArgs<T> args = all;
+      args.gradient_scale = static_cast<T>(scale);
       args.size = size;
       args.parameters = parameters + begin;
       args.gradient = gradient + begin;
@@ -121,10 +137,10 @@ void Optimizer<T>::step(T* parameters, const T* gradient, double gradient_scale)
       kernels.sgd(args);
     });
   } else {
-    AdamArgs<T> all = adam_args<T>(options_, steps_);
-    all.gradient_scale = scale;
-    for_each_block(size_, [&](Index begin, Index size) {
+    const AdamArgs<T> all = adam_args<T>(options_, steps_);
+    for_each_block(gradient_scales, piece_size, [&](double scale, Index begin, Index size) {
       AdamArgs<T> args = all;
+      args.gradient_scale = static_cast<T>(scale);
       args.size = size;
       args.parameters = parameters + begin;
       args.gradient = gradient + begin;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <type_traits>
 
 #include "latchwork/threads.hpp"
@@ -19,6 +21,22 @@ void parallel(Index parts, Task&& task) {
   run_parallel(
       parts, [](void* context, Index part) noexcept { (*static_cast<Body*>(context))(part); },
       const_cast<void*>(static_cast<const void*>(std::addressof(task))));
+}
+
+// parallel() for a task that may throw: what one part threw is passed on after all have ended.
+template <class Task>
+void parallel_or_throw(Index parts, Task&& task) {
+  std::mutex mutex;
+  std::exception_ptr thrown;
+  parallel(parts, [&](Index part) {
+    try {
+      task(part);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      thrown = std::current_exception();
+    }
+  });
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 // Part `part` of `parts` nearly equal pieces of [0, size): its begin; its end is the begin of the next.

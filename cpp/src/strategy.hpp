@@ -41,4 +41,15 @@ inline Index project_ahead_steps(Index rows, Index input_size, Index steps) {
   return std::min(steps, 64 / std::max<Index>(rows, 1));
 }
 
+// Into how many pieces threads split the members of an ensemble, of so many multiply-adds each. 1: all threads work
+// inside one member after the other, which pays where members are large and too few to keep all threads busy to the
+// end.
+inline Index member_parts(Index members, Index member_work) {
+  const Index threads = num_threads();
+  if (members * member_work < smallest_parallel_work) return 1;
+  const Index rounds = (members + threads - 1) / threads;
+  const bool evenly = 8 * members >= 7 * rounds * threads;
+  return evenly || member_work < 20 * smallest_parallel_work ? std::min(threads, members) : 1;
+}
+
 }  // namespace latchwork

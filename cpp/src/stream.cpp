@@ -289,7 +289,7 @@ void Stream<T>::reset() noexcept {
 template <class T>
 std::unique_ptr<Stream<T>> Network<T>::stream(Index rows) const {
   if (rows < 0) throw std::invalid_argument("batch_size: expected 0 or more, got " + std::to_string(rows));
-  for (const ModuleOptions& module : modules_) {
+  for (const ModuleOptions& module : *modules_) {
     const auto* lstm = std::get_if<LstmOptions>(&module);
     if (lstm != nullptr && lstm->direction != Direction::forward) {
       throw std::invalid_argument(

@@ -67,11 +67,11 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
                     const States<T>& d_start, Workspace<T>& workspace) {
   const Kernels<T>& kernels = *recording.weights->kernels;
   std::size_t lstm_index = static_cast<std::size_t>(
-      std::count_if(recording.chain.begin(), recording.chain.end(),
+      std::count_if(recording.chain->begin(), recording.chain->end(),
                     [](const ModuleOptions& module) { return std::holds_alternative<LstmOptions>(module); }));
   SequenceView<const T> d_result = d_output;
-  for (std::size_t at = recording.chain.size(); at-- > 0;) {
-    const ModuleOptions& module = recording.chain[at];
+  for (std::size_t at = recording.chain->size(); at-- > 0;) {
+    const ModuleOptions& module = (*recording.chain)[at];
     const ModuleRecord<T>& record = recording.modules[at];
     const PackedModule<T>& weights = recording.weights->modules[at];
     const Index features = record.input.features;
@@ -106,7 +106,7 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
       if (d_result.data != nullptr) embedding_backward(record.batch, record.input, d_result, embedding->size, gradient);
       return;
     } else if (d_source.data != nullptr) {
-      const LastColumns columns = last_columns(at == 0 ? nullptr : &recording.chain[at - 1], features);
+      const LastColumns columns = last_columns(at == 0 ? nullptr : &(*recording.chain)[at - 1], features);
       last_backward(columns, Schedule{record.batch, false}, d_result, d_source);
     }
     d_result = {d_source.data, d_source.step_stride, d_source.row_stride};
@@ -127,8 +127,8 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
                        SequenceView<T> d_input, const States<T>& d_start) const {
   const FlushToZero flush;
   const Recording& recording = *recording_;
-  Workspace<T> workspace(recording.workspaces);
-  if (!drops_weights(recording.chain, recording.options)) {
+  Workspace<T> workspace(recording.workspace->cache());
+  if (!drops_weights(*recording.chain, recording.options)) {
     chain_backward<T>(recording, d_output, d_end, parameters, accumulate, d_input, d_start, workspace);
     return;
   }
@@ -136,7 +136,7 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
   const Index size = recording.parameter_count();
   T* gradient = workspace.take(size);
   chain_backward<T>(recording, d_output, d_end, gradient, false, d_input, d_start, workspace);
-  apply_weight_dropout(recording.chain, *recording.weights->kernels, recording.options, gradient);
+  apply_weight_dropout(*recording.chain, *recording.weights->kernels, recording.options, gradient);
   for (Index at = 0; at < size; ++at) parameters[at] = accumulate ? parameters[at] + gradient[at] : gradient[at];
 }
 
@@ -144,8 +144,8 @@ template <class T>
 void Tape<T>::signal(Index lstm_wanted, Index state, Signal signal, T* values) const {
   const Recording& recording = *recording_;
   const Index units_per_panel = recording.weights->kernels->units;
-  for (std::size_t at = 0; at < recording.chain.size(); ++at) {
-    const auto* lstm = std::get_if<LstmOptions>(&recording.chain[at]);
+  for (std::size_t at = 0; at < recording.chain->size(); ++at) {
+    const auto* lstm = std::get_if<LstmOptions>(&(*recording.chain)[at]);
     if (lstm == nullptr || lstm_wanted-- > 0) continue;
     const ModuleRecord<T>& record = recording.modules[at];
     const LayerRecord<T>& layer = record.stack.layers[static_cast<std::size_t>(state)];

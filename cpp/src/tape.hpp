@@ -19,13 +19,13 @@ struct ModuleRecord {
 
 template <class T>
 struct Tape<T>::Recording {
-  Recording(const std::vector<ModuleOptions>& module_options, std::shared_ptr<const Snapshot<T>> snapshot,
-            const RecordOptions& record_options, std::shared_ptr<WorkspaceCache<T>> cache)
-      : chain(module_options),
+  Recording(std::shared_ptr<const std::vector<ModuleOptions>> module_options,
+            std::shared_ptr<const Snapshot<T>> snapshot, const RecordOptions& record_options,
+            std::shared_ptr<Workspace<T>> memory)
+      : chain(std::move(module_options)),
         weights(std::move(snapshot)),
         options(record_options),
-        workspaces(cache),
-        workspace(std::move(cache)) {}
+        workspace(std::move(memory)) {}
 
   // The batch with its arrays copied.
   Batch own(const Batch& from) {
@@ -48,11 +48,11 @@ struct Tape<T>::Recording {
 
   Index parameter_count() const {
     Index count = 0;
-    for (const ParameterSpec& spec : parameter_layout(chain, false)) count += spec.size();
+    for (const ParameterSpec& spec : parameter_layout(*chain, false)) count += spec.size();
     return count;
   }
 
-  std::vector<ModuleOptions> chain;
+  std::shared_ptr<const std::vector<ModuleOptions>> chain;
   std::shared_ptr<const Snapshot<T>> weights;
   RecordOptions options;
   Batch batch;
@@ -60,8 +60,7 @@ struct Tape<T>::Recording {
   std::vector<std::uint8_t> reset;
   std::vector<std::int64_t> tokens;
   std::vector<ModuleRecord<T>> modules;
-  std::shared_ptr<WorkspaceCache<T>> workspaces;  // for backward
-  Workspace<T> workspace;
+  std::shared_ptr<Workspace<T>> workspace;  // that other recordings may use too
 };
 
 }  // namespace latchwork

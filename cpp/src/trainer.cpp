@@ -1,25 +1,13 @@
 #include <algorithm>
-#include <cmath>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 
 #include "float_state.hpp"
 #include "latchwork/training.hpp"
-#include "random.hpp"
+#include "training_step.hpp"
 
 namespace latchwork {
 namespace {
-
-// Keeps these numbers apart from those that other parts draw with the same seed.
-constexpr std::uint32_t step_masks = 0x73746570;
-
-std::uint64_t mask_seed(std::uint64_t seed, std::int64_t step) {
-  const auto number = static_cast<std::uint64_t>(step);
-  const auto words =
-      philox(seed, {static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(number >> 32), 0, step_masks});
-  return std::uint64_t{words[1]} << 32 | words[0];
-}
 
 // The steps and rows of the output, all that the loss has to know.
 template <class T>
@@ -36,11 +24,6 @@ template <class T>
 SequenceView<T> output_in(std::vector<T>& memory, const Batch& batch, Index features) {
   memory.resize(static_cast<std::size_t>(batch.steps * batch.rows * features));
   return {memory.data(), batch.rows * features, features};
-}
-
-template <class T>
-SequenceView<const T> read_only(SequenceView<T> view) {
-  return {view.data, view.step_stride, view.row_stride};
 }
 
 // The end states in `memory`, so that the caller's, which may be the start states too, change only at the very end.
@@ -81,13 +64,6 @@ void copy_states(const Network<T>& network, Index rows, const States<T>& from, c
   }
 }
 
-void check_finite(const char* what, double value) {
-  if (std::isfinite(value)) return;
-  std::ostringstream message;
-  message << what << ": expected a finite number, got " << value << "; nothing was changed";
-  throw std::runtime_error(message.str());
-}
-
 }  // namespace
 
 template <class T>
@@ -99,11 +75,7 @@ Trainer<T>::Trainer(const Network<T>& network, Loss loss, const OptimizerOptions
       max_norm_(max_norm),
       seed_(seed),
       gradient_(static_cast<std::size_t>(network.parameter_count())) {
-  if (!(max_norm >= 0.0 && std::isfinite(max_norm))) {
-    std::ostringstream message;
-    message << "max_norm: expected 0 for no clipping or a finite positive number, got " << max_norm;
-    throw std::invalid_argument(message.str());
-  }
+  check_max_norm(max_norm);
   // An empty batch has no loss, but a loss that does not fit the network is refused now, not at the first step.
   loss_and_gradient<T>(loss_, {}, network_.output_size(), Batch{}, {}, {});
 }
@@ -118,7 +90,7 @@ double Trainer<T>::step(const Input<T>& input, const Batch& batch, const States<
   const States<T> own_end = end_states_in(end_, network_, batch.rows, end);
   RecordOptions options;
   options.training = true;
-  options.mask_seed = mask_seed(seed_, optimizer_.steps());
+  options.mask_seed = step_mask_seed(seed_, optimizer_.steps());
 
   const auto tape = network_.record(input, batch, start, output, own_end, options);
   // The gradient takes the place of the output, which nobody reads again.

@@ -62,6 +62,8 @@ class Workspace {
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
+  const std::shared_ptr<WorkspaceCache<T>>& cache() const { return cache_; }
+
   // Not initialised, aligned to the cache line.
   T* take(Index size) {
     cache_->take(size, buffers_);

@@ -1,8 +1,9 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
-Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them. `Stream` runs one step after
-another, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and `optim` train, `load` reads what `save` wrote.
-`LSTMLanguageModel` learns text. Shapes and names are PyTorch's throughout.
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them; `EnsembleLSTM`, many LSTMs
+side by side. `Stream` runs one step after another, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and
+`optim` train, `load` reads what `save` wrote. `LSTMLanguageModel` learns text. Shapes and names are PyTorch's
+throughout.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from latchwork import optim as optim
+    from latchwork.ensemble import EnsembleLSTM as EnsembleLSTM
     from latchwork.files import load as load
     from latchwork.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.lstm import LSTM as LSTM
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 # Each name is imported when it is first asked for, so that `import latchwork` costs next to nothing.
 _MODULE_OF = {
     "Embedding": "network",
+    "EnsembleLSTM": "ensemble",
     "Gradients": "tape",
     "LSTM": "lstm",
     "LSTMCell": "lstm",
@@ -57,6 +60,7 @@ _MODULE_OF = {
 
 __all__ = [
     "Embedding",
+    "EnsembleLSTM",
     "Gradients",
     "LSTM",
     "LSTMCell",

@@ -106,18 +106,21 @@ def reset_array(value: Any, shape: tuple[int, ...]) -> Array:
     return reset.astype(np.bool_, copy=False)
 
 
-def check_finite(name: str, array: Array, valid: Array | None) -> None:
-    """Raise ValueError where an element of (T, N, ...) is NaN or infinite. ``valid``: (T, N); None: all are."""
+def check_finite(name: str, array: Array, valid: Array | None, members: bool = False) -> None:
+    """Raise ValueError where an element of (T, N, ...) is NaN or infinite.
+
+    ``valid``: (T, N), which steps are no padding; None: all. ``members``: whether an axis of members comes first.
+    """
     with np.errstate(all="ignore"):
         if np.isfinite(array.sum()):  # NaN and infinity always reach the sum, and it needs no memory
             return
-    _check_none(name, "finite numbers", array, ~np.isfinite(array), valid)
+    _check_none(name, "finite numbers", array, ~np.isfinite(array), valid, members)
 
 
-def check_classes(name: str, kind: str, count: int, array: Array, valid: Array | None) -> None:
-    """Raise ValueError where an element of (T, N) is not from 0 to ``count - 1``. ``valid``: as in `check_finite`."""
+def check_classes(name: str, kind: str, count: int, array: Array, valid: Array | None, members: bool = False) -> None:
+    """Raise ValueError where an element of (T, N) is not from 0 to ``count - 1``; see `check_finite`."""
     if array.size and not (array.min() >= 0 and array.max() < count):
-        _check_none(name, f"{kind} from 0 to {count - 1}", array, (array < 0) | (array >= count), valid)
+        _check_none(name, f"{kind} from 0 to {count - 1}", array, (array < 0) | (array >= count), valid, members)
 
 
 def real_dtype(dtype: Any) -> np.dtype[Any]:
@@ -183,9 +186,11 @@ def _features_contiguous(array: Array) -> bool:
     )
 
 
-def _check_none(name: str, expected: str, array: Array, wrong: Array, valid: Array | None) -> None:
+def _check_none(name: str, expected: str, array: Array, wrong: Array, valid: Array | None, members: bool) -> None:
     if valid is not None:
-        wrong[~valid] = False
+        wrong[(slice(None),) * members + (~valid,)] = False
     if wrong.any():
         place = tuple(np.argwhere(wrong)[0].tolist())
-        raise ValueError(f"{name}: expected {expected}, got {array[place]} at step {place[0]}, row {place[1]}")
+        axes = ("member", "step", "row") if members else ("step", "row")
+        where = ", ".join(f"{axis} {position}" for axis, position in zip(axes, place, strict=False))
+        raise ValueError(f"{name}: expected {expected}, got {array[place]} at {where}")

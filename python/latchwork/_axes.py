@@ -11,21 +11,36 @@ if TYPE_CHECKING:
 
 
 class Axes(NamedTuple):
-    """(T, N, ...), with ``batch_first`` (N, T, ...), unbatched (T, ...). After `Last` the axis of steps is missing."""
+    """(T, N, ...), with ``batch_first`` (N, T, ...), unbatched (T, ...). After `Last` the axis of steps is missing.
+
+    An ensemble's members have an axis before all others, in the core too; an ensemble has no `Last`.
+    """
 
     batched: bool
     batch_first: bool
+    members: int | None = None  # None: no axis of members
 
     def shape(self, steps: Any, rows: Any, *features: Any, sequence: bool = True) -> tuple[Any, ...]:
         """Give the user's shape. Sizes may be names, for error messages."""
         if not sequence:
             return (rows, *features) if self.batched else features
         if not self.batched:
-            return (steps, *features)
-        return (rows, steps, *features) if self.batch_first else (steps, rows, *features)
+            shape: tuple[Any, ...] = (steps, *features)
+        else:
+            shape = (rows, steps, *features) if self.batch_first else (steps, rows, *features)
+        return shape if self.members is None else (self.members, *shape)
+
+    def core_shape(self, steps: int, rows: int, features: int) -> tuple[int, ...]:
+        """Give the core's shape of a sequence."""
+        shape = (steps, rows, features)
+        return shape if self.members is None else (self.members, *shape)
 
     def to_core(self, array: Array, sequence: bool = True) -> Array:
         """View a user's array as (T, N, ...); T is 1 where it is no sequence, N is 1 where it is unbatched."""
+        if self.members is not None:
+            if not self.batched:
+                return array[:, :, np.newaxis]
+            return array.swapaxes(1, 2) if self.batch_first else array
         if not self.batched:
             array = array[np.newaxis] if not sequence else array
             return array[:, np.newaxis]
@@ -35,14 +50,28 @@ class Axes(NamedTuple):
 
     def from_core(self, array: Array) -> Array:
         """View a sequence (T, N, ...) as the user's."""
+        if self.members is not None:
+            if not self.batched:
+                return array[:, :, 0]
+            return array.swapaxes(1, 2) if self.batch_first else array
         if not self.batched:
             return array[:, 0]
         return array.swapaxes(0, 1) if self.batch_first else array
 
     def state_shape(self, states: int, rows: int, size: int) -> tuple[int, ...]:
         """Give the user's shape of a state: (layers * directions, N, size), unbatched (layers * directions, size)."""
-        return (states, rows, size) if self.batched else (states, size)
+        shape = (states, rows, size) if self.batched else (states, size)
+        return shape if self.members is None else (self.members, *shape)
 
     def state_to_core(self, array: Array) -> Array:
         """View a user's state as (layers * directions, N, size)."""
-        return array if self.batched else array[:, np.newaxis]
+        return array if self.batched else array[..., np.newaxis, :]
+
+    @property
+    def of_one_member(self) -> Axes:
+        """The axes without that of the members."""
+        return self if self.members is None else self._replace(members=None)
+
+    def of_array(self, array: Array, rank: int) -> Axes:
+        """Give the axes of an array that has ``rank`` axes or, without that of the members, one fewer."""
+        return self.of_one_member if array.ndim == rank - 1 else self

@@ -66,6 +66,7 @@ class Module:
     _core: Network32
     _layout: Layout
     _in_network: bool
+    _members: int | None = None  # of an ensemble
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -105,7 +106,8 @@ class Module:
     def state_dict(self) -> dict[str, Array]:
         """Copy all parameters by PyTorch's names, as of one moment even while another thread writes."""
         flat = self._read()
-        return {name: place.view(flat) for name, place in self._layout.items()}
+        # An ensemble's tensors are strided in the buffer, and files take contiguous ones only.
+        return {name: np.ascontiguousarray(place.view(flat)) for name, place in self._layout.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Write parameters by name: all of them or, on an error, none.
@@ -198,13 +200,16 @@ class Module:
         self._build(self._core_options(), 0)
 
     def _build(self, options: Mapping[str, Any], seed: int) -> None:
-        core_class = _core.Network64 if self.dtype == np.float64 else _core.Network32
-        self._adopt(core_class([options], False, seed))
+        self._adopt(self._new_core(options, seed))
         self._in_network = False
+
+    def _new_core(self, options: Mapping[str, Any], seed: int) -> Network32:
+        core_class = _core.Network64 if self.dtype == np.float64 else _core.Network32
+        return core_class([options], False, seed)
 
     def _adopt(self, core: Network32) -> None:
         self._core = core
-        self._layout = layout_of(core.layout())
+        self._layout = layout_of(core.layout(), self._members)
 
     def _read(self) -> Array:
         return self._core.read()

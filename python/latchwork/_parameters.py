@@ -15,29 +15,42 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """Where a tensor lies in the buffer."""
+    """Where a tensor lies in the buffer, or in each member's part of it."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # the axis of members, where there is one, included
     begin: int
     end: int
+    members: int | None = None  # of an ensemble, each with a part of its own, one behind another
 
     def view(self, flat: Array) -> Array:
         """View the tensor in the buffer."""
-        return flat[self.begin : self.end].reshape(self.shape)
+        parts = flat if self.members is None else flat.reshape(self.members, -1)
+        return parts[..., self.begin : self.end].reshape(self.shape)
 
 
 Layout = dict[str, Place]
 
 
-def layout_of(specifications: list[tuple[str, tuple[int, ...], int]]) -> Layout:
-    """Read the core's layout: name, shape and offset of each tensor."""
+def layout_of(specifications: list[tuple[str, tuple[int, ...], int]], members: int | None) -> Layout:
+    """Read the core's layout: name, shape and offset of each tensor, in an ensemble those of one member."""
     layout = {}
     for name, shape, offset in specifications:
         size = 1
         for extent in shape:
             size *= extent
-        layout[name] = Place(tuple(shape), offset, offset + size)
+        whole_shape = tuple(shape) if members is None else (members, *shape)
+        layout[name] = Place(whole_shape, offset, offset + size, members)
     return layout
+
+
+def members_of(layout: Layout) -> int | None:
+    """Give the number of members, where the layout is an ensemble's."""
+    return next((place.members for place in layout.values()), None)
+
+
+def flat_size(layout: Layout) -> int:
+    """Count the numbers in the buffer."""
+    return max((place.end for place in layout.values()), default=0) * (members_of(layout) or 1)
 
 
 class Named(Mapping[str, "Array"]):

@@ -224,23 +224,37 @@ class SequenceModule(Module, Generic[S]):
             array = real_array("x", x, self.dtype)
             axes = Axes(array.ndim == 3, self.batch_first)
             if array.ndim not in (2, 3) or array.shape[-1] != core.input_size:
-                shapes = (axes,) if axes.batched else (Axes(True, self.batch_first), axes)
-                expected = " or ".join(shape_text(each.shape("T", "N", core.input_size)) for each in shapes)
-                raise ValueError(f"x: expected {expected}, got {shape_text(array.shape)}")
+                axes = self._axes_of_separate(array, core.input_size)
         core_x = axes.to_core(array)
-        steps, rows = core_x.shape[:2]
+        steps, rows = core_x.shape[:2] if axes.members is None else core_x.shape[1:3]
         core_lengths = core_reset = None
         if lengths is not None:
             if not axes.batched:
                 raise ValueError(f"lengths: expected None for unbatched x {shape_text(array.shape)}, got lengths")
             core_lengths = lengths_array(lengths, steps, rows)
         if reset is not None:
-            core_reset = axes.to_core(reset_array(reset, axes.shape(steps, rows)))
+            one = axes.of_one_member
+            core_reset = one.to_core(reset_array(reset, one.shape(steps, rows)))
+        if self._members is not None:
+            axes = axes._replace(members=self._members)  # of all but what is shared
         start = None if state is None else self._core_states("state", ("h_0", "c_0"), state, axes, rows)
         call = Call(axes, steps, rows, core_x, core_lengths, core_reset, start)
         if self._vocabulary is not None:
             check_classes("x", "tokens", self._vocabulary, core_x, call.valid)
         return call
+
+    def _axes_of_separate(self, x: Array, input_size: int) -> Axes:
+        """Give the axes of an input of each member's own. ValueError where it is none."""
+        batched, unbatched = Axes(True, self.batch_first), Axes(False, self.batch_first)
+        separate = batched._replace(members=self._members)
+        if self._members is None:
+            shapes = [batched] if x.ndim == 3 else [batched, unbatched]
+        elif x.ndim == 4 and (x.shape[0], x.shape[-1]) == (self._members, input_size):
+            return separate
+        else:
+            shapes = [separate, batched, unbatched]
+        expected = " or ".join(shape_text(each.shape("T", "N", input_size)) for each in shapes)
+        raise ValueError(f"x: expected {expected}, got {shape_text(x.shape)}")
 
     def _core_states(self, name: str, parts: tuple[str, str], state: Any, axes: Axes, rows: int) -> Pairs:
         """Check and convert a user's states."""
@@ -266,12 +280,16 @@ class SequenceModule(Module, Generic[S]):
         if len(pair) != 2:
             raise ValueError(f"{name}: expected a pair ({parts[0]}, {parts[1]}), got {len(pair)} items")
         hidden, cell = (
-            axes.state_to_core(
-                contiguous_real_array(part, value, self.dtype, axes.state_shape(size.states, rows, features))
-            )
+            self._core_state(part, value, axes, (size.states, rows, features))
             for part, value, features in zip(parts, pair, (size.hidden, size.cell), strict=True)
         )
         return hidden, cell
+
+    def _core_state(self, name: str, value: Any, axes: Axes, sizes: tuple[int, int, int]) -> Array:
+        if axes.members is not None:
+            value = real_array(name, value, self.dtype)
+            axes = axes.of_array(value, len(axes.state_shape(*sizes)))
+        return axes.state_to_core(contiguous_real_array(name, value, self.dtype, axes.state_shape(*sizes)))
 
     def _new_output(self, call: Call, sequence: bool, features: int) -> tuple[Array, Array]:
         """Make an output, not yet written: as the user sees it, and the core's view of it."""

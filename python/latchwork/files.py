@@ -18,6 +18,7 @@ FORMAT_VERSION = 1
 # Where the class of each kind lives.
 _KINDS = {
     "embedding": ("latchwork.network", "Embedding"),
+    "ensemble_lstm": ("latchwork.ensemble", "EnsembleLSTM"),
     "language_model": ("latchwork.language_model", "LSTMLanguageModel"),
     "last": ("latchwork.network", "Last"),
     "linear": ("latchwork.network", "Linear"),
@@ -59,7 +60,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    LSTM, LSTMCell, Embedding, Linear, Last, Network or LSTMLanguageModel
+    LSTM, EnsembleLSTM, LSTMCell, Embedding, Linear, Last, Network or LSTMLanguageModel
         What was saved, with its weights and dtype.
 
     Raises

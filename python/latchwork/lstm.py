@@ -38,7 +38,98 @@ if TYPE_CHECKING:
 StatePair = tuple["Array", "Array"]
 
 
-class LSTM(CellOptions, SequenceModule[StatePair]):
+def checked_options(
+    input_size: Any,
+    hidden_size: Any,
+    num_layers: Any = 1,
+    bias: Any = True,
+    batch_first: Any = False,
+    dropout: Any = 0.0,
+    bidirectional: Any = False,
+    proj_size: Any = 0,
+    *,
+    reverse: Any = False,
+    dtype: Any = "float32",
+    residual: Any = False,
+    **cell_options: Any,
+) -> dict[str, Any]:
+    """Check the options of a stack of layers. ValueError or TypeError."""
+    config: dict[str, Any] = {
+        "input_size": integer("input_size", input_size, 1),
+        "hidden_size": integer("hidden_size", hidden_size, 1),
+        "num_layers": integer("num_layers", num_layers, 1),
+        "bias": boolean("bias", bias),
+        "batch_first": boolean("batch_first", batch_first),
+        "dropout": real_number("dropout", dropout, 0.0, 1.0),
+        "bidirectional": boolean("bidirectional", bidirectional),
+        "proj_size": integer("proj_size", proj_size, 0),
+        "reverse": boolean("reverse", reverse),
+        "dtype": real_dtype(dtype).name,
+        "residual": boolean("residual", residual),
+    }
+    _check_projection(config)
+    if config["bidirectional"] and config["reverse"]:
+        raise ValueError("reverse: expected False with bidirectional=True, which has both directions, got True")
+    if config["residual"] and config["num_layers"] == 1:
+        raise ValueError("residual: expected False with num_layers=1, which has no layer below, got True")
+    directions = 2 if config["bidirectional"] else 1
+    return config | checked_cell_options(bias=config["bias"], directions=directions, **cell_options)
+
+
+class StackedLSTM(CellOptions, SequenceModule[StatePair]):
+    """What `LSTM` and `EnsembleLSTM` share: the options of a stack of layers."""
+
+    input_size = Option[int]()
+    hidden_size = Option[int]()
+    num_layers = Option[int]()
+    bias = Option[bool]()
+    batch_first = Option[bool]()
+    dropout = Option[float]()
+    bidirectional = Option[bool]()
+    proj_size = Option[int]()
+    reverse = Option[bool]()
+    residual = Option[bool]()
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def _output_size(self) -> int:
+        return self._directions * (self.proj_size or self.hidden_size)
+
+    def _core_options(self) -> dict[str, Any]:
+        names = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "proj_size", "residual")
+        direction = "both" if self.bidirectional else "reverse" if self.reverse else "forward"
+        options = {"kind": "lstm", "direction": direction} | {name: self._config[name] for name in names}
+        return options | core_cell_options(self._config)
+
+    def _initial_options(self) -> dict[str, Any]:
+        return core_initial_options(self._config)
+
+    def _build(self, options: Mapping[str, Any], seed: int) -> None:
+        super()._build(options, seed)
+        states = self.num_layers * self._directions
+        suffixes = ["", "_reverse"] if self.bidirectional else ["_reverse"] if self.reverse else [""]
+        self._state_sizes = (StateSize(states, self.proj_size or self.hidden_size, self.hidden_size),)
+        self._trace_names = (tuple(f"l{layer}{suffix}" for layer in range(self.num_layers) for suffix in suffixes),)
+        self._streamable = suffixes == [""]
+
+    def _parameter_count(self) -> int:
+        first, above = (parameter_count(self._config, size) for size in (self.input_size, self._output_size))
+        return self._directions * (first + (self.num_layers - 1) * above)
+
+    def _warn_of_idle_dropout(self) -> None:
+        """To be called by a constructor."""
+        if self.dropout > 0 and self.num_layers == 1:
+            warnings.warn(
+                f"dropout acts on the output of every layer but the last, so dropout={self.dropout} does nothing with "
+                "num_layers=1",
+                stacklevel=3,
+            )
+
+
+class LSTM(StackedLSTM):
     """A stack of long short-term memory layers, in one direction or both, with PyTorch's names and shapes.
 
     ``output, (h_n, c_n) = lstm(x, (h_0, c_0))``; see `__call__` for the shapes. In each step::
@@ -197,17 +288,6 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
 
     _kind = "lstm"
 
-    input_size = Option[int]()
-    hidden_size = Option[int]()
-    num_layers = Option[int]()
-    bias = Option[bool]()
-    batch_first = Option[bool]()
-    dropout = Option[float]()
-    bidirectional = Option[bool]()
-    proj_size = Option[int]()
-    reverse = Option[bool]()
-    residual = Option[bool]()
-
     def __init__(
         self,
         input_size: int,
@@ -248,79 +328,10 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
             weight_dropout=weight_dropout, learn_start_state=learn_start_state, forget_bias=forget_bias, init=init,
             t_max=t_max,
         )  # fmt: skip
-        if self.dropout > 0 and self.num_layers == 1:
-            warnings.warn(
-                f"dropout acts on the output of every layer but the last, so dropout={dropout} does nothing with "
-                "num_layers=1",
-                stacklevel=2,
-            )
+        self._warn_of_idle_dropout()
         self._create(seed)
 
-    @staticmethod
-    def _checked(
-        input_size: Any,
-        hidden_size: Any,
-        num_layers: Any = 1,
-        bias: Any = True,
-        batch_first: Any = False,
-        dropout: Any = 0.0,
-        bidirectional: Any = False,
-        proj_size: Any = 0,
-        *,
-        reverse: Any = False,
-        dtype: Any = "float32",
-        residual: Any = False,
-        **cell_options: Any,
-    ) -> dict[str, Any]:
-        config: dict[str, Any] = {
-            "input_size": integer("input_size", input_size, 1),
-            "hidden_size": integer("hidden_size", hidden_size, 1),
-            "num_layers": integer("num_layers", num_layers, 1),
-            "bias": boolean("bias", bias),
-            "batch_first": boolean("batch_first", batch_first),
-            "dropout": real_number("dropout", dropout, 0.0, 1.0),
-            "bidirectional": boolean("bidirectional", bidirectional),
-            "proj_size": integer("proj_size", proj_size, 0),
-            "reverse": boolean("reverse", reverse),
-            "dtype": real_dtype(dtype).name,
-            "residual": boolean("residual", residual),
-        }
-        _check_projection(config)
-        if config["bidirectional"] and config["reverse"]:
-            raise ValueError("reverse: expected False with bidirectional=True, which has both directions, got True")
-        if config["residual"] and config["num_layers"] == 1:
-            raise ValueError("residual: expected False with num_layers=1, which has no layer below, got True")
-        directions = 2 if config["bidirectional"] else 1
-        return config | checked_cell_options(bias=config["bias"], directions=directions, **cell_options)
-
-    @property
-    def _directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    @property
-    def _output_size(self) -> int:
-        return self._directions * (self.proj_size or self.hidden_size)
-
-    def _core_options(self) -> dict[str, Any]:
-        names = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "proj_size", "residual")
-        direction = "both" if self.bidirectional else "reverse" if self.reverse else "forward"
-        options = {"kind": "lstm", "direction": direction} | {name: self._config[name] for name in names}
-        return options | core_cell_options(self._config)
-
-    def _initial_options(self) -> dict[str, Any]:
-        return core_initial_options(self._config)
-
-    def _build(self, options: Mapping[str, Any], seed: int) -> None:
-        super()._build(options, seed)
-        states = self.num_layers * self._directions
-        suffixes = ["", "_reverse"] if self.bidirectional else ["_reverse"] if self.reverse else [""]
-        self._state_sizes = (StateSize(states, self.proj_size or self.hidden_size, self.hidden_size),)
-        self._trace_names = (tuple(f"l{layer}{suffix}" for layer in range(self.num_layers) for suffix in suffixes),)
-        self._streamable = suffixes == [""]
-
-    def _parameter_count(self) -> int:
-        first, above = (parameter_count(self._config, size) for size in (self.input_size, self._output_size))
-        return self._directions * (first + (self.num_layers - 1) * above)
+    _checked = staticmethod(checked_options)
 
 
 class LSTMCell(CellOptions, Module):

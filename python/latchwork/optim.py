@@ -10,6 +10,7 @@ import numpy as np
 from latchwork import _core
 from latchwork._arrays import boolean, contiguous_real_array, integer, real_number
 from latchwork._module import Module
+from latchwork._parameters import flat_size, members_of
 from latchwork.tape import Gradients
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "clip_grad_norm"]
@@ -139,7 +140,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    target : LSTM, LSTMCell, Embedding, Linear or Network, optional
+    target : LSTM, EnsembleLSTM, LSTMCell, Embedding, Linear or Network, optional
         Whose parameters to update. None: for a `latchwork.Trainer`.
     lr : float, default 1e-3
         Learning rate.
@@ -188,7 +189,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    target : LSTM, LSTMCell, Embedding, Linear or Network, optional
+    target : LSTM, EnsembleLSTM, LSTMCell, Embedding, Linear or Network, optional
         Whose parameters to update. None: for a `latchwork.Trainer`.
     lr : float, default 1e-3
         Learning rate.
@@ -229,7 +230,7 @@ class AdamW(Optimizer):
 
     Parameters
     ----------
-    target : LSTM, LSTMCell, Embedding, Linear or Network, optional
+    target : LSTM, EnsembleLSTM, LSTMCell, Embedding, Linear or Network, optional
         Whose parameters to update. None: for a `latchwork.Trainer`.
     lr : float, default 1e-3
         Learning rate.
@@ -265,8 +266,10 @@ class AdamW(Optimizer):
         super().__init__(target, _adam_options(lr, betas, eps, weight_decay))
 
 
-def clip_grad_norm(grads: Gradients[Any], max_norm: float) -> float:
+def clip_grad_norm(grads: Gradients[Any], max_norm: float) -> Any:
     """Scale gradients down, in place, so that the Euclidean norm of all of them together is at most ``max_norm``.
+
+    Those of an `EnsembleLSTM` member by member.
 
     Parameters
     ----------
@@ -278,7 +281,7 @@ def clip_grad_norm(grads: Gradients[Any], max_norm: float) -> float:
     Returns
     -------
     float
-        The norm before.
+        The norm before; for an ensemble an array (M,).
 
     Raises
     ------
@@ -291,9 +294,12 @@ def clip_grad_norm(grads: Gradients[Any], max_norm: float) -> float:
         raise TypeError(f"grads: expected Gradients, got {type(grads).__name__}")
     flat = grads.parameters.flat
     limit = real_number("max_norm", max_norm)
-    norm = _core.gradient_norm(flat)
-    flat *= flat.dtype.type(_core.clip_scale(norm, limit))
-    return norm
+    members = members_of(grads.parameters._layout)
+    norms = _core.gradient_norms(flat, 1 if members is None else members)
+    scales = _core.clip_scale(norms, limit).astype(flat.dtype)
+    parts = flat.reshape(len(norms), -1)
+    parts *= scales[:, np.newaxis]
+    return float(norms[0]) if members is None else norms
 
 
 def _adam_options(lr: Any, betas: Any, eps: Any, weight_decay: Any) -> dict[str, Any]:
@@ -316,4 +322,4 @@ def _adam_options(lr: Any, betas: Any, eps: Any, weight_decay: Any) -> dict[str,
 
 def _new_core(target: Module, options: Mapping[str, Any]) -> _core.Optimizer32:
     core_class = _core.Optimizer64 if target.dtype == np.float64 else _core.Optimizer32
-    return core_class(options, max(place.end for place in target._layout.values()))
+    return core_class(options, flat_size(target._layout))

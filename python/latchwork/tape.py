@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, SupportsIndex
 import numpy as np
 
 from latchwork._arrays import check_shape, real_array
-from latchwork._parameters import ParameterGradients
+from latchwork._parameters import ParameterGradients, flat_size
 from latchwork._sequence import S
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ class Gradients(Generic[S]):
     Attributes
     ----------
     x : numpy.ndarray or None
-        By the input, in its shape; zero in padding. None where the input was tokens.
+        By the input, in its shape; zero in padding. None where the input was tokens. Of an `EnsembleLSTM` with the axis
+        of members, also where they shared the input.
     state
-        By the start state, in its form, whether or not one was passed: for one LSTM a pair by h_0 and c_0.
+        By the start state, in its form, whether or not one was passed: for one LSTM a pair by h_0 and c_0. Of an
+        `EnsembleLSTM` with the axis of members.
     parameters : ParameterGradients
         By the parameters: a mapping from PyTorch's names to views of one contiguous buffer, ``parameters.flat``.
     """
@@ -40,7 +42,7 @@ class Gradients(Generic[S]):
 
 
 class Tape(Generic[S]):
-    """What one recording kept: made by ``record`` of an `LSTM` or a `Network`.
+    """What one recording kept: made by ``record`` of an `LSTM`, `EnsembleLSTM` or `Network`.
 
     Attributes
     ----------
@@ -102,8 +104,7 @@ class Tape(Generic[S]):
     def _parameter_gradients(self, into: Gradients[S] | None) -> ParameterGradients:
         layout, dtype = self._module._layout, self._module.dtype
         if into is None:
-            size = max((place.end for place in layout.values()), default=0)
-            return ParameterGradients(layout, np.empty(size, dtype))
+            return ParameterGradients(layout, np.empty(flat_size(layout), dtype))
         if not isinstance(into, Gradients):
             raise TypeError(f"into: expected Gradients, got {type(into).__name__}")
         if into.parameters._layout != layout or into.parameters.flat.dtype != dtype:

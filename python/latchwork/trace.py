@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LayerTrace(NamedTuple):
-    """One layer in one direction, each (T, N, hidden_size) in the axes of the input, zero in padding.
+    """One layer in one direction, each (T, N, hidden_size) in the axes of the output, zero in padding.
 
     The ranges are those of the default activations.
     """
@@ -42,7 +42,7 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
 
     A mapping: ``trace["l0"]``, ``trace["l0_reverse"]``, in a network with the module's number before it:
     ``trace["1.l0"]``. ``trace[k]`` is layer ``k``, forward direction, counted over all LSTMs. With one layer and one
-    direction ``trace.input_gate`` and the others are there too.
+    direction ``trace.input_gate`` and the others are there too. That of an `EnsembleLSTM` has the axis of members.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ def trace_of(tape: Tape[S], trace_names: Sequence[Sequence[str]]) -> Trace[S]:
             signals = []
             for signal in LayerTrace._fields:
                 features = size.hidden if signal == "hidden" else size.cell
-                values = np.empty((call.steps, call.rows, features), module.dtype)
+                values = np.empty(call.axes.core_shape(call.steps, call.rows, features), module.dtype)
                 tape._core.signal(lstm, state, signal, values)
                 signals.append(call.axes.from_core(values))
             layers[name] = LayerTrace(*signals)

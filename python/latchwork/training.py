@@ -35,13 +35,14 @@ class _Batch(NamedTuple, Generic[S]):
 
 
 class Trainer(Generic[S]):
-    """Trains an `LSTM` or a `Network` batch by batch: ``loss, state = trainer.step(x, y)``.
+    """Trains an `LSTM`, an `EnsembleLSTM` or a `Network` batch by batch: ``loss, state = trainer.step(x, y)``.
 
-    The network may be used meanwhile, from other threads too; each step updates its parameters in one write.
+    The network may be used meanwhile, from other threads too; each step updates its parameters in one write. Every
+    member m of an ensemble is trained as by a trainer of its own with ``seed + m``: its own loss, clipping and moments.
 
     Parameters
     ----------
-    network : Network or LSTM
+    network : Network, LSTM or EnsembleLSTM
         What to train.
     loss : {"cross_entropy", "squared_error", "absolute_error", "quantile"}
         The mean over all valid elements, that is those below each sequence's length; for cross-entropy, which takes the
@@ -75,7 +76,7 @@ class Trainer(Generic[S]):
         quantiles: Sequence[float] | None = None,
     ) -> None:
         if not isinstance(network, SequenceModule):
-            raise TypeError(f"network: expected a Network or an LSTM, got {type(network).__name__}")
+            raise TypeError(f"network: expected a Network, LSTM or EnsembleLSTM, got {type(network).__name__}")
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected one of latchwork.optim, got {type(optimizer).__name__}")
         if optimizer._target is not None:
@@ -93,7 +94,10 @@ class Trainer(Generic[S]):
         self._network = network
         self._takes_labels = loss == "cross_entropy"
         self._target_size = self._network_core.output_size // per_feature
-        core_class = _core.Trainer64 if network.dtype == np.float64 else _core.Trainer32
+        if network._members is None:
+            core_class = _core.Trainer64 if network.dtype == np.float64 else _core.Trainer32
+        else:
+            core_class = _core.EnsembleTrainer64 if network.dtype == np.float64 else _core.EnsembleTrainer32
         max_norm = 0.0 if clip_norm is None else real_number("clip_norm", clip_norm)
         self._core = core_class(
             self._network_core, loss_options, optimizer._options, max_norm, seed_number("seed", seed)
@@ -118,7 +122,7 @@ class Trainer(Generic[S]):
         """How many steps were taken."""
         return self._core.steps
 
-    def step(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[float, S]:
+    def step(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Any, S]:
         """Train on one mini-batch.
 
         Parameters
@@ -128,12 +132,13 @@ class Trainer(Generic[S]):
         y : array_like
             What the output should be, in the axes of the output. Values (T, N, features) for the errors and quantiles;
             class labels (T, N), integers from 0 to the output size - 1, for cross-entropy. After `Last` without
-            the axis T. What lies in padding does not matter.
+            the axis T. For an ensemble with an axis of members before the others, or without it the same for all. What
+            lies in padding does not matter.
 
         Returns
         -------
         loss : float
-            Before the update.
+            Before the update. For an ensemble an array (M,).
         state
             After the last step, for the next window of the same sequences.
 
@@ -144,14 +149,15 @@ class Trainer(Generic[S]):
         TypeError
             If an argument has no fitting dtype.
         RuntimeError
-            If the loss or the gradient is not finite. Nothing has changed then.
+            If the loss or the gradient is not finite, of an ensemble that of any member, which is named. Nothing has
+            changed then, in no member.
         """
         batch = self._batch(x, y, state, lengths, reset)
         call = batch.call
         loss = self._core.step(call.x, call.lengths, call.reset, call.start, batch.target, batch.core_end)
         return loss, batch.end
 
-    def evaluate(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[float, S]:
+    def evaluate(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Any, S]:
         """Measure the loss on one mini-batch, without training: nothing is dropped.
 
         Parameters
@@ -162,6 +168,7 @@ class Trainer(Generic[S]):
         Returns
         -------
         loss : float
+            For an ensemble an array (M,).
         state
             After the last step.
 
@@ -186,16 +193,19 @@ class Trainer(Generic[S]):
         call = network._call(x, state, lengths, reset)
         sequence = self._network_core.keeps_sequence
         if network._vocabulary is None:
-            check_finite("x", call.x, call.valid)
+            check_finite("x", call.x, call.valid, members=call.x.ndim == 4)
         features = () if self._takes_labels else (self._target_size,)
         target = integer_array("y", y) if self._takes_labels else real_array("y", y, network.dtype)
-        check_shape("y", target, call.axes.shape(call.steps, call.rows, *features, sequence=sequence))
-        target = call.axes.to_core(target, sequence)
+        axes = call.axes
+        if axes.members is not None:
+            axes = axes.of_array(target, len(axes.shape(call.steps, call.rows, *features)))
+        check_shape("y", target, axes.shape(call.steps, call.rows, *features, sequence=sequence))
+        target = axes.to_core(target, sequence)
         valid = call.valid if sequence else None  # after Last every row counts, an empty sequence's too
         if self._takes_labels:
-            check_classes("y", "labels", self._target_size, target, valid)
+            check_classes("y", "labels", self._target_size, target, valid, members=axes.members is not None)
         else:
-            check_finite("y", target, valid)
+            check_finite("y", target, valid, members=axes.members is not None)
         return _Batch(call, target, *network._new_states(call))
 
 

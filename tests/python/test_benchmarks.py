@@ -1,4 +1,4 @@
-"""The benchmark program works; nothing here depends on how fast anything is."""
+"""The benchmark programs work; nothing here depends on how fast anything is."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / "speed.py"), *arguments]
+def run(*arguments: str, program: str = "speed.py") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / program), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -37,6 +37,18 @@ def test_every_kind_is_measured_without_peers(tmp_path: Path) -> None:
         assert 0 < ours["fastest"] <= ours["lower_quartile"] <= ours["microseconds"] <= ours["upper_quartile"]
         assert ours["rounds"] == 1
         assert measurement["kind"] in done.stdout
+
+
+def test_an_ensembles_factors_are_printed(tmp_path: Path) -> None:
+    file = tmp_path / "ensemble.json"
+    arguments = ["--members", "3", "--steps", "4", "--rows", "2", "--rounds", "1", "--threads", "1,2", "--json"]
+    done = run(*arguments, str(file), program="ensemble.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert document.keys() == {"1", "2"}
+    for medians in document.values():
+        for kind, (each, together) in medians.items():
+            assert f"| {kind} | {each * 1e3:.2f} | {together * 1e3:.2f} | {each / together:.2f} |" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,10 @@ template <class T>
 struct Snapshot;
 template <class T>
 class WorkspaceCache;
+template <class T>
+class Workspace;
+template <class T>
+class Ensemble;
 
 // Features of one step and row are contiguous; steps and rows may lie anywhere. Strides count elements and may be
 // negative.
@@ -71,7 +75,7 @@ class Network {
   // Module `index` alone, on the same parameters: a write through one is seen by the other.
   Network module(Index index) const;
 
-  const std::vector<ModuleOptions>& modules() const { return modules_; }
+  const std::vector<ModuleOptions>& modules() const { return *modules_; }
   // Offsets count from parameters_begin() in the store.
   const std::vector<ParameterSpec>& layout() const { return layout_; }
   Index parameter_count() const { return parameter_count_; }
@@ -101,6 +105,7 @@ class Network {
   std::shared_ptr<const Snapshot<T>> snapshot(bool with_backward) const;
 
  private:
+  friend class Ensemble<T>;
   struct SnapshotCache;
 
   Network(std::vector<ModuleOptions> modules, bool numbered, std::shared_ptr<ParameterStore<T>> store, Index begin);
@@ -108,7 +113,7 @@ class Network {
   // With weight dropout one for this recording alone, its weights already dropped.
   std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const RecordOptions& options) const;
 
-  std::vector<ModuleOptions> modules_;
+  std::shared_ptr<const std::vector<ModuleOptions>> modules_;  // shared with tapes
   std::vector<ParameterSpec> layout_;
   Index parameter_count_ = 0;
   Index parameters_begin_ = 0;

@@ -63,6 +63,8 @@ class Optimizer {
 
   // parameters -= what the rule says of gradient * gradient_scale.
   void step(T* parameters, const T* gradient, double gradient_scale = 1.0);
+  // The same, with a scale of its own for each of equal pieces, one behind another.
+  void step(T* parameters, const T* gradient, const std::vector<double>& gradient_scales);
 
   // For saving: sgd has one buffer (momentum), adam and adamw two (first and second moment), sgd without momentum none.
   const std::vector<std::vector<T>>& buffers() const { return buffers_; }

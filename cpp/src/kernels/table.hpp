@@ -29,11 +29,11 @@ struct StepArgs {  // one time step of one layer and direction
   const T* x_weights;  // gate panels of W
   const T* const* h_prev;
   Index h_size;
-  const T* h_weights;      // gate panels of R
-  const T* const* c_prev;  // padded rows
-  T* const* c;             // padded rows; may be c_prev
-  T* const* h;             // H numbers each
-  T* const* gates;         // packed rows i, f, g, o after activation; null: not wanted
+  const T* h_weights;             // gate panels of R
+  const T* const* c_prev;         // padded rows
+  T* const* c;                    // padded rows; may be c_prev
+  T* const* h;                    // H numbers each
+  T* const* gates;                // packed rows i, f, g, o after activation; null: not wanted
   bool last_panel_first = false;  // in which order panels are taken; no result depends on it
 };
 

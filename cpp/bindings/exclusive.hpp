@@ -1,0 +1,37 @@
+// One call at a time: wait for the other, or refuse.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <atomic>
+#include <mutex>
+#include <stdexcept>
+
+namespace latchwork::python {
+
+// Calls `work` alone. The GIL is released before the wait and taken again after the mutex is let go, so that neither is
+// ever waited for under the other.
+template <class Work>
+auto exclusively(std::mutex& mutex, Work&& work) {
+  const pybind11::gil_scoped_release release;
+  const std::lock_guard<std::mutex> lock(mutex);
+  return work();
+}
+
+// Lets one thread into a stream; a second is told so at once.
+class Turn {
+ public:
+  explicit Turn(std::atomic_flag& busy) : busy_(busy) {
+    if (busy_.test_and_set(std::memory_order_acquire)) {
+      throw std::runtime_error("this stream is in use by another thread; give each thread a stream of its own");
+    }
+  }
+  ~Turn() { busy_.clear(std::memory_order_release); }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  std::atomic_flag& busy_;
+};
+
+}  // namespace latchwork::python

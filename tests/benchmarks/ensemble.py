@@ -1,0 +1,104 @@
+"""One call of an EnsembleLSTM beside a call of each of its members, interleaved in one process: medians and factors."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import latchwork as lw
+import numpy as np
+import timing
+
+Jobs = dict[str, tuple[Callable[[], object], Callable[[], object]]]
+
+
+def make_jobs(members: int, steps: int, rows: int, input_size: int, hidden_size: int) -> Jobs:
+    """Each kind of work, member by member and in one call."""
+    ensemble = lw.EnsembleLSTM(members, input_size, hidden_size, seed=0)
+    lstms = list(ensemble)
+    random = np.random.default_rng(0)
+    x = random.standard_normal((steps, rows, input_size), dtype=np.float32)
+    separate = random.standard_normal((members, steps, rows, input_size), dtype=np.float32)
+    y = random.standard_normal((steps, rows, hidden_size), dtype=np.float32)
+    d_output = random.standard_normal((members, steps, rows, hidden_size), dtype=np.float32)
+    grads = ensemble.record(x).backward(d_output)
+    each_grads = [lstm.record(x).backward(d) for lstm, d in zip(lstms, d_output, strict=True)]
+
+    def train_each() -> None:
+        for lstm, d, into in zip(lstms, d_output, each_grads, strict=True):
+            lstm.record(x).backward(d, into=into)
+
+    def trainer_of(model: lw.LSTM | lw.EnsembleLSTM, seed: int) -> lw.Trainer:
+        return lw.Trainer(model, "squared_error", lw.optim.Adam(lr=1e-3), clip_norm=1.0, seed=seed)
+
+    # Copies, so that the weights of the other kinds stay as they are.
+    trainer = trainer_of(lw.EnsembleLSTM.from_members(lstms), 0)
+    trainers = [trainer_of(lstm, index) for index, lstm in enumerate(trainer.network)]
+    return {
+        "forward, shared input": (lambda: [lstm(x) for lstm in lstms], lambda: ensemble(x)),
+        "forward, separate input": (
+            lambda: [lstm(own) for lstm, own in zip(lstms, separate, strict=True)],
+            lambda: ensemble(separate),
+        ),
+        "training: record and backward": (train_each, lambda: ensemble.record(x).backward(d_output, into=grads)),
+        "update: Trainer.step": (lambda: [one.step(x, y) for one in trainers], lambda: trainer.step(x, y)),
+    }
+
+
+def check_bits(jobs: Jobs) -> None:
+    """Raise AssertionError unless an ensemble's call gives what its members' give."""
+    each, together = (job() for job in jobs["forward, separate input"])
+    assert all(np.array_equal(own[0], one) for own, one in zip(each, together[0], strict=True))
+    each, together = (job() for job in jobs["update: Trainer.step"])
+    assert [loss for loss, _ in each] == together[0].tolist()
+
+
+def measure(jobs: Jobs, rounds: int) -> dict[str, tuple[float, float]]:
+    """Medians in seconds: of a call of each member, and of one of the ensemble."""
+
+    def loop_of(job: Callable[[], object]) -> timing.Loop:
+        def loop(iterations: int) -> None:
+            for _ in range(iterations):
+                job()
+
+        return loop
+
+    loops = {(kind, which): loop_of(jobs[kind][which]) for kind in jobs for which in range(2)}
+    iterations = {name: timing.iterations_for_sample(loop) for name, loop in loops.items()}
+    samples: dict[tuple[str, int], list[float]] = {name: [] for name in loops}
+    for round_number in range(rounds):
+        for name in timing.rotated(list(loops), round_number):
+            samples[name].append(timing.sample(loops[name], iterations[name]))
+    return {kind: (median(samples[kind, 0]), median(samples[kind, 1])) for kind in jobs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for option, default in (("members", 100), ("steps", 50), ("rows", 8), ("input-size", 8), ("hidden-size", 16)):
+        parser.add_argument(f"--{option}", type=int, default=default)
+    parser.add_argument("--threads", default="1,2", help="of both sides; several: one table each")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path, help="keep the medians here, in seconds, by number of threads")
+    arguments = parser.parse_args()
+    shape = (arguments.members, arguments.steps, arguments.rows, arguments.input_size, arguments.hidden_size)
+    print(
+        "M = {}, T = {}, N = {}, in = {}, H = {}, float32, ".format(*shape)
+        + f"{lw.cpu_info()['isa']}, {arguments.rounds} rounds"
+    )
+    results = {}
+    for threads in map(int, arguments.threads.split(",")):
+        lw.set_num_threads(threads)
+        jobs = make_jobs(*shape)
+        check_bits(jobs)
+        results[threads] = measure(jobs, arguments.rounds)
+        print(f"\n| {threads} thread(s) | {arguments.members} calls, ms | one call, ms | factor |")
+        print("| --- | --- | --- | --- |")
+        for kind, (each, together) in results[threads].items():
+            print(f"| {kind} | {each * 1e3:.2f} | {together * 1e3:.2f} | {each / together:.2f} |")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
