@@ -14,27 +14,37 @@ template <class T, int Rows, int Panels>
   Packet<T> sum[Rows][Panels * 4];
   pre_activations<T, Rows, Panels, 4>(args, first_row, first_panel, sum);
 
+  // In two passes, so that the processor finds other rows' work while it waits for one row's chain of operations.
+  Packet<T> c[Rows][Panels];
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
 #pragma GCC unroll 4
     for (int panel = 0; panel < Panels; ++panel) {
-      const Packet<T>* pre = &sum[row][panel * 4];
+      Packet<T>* pre = &sum[row][panel * 4];
       const Index unit = (first_panel + panel) * unit_count;
       const Gates<T> gate = activate<T>({pre[0], pre[1], pre[2], pre[3]});
-      const Packet<T> c = cell_state<T>(gate, load(args.c_prev[first_row + row] + unit));
-      const Packet<T> h = hidden_state<T>(gate.o, tanh<T>(c));
-      store(args.c[first_row + row] + unit, c);
-      if (const Index left = args.units - unit; left >= unit_count) {
-        store(args.h[first_row + row] + unit, h);
-      } else {
-        store_part(args.h[first_row + row] + unit, h, left);
-      }
+      c[row][panel] = cell_state<T>(gate, load(args.c_prev[first_row + row] + unit));
+      pre[3] = gate.o;
       if (args.gates != nullptr) {
         T* kept = args.gates[first_row + row] + unit * 4;
         store(kept, gate.i);
         store(kept + unit_count, gate.f);
         store(kept + 2 * unit_count, gate.g);
         store(kept + 3 * unit_count, gate.o);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) {
+#pragma GCC unroll 4
+    for (int panel = 0; panel < Panels; ++panel) {
+      const Index unit = (first_panel + panel) * unit_count;
+      const Packet<T> h = hidden_state<T>(sum[row][panel * 4 + 3], tanh<T>(c[row][panel]));
+      store(args.c[first_row + row] + unit, c[row][panel]);
+      if (const Index left = args.units - unit; left >= unit_count) {
+        store(args.h[first_row + row] + unit, h);
+      } else {
+        store_part(args.h[first_row + row] + unit, h, left);
       }
     }
   }
