@@ -44,7 +44,8 @@ EIGEN_STRONG_INLINE Packet<T> broadcast(T value) {
   return eigen::pset1<Packet<T>>(value);
 }
 
-// The first `count` lanes, 0 <= count <= U; the others are zero.
+// The first `count` lanes, 0 <= count <= U, in memory or of a packet; the others are zero, or not touched. The general
+// versions go through memory; AVX-512 and AVX2 have masks.
 template <class T>
 EIGEN_STRONG_INLINE Packet<T> load_part(const T* from, Index count) {
   T whole[lanes<T>] = {};
@@ -57,14 +58,70 @@ EIGEN_STRONG_INLINE void store_part(T* to, const Packet<T>& value, Index count) 
   store(whole, value);
   std::memcpy(to, whole, static_cast<std::size_t>(count) * sizeof(T));
 }
-
-// The first `count` lanes of a packet; the others become zero.
 template <class T>
 EIGEN_STRONG_INLINE Packet<T> first_lanes(const Packet<T>& value, Index count) {
   T whole[lanes<T>];
   store(whole, value);
   return load_part(whole, count);
 }
+#if defined(__AVX512F__)
+EIGEN_STRONG_INLINE __mmask16 lane_mask(Index count) { return static_cast<__mmask16>((1u << count) - 1); }
+template <>
+EIGEN_STRONG_INLINE __m512 load_part<float>(const float* from, Index count) {
+  return _mm512_maskz_loadu_ps(lane_mask(count), from);
+}
+template <>
+EIGEN_STRONG_INLINE __m512d load_part<double>(const double* from, Index count) {
+  return _mm512_maskz_loadu_pd(static_cast<__mmask8>(lane_mask(count)), from);
+}
+template <>
+EIGEN_STRONG_INLINE void store_part<float>(float* to, const __m512& value, Index count) {
+  _mm512_mask_storeu_ps(to, lane_mask(count), value);
+}
+template <>
+EIGEN_STRONG_INLINE void store_part<double>(double* to, const __m512d& value, Index count) {
+  _mm512_mask_storeu_pd(to, static_cast<__mmask8>(lane_mask(count)), value);
+}
+template <>
+EIGEN_STRONG_INLINE __m512 first_lanes<float>(const __m512& value, Index count) {
+  return _mm512_maskz_mov_ps(lane_mask(count), value);
+}
+template <>
+EIGEN_STRONG_INLINE __m512d first_lanes<double>(const __m512d& value, Index count) {
+  return _mm512_maskz_mov_pd(static_cast<__mmask8>(lane_mask(count)), value);
+}
+#elif defined(__AVX2__)
+EIGEN_STRONG_INLINE __m256i float_lane_mask(Index count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+EIGEN_STRONG_INLINE __m256i double_lane_mask(Index count) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+template <>
+EIGEN_STRONG_INLINE __m256 load_part<float>(const float* from, Index count) {
+  return _mm256_maskload_ps(from, float_lane_mask(count));
+}
+template <>
+EIGEN_STRONG_INLINE __m256d load_part<double>(const double* from, Index count) {
+  return _mm256_maskload_pd(from, double_lane_mask(count));
+}
+template <>
+EIGEN_STRONG_INLINE void store_part<float>(float* to, const __m256& value, Index count) {
+  _mm256_maskstore_ps(to, float_lane_mask(count), value);
+}
+template <>
+EIGEN_STRONG_INLINE void store_part<double>(double* to, const __m256d& value, Index count) {
+  _mm256_maskstore_pd(to, double_lane_mask(count), value);
+}
+template <>
+EIGEN_STRONG_INLINE __m256 first_lanes<float>(const __m256& value, Index count) {
+  return _mm256_and_ps(value, _mm256_castsi256_ps(float_lane_mask(count)));
+}
+template <>
+EIGEN_STRONG_INLINE __m256d first_lanes<double>(const __m256d& value, Index count) {
+  return _mm256_and_pd(value, _mm256_castsi256_pd(double_lane_mask(count)));
+}
+#endif
 
 // Lanes added up in order.
 template <class T>
