@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from latchwork.files import load as load
     from latchwork.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.lstm import LSTM as LSTM
-    from latchwork.lstm import LSTMCell as LSTMCell
+    from latchwork.lstm_cell import LSTMCell as LSTMCell
     from latchwork.machine import cpu_info as cpu_info
     from latchwork.machine import get_num_threads as get_num_threads
     from latchwork.machine import set_isa as set_isa
@@ -41,7 +41,7 @@ _MODULE_OF = {
     "EnsembleLSTM": "ensemble",
     "Gradients": "tape",
     "LSTM": "lstm",
-    "LSTMCell": "lstm",
+    "LSTMCell": "lstm_cell",
     "LSTMLanguageModel": "language_model",
     "Last": "network",
     "Linear": "network",

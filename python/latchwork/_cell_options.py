@@ -271,3 +271,11 @@ def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def check_projection(config: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the projection is smaller than what it projects."""
+    if config["proj_size"] >= config["hidden_size"]:
+        raise ValueError(
+            f"proj_size: expected less than hidden_size ({config['hidden_size']}), got {config['proj_size']}"
+        )

@@ -23,7 +23,7 @@ _KINDS = {
     "last": ("latchwork.network", "Last"),
     "linear": ("latchwork.network", "Linear"),
     "lstm": ("latchwork.lstm", "LSTM"),
-    "lstm_cell": ("latchwork.lstm", "LSTMCell"),
+    "lstm_cell": ("latchwork.lstm_cell", "LSTMCell"),
     "network": ("latchwork.network", "Network"),
 }
 

@@ -15,6 +15,18 @@ struct Problem {
   reference::LstmOutput d_result;
 };
 
+// Of a stack in every combination that the sizes of a test allow.
+inline LstmOptions random_sizes(Random& random) {
+  LstmOptions options;
+  options.input_size = random.between(1, 37);
+  options.hidden_size = random.between(1, 37);
+  options.num_layers = random.between(1, 3);
+  options.bias = random.chance(0.8);
+  options.direction = static_cast<Direction>(random.between(0, 2));
+  if (options.hidden_size > 1 && random.chance(0.3)) options.proj_size = random.between(1, options.hidden_size - 1);
+  return options;
+}
+
 inline Index parameter_count(const LstmOptions& options) {
   Index count = 0;
   for (const ParameterSpec& spec : parameter_layout({options}, false)) count += spec.size();

@@ -15,17 +15,6 @@ constexpr double forward_tolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;
 template <class T>
 constexpr double gradient_tolerance = sizeof(T) == 4 ? 1e-4 : 1e-11;
 
-LstmOptions random_options(Random& random) {
-  LstmOptions options;
-  options.input_size = random.between(1, 37);
-  options.hidden_size = random.between(1, 37);
-  options.num_layers = random.between(1, 3);
-  options.bias = random.chance(0.8);
-  options.direction = static_cast<Direction>(random.between(0, 2));
-  if (options.hidden_size > 1 && random.chance(0.3)) options.proj_size = random.between(1, options.hidden_size - 1);
-  return options;
-}
-
 template <class T>
 void check_against_reference(const Problem& problem) {
   const reference::LstmRecord record = reference::lstm_forward(problem.options, problem.parameters, problem.input);
@@ -63,7 +52,7 @@ TEST_CASE_TEMPLATE("network: forward and gradients equal the reference in random
   for_each_isa([] {
     Random random(31);
     for (int round = 0; round < 80; ++round) {
-      const LstmOptions options = random_options(random);
+      const LstmOptions options = random_sizes(random);
       // Every fourth is large enough for several threads and several chunks of a gradient.
       const Index steps = round % 4 == 0 ? random.between(20, 60) : random.between(1, 9);
       const Index rows = round % 4 == 0 ? random.between(6, 14) : random.between(1, 9);

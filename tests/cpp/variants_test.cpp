@@ -14,13 +14,7 @@ template <class T>
 constexpr double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;
 
 LstmOptions random_options(Random& random) {
-  LstmOptions options;
-  options.input_size = random.between(1, 37);
-  options.hidden_size = random.between(1, 37);
-  options.num_layers = random.between(1, 3);
-  options.bias = random.chance(0.8);
-  options.direction = static_cast<Direction>(random.between(0, 2));
-  if (options.hidden_size > 1 && random.chance(0.3)) options.proj_size = random.between(1, options.hidden_size - 1);
+  LstmOptions options = random_sizes(random);
   if (options.num_layers > 1 && random.chance(0.3)) options.dropout = 0.25;
   add_random_variants(random, options);
   return options;

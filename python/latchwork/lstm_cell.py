@@ -1,0 +1,207 @@
+"""The single LSTM cell: one step of one layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latchwork._arrays import (
+    boolean,
+    check_shape,
+    contiguous_real_array,
+    integer,
+    real_array,
+    real_dtype,
+    shape_text,
+)
+from latchwork._cell_options import (
+    CellOptions,
+    check_projection,
+    checked_cell_options,
+    core_cell_options,
+    core_initial_options,
+    parameter_count,
+)
+from latchwork._module import Module, Option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from latchwork._cell_options import GateActivations
+    from latchwork.lstm import StatePair
+
+
+class LSTMCell(CellOptions, Module):
+    """One step of one layer: ``h, c = cell(x, (h, c))``, with PyTorch's names and shapes.
+
+    Parameters
+    ----------
+    input_size : int
+        Features of the input, at least 1.
+    hidden_size : int
+        Units (H), at least 1.
+    bias : bool, default True
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    proj_size : int, default 0
+        Above 0, and below ``hidden_size``: h is projected to so many features.
+    dtype : {"float32", "float64"}, default "float32"
+        Of parameters and outputs.
+    seed : int, optional
+        Of the initial parameters, see ``init``. None: a fresh one.
+    forget_gate, coupled, peephole, layer_norm : bool
+        As for `LSTM`.
+    activations : mapping, optional
+        As for `LSTM`.
+    clip, cell_clip : float, optional
+        As for `LSTM`.
+    zoneout : (float, float), default (0.0, 0.0)
+        As for `LSTM`. A call is no training: it mixes old and new state in these shares.
+    recurrent_dropout, weight_dropout : float, default 0.0
+    recurrent_dropout_on : {"hidden", "candidate"}, default "hidden"
+        As for `LSTM`, so that a cell can be given what an LSTM was. A cell is not trained here, and a call drops
+        nothing: these never act.
+    learn_start_state : bool, default False
+        As for `LSTM`: ``state=None`` stands for the parameters h_0 and c_0.
+    forget_bias : float, optional
+    init : {"torch", "keras", "orthogonal", "chrono"}, default "torch"
+    t_max : int, optional
+        As for `LSTM`.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range or makes no sense with the others, or sizes overflow.
+    TypeError
+        If an option is of another type.
+
+    Notes
+    -----
+    Parameters: ``weight_ih`` (4H, input_size), ``weight_hh`` (4H, H), ``bias_ih``, ``bias_hh`` (4H,), gate order
+    i, f, g, o: the layout of ``torch.nn.LSTMCell``. See `LSTM` for equations, sources and the parameters of the
+    variants, whose names here lack the ``_l{k}``. Where many steps follow one another, ``LSTM.stream`` is many times
+    faster.
+    """
+
+    _kind = "lstm_cell"
+
+    input_size = Option[int]()
+    hidden_size = Option[int]()
+    bias = Option[bool]()
+    proj_size = Option[int]()
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        proj_size: int = 0,
+        dtype: DTypeLike = "float32",
+        seed: int | None = None,
+        forget_gate: bool = True,
+        coupled: bool = False,
+        peephole: bool = False,
+        layer_norm: bool = False,
+        activations: GateActivations | Sequence[GateActivations] | None = None,
+        clip: float | None = None,
+        cell_clip: float | None = None,
+        zoneout: tuple[float, float] = (0.0, 0.0),
+        recurrent_dropout: float = 0.0,
+        recurrent_dropout_on: str = "hidden",
+        weight_dropout: float = 0.0,
+        learn_start_state: bool = False,
+        forget_bias: float | None = None,
+        init: str = "torch",
+        t_max: int | None = None,
+    ) -> None:
+        self._config = self._checked(
+            input_size, hidden_size, bias, proj_size=proj_size, dtype=dtype,
+            forget_gate=forget_gate, coupled=coupled, peephole=peephole, layer_norm=layer_norm,
+            activations=activations, clip=clip, cell_clip=cell_clip, zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout, recurrent_dropout_on=recurrent_dropout_on,
+            weight_dropout=weight_dropout, learn_start_state=learn_start_state, forget_bias=forget_bias, init=init,
+            t_max=t_max,
+        )  # fmt: skip
+        self._create(seed)
+
+    def __call__(self, x: Any, state: Any = None) -> StatePair:
+        """Run one step.
+
+        Parameters
+        ----------
+        x : array_like
+            (N, input_size) or unbatched (input_size,).
+        state : pair of array_like, optional
+            (h, c): (N, proj_size or else hidden_size) and (N, hidden_size), unbatched without the axis N. None: zeros
+            or, with ``learn_start_state``, the parameters h_0 and c_0.
+
+        Returns
+        -------
+        h, c : numpy.ndarray
+            The new state, in the same shapes; h is the output too.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit.
+        TypeError
+            If an argument does not hold real numbers.
+        """
+        x = real_array("x", x, self.dtype)
+        if x.ndim == 2:
+            check_shape("x", x, ("N", self.input_size))
+        elif x.shape != (self.input_size,):
+            raise ValueError(f"x: expected (N, {self.input_size}) or ({self.input_size},), got {shape_text(x.shape)}")
+        rows = x.shape[0] if x.ndim == 2 else 1
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
+        shapes = [(*x.shape[:-1], size) for size in sizes]
+        core_shapes = [(1, rows, size) for size in sizes]
+        start = None
+        if state is not None:
+            if not isinstance(state, (tuple, list)):
+                raise TypeError(f"state: expected a pair (h, c), got {type(state).__name__}")
+            if len(state) != 2:
+                raise ValueError(f"state: expected a pair (h, c), got {len(state)} items")
+            h_0, c_0 = (
+                contiguous_real_array(name, value, self.dtype, shape).reshape(core_shape)
+                for name, value, shape, core_shape in zip(("h_0", "c_0"), state, shapes, core_shapes, strict=True)
+            )
+            start = [(h_0, c_0)]
+        h, c = (np.empty(core_shape, self.dtype) for core_shape in core_shapes)
+        output = np.empty(core_shapes[0], self.dtype)
+        self._core.forward(x.reshape(1, rows, self.input_size), None, None, start, output, [(h, c)])
+        return h.reshape(shapes[0]), c.reshape(shapes[1])
+
+    @staticmethod
+    def _checked(
+        input_size: Any,
+        hidden_size: Any,
+        bias: Any = True,
+        *,
+        proj_size: Any = 0,
+        dtype: Any = "float32",
+        **cell_options: Any,
+    ) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "input_size": integer("input_size", input_size, 1),
+            "hidden_size": integer("hidden_size", hidden_size, 1),
+            "bias": boolean("bias", bias),
+            "proj_size": integer("proj_size", proj_size, 0),
+            "dtype": real_dtype(dtype).name,
+        }
+        check_projection(config)
+        return config | checked_cell_options(bias=config["bias"], directions=1, **cell_options)
+
+    def _core_options(self) -> dict[str, Any]:
+        names = ("input_size", "hidden_size", "bias", "proj_size")
+        options = {"kind": "lstm", "cell": True} | {name: self._config[name] for name in names}
+        return options | core_cell_options(self._config)
+
+    def _initial_options(self) -> dict[str, Any]:
+        return core_initial_options(self._config)
+
+    def _parameter_count(self) -> int:
+        return parameter_count(self._config, self.input_size)
