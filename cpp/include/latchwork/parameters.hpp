@@ -65,8 +65,8 @@ class ParameterStore {
 };
 
 // PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-1/sqrt(in), Embedding standard normal.
-// Norms begin as the identity, trained start states as zeros; for keras and orthogonal peepholes as zeros and W_hr Glorot
-// uniform. LstmOptions::init:
+// Norms begin as the identity, trained start states as zeros; for keras and orthogonal peepholes as zeros and W_hr
+// Glorot uniform. LstmOptions::init:
 //   keras       W Glorot uniform over (in, all gates), R (H, all gates) orthogonal, biases zero but the forget gate's 1
 //   orthogonal  each gate's W Glorot uniform and R orthogonal, biases zero
 //   chrono      as torch, but biases zero except b_f = log(u), b_i = -b_f, u uniform in [1, t_max - 1]: Tallec &
