@@ -121,6 +121,7 @@ class Pool {
     running_.store(static_cast<std::uint32_t>(threads - 1));
     for (Index index = 0; index < threads - 1; ++index) wake(*workers_[static_cast<std::size_t>(index)]);
     run_parts(0);
+    take_over(threads);
     const auto finished = [this] { return running_.load(std::memory_order_acquire) == 0; };
     if (spin_.load(std::memory_order_relaxed) && spin_until(finished)) return;
     for (std::uint32_t running = running_.load(); running != 0; running = running_.load()) running_.wait(running);
@@ -129,10 +130,24 @@ class Pool {
   }
 
  private:
+  // A call makes an idle worker `called`; it becomes idle again when it has run its parts, or when the caller has.
+  enum State : std::uint32_t { idle, called, begun };
+
   struct alignas(64) Worker {
-    std::atomic<std::uint32_t> calls{0};
+    std::atomic<std::uint32_t> state{idle};
     std::thread thread;
   };
+
+  // A worker that was asleep may start some milliseconds late, where the system puts it on a CPU that is busy. The
+  // caller does not wait for those who have not begun, but runs their parts itself.
+  void take_over(Index threads) {
+    for (Index thread = 1; thread < threads; ++thread) {
+      std::uint32_t expected = called;
+      if (!workers_[static_cast<std::size_t>(thread - 1)]->state.compare_exchange_strong(expected, idle)) continue;
+      run_parts(thread);
+      running_.fetch_sub(1);
+    }
+  }
 
   bool start_worker() {
     workers_.push_back(std::make_unique<Worker>());
@@ -159,20 +174,21 @@ class Pool {
   }
 
   static void wake(Worker& worker) {
-    worker.calls.fetch_add(1);
-    worker.calls.notify_one();
+    worker.state.store(called);
+    worker.state.notify_one();
   }
 
   void work(Worker& worker, Index thread) {
     inside_task = true;
     const FlushToZero flush_to_zero;
-    std::uint32_t answered = 0;
     for (;;) {
-      const auto called = [&] { return worker.calls.load(std::memory_order_acquire) != answered; };
-      if (!spin_.load(std::memory_order_relaxed) || !spin_until(called)) worker.calls.wait(answered);
-      ++answered;
+      const auto is_called = [&] { return worker.state.load(std::memory_order_acquire) == called; };
+      if (!spin_.load(std::memory_order_relaxed) || !spin_until(is_called)) worker.state.wait(idle);
+      std::uint32_t expected = called;
+      if (!worker.state.compare_exchange_strong(expected, begun)) continue;  // taken over
       if (stopping_) return;
       run_parts(thread);
+      worker.state.store(idle);
       if (running_.fetch_sub(1) == 1) running_.notify_one();
     }
   }

@@ -43,9 +43,15 @@ bool each_ran_once(Index parts) {
   return true;
 }
 
-std::vector<std::thread::id> threads_of_parts(Index parts) {
+// Part 0 waits until the first part of every other thread has begun, so that no thread comes too late.
+std::vector<std::thread::id> threads_of_parts(Index parts, Index threads) {
   std::vector<std::thread::id> ids(static_cast<std::size_t>(parts));
-  parallel(parts, [&](Index part) { ids[static_cast<std::size_t>(part)] = std::this_thread::get_id(); });
+  std::atomic<Index> begun{0};
+  parallel(parts, [&](Index part) {
+    ids[static_cast<std::size_t>(part)] = std::this_thread::get_id();
+    if (part > 0 && part < threads) begun.fetch_add(1);
+    while (part == 0 && begun.load() < threads - 1) std::this_thread::yield();
+  });
   return ids;
 }
 
@@ -82,18 +88,37 @@ TEST_CASE("every part runs once, whatever the numbers of parts and threads") {
 
 TEST_CASE("part p runs on thread p modulo threads, and part 0 on the caller's") {
   const ThreadCount setting(3);
-  const auto ids = threads_of_parts(8);
+  const auto ids = threads_of_parts(8, 3);
   CHECK(ids[0] == std::this_thread::get_id());
   CHECK(ids[1] != ids[0]);
   CHECK(ids[2] != ids[0]);
   CHECK(ids[2] != ids[1]);
   for (std::size_t part = 3; part < ids.size(); ++part) CHECK(ids[part] == ids[part - 3]);
-  CHECK(threads_of_parts(8) == ids);
+  CHECK(threads_of_parts(8, 3) == ids);
+}
+
+TEST_CASE("the caller runs the parts of a thread that has not begun, and each part runs once all the same") {
+  const ThreadCount setting(4);
+  std::atomic<int> on_caller{0}, on_others{0};
+  const auto caller = std::this_thread::get_id();
+  for (int call = 0; call < 20'000; ++call) {
+    if (call % 200 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(3));  // the workers fall asleep
+    std::atomic<int> runs[7] = {};
+    parallel(7, [&](Index part) {
+      runs[part].fetch_add(1);
+      if (part % 4 != 0) (std::this_thread::get_id() == caller ? on_caller : on_others).fetch_add(1);
+    });
+    bool once = true;
+    for (const auto& count : runs) once = once && count == 1;
+    if (!once) REQUIRE(once);
+  }
+  CHECK(on_caller > 0);
+  CHECK(on_caller + on_others == 20'000 * 5);
 }
 
 TEST_CASE("one thread runs inline") {
   const ThreadCount setting(1);
-  for (const auto& id : threads_of_parts(5)) CHECK(id == std::this_thread::get_id());
+  for (const auto& id : threads_of_parts(5, 1)) CHECK(id == std::this_thread::get_id());
 }
 
 TEST_CASE("a call from inside a task runs inline, in order") {
@@ -108,7 +133,7 @@ TEST_CASE("a call from inside a task runs inline, in order") {
     if (next != 5) ++wrong;
   });
   CHECK(wrong == 0);
-  CHECK(threads_of_parts(2)[1] != std::this_thread::get_id());  // afterwards the pool is used again
+  CHECK(threads_of_parts(2, 2)[1] != std::this_thread::get_id());  // afterwards the pool is used again
 }
 
 TEST_CASE("many callers at once, while the number of threads changes") {
@@ -152,7 +177,12 @@ TEST_CASE("workers flush subnormals to zero, and the caller's floating-point sta
   };
   {
     const FlushToZero flush_to_zero;
-    parallel(2, halve);
+    std::atomic<bool> worker_begun{false};
+    parallel(2, [&](Index part) {
+      if (part == 1) worker_begun = true;
+      while (!worker_begun) std::this_thread::yield();
+      halve(part);
+    });
   }
   CHECK(halves[0] == 0.0);
   CHECK(halves[1] == 0.0);
@@ -164,7 +194,7 @@ TEST_CASE("a child forked while the pool is idle starts workers of its own" * do
   const ThreadCount setting(3);
   REQUIRE(each_ran_once(6));
   CHECK(succeeds_in_child([] {
-    const auto ids = threads_of_parts(3);
+    const auto ids = threads_of_parts(3, 3);
     return ids[1] != ids[0] && ids[2] != ids[1] && each_ran_once(10);
   }));
   CHECK(each_ran_once(6));
