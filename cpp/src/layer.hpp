@@ -19,7 +19,7 @@ struct LayerRecord {
   T* hidden_zoneout = nullptr;      // H or P numbers rounded up to whole registers
   T* cell_zoneout = nullptr;        // padded rows
   T* norm_ih = nullptr;             // with layer norm: packed rows, what it made of W x and of R h
-  T* norm_hh = nullptr;             //
+  T* norm_hh = nullptr;             // likewise
   T* norm_scale = nullptr;          // norm_scales numbers each
   T* start_cell = nullptr;          // padded rows (rows)
   const T* start_hidden = nullptr;  // (rows, P or H); null: the layer's own start state
