@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -45,6 +46,7 @@ struct StreamBinding {
   std::vector<std::int64_t> tokens;  // the checked tokens of a step
   std::atomic_flag busy = ATOMIC_FLAG_INIT;
   std::unique_ptr<Stream<T>> stream;
+  std::chrono::steady_clock::time_point last_shared_step;
 };
 
 }  // namespace latchwork::python

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "exclusive.hpp"
+#include "latchwork/threads.hpp"
 #include "options.hpp"
 #include "register.hpp"
 
@@ -28,6 +29,25 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
 }
 
 namespace {
+
+// Wakes the threads that a large step is shared with where steps follow one another closely.
+template <class T>
+class SharedStep {
+ public:
+  explicit SharedStep(StreamBinding<T>& self) : self_(self.stream->is_shared() ? &self : nullptr) {
+    if (self_ == nullptr) return;
+    const auto pause = std::chrono::steady_clock::now() - self_->last_shared_step;
+    if (pause < std::chrono::milliseconds(1)) wake_threads();
+  }
+  ~SharedStep() {
+    if (self_ != nullptr) self_->last_shared_step = std::chrono::steady_clock::now();
+  }
+  SharedStep(const SharedStep&) = delete;
+  SharedStep& operator=(const SharedStep&) = delete;
+
+ private:
+  StreamBinding<T>* self_;
+};
 
 // The numbers of one step. The usual argument passes by a few comparisons; any other meets the checks that say what is
 // wrong with it (or find that nothing is).
@@ -105,6 +125,7 @@ py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* re
   };
   if (self.releases_gil) {
     const py::gil_scoped_release release;
+    const SharedStep<T> shared(self);
     run();
   } else {
     run();

@@ -1,15 +1,24 @@
 #include "cell_step.hpp"
 
+#include "parallel.hpp"
 #include "strategy.hpp"
 
 namespace latchwork {
 
 namespace {
 
+// task(first, end) for the panels [0, panels), cut up for `parts` threads, of which each keeps the same panels.
+template <class Task>
+void for_panel_parts(Index panels, Index parts, Task&& task) noexcept {
+  if (parts <= 1) return task(Index(0), panels);
+  parallel_if_awake(
+      parts, [&](Index part) { task(piece_begin(panels, parts, part), piece_begin(panels, parts, part + 1)); });
+}
+
 // h = W_hr (o tanh(c)): Sak, Senior & Beaufays 2014.
 template <class T>
 void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows,
-                    const CellStepPointers<T>& pointers) noexcept {
+                    const CellStepPointers<T>& pointers, Index unit_parts) noexcept {
   ProductArgs<T> args{};
   args.rows = rows;
   args.columns = weights.projection;
@@ -19,14 +28,15 @@ void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, In
   args.weights = weights.projection_weights.data();
   args.y = pointers.output;
   const Index panel_width = 4 * kernels.units;
-  kernels.product(args, 0, (args.columns + panel_width - 1) / panel_width);
+  for_panel_parts((args.columns + panel_width - 1) / panel_width, unit_parts,
+                  [&](Index first, Index end) { kernels.product(args, first, end); });
 }
 
 }  // namespace
 
 template <class T>
 void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index number,
-               const CellStepPointers<T>& pointers) noexcept {
+               const CellStepPointers<T>& pointers, Index unit_parts) noexcept {
   StepArgs<T> args{};
   args.rows = rows;
   args.units = weights.units;
@@ -51,7 +61,7 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
     args.h_prev = pointers.dropped_hidden;
   }
   if (weights.plain && pointers.candidate_dropout == nullptr) {
-    kernels.step(args, 0, weights.panels);
+    for_panel_parts(weights.panels, unit_parts, [&](Index first, Index end) { kernels.step(args, first, end); });
   } else {
     GeneralStepArgs<T> general{};
     general.step = args;
@@ -62,9 +72,10 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
     general.norm_ih = pointers.norm_ih;
     general.norm_hh = pointers.norm_hh;
     general.norm_scale = pointers.norm_scale;
-    kernels.general_step(general);
+    for_panel_parts(weights.panels, unit_parts,
+                    [&](Index first, Index end) { kernels.general_step(general, first, end); });
   }
-  if (weights.projection > 0) project_output(weights, kernels, rows, pointers);
+  if (weights.projection > 0) project_output(weights, kernels, rows, pointers, unit_parts);
   if (pointers.hidden_zoneout != nullptr) {
     for (Index row = 0; row < rows; ++row) {
       kernels.zoneout(pointers.hidden_zoneout[row], pointers.h_prev[row], args.h_size, pointers.output[row]);
@@ -73,8 +84,8 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
 }
 
 template void cell_step<float>(const PackedLayer<float>&, const Kernels<float>&, Index, Index,
-                               const CellStepPointers<float>&) noexcept;
+                               const CellStepPointers<float>&, Index) noexcept;
 template void cell_step<double>(const PackedLayer<double>&, const Kernels<double>&, Index, Index,
-                                const CellStepPointers<double>&) noexcept;
+                                const CellStepPointers<double>&, Index) noexcept;
 
 }  // namespace latchwork

@@ -76,6 +76,16 @@ Index control_group_cpus(const std::string& membership, const std::string& mount
   return limit;
 }
 
+void keep_off_this_cpu([[maybe_unused]] std::thread& thread) {
+#if defined(__linux__)
+  cpu_set_t mask[16];
+  const int here = sched_getcpu();
+  if (here < 0 || sched_getaffinity(0, sizeof(mask), mask) != 0) return;
+  CPU_CLR_S(static_cast<std::size_t>(here), sizeof(mask), mask);
+  if (CPU_COUNT_S(sizeof(mask), mask) > 0) pthread_setaffinity_np(thread.native_handle(), sizeof(mask), mask);
+#endif
+}
+
 Index usable_cpus() { return std::min(affinity_cpus(), container_cpus()); }
 
 }  // namespace latchwork

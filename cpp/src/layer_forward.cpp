@@ -46,7 +46,8 @@ class LayerForward {
         steps_(call.schedule.batch.steps),
         padded_h_(round_up(weights_.output_size(), kernels_.units)),
         norm_(weights_.variant.norm_ih_weight != nullptr) {
-    const Index parts = row_parts(schedule_, weights_);
+    const Index parts = rows_ < smallest_split_rows ? 1 : row_parts(schedule_, weights_);
+    if (parts == 1) unit_parts_ = unit_parts(weights_, rows_);
     cell_ = record_ == nullptr ? workspace.take(rows_ * weights_.padded) : record_->start_cell;
     scratch_.reserve(static_cast<std::size_t>(parts));
     for (Index part = 0; part < parts; ++part) {
@@ -56,6 +57,7 @@ class LayerForward {
 
   void run() {
     const auto parts = static_cast<Index>(scratch_.size());
+    if (unit_parts_ > 1) wake_threads();
     parallel(parts, [&](Index part) {
       run_rows(piece_begin(rows_, parts, part), piece_begin(rows_, parts, part + 1),
                scratch_[static_cast<std::size_t>(part)]);
@@ -137,7 +139,11 @@ class LayerForward {
     args.weights = weights_.x_weights.data();
     args.y = scratch.ahead_y.data();
     args.panel_registers = weights_.gates;
-    if (count > 0) kernels_.product(args, 0, weights_.panels);
+    if (count == 0) return;
+    parallel_if_awake(unit_parts_, [&](Index part) {
+      kernels_.product(args, piece_begin(weights_.panels, unit_parts_, part),
+                       piece_begin(weights_.panels, unit_parts_, part + 1));
+    });
   }
 
   T* ahead_row(Index step, Index row, Index place, const PartScratch<T>& scratch) const {
@@ -187,7 +193,7 @@ class LayerForward {
       scratch.cell[index(at)] = cell;
       ++count;
     }
-    if (count > 0) cell_step(weights_, kernels_, count, order, pointers);
+    if (count > 0) cell_step(weights_, kernels_, count, order, pointers, unit_parts_);
   }
 
   // Where a recording keeps it, or else the row's scratch.
@@ -254,6 +260,7 @@ class LayerForward {
   LayerRecord<T>* const record_;
   Index rows_, steps_;
   Index padded_h_;     // H or P rounded up to whole registers
+  Index unit_parts_ = 1;
   bool norm_;          // whether there is layer norm
   T* cell_ = nullptr;  // padded rows: the start state, and without a record the state itself
   std::vector<PartScratch<T>> scratch_;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "latchwork/threads.hpp"
 #include "layer.hpp"
+#include "parallel.hpp"
 
 // How work is cut up. Nothing here changes a bit of any result.
 namespace latchwork {
@@ -14,14 +14,32 @@ inline constexpr Index smallest_parallel_work = 200'000;
 // L2.
 inline constexpr Index gradient_chunk_rows = 256;
 
+// Multiply-adds of one time step of so many rows.
+template <class T>
+Index step_work(const PackedLayer<T>& weights, Index rows) {
+  return rows * weights.gates * weights.units * (weights.input_size + weights.output_size());
+}
+
+// Below this many multiply-adds of a step two threads that meet after each step lose more than they gain.
+inline constexpr Index smallest_split_step = 60'000;
+
+// Into how many pieces threads split the hidden units of one step. With layer norm a step needs whole rows.
+template <class T>
+Index unit_parts(const PackedLayer<T>& weights, Index rows) {
+  if (weights.variant.norm_ih_weight != nullptr || step_work(weights, rows) < smallest_split_step) return 1;
+  return std::min(free_threads(), weights.panels);
+}
+
+// From this many rows on threads split the rows and need not meet at all.
+inline constexpr Index smallest_split_rows = 16;
+
 // Into how many pieces threads split the rows.
 template <class T>
 Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   const Index rows = schedule.batch.rows;
-  const Index work =
-      schedule.total(0, rows) * weights.gates * weights.units * (weights.input_size + weights.output_size());
+  const Index work = step_work(weights, schedule.total(0, rows));
   if (work < smallest_parallel_work) return 1;
-  return std::max<Index>(1, std::min(num_threads(), rows / 2));
+  return std::max<Index>(1, std::min(free_threads(), rows / 2));
 }
 
 // Numbers of one layer's weights that the cache next to the nearest surely does not hold beside all else.

@@ -8,6 +8,7 @@
 #include "float_state.hpp"
 #include "linear.hpp"
 #include "snapshot.hpp"
+#include "strategy.hpp"
 
 namespace latchwork {
 
@@ -53,7 +54,7 @@ class StreamLayer {
       pointers_.h_prev[row] = hidden_rows_[current_][at];
       pointers_.output[row] = hidden_rows_[next][at];
     }
-    if (rows > 0) cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_);
+    if (rows > 0) cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_, unit_parts(*weights, rows));
     current_ = next;
     for (Index row = 0; row < rows; ++row) {
       const T* result = hidden(row);
@@ -234,6 +235,13 @@ Index Stream<T>::output_size() const {
 template <class T>
 bool Stream<T>::takes_tokens() const {
   return workings_->takes_tokens;
+}
+
+template <class T>
+bool Stream<T>::is_shared() const noexcept {
+  const auto& layers = workings_->layers;
+  return std::any_of(layers.begin(), layers.end(),
+                     [](const StreamLayer<T>& layer) { return unit_parts(*layer.weights, layer.rows) > 1; });
 }
 
 template <class T>

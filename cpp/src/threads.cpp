@@ -12,6 +12,7 @@
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -73,9 +74,13 @@ void pause_briefly() {
 // training step of 1.3 ms took 3.2 ms on two threads). Short enough not to matter to others.
 constexpr std::chrono::microseconds spin_time{1000};
 
-// Whether `done` came true while spinning.
+// Whether `done` came true while spinning. At first without pausing: what comes within two microseconds, as between
+// two time steps, is to be met at once.
 template <class Condition>
 bool spin_until(Condition&& done) {
+  for (int i = 0; i < 2000; ++i) {
+    if (done()) return true;
+  }
   const auto deadline = std::chrono::steady_clock::now() + spin_time;
   do {
     for (int i = 0; i < 32; ++i) {
@@ -88,15 +93,29 @@ bool spin_until(Condition&& done) {
 
 using Task = void (*)(void* context, Index part) noexcept;
 
+// What one call gives its threads: of `threads` threads, number `thread` runs parts thread, thread + threads, ...
+struct Work {
+  Task task = nullptr;
+  void* context = nullptr;
+  Index parts = 0;
+  Index threads = 1;
+
+  void run(Index thread) const {
+    for (Index part = thread; part < parts; part += threads) task(context, part);
+  }
+};
+
 // The workers beside the caller. Only the one who holds the turn (below) calls its functions.
-// The atomics that threads sleep on are used with sequential consistency: std::atomic's notify skips its system call
-// where it sees no waiter, and that look must not move before the store.
+//
+// A message between two cores takes about as long as a time step of a small network, so a call costs two of them, one
+// to the worker and one back: what the caller writes and what the worker writes lie in lines of their own, and each
+// waits by reading the other's. Calls are numbered; who claims a call, the worker or the caller in its place, runs it.
 class Pool {
  public:
   ~Pool() {
     stopping_ = true;
     for (const auto& worker : workers_) {
-      wake(*worker);
+      call(*worker, {});
       worker->thread.join();
     }
   }
@@ -108,45 +127,125 @@ class Pool {
       cpus_ = usable_cpus();
       if (!start_worker()) break;
     }
-    return std::min(threads, static_cast<Index>(workers_.size()) + 1);
+    return available(threads);
   }
 
-  void run(Index threads, Index parts, Task task, void* context) {
-    task_ = task;
-    context_ = context;
-    parts_ = parts;
-    threads_ = threads;
-    // Where threads must share a CPU, one that spins keeps it from the one it waits for.
-    spin_.store(threads <= cpus_, std::memory_order_relaxed);
-    running_.store(static_cast<std::uint32_t>(threads - 1));
-    for (Index index = 0; index < threads - 1; ++index) wake(*workers_[static_cast<std::size_t>(index)]);
-    run_parts(0);
-    take_over(threads);
-    const auto finished = [this] { return running_.load(std::memory_order_acquire) == 0; };
-    if (spin_.load(std::memory_order_relaxed) && spin_until(finished)) return;
-    for (std::uint32_t running = running_.load(); running != 0; running = running_.load()) running_.wait(running);
-    // The process may have been pinned since. Looking here costs little beside having slept.
-    cpus_ = usable_cpus();
+  Index available(Index threads) const { return std::min(threads, static_cast<Index>(workers_.size()) + 1); }
+
+  // Wakes those of the first `threads` that sleep, unless they would have to share CPUs.
+  void wake(Index threads) {
+    bool looked = false;
+    set_spinning(threads);
+    for (Index thread = 1; thread < threads; ++thread) {
+      if (!worker(thread).asleep.load(std::memory_order_relaxed)) continue;
+      // The process may have been pinned since. Looking here costs little beside waking.
+      if (!std::exchange(looked, true)) count_cpus(threads);
+      if (!spin_.load(std::memory_order_relaxed)) return;
+      wake(worker(thread));
+    }
+  }
+
+  // Only threads that are awake take part where no_system_call: a wait for one that has begun is then all spinning.
+  void run(const Work& work, bool no_system_call) {
+    set_spinning(work.threads);
+    for (Index thread = 1; thread < work.threads; ++thread) {
+      Worker& other = worker(thread);
+      other.takes_part = !no_system_call || !other.asleep.load(std::memory_order_relaxed);
+      if (!no_system_call) {
+        call(other, work);
+      } else if (other.takes_part) {
+        other.work = work;
+        other.called.store(++other.number, std::memory_order_release);
+      }
+    }
+    work.run(0);
+    for (Index thread = 1; thread < work.threads; ++thread) {
+      Worker& other = worker(thread);
+      if (other.takes_part && !(is_late(other) && claim(other, other.number))) continue;
+      other.takes_part = false;
+      work.run(thread);
+    }
+    for (Index thread = 1; thread < work.threads; ++thread) {
+      if (worker(thread).takes_part) wait_for(worker(thread), work.threads, no_system_call);
+    }
   }
 
  private:
-  // A call makes an idle worker `called`; it becomes idle again when it has run its parts, or when the caller has.
-  enum State : std::uint32_t { idle, called, begun };
+  using Number = std::uint32_t;
 
-  struct alignas(64) Worker {
-    std::atomic<std::uint32_t> state{idle};
+  struct Worker {
+    // Written by the caller: the latest call.
+    alignas(64) std::atomic<Number> called{0};
+    Work work;
+    // Written by the worker.
+    alignas(64) std::atomic<Number> claimed{0};
+    std::atomic<Number> finished{0};
+    std::atomic<std::uint32_t> asleep{0};
+    // Read and written by the caller alone.
+    alignas(64) Number number = 0;
+    bool takes_part = false;
     std::thread thread;
   };
 
-  // A worker that was asleep may start some milliseconds late, where the system puts it on a CPU that is busy. The
-  // caller does not wait for those who have not begun, but runs their parts itself.
-  void take_over(Index threads) {
-    for (Index thread = 1; thread < threads; ++thread) {
-      std::uint32_t expected = called;
-      if (!workers_[static_cast<std::size_t>(thread - 1)]->state.compare_exchange_strong(expected, idle)) continue;
-      run_parts(thread);
-      running_.fetch_sub(1);
+  Worker& worker(Index thread) const { return *workers_[static_cast<std::size_t>(thread - 1)]; }
+
+  static void call(Worker& worker, const Work& work) {
+    worker.work = work;
+    // Sequentially consistent, as are the worker's lines on falling asleep: one of the two sees the other.
+    worker.called.store(++worker.number);
+    if (worker.asleep.load()) wake(worker);
+  }
+
+  static void wake(Worker& worker) {
+    keep_off_this_cpu(worker.thread);
+    worker.asleep.store(0);
+    worker.asleep.notify_one();
+  }
+
+  static bool claim(Worker& worker, Number number) {
+    Number expected = number - 1;
+    // A call that was taken over may have been followed by others.
+    if (worker.claimed.load(std::memory_order_relaxed) != expected) return false;
+    return worker.claimed.compare_exchange_strong(expected, number);
+  }
+
+  static bool has_finished(const Worker& worker) {
+    return worker.finished.load(std::memory_order_acquire) == worker.number;
+  }
+
+  // Whether a worker has not begun although it had the time. One that was asleep may start some milliseconds late, where
+  // the system puts it on a CPU that is busy; the caller does not wait for it but runs its parts itself.
+  static bool is_late(const Worker& worker) {
+    for (int i = 0; i < 300; ++i) {
+      if (worker.claimed.load(std::memory_order_relaxed) == worker.number) return false;
     }
+    return true;
+  }
+
+  void wait_for(Worker& worker, Index threads, bool no_system_call) {
+    const auto finished = [&] { return has_finished(worker); };
+    if ((no_system_call || spin_.load(std::memory_order_relaxed)) && spin_until(finished)) return;
+    if (no_system_call) {
+      // It has lost its CPU.
+      while (!finished()) std::this_thread::yield();
+      return;
+    }
+    for (Number before = worker.finished.load(); before != worker.number; before = worker.finished.load()) {
+      worker.finished.wait(before);
+    }
+    // The process may have been pinned since. Looking here costs little beside having slept.
+    count_cpus(threads);
+  }
+
+  void count_cpus(Index threads) {
+    cpus_ = usable_cpus();
+    set_spinning(threads);
+  }
+
+  // Where threads must share a CPU, one that spins keeps it from the one it waits for.
+  void set_spinning(Index threads) {
+    const bool spin = threads <= cpus_;
+    if (spin_.load(std::memory_order_relaxed) != spin) spin_.store(spin, std::memory_order_relaxed);
   }
 
   bool start_worker() {
@@ -162,7 +261,7 @@ class Pool {
     pthread_sigmask(SIG_SETMASK, &all, &before);
 #endif
     try {
-      worker.thread = std::thread([this, &worker, thread] { work(worker, thread); });
+      worker.thread = std::thread([this, &worker, thread] { serve(worker, thread); });
     } catch (const std::exception&) {  // no more threads, or no memory for one
       workers_.pop_back();
       started = false;
@@ -173,39 +272,32 @@ class Pool {
     return started;
   }
 
-  static void wake(Worker& worker) {
-    worker.state.store(called);
-    worker.state.notify_one();
-  }
-
-  void work(Worker& worker, Index thread) {
+  void serve(Worker& worker, Index thread) {
     inside_task = true;
     const FlushToZero flush_to_zero;
+    Number seen = 0;
     for (;;) {
-      const auto is_called = [&] { return worker.state.load(std::memory_order_acquire) == called; };
-      if (!spin_.load(std::memory_order_relaxed) || !spin_until(is_called)) worker.state.wait(idle);
-      std::uint32_t expected = called;
-      if (!worker.state.compare_exchange_strong(expected, begun)) continue;  // taken over
+      const auto is_called = [&] { return worker.called.load(std::memory_order_acquire) != seen; };
+      if (!spin_.load(std::memory_order_relaxed) || !spin_until(is_called)) {
+        worker.asleep.store(1);
+        if (worker.called.load() == seen) worker.asleep.wait(1);
+        worker.asleep.store(0);
+      }
+      const Number number = worker.called.load(std::memory_order_acquire);
+      if (number == seen) continue;  // only woken
+      seen = number;
+      if (!claim(worker, number)) continue;  // taken over
       if (stopping_) return;
-      run_parts(thread);
-      worker.state.store(idle);
-      if (running_.fetch_sub(1) == 1) running_.notify_one();
+      worker.work.run(thread);
+      worker.finished.store(number);
+      worker.finished.notify_one();
     }
   }
 
-  void run_parts(Index thread) {
-    for (Index part = thread; part < parts_; part += threads_) task_(context_, part);
-  }
-
   std::vector<std::unique_ptr<Worker>> workers_;
-  Task task_ = nullptr;
-  void* context_ = nullptr;
-  Index parts_ = 0;
-  Index threads_ = 1;
   Index cpus_ = 1;
   bool stopping_ = false;
-  std::atomic<bool> spin_{false};
-  alignas(64) std::atomic<std::uint32_t> running_{0};
+  alignas(64) std::atomic<bool> spin_{false};
 };
 
 // Of several callers one has the pool; the others do not wait for it.
@@ -250,10 +342,6 @@ struct PoolLifetime {
 };
 const PoolLifetime pool_lifetime;
 
-void run_inline(Index parts, Task task, void* context) {
-  for (Index part = 0; part < parts; ++part) task(context, part);
-}
-
 }  // namespace
 
 Index num_threads() {
@@ -273,16 +361,27 @@ void set_num_threads(Index count) {
   wanted_threads.store(count, std::memory_order_relaxed);
 }
 
-void run_parallel(Index parts, Task task, void* context) {
-  if (parts <= 1 || inside_task) return run_inline(parts, task, context);
-  const Index threads = std::min(parts, num_threads());
-  if (threads == 1) return run_inline(parts, task, context);
+Index free_threads() { return inside_task ? 1 : num_threads(); }
+
+void wake_threads() {
+  const Index threads = free_threads();
+  if (threads == 1) return;
   const Turn turn;
-  if (!turn.mine()) return run_inline(parts, task, context);
+  if (!turn.mine()) return;
   if (pool == nullptr) pool = new Pool;
-  const Index started = pool->start(threads);
+  pool->wake(pool->start(threads));
+}
+
+void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, bool no_system_call) {
+  const Work alone{task, context, parts, 1};
+  const Index threads = std::min(parts, free_threads());
+  if (threads <= 1) return alone.run(0);
+  const Turn turn;
+  if (!turn.mine()) return alone.run(0);
+  if (!no_system_call && pool == nullptr) pool = new Pool;
+  if (pool == nullptr) return alone.run(0);
   inside_task = true;
-  pool->run(started, parts, task, context);
+  pool->run({task, context, parts, no_system_call ? pool->available(threads) : pool->start(threads)}, no_system_call);
   inside_task = false;
 }
 

@@ -88,7 +88,7 @@ TEST_CASE_TEMPLATE("general cell: without a variant it is the plain one, to the 
         GeneralStepArgs<T> args{};
         args.step = general.args();
         args.variant = &variant;
-        table.general_step(args);
+        table.general_step(args, 0, padded / table.units);
         CHECK(same_bits(general.h, plain.h));
         CHECK(same_bits(general.gates, plain.gates));
         for (Index row = 0; row < rows; ++row) {  // padding is zero here, there it does not matter
@@ -138,7 +138,7 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
         GeneralStepArgs<T> args{};
         args.step = step.args();
         args.variant = &variant;
-        table.general_step(args);
+        table.general_step(args, 0, units / table.units);
         bool right = true;
         for (Index unit = 0; unit < units; ++unit) {
           const double at = static_cast<double>(x[static_cast<std::size_t>(unit)]);

@@ -9,6 +9,8 @@ namespace latchwork {
 
 // One step after another on the weights of the moment of construction. After construction step() allocates nothing,
 // takes no lock, throws nothing and makes no system call. Not for use from two threads at once.
+// Large steps are shared with those of the pool's threads that are awake, see wake_threads(). Then a step waits for
+// them; with set_num_threads(1) it waits for nobody.
 template <class T>
 class Stream {
  public:
@@ -22,6 +24,7 @@ class Stream {
   Index input_size() const;  // 1 for tokens
   Index output_size() const;
   bool takes_tokens() const;
+  bool is_shared() const noexcept;  // whether a step is large enough to be shared with other threads
 
   // x (rows, input_size) and y (rows, output_size) contiguous. reset: (rows,), non-zero restarts a row before the step;
   // null: none.

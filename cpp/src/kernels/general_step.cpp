@@ -35,10 +35,10 @@ class GeneralStep {
   explicit GeneralStep(const GeneralStepArgs<T>& args)
       : args_(args), step_(args.step), variant_(*args.variant), places_(args.variant->gates) {}
 
-  void run() const {
-    const Index panels = (step_.units + lanes<T> - 1) / lanes<T>;
+  void run(Index panel_begin, Index panel_end) const {
     if (variant_.norm_ih_weight != nullptr) {
-      // A norm takes whole rows: each is a tile.
+      // A norm takes whole rows: each is a tile, and the panels are all there are.
+      const Index panels = panel_end;
       normalise_pre_activations(panels);
       for (Index row = 0; row < step_.rows; ++row) {
         const Workplace<T> place{{row, row + 1, 0, panels}, step_.gates[row], args_.shown[row]};
@@ -51,7 +51,7 @@ class GeneralStep {
     alignas(64) T gates[tile_registers * 4 * lanes<T>];
     alignas(64) T shown[tile_registers * lanes<T>];
     const Index most_panels = step_.rows == 1 ? tile_registers : 1;
-    for_panel_groups(0, panels, most_panels, step_.last_panel_first, [&](Index panel, Index panel_count) {
+    for_panel_groups(panel_begin, panel_end, most_panels, step_.last_panel_first, [&](Index panel, Index panel_count) {
       for_even_pieces<static_cast<int>(tile_registers)>(step_.rows, [&](Index first, Index count) {
         const Workplace<T> place{{first, first + count, panel, panel + panel_count}, gates, shown};
         add_products(place);
@@ -232,11 +232,11 @@ class GeneralStep {
 }  // namespace
 
 template <class T>
-void general_step(const GeneralStepArgs<T>& args) {
-  GeneralStep<T>(args).run();
+void general_step(const GeneralStepArgs<T>& args, Index panel_begin, Index panel_end) {
+  GeneralStep<T>(args).run(panel_begin, panel_end);
 }
 
-template void general_step<float>(const GeneralStepArgs<float>&);
-template void general_step<double>(const GeneralStepArgs<double>&);
+template void general_step<float>(const GeneralStepArgs<float>&, Index, Index);
+template void general_step<double>(const GeneralStepArgs<double>&, Index, Index);
 
 }  // namespace latchwork::LATCHWORK_ISA

@@ -14,7 +14,7 @@ void cell_backward(const CellBackwardArgs<T>& args);
 
 // general_step.cpp, general_backward.cpp
 template <class T>
-void general_step(const GeneralStepArgs<T>& args);
+void general_step(const GeneralStepArgs<T>& args, Index panel_begin, Index panel_end);
 template <class T>
 void general_cell_backward(const GeneralBackwardArgs<T>& args);
 

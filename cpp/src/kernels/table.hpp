@@ -221,7 +221,7 @@ struct Kernels {
   void (*outer)(const OuterArgs<T>&);
   void (*cell_backward)(const CellBackwardArgs<T>&);
   // The same for every variant of the cell.
-  void (*general_step)(const GeneralStepArgs<T>&);
+  void (*general_step)(const GeneralStepArgs<T>&, Index panel_begin, Index panel_end);  // with layer norm all panels
   void (*general_cell_backward)(const GeneralBackwardArgs<T>&);
   // sum[j] += rows k ascending of b[k][j], j below width (a multiple of U).
   void (*add_rows)(const T* b, Index depth, Index width, T* sum);
