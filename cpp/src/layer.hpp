@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "cell_masks.hpp"
 #include "rows.hpp"
 #include "snapshot.hpp"
@@ -42,8 +44,9 @@ struct LayerCall {
   LayerRecord<T>* record = nullptr;  // null: nothing is kept
 };
 
+// The directions of one layer, which do not depend on one another.
 template <class T>
-void layer_forward(const LayerCall<T>& call, Workspace<T>& workspace);
+void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& workspace);
 
 // Gradients of the parameters, in the kernels' layouts, added up over chunks.
 template <class T>

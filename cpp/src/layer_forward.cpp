@@ -36,7 +36,7 @@ struct PartScratch {
 template <class T>
 class LayerForward {
  public:
-  LayerForward(const LayerCall<T>& call, Workspace<T>& workspace)
+  LayerForward(const LayerCall<T>& call, const ForwardSplit& split, Workspace<T>& workspace)
       : call_(call),
         weights_(*call.weights),
         kernels_(*call.kernels),
@@ -45,9 +45,9 @@ class LayerForward {
         rows_(call.schedule.batch.rows),
         steps_(call.schedule.batch.steps),
         padded_h_(round_up(weights_.output_size(), kernels_.units)),
+        unit_parts_(split.unit_parts),
         norm_(weights_.variant.norm_ih_weight != nullptr) {
-    const Index parts = rows_ < smallest_split_rows ? 1 : row_parts(schedule_, weights_);
-    if (parts == 1) unit_parts_ = unit_parts(weights_, rows_);
+    const Index parts = split.row_parts;
     cell_ = record_ == nullptr ? workspace.take(rows_ * weights_.padded) : record_->start_cell;
     scratch_.reserve(static_cast<std::size_t>(parts));
     for (Index part = 0; part < parts; ++part) {
@@ -260,7 +260,7 @@ class LayerForward {
   LayerRecord<T>* const record_;
   Index rows_, steps_;
   Index padded_h_;     // H or P rounded up to whole registers
-  Index unit_parts_ = 1;
+  Index unit_parts_;   // into how many pieces threads split the hidden units of each step
   bool norm_;          // whether there is layer norm
   T* cell_ = nullptr;  // padded rows: the start state, and without a record the state itself
   std::vector<PartScratch<T>> scratch_;
@@ -269,12 +269,22 @@ class LayerForward {
 }  // namespace
 
 template <class T>
-void layer_forward(const LayerCall<T>& call, Workspace<T>& workspace) {
-  if (call.schedule.batch.rows == 0) return;
-  LayerForward<T>(call, workspace).run();
+void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& workspace) {
+  const LayerCall<T>& first = directions.front();
+  if (first.schedule.batch.rows == 0) return;
+  const auto count = static_cast<Index>(directions.size());
+  const bool apart = count > 1 && directions_apart(first.schedule, *first.weights);
+  std::vector<LayerForward<T>> layers;
+  layers.reserve(directions.size());
+  for (const LayerCall<T>& call : directions) {
+    layers.emplace_back(call, apart ? ForwardSplit{} : forward_split(call.schedule, *call.weights), workspace);
+  }
+  const auto run = [&](Index direction) { layers[static_cast<std::size_t>(direction)].run(); };
+  if (apart) return parallel(count, run);
+  for (Index direction = 0; direction < count; ++direction) run(direction);
 }
 
-template void layer_forward<float>(const LayerCall<float>&, Workspace<float>&);
-template void layer_forward<double>(const LayerCall<double>&, Workspace<double>&);
+template void layer_forward<float>(const std::vector<LayerCall<float>>&, Workspace<float>&);
+template void layer_forward<double>(const std::vector<LayerCall<double>>&, Workspace<double>&);
 
 }  // namespace latchwork

@@ -104,11 +104,13 @@ void stack_forward(const StackCall<T>& call, const State<const T>& start, Sequen
   for (Index layer = 0; layer < options.num_layers; ++layer) {
     const bool last = layer + 1 == options.num_layers;
     const SequenceView<T> layer_output = last ? output : contiguous(between[layer % 2], call.batch.rows, width);
+    std::vector<LayerCall<T>> directions;
     for (Index direction = 0; direction < options.directions(); ++direction) {
-      LayerCall<T> one = layer_call(call, {}, layer * options.directions() + direction, start, layer_output, end);
+      LayerCall<T>& one = directions.emplace_back(
+          layer_call(call, {}, layer * options.directions() + direction, start, layer_output, end));
       one.input = input;
-      layer_forward(one, workspace);
     }
+    layer_forward(directions, workspace);
     // In place: the recurrence is over.
     if (options.residual && layer > 0) add_sequences(call.batch, width, input, layer_output, layer_output);
     input = source_of(layer_output, width);
@@ -131,11 +133,14 @@ void stack_record(const StackCall<T>& call, const State<const T>& start, const S
   }
   kept_start.cell = start.cell;  // each layer copies it into padded rows
   RowSource<T> input = call.input;
+  record.layers.reserve(static_cast<std::size_t>(lstm.states()));  // calls point there
   for (Index layer = 0; layer < lstm.num_layers; ++layer) {
     const SequenceView<T> output = contiguous(workspace.take(slots * width), rows, width);
     record.outputs.push_back(output);
+    std::vector<LayerCall<T>> directions;
     for (Index direction = 0; direction < lstm.directions(); ++direction) {
-      LayerCall<T> one = layer_call(call, options, layer * lstm.directions() + direction, kept_start, output, end);
+      LayerCall<T>& one = directions.emplace_back(
+          layer_call(call, options, layer * lstm.directions() + direction, kept_start, output, end));
       one.input = input;
       LayerRecord<T>& kept = record.layers.emplace_back();
       kept.gates = workspace.take(slots * one.weights->packed_size());
@@ -151,8 +156,8 @@ void stack_record(const StackCall<T>& call, const State<const T>& start, const S
         kept.norm_scale = workspace.take(slots * norm_scales);
       }
       one.record = &kept;
-      layer_forward(one, workspace);
     }
+    layer_forward(directions, workspace);
     if (lstm.residual && layer > 0) {
       const SequenceView<T> sum = contiguous(workspace.take_zeros(slots * width), rows, width);
       add_sequences(call.batch, width, source_of(record.result(static_cast<std::size_t>(layer - 1)), width), output,

@@ -21,7 +21,7 @@ Index step_work(const PackedLayer<T>& weights, Index rows) {
 }
 
 // Below this many multiply-adds of a step two threads that meet after each step lose more than they gain.
-inline constexpr Index smallest_split_step = 60'000;
+inline constexpr Index smallest_split_step = 200'000;
 
 // Into how many pieces threads split the hidden units of one step. With layer norm a step needs whole rows.
 template <class T>
@@ -30,20 +30,47 @@ Index unit_parts(const PackedLayer<T>& weights, Index rows) {
   return std::min(free_threads(), weights.panels);
 }
 
-// From this many rows on threads split the rows and need not meet at all.
-inline constexpr Index smallest_split_rows = 16;
-
 // Into how many pieces threads split the rows.
 template <class T>
 Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   const Index rows = schedule.batch.rows;
-  const Index work = step_work(weights, schedule.total(0, rows));
-  if (work < smallest_parallel_work) return 1;
+  if (step_work(weights, schedule.total(0, rows)) < smallest_parallel_work) return 1;
   return std::max<Index>(1, std::min(free_threads(), rows / 2));
 }
 
 // Numbers of one layer's weights that the cache next to the nearest surely does not hold beside all else.
 inline constexpr Index cached_weights = 250'000;
+
+template <class T>
+bool fit_cache(const PackedLayer<T>& weights) {
+  return (weights.x_weights.size() + weights.h_weights.size()) * static_cast<Index>(sizeof(T) / 4) <= cached_weights;
+}
+
+// How threads share the time steps of a layer: by rows they need not meet at all; by hidden units each keeps its part of
+// the weights in its cache, and few rows suffice.
+struct ForwardSplit {
+  Index row_parts = 1;
+  Index unit_parts = 1;
+};
+
+template <class T>
+ForwardSplit forward_split(const Schedule& schedule, const PackedLayer<T>& weights) {
+  const Index rows = row_parts(schedule, weights);
+  const Index units = unit_parts(weights, schedule.batch.rows);
+  const bool full_tiles = schedule.batch.rows >= 4 * rows;
+  if (units == 1 || (full_tiles && fit_cache(weights))) return {rows, 1};
+  return {1, units};
+}
+
+// Whether two directions go to two threads, each alone, rather than one after the other to all: they need not meet, but
+// each thread must then hold the whole of a direction's weights.
+template <class T>
+bool directions_apart(const Schedule& schedule, const PackedLayer<T>& weights) {
+  const ForwardSplit split = forward_split(schedule, weights);
+  if (free_threads() < 2 || split.row_parts > 1) return false;
+  if (step_work(weights, schedule.total(0, schedule.batch.rows)) < smallest_parallel_work / 2) return false;
+  return split.unit_parts == 1 || weights.h_weights.size() * static_cast<Index>(sizeof(T) / 4) <= 2 * cached_weights;
+}
 
 // Weights beyond that cache are walked forwards in even steps and backwards in odd ones: the part still in the cache is
 // used again.
