@@ -11,8 +11,8 @@ namespace {
 template <class Task>
 void for_panel_parts(Index panels, Index parts, Task&& task) noexcept {
   if (parts <= 1) return task(Index(0), panels);
-  parallel_if_awake(
-      parts, [&](Index part) { task(piece_begin(panels, parts, part), piece_begin(panels, parts, part + 1)); });
+  parallel_if_awake(parts,
+                    [&](Index part) { task(piece_begin(panels, parts, part), piece_begin(panels, parts, part + 1)); });
 }
 
 // h = W_hr (o tanh(c)): Sak, Senior & Beaufays 2014.

@@ -47,7 +47,8 @@ struct CellStepPointers {
 };
 
 // One time step of one layer and direction, whatever the variant of its cell. `number` counts the steps, see
-// last_panel_first(). unit_parts: into how many pieces threads that are awake split the hidden units. Allocates nothing.
+// last_panel_first(). unit_parts: into how many pieces threads that are awake split the hidden units. Allocates
+// nothing.
 template <class T>
 void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index number,
                const CellStepPointers<T>& pointers, Index unit_parts) noexcept;

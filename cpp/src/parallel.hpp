@@ -13,8 +13,8 @@ namespace latchwork {
 // Runs task(context, part) for every part from 0 to parts - 1 and returns when all are done. Part p runs on thread
 // p % num_threads(); part 0 on the caller's, which afterwards runs the parts of threads that have not begun. One part,
 // one thread or a call from inside a task: all run inline, in order. So they do where another caller has the pool at
-// the moment. Tasks must not throw, nor wait for one another. With no_system_call only threads that are awake take part,
-// see wake_threads().
+// the moment. Tasks must not throw, nor wait for one another. With no_system_call only threads that are awake take
+// part, see wake_threads().
 void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, bool no_system_call);
 
 // How many threads a call from here could use: 1 inside a task.

@@ -46,8 +46,8 @@ bool fit_cache(const PackedLayer<T>& weights) {
   return (weights.x_weights.size() + weights.h_weights.size()) * static_cast<Index>(sizeof(T) / 4) <= cached_weights;
 }
 
-// How threads share the time steps of a layer: by rows they need not meet at all; by hidden units each keeps its part of
-// the weights in its cache, and few rows suffice.
+// How threads share the time steps of a layer: by rows they need not meet at all; by hidden units each keeps its part
+// of the weights in its cache, and few rows suffice.
 struct ForwardSplit {
   Index row_parts = 1;
   Index unit_parts = 1;

@@ -54,7 +54,8 @@ class StreamLayer {
       pointers_.h_prev[row] = hidden_rows_[current_][at];
       pointers_.output[row] = hidden_rows_[next][at];
     }
-    if (rows > 0) cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_, unit_parts(*weights, rows));
+    if (rows > 0)
+      cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_, unit_parts(*weights, rows));
     current_ = next;
     for (Index row = 0; row < rows; ++row) {
       const T* result = hidden(row);

@@ -213,8 +213,8 @@ class Pool {
     return worker.finished.load(std::memory_order_acquire) == worker.number;
   }
 
-  // Whether a worker has not begun although it had the time. One that was asleep may start some milliseconds late, where
-  // the system puts it on a CPU that is busy; the caller does not wait for it but runs its parts itself.
+  // Whether a worker has not begun although it had the time. One that was asleep may start some milliseconds late,
+  // where the system puts it on a CPU that is busy; the caller does not wait for it but runs its parts itself.
   static bool is_late(const Worker& worker) {
     for (int i = 0; i < 300; ++i) {
       if (worker.claimed.load(std::memory_order_relaxed) == worker.number) return false;
