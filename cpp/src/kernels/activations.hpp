@@ -42,7 +42,7 @@ struct ExponentialConstants<double> {
                                       1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
 };
 
-// Of factor * y for y <= 0. A short chain of operations counts here, since a single row waits for it: the polynomial is
+// Of factor * y. A short chain of operations counts here, since a single row waits for it: the polynomial is
 // summed in pairs of terms.
 template <class T>
 EIGEN_STRONG_INLINE SplitExponential<T> split_exponential(const Packet<T>& y, const Packet<T>& factor) {
@@ -92,14 +92,13 @@ EIGEN_STRONG_INLINE Packet<T> logarithm_of_one_plus(const Packet<T>& e) {
   return multiply(s, sum);
 }
 
-// e / (1 + e) with e = exp(-|x|), for positive x 1 / (1 + e): no overflow, no cancellation.
+// 1 / (1 + exp(-x)). Beyond the range of exp the result is subnormal or 1.
 template <class T>
 EIGEN_STRONG_INLINE Packet<T> sigmoid(const Packet<T>& x) {
-  const Packet<T> one = broadcast(T(1));
-  const Packet<T> y = at_least(negative_magnitude<T>(x), broadcast(ExponentialConstants<T>::lowest));
-  const SplitExponential<T> split = split_exponential<T>(y, one);
-  const Packet<T> e = multiply_add(split.scale, split.rest, split.scale);
-  return divide(where_less(x, broadcast(T(0)), e, one), multiply_add(split.scale, split.rest, add(split.scale, one)));
+  const Packet<T> bound = broadcast(ExponentialConstants<T>::lowest);
+  const Packet<T> y = at_least(at_most(x, subtract(broadcast(T(0)), bound)), bound);
+  const SplitExponential<T> split = split_exponential<T>(y, broadcast(T(-1)));
+  return divide(broadcast(T(1)), multiply_add(split.scale, split.rest, add(split.scale, broadcast(T(1)))));
 }
 
 // -m / (2 + m) with m = exp(-2|x|) - 1, and the sign of x.

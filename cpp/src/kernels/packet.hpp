@@ -163,10 +163,14 @@ template <class T>
 EIGEN_STRONG_INLINE Packet<T> negative_magnitude(const Packet<T>& a) {
   return eigen::por(a, broadcast(T(-0.0)));
 }
-// The larger of the two; a NaN in `a` stays.
+// The larger and the smaller of the two; a NaN in `a` stays.
 template <class P>
 EIGEN_STRONG_INLINE P at_least(const P& a, const P& bound) {
   return eigen::pmax(a, bound);
+}
+template <class P>
+EIGEN_STRONG_INLINE P at_most(const P& a, const P& bound) {
+  return eigen::pmin(a, bound);
 }
 // `magnitude`, which must not be negative, with the sign of `sign`.
 template <class T>
