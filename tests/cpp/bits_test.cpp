@@ -8,6 +8,7 @@
 #endif
 
 #include "latchwork/stream.hpp"
+#include "latchwork/threads.hpp"
 #include "lstm_problem.hpp"
 #include "support.hpp"
 
@@ -333,6 +334,58 @@ TEST_CASE_TEMPLATE("bits: whole, in two windows, or step by step in a stream", T
       }
     }
   });
+}
+
+// Steps large enough that threads share the hidden units of each, or take a direction each.
+TEST_CASE_TEMPLATE("bits: hidden units shared by threads, in calls, recordings and streams", T, float, double) {
+  Random random(48);
+  LstmOptions plain, projected, peephole, norm, both;
+  for (LstmOptions* options : {&plain, &projected, &peephole, &norm, &both}) {
+    options->input_size = 150;
+    options->hidden_size = 333;
+  }
+  projected.proj_size = 101;
+  peephole.peephole = true;
+  peephole.forget_gate = ForgetGate::coupled;
+  norm.layer_norm = true;
+  both.direction = Direction::both;
+  both.num_layers = 2;
+  for (const LstmOptions& options : {plain, projected, peephole, norm, both}) {
+    for (const Index rows : {1, 3, 9}) {
+      CAPTURE(rows);
+      const Problem problem = random_problem(random, options, 11, rows, true, rows > 1, true);
+      const Network<T> network = network_of<T>(problem);
+      const auto run = [&](Index count) {
+        const ThreadCount threads(count);
+        const Results<T> called = run_forward(network, problem);
+        Results<T> recorded(problem);
+        run_record(network, problem, recorded);
+        std::vector<std::vector<T>> all{called.output,   called.h_n,   called.c_n,
+                                        recorded.output, recorded.h_n, recorded.c_n};
+        if (options.direction == Direction::both) return all;
+        const Arrays<T> arrays(problem);
+        std::vector<T> streamed(problem.d_result.output.size());
+        const std::unique_ptr<Stream<T>> stream = network.stream(rows);
+        CHECK(stream->is_shared() == (count > 1 && !options.layer_norm));
+        stream->set_state(arrays.start());
+        for (Index step = 0; step < problem.input.steps; ++step) {
+          wake_threads();
+          stream->step(arrays.x.data() + step * rows * options.input_size,
+                       streamed.data() + step * rows * options.output_size(), arrays.reset.data() + step * rows);
+        }
+        all.push_back(streamed);
+        return all;
+      };
+      const auto expected = run(1);
+      CHECK(same_bits(expected[0], expected[3]));
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        for (const Index count : {2, 3}) {
+          const auto actual = run(count);
+          for (std::size_t k = 0; k < expected.size(); ++k) CHECK(same_bits(actual[k], expected[k]));
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE_TEMPLATE("bits: a call keeps its instruction set, whatever becomes current", T, float, double) {

@@ -116,6 +116,74 @@ TEST_CASE("the caller runs the parts of a thread that has not begun, and each pa
   CHECK(on_caller + on_others == 20'000 * 5);
 }
 
+// Runs `parts` parts by threads that are awake, again and again until `enough` of the ids it gathers.
+template <class Enough>
+bool runs_awake_until(Index parts, Enough&& enough) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (std::chrono::steady_clock::now() < deadline) {
+    wake_threads();
+    std::vector<std::thread::id> ids(static_cast<std::size_t>(parts));
+    std::vector<std::atomic<int>> runs(static_cast<std::size_t>(parts));
+    parallel_if_awake(parts, [&](Index part) {
+      ids[static_cast<std::size_t>(part)] = std::this_thread::get_id();
+      runs[static_cast<std::size_t>(part)].fetch_add(1);
+    });
+    for (const auto& count : runs) {
+      if (count != 1) return false;
+    }
+    if (enough(ids)) return true;
+  }
+  return false;
+}
+
+TEST_CASE("threads that are awake take part without being woken, those asleep are left out") {
+  if (usable_cpus() < 2) {
+    MESSAGE("skipped: threads that share one CPU are not kept awake");
+    return;
+  }
+  const ThreadCount setting(2);
+  CHECK(runs_awake_until(2, [](const auto& ids) { return ids[1] != ids[0]; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  for (int run = 0; run < 100; ++run) {
+    parallel_if_awake(2, [caller = std::this_thread::get_id()](Index) { CHECK(std::this_thread::get_id() == caller); });
+  }
+}
+
+TEST_CASE("short calls in quick succession, with sleep between bursts") {
+  for (const Index threads : {2, 3}) {
+    const ThreadCount setting(threads);
+    for (int burst = 0; burst < 20; ++burst) {
+      wake_threads();
+      std::vector<Index> sums(5, 0);
+      for (Index call = 0; call < 2000; ++call) {
+        parallel_if_awake(5, [&](Index part) { sums[static_cast<std::size_t>(part)] += call; });
+      }
+      for (const Index sum : sums) CHECK(sum == 2000 * 1999 / 2);
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  }
+}
+
+TEST_CASE("without a pool, and from inside a task, waking does nothing and parts run on the caller's thread") {
+  CHECK(succeeds_in_child([] {  // which has no pool yet
+    set_num_threads(2);
+    bool inline_all = true;
+    const auto caller = std::this_thread::get_id();
+    parallel_if_awake(3, [&](Index) { inline_all = inline_all && std::this_thread::get_id() == caller; });
+    set_num_threads(1);
+    wake_threads();
+    return inline_all;
+  }));
+  const ThreadCount setting(2);
+  std::atomic<Index> free{0};
+  parallel(2, [&](Index) {
+    wake_threads();
+    free.fetch_add(free_threads());
+  });
+  CHECK(free == 2);
+  CHECK(free_threads() == 2);
+}
+
 TEST_CASE("one thread runs inline") {
   const ThreadCount setting(1);
   for (const auto& id : threads_of_parts(5, 1)) CHECK(id == std::this_thread::get_id());
