@@ -224,12 +224,12 @@ class Pool {
 
   void wait_for(Worker& worker, Index threads, bool no_system_call) {
     const auto finished = [&] { return has_finished(worker); };
-    if ((no_system_call || spin_.load(std::memory_order_relaxed)) && spin_until(finished)) return;
     if (no_system_call) {
-      // It has lost its CPU.
-      while (!finished()) std::this_thread::yield();
+      while (!spin_until(finished)) {
+      }
       return;
     }
+    if (spin_.load(std::memory_order_relaxed) && spin_until(finished)) return;
     for (Number before = worker.finished.load(); before != worker.number; before = worker.finished.load()) {
       worker.finished.wait(before);
     }

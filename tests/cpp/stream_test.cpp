@@ -2,62 +2,10 @@
 
 #include <doctest/doctest.h>
 
-#include <atomic>
-#include <cerrno>
-#include <cstdlib>
-#include <new>
 #include <stdexcept>
 
 #include "lstm_problem.hpp"
 #include "support.hpp"
-
-// Counts every allocation of this program, operator new's too: it calls malloc. A sanitizer brings its own.
-#if defined(__has_feature)
-#define LATCHWORK_HAS_FEATURE(name) __has_feature(name)
-#else
-#define LATCHWORK_HAS_FEATURE(name) 0
-#endif
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
-    !LATCHWORK_HAS_FEATURE(address_sanitizer) && !LATCHWORK_HAS_FEATURE(thread_sanitizer)
-#define LATCHWORK_COUNTS_ALLOCATIONS 1
-#else
-#define LATCHWORK_COUNTS_ALLOCATIONS 0
-#endif
-
-#if LATCHWORK_COUNTS_ALLOCATIONS
-
-static std::atomic<long> allocation_count{0};
-
-extern "C" {
-void* __libc_malloc(std::size_t);
-void* __libc_calloc(std::size_t, std::size_t);
-void* __libc_realloc(void*, std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-
-void* malloc(std::size_t size) noexcept {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  return __libc_malloc(size);
-}
-void* calloc(std::size_t count, std::size_t size) noexcept {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  return __libc_calloc(count, size);
-}
-void* realloc(void* block, std::size_t size) noexcept {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  return __libc_realloc(block, size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  return __libc_memalign(alignment, size);
-}
-int posix_memalign(void** block, std::size_t alignment, std::size_t size) noexcept {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  *block = __libc_memalign(alignment, size);
-  return *block == nullptr ? ENOMEM : 0;
-}
-}
-
-#endif
 
 namespace latchwork::test {
 namespace {
@@ -77,51 +25,6 @@ LstmOptions lstm_options(Index input_size, Index hidden_size, Index layers = 1, 
 }
 
 }  // namespace
-
-#if LATCHWORK_COUNTS_ALLOCATIONS
-
-TEST_CASE("stream: the counter of allocations counts") {
-  const long before = allocation_count;
-  const std::vector<int> some(100);
-  int* one = new int(1);
-  const long after = allocation_count;
-  delete one;
-  CHECK(after - before == 2);
-  CHECK(some.size() == 100);
-}
-
-TEST_CASE("stream: a million steps allocate nothing") {
-  for_each_isa([] {
-    Random random(51);
-    {
-      const Network<float> network({lstm_options(3, 8)}, false, 1);
-      const std::unique_ptr<Stream<float>> stream = network.stream(1);
-      const std::vector<float> x = random_values<float>(random, 3);
-      std::vector<float> y(8);
-      const long before = allocation_count;
-      for (int step = 0; step < 1'000'000; ++step) stream->step(x.data(), y.data());
-      CHECK(allocation_count - before == 0);
-      CHECK(std::isfinite(y[0]));
-    }
-    {  // every module, several rows, resets
-      const Network<double> network({EmbeddingOptions{11, 20}, lstm_options(20, 9, 2, 4), LastOptions{},
-                                     LinearOptions{4, 3, true, Activation::tanh}, LinearOptions{3, 2}},
-                                    true, 1);
-      const std::unique_ptr<Stream<double>> stream = network.stream(3);
-      std::vector<double> y(6), h(24), c(54);
-      const long before = allocation_count;
-      for (std::int64_t step = 0; step < 20'000; ++step) {
-        const std::int64_t tokens[] = {step % 11, 5, step % 7};
-        const std::uint8_t reset[] = {step % 5 == 0, 0, 1};
-        stream->step(tokens, y.data(), reset);
-      }
-      CHECK(allocation_count - before == 0);
-      CHECK(std::isfinite(y[0]));
-    }
-  });
-}
-
-#endif
 
 TEST_CASE_TEMPLATE("stream: embedding, LSTM and linear give forward's bits, resets included", T, float, double) {
   for_each_isa([] {

@@ -7,10 +7,15 @@
 
 namespace latchwork {
 
-// One step after another on the weights of the moment of construction. After construction step() allocates nothing,
-// takes no lock, throws nothing and makes no system call. Not for use from two threads at once.
-// Large steps are shared with those of the pool's threads that are awake, see wake_threads(). Then a step waits for
-// them; with set_num_threads(1) it waits for nobody.
+// One step after another on the weights of the moment of construction.
+//
+// The real-time contract: after construction, step(), get_state(), set_state() and reset() make no allocation, take no
+// lock, throw no exception and make no system call, the first of them included, whatever other threads do with the
+// network meanwhile. A stream is not for two threads at once, and its construction and destruction are not for real
+// time; nor is making the States that are passed, a vector.
+//
+// Large steps (is_shared()) are shared with those of the pool's threads that are awake, see wake_threads(), and then wait
+// for them. With set_num_threads(1), and where no other call keeps threads awake, a step waits for nobody.
 template <class T>
 class Stream {
  public:
