@@ -14,10 +14,18 @@ namespace latchwork {
 class FlushToZero {
  public:
 #if defined(__SSE__) || defined(__x86_64__)
-  FlushToZero() noexcept : saved_(_mm_getcsr()) { _mm_setcsr(0x9FC0); }
-  ~FlushToZero() { _mm_setcsr(saved_); }
+  // Both writes are left out where they would change nothing, as under a caller that flushes subnormals itself. The
+  // flags are carried over, because loading fewer than are raised, or more, costs some 70 ns on Intel's CPUs.
+  FlushToZero() noexcept : saved_(_mm_getcsr()) {
+    if ((saved_ & ~flags) != control) _mm_setcsr(control | (saved_ & flags));
+  }
+  ~FlushToZero() {
+    if (_mm_getcsr() != saved_) _mm_setcsr(saved_);
+  }
 
  private:
+  static constexpr unsigned flags = 0x3F;
+  static constexpr unsigned control = 0x9FC0;  // flush to zero, also what is read; to nearest; nothing traps
   unsigned saved_;
 #elif defined(__aarch64__)
   FlushToZero() noexcept {

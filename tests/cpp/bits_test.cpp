@@ -426,10 +426,11 @@ TEST_CASE_TEMPLATE("floating-point state: the caller's does not matter, and is r
     stream->step(arrays.x.data(), y_expected.data());
     stream->reset();
 
-    for (const Index count : {1, 3}) {
+    const unsigned rounding = 0x1F80 | _MM_ROUND_TOWARD_ZERO | _MM_EXCEPT_DENORM;  // with an exception's flag raised
+    const unsigned flushing = 0x9FC0 | _MM_EXCEPT_OVERFLOW;
+    for (const auto& [count, unusual] : {std::pair{Index{1}, rounding}, {3, rounding}, {1, flushing}, {3, flushing}}) {
       const ThreadCount threads(count);
       const unsigned before = _mm_getcsr();
-      const unsigned unusual = 0x1F80 | _MM_ROUND_TOWARD_ZERO | _MM_EXCEPT_DENORM;  // with an exception's flag raised
       Results<T> results(problem);
       _mm_setcsr(unusual);
       const std::shared_ptr<Tape<T>> tape = run_record(network, problem, results);
