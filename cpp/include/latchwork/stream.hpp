@@ -14,8 +14,8 @@ namespace latchwork {
 // network meanwhile. A stream is not for two threads at once, and its construction and destruction are not for real
 // time; nor is making the States that are passed, a vector.
 //
-// Large steps (is_shared()) are shared with those of the pool's threads that are awake, see wake_threads(), and then wait
-// for them. With set_num_threads(1), and where no other call keeps threads awake, a step waits for nobody.
+// Large steps (is_shared()) are shared with those of the pool's threads that are awake, see wake_threads(), and then
+// wait for them. With set_num_threads(1), and where no other call keeps threads awake, a step waits for nobody.
 template <class T>
 class Stream {
  public:
