@@ -83,7 +83,7 @@ void copy_weights(const latchwork::Network<float>& network, int hidden_size, RTN
   model.set_weights(input, recurrent, bias);
 }
 
-bool compare(int hidden_size) {
+bool compare(int hidden_size, float weight_scale) {
   std::mt19937 generator(1);
   std::uniform_real_distribution<float> between(-1.0f, 1.0f);
   std::vector<float> inputs(200'000);
@@ -93,6 +93,9 @@ bool compare(int hidden_size) {
   options.input_size = 1;
   options.hidden_size = hidden_size;
   const latchwork::Network<float> network({options}, false, 1);
+  network.store()->write([&](float* values) {
+    for (latchwork::Index at = 0; at < network.parameter_count(); ++at) values[at] *= weight_scale;
+  });
   const std::unique_ptr<latchwork::Stream<float>> stream = network.stream(1);
   std::vector<float> outputs(static_cast<std::size_t>(hidden_size));
 
@@ -142,12 +145,14 @@ bool compare(int hidden_size) {
 int main() {
   std::printf("ns a step, medians of %d; ratio: RTNeural's best over Latchwork under %s\n", rounds,
               latchwork::current_isa().c_str());
-  std::printf("%6s", "hidden");
-  for (const char* name : {"Latchwork", "Eigen", "Eigen, fast", "xsimd", "xsimd, fast", "STL", "STL, fast", "ratio"}) {
-    std::printf("  %*s", name == std::string("ratio") ? 6 : 11, name);
-  }
-  std::printf("\n");
   bool right = true;
-  for (const int hidden_size : {8, 16, 20, 32, 40, 64}) right = compare(hidden_size) && right;
+  for (const float weight_scale : {1.0f, 3.0f}) {
+    std::printf("\nweights as initialised, times %g\n%6s", static_cast<double>(weight_scale), "hidden");
+    for (const char* name : {"Latchwork", "Eigen", "Eigen, fast", "xsimd", "xsimd, fast", "STL", "STL, fast"}) {
+      std::printf("  %11s", name);
+    }
+    std::printf("  %6s\n", "ratio");
+    for (const int hidden_size : {8, 16, 20, 32, 40, 64}) right = compare(hidden_size, weight_scale) && right;
+  }
   return right ? 0 : 1;
 }
