@@ -115,7 +115,7 @@ def measure(situation: str, case: str, rounds: int) -> list[list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=101, help="calls of each kind in each situation")
+    parser.add_argument("--rounds", type=int, default=301, help="calls of each kind in each situation")
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--situations", default=";".join(SITUATIONS), help="separated by semicolons")
     parser.add_argument("--json", type=Path, help="keep the seconds of every call here")
