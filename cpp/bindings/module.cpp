@@ -6,6 +6,8 @@
 PYBIND11_MODULE(_core, module) {
   using namespace latchwork::python;
   module.doc() = "The C++ core of Latchwork.";
+  // pybind11 looks NumPy's functions up at the first use, which would cost the first call 0.2 ms.
+  pybind11::detail::npy_api::get();
   register_machine(module);
   register_tape(module);
   register_stream(module);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <utility>
@@ -25,7 +26,11 @@ class Buffer {
     data_ = static_cast<T*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
     if (data_ == nullptr) throw std::bad_alloc();
 #if defined(__linux__)
-    if (alignment == huge_page) madvise(data_, bytes, MADV_HUGEPAGE);
+    if (alignment == huge_page) {
+      madvise(data_, bytes, MADV_HUGEPAGE);
+    } else if (bytes >= many_pages) {
+      touch_pages(data_, bytes);
+    }
 #endif
   }
   ~Buffer() { std::free(data_); }
@@ -42,6 +47,19 @@ class Buffer {
 
  private:
   static constexpr std::size_t huge_page = std::size_t{2} << 20;
+  static constexpr std::size_t many_pages = std::size_t{64} << 10;
+
+#if defined(__linux__)
+  // All at once takes half as long as one page fault after another. Where the system does not know it, nothing is lost.
+  static void touch_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
+#if defined(MADV_POPULATE_WRITE)
+    constexpr std::uintptr_t page = 4096;
+    const auto address = reinterpret_cast<std::uintptr_t>(data);
+    const std::uintptr_t begin = (address + page - 1) / page * page, end = (address + bytes) / page * page;
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);
+#endif
+  }
+#endif
   T* data_ = nullptr;
   Index size_ = 0;
 };

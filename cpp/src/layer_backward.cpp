@@ -191,8 +191,8 @@ class LayerBackward {
   }
 
   void recur(Index order_begin, Index order_end, Index part) {
-    const Index row_begin = piece_begin(rows_, recurrence_parts_, part);
-    const Index row_end = piece_begin(rows_, recurrence_parts_, part + 1);
+    const Index row_begin = part_begin(schedule_, order_begin, order_end, recurrence_parts_, part);
+    const Index row_end = part_begin(schedule_, order_begin, order_end, recurrence_parts_, part + 1);
     for (Index order = order_end - 1; order >= order_begin; --order) {
       step_back(schedule_.step(order), (order - order_begin) * rows_, row_begin, row_end,
                 general_ ? rooms_ + part * room_size_ : nullptr);

@@ -45,26 +45,24 @@ class LayerForward {
         rows_(call.schedule.batch.rows),
         steps_(call.schedule.batch.steps),
         padded_h_(round_up(weights_.output_size(), kernels_.units)),
+        parts_(split.row_parts),
         unit_parts_(split.unit_parts),
         norm_(weights_.variant.norm_ih_weight != nullptr) {
-    const Index parts = split.row_parts;
     cell_ = record_ == nullptr ? workspace.take(rows_ * weights_.padded) : record_->start_cell;
-    scratch_.reserve(static_cast<std::size_t>(parts));
-    for (Index part = 0; part < parts; ++part) {
-      prepare(piece_begin(rows_, parts, part + 1) - piece_begin(rows_, parts, part), workspace);
-    }
+    scratch_.reserve(static_cast<std::size_t>(parts_));
+    for (Index part = 0; part < parts_; ++part) prepare(part_row(part + 1) - part_row(part), workspace);
   }
 
   void run() {
-    const auto parts = static_cast<Index>(scratch_.size());
     if (unit_parts_ > 1) wake_threads();
-    parallel(parts, [&](Index part) {
-      run_rows(piece_begin(rows_, parts, part), piece_begin(rows_, parts, part + 1),
-               scratch_[static_cast<std::size_t>(part)]);
+    parallel(parts_, [&](Index part) {
+      run_rows(part_row(part), part_row(part + 1), scratch_[static_cast<std::size_t>(part)]);
     });
   }
 
  private:
+  Index part_row(Index part) const { return part_begin(schedule_, 0, steps_, parts_, part); }
+
   void prepare(Index rows, Workspace<T>& workspace) {
     const Index packed = weights_.packed_size();
     const Index ahead_steps = project_ahead_steps(rows, weights_.input_size, steps_);
@@ -260,6 +258,7 @@ class LayerForward {
   LayerRecord<T>* const record_;
   Index rows_, steps_;
   Index padded_h_;     // H or P rounded up to whole registers
+  Index parts_;        // into how many pieces threads split the rows
   Index unit_parts_;   // into how many pieces threads split the hidden units of each step
   bool norm_;          // whether there is layer norm
   T* cell_ = nullptr;  // padded rows: the start state, and without a record the state itself

@@ -38,6 +38,27 @@ Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   return std::max<Index>(1, std::min(free_threads(), rows / 2));
 }
 
+// Row at which part `part` of `parts` begins. Each part has about as many of the steps [order_begin, order_end) as the
+// others, for threads wait for the last. Contiguous rows: neighbours share cache lines.
+inline Index part_begin(const Schedule& schedule, Index order_begin, Index order_end, Index parts, Index part) {
+  const Index rows = schedule.batch.rows;
+  if (schedule.batch.lengths == nullptr || part == 0 || part == parts) return piece_begin(rows, parts, part);
+  const Index first = schedule.reverse ? schedule.step(order_end - 1) : order_begin;
+  const auto steps_of = [&](Index row) {
+    return std::clamp<Index>(schedule.batch.lengths[row] - first, 0, order_end - order_begin);
+  };
+  Index total = 0;
+  for (Index row = 0; row < rows; ++row) total += steps_of(row);
+  const Index wanted = piece_begin(total, parts, part);
+  Index row = 0;
+  for (Index sum = 0; row < rows; ++row) {
+    const Index steps = steps_of(row);
+    if (sum + steps / 2 >= wanted) break;
+    sum += steps;
+  }
+  return row;
+}
+
 // Numbers of one layer's weights that the cache next to the nearest surely does not hold beside all else.
 inline constexpr Index cached_weights = 250'000;
 

@@ -69,7 +69,8 @@ template <class T>
 EIGEN_STRONG_INLINE Packet<T> exponential(const Packet<T>& y) {
   const SplitExponential<T> split =
       split_exponential<T>(at_least(y, broadcast(ExponentialConstants<T>::lowest)), broadcast(T(1)));
-  return multiply_add(split.scale, split.rest, split.scale);
+  // Not scale * rest + scale: without a fused multiply-add the product alone may be subnormal, and is flushed.
+  return multiply(split.scale, add(broadcast(T(1)), split.rest));
 }
 
 // exp(y) - 1 for y <= 0, without cancellation.

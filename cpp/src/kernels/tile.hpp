@@ -29,6 +29,17 @@ EIGEN_STRONG_INLINE void for_even_pieces(Index size, Task&& task) {
   }
 }
 
+// Without it gcc reads a weight from memory again for each row, as an operand of the multiply-add: two and three rows
+// then take longer than four.
+template <class P>
+EIGEN_STRONG_INLINE void keep_in_register([[maybe_unused]] P& packet) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(packet));
+#elif defined(__SSE2__)
+  asm("" : "+x"(packet));
+#endif
+}
+
 // sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum.
 template <class T, int Rows, int Panels, int Width>
 EIGEN_STRONG_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width], const T* const (&a)[Rows], Index depth,
@@ -41,7 +52,8 @@ EIGEN_STRONG_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width], cons
     for (int panel = 0; panel < Panels; ++panel) {
 #pragma GCC unroll 4
       for (int v = 0; v < Width; ++v) {
-        const Packet<T> weight = load(weights + panel * panel_stride + (k * Width + v) * lanes<T>);
+        Packet<T> weight = load(weights + panel * panel_stride + (k * Width + v) * lanes<T>);
+        if constexpr (Rows == 2 || Rows == 3) keep_in_register(weight);
 #pragma GCC unroll 8
         for (int row = 0; row < Rows; ++row) {
           Packet<T>& chain = sum[row][panel * Width + v];
