@@ -8,7 +8,7 @@ from statistics import median
 
 import latchwork as lw
 import numpy as np
-import timing
+from latchwork.benchmark import timing
 
 Jobs = dict[str, tuple[Callable[[], object], Callable[[], object]]]
 

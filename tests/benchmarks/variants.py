@@ -9,7 +9,7 @@ from typing import Any
 
 import latchwork as lw
 import numpy as np
-import timing
+from latchwork.benchmark import timing
 
 # Steps, features and units of every measurement; the training step has 64 rows.
 STEPS, INPUT_SIZE, HIDDEN_SIZE = 64, 64, 128

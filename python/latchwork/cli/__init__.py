@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from latchwork.cli import generate, info, train
+from latchwork.cli import bench, generate, info, train
 from latchwork.cli.errors import INTERRUPTED, CommandError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C; 1 is bench's."""
     # A generated or given character that the terminal's encoding lacks must not end the command.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
@@ -37,6 +37,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="latchwork", description="Train, run and explain LSTMs on this machine's CPU."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (train, generate, info):
+    for module in (train, generate, info, bench):
         module.add_command(commands)
     return parser

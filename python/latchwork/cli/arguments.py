@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 MAX_SEED = 2**32 - 1
 
@@ -33,5 +33,24 @@ def number(lowest: float) -> Callable[[str], float]:
         if not (math.isfinite(value) and value >= lowest):
             raise argparse.ArgumentTypeError(f"expected a number of at least {lowest:g}, got {text!r}")
         return value
+
+    return parse
+
+
+def integers(lowest: int, highest: int) -> Callable[[str], list[int]]:
+    """Check that an argument is a list of integers in a range, with commas between them."""
+    parse_one = integer(lowest, highest)
+    return lambda text: [parse_one(part) for part in text.split(",")]
+
+
+def names(known: Collection[str]) -> Callable[[str], list[str]]:
+    """Check that an argument is a list of known names, with commas between them; an empty one is none."""
+
+    def parse(text: str) -> list[str]:
+        chosen = [name for name in text.split(",") if name]
+        for name in chosen:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
+        return chosen
 
     return parse

@@ -2,12 +2,12 @@
 
 import argparse
 import platform
-import tempfile
 from pathlib import Path
 
 from latchwork.baselines import CharacterModel
 from latchwork.cli.arguments import MAX_SEED, integer, number
 from latchwork.cli.errors import INTERRUPTED, CommandError, describe
+from latchwork.cli.output import check_writable
 from latchwork.language_model import LSTMLanguageModel
 from latchwork.machine import set_num_threads
 
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(text) < SHORTEST_TEXT:
         raise CommandError(f"{name}: expected at least {SHORTEST_TEXT:,} characters, got {len(text):,}")
     output = Path(arguments.output)
-    _check_writable(output)
+    check_writable(output)
     held_out_length = len(text) // 10
     training, held_out = text[:-held_out_length], text[-held_out_length:]
     print(
@@ -103,17 +103,6 @@ def _read_text(path: Path) -> str:
         raise CommandError(
             f"{path}: expected UTF-8 text, got the byte 0x{error.object[error.start]:02x} at {error.start}"
         ) from error
-
-
-def _check_writable(path: Path) -> None:
-    """Complain before a minute of training rather than after it."""
-    if path.is_dir():
-        raise CommandError(f"cannot write {path}: it is a folder")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise CommandError(f"cannot write {path}: {describe(error)}") from error
 
 
 def _print_training(model: LSTMLanguageModel) -> None:

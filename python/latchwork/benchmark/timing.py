@@ -11,6 +11,8 @@ from statistics import median, quantiles
 Loop = Callable[[int], None]
 
 SHORTEST_SAMPLE = 2e-3
+# Before each sample the same loop runs this long, untimed: a peer's threads sleep while the others have their turns.
+WARM_UP = 2e-3
 # Calls longer than this need no warming up: waking threads and refilling caches is lost in them.
 LONG_CALL = 50e-3
 
@@ -27,14 +29,14 @@ class Summary:
 
 
 def elapsed(loop: Loop, iterations: int) -> float:
-    """Seconds that so many iterations take."""
+    """Time so many iterations, in seconds."""
     begin = time.perf_counter()
     loop(iterations)
     return time.perf_counter() - begin
 
 
 def iterations_for_sample(loop: Loop) -> int:
-    """How many iterations make a sample of at least SHORTEST_SAMPLE."""
+    """Find how many iterations make a sample of at least SHORTEST_SAMPLE."""
     iterations = 1
     while True:
         seconds = elapsed(loop, iterations)
@@ -47,14 +49,18 @@ def iterations_for_sample(loop: Loop) -> int:
 
 
 def sample(loop: Loop, iterations: int) -> float:
-    """Seconds of one call, from one sample. A warm-up first wakes the peer's threads and fills its caches."""
+    """Take one sample: seconds of one call among many that follow one another.
+
+    A warm-up first wakes the peer's threads and fills its caches; a single long call is its own.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        first = elapsed(loop, 1)
-        if iterations == 1 and first > LONG_CALL:
-            return first
-        loop(iterations // 2)
+        warmed = elapsed(loop, iterations)
+        if iterations == 1 and warmed > LONG_CALL:
+            return warmed
+        while warmed < WARM_UP:
+            warmed += elapsed(loop, iterations)
         return elapsed(loop, iterations) / iterations
     finally:
         if collecting:
@@ -77,13 +83,13 @@ def settle(limit: float = 0.25) -> bool:
 
 
 def rotated(names: Sequence[str], round_number: int) -> list[str]:
-    """The order of a round: each peer comes first, second, ... equally often."""
+    """Order the peers of a round: each comes first, second, ... equally often."""
     first = round_number % len(names)
     return [*names[first:], *names[:first]]
 
 
 def summarise(samples: Sequence[float]) -> Summary:
-    """Summary of at least one sample."""
+    """Summarise at least one sample."""
     lower, upper = (samples[0], samples[0])
     if len(samples) > 1:
         lower, _, upper = quantiles(samples, n=4, method="inclusive")

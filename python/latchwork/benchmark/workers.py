@@ -8,15 +8,20 @@ its default settings, all are prepared for the same case, one at a time is asked
 all its threads sleep. Every thread count gets fresh processes.
 """
 
+import contextlib
 import multiprocessing
+import os
+import signal
 import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-import peers
-import timing
-from cases import Array, Case
+from latchwork.benchmark import timing
+from latchwork.benchmark.cases import Array, Case
+from latchwork.benchmark.peers import PEERS
+from latchwork.benchmark.peers.peer import MissingPeerError
 
 
 class PeerError(Exception):
@@ -30,14 +35,19 @@ class _Raised:
 
 
 class Worker:
-    """A peer in a process of its own. Raises peers.MissingPeerError where the peer is not installed."""
+    """A peer in a process of its own, limited to an instruction set where one is given.
 
-    def __init__(self, name: str, threads: int) -> None:
+    Raises MissingPeerError where the peer is not installed or has no such limit.
+    """
+
+    def __init__(self, name: str, threads: int, isa: str | None = None) -> None:
+        environment = PEERS[name].environment(threads, isa)
         # Not forked: a fork would copy the parent's state, and with it whatever libraries were loaded there.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, name, threads), daemon=True)
-        self._process.start()
+        with _variables(environment):
+            self._process.start()
         theirs.close()
         self.description: dict[str, Any] = self._answer()
 
@@ -62,11 +72,10 @@ class Worker:
         return self._process.is_alive()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.join()
         self._connection.close()
-        self._process.join(timeout=5)
-        if self._process.is_alive():
-            self._process.kill()
 
     def _ask(self, *request: Any) -> Any:
         try:
@@ -82,15 +91,31 @@ class Worker:
             self._process.join(timeout=5)
             raise PeerError(f"the process ended with exit code {self._process.exitcode}") from None
         if isinstance(answer, _Raised):
-            raise peers.MissingPeerError(answer.text) if answer.missing else PeerError(answer.text)
+            raise MissingPeerError(answer.text) if answer.missing else PeerError(answer.text)
         return answer
 
 
-def _serve(connection: Connection, name: str, threads: int) -> None:
+@contextlib.contextmanager
+def _variables(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set what a process that starts meanwhile finds in its environment, before it imports anything."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     try:
-        peer = peers.PEERS[name](threads)
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(connection: Connection, name: str, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
+    try:
+        peer = PEERS[name](threads)
         connection.send(peer.description)
-    except peers.MissingPeerError as error:
+    except MissingPeerError as error:
         connection.send(_Raised(str(error), missing=True))
         return
     except Exception:  # the parent reports it and goes on without this peer

@@ -1,14 +1,21 @@
 """What was measured, as a table and as JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import geometric_mean
 from typing import Any
 
-from cases import KINDS, Case
-from timing import Summary
+from latchwork.benchmark.cases import KINDS, Case
+from latchwork.benchmark.peers import OURS
+from latchwork.benchmark.timing import Summary
 
-OURS = "latchwork"
+LEGEND = """
+us: median over rounds of one call; every round visits every peer once, in rotating order, each in its own process.
+ratio: the peer's time divided by Latchwork's; above 1 Latchwork is faster. spread: widest distance between quartiles,
+over the median. difference: Latchwork's largest difference to the reference, over max(1, largest magnitude).
+GF/s: Latchwork's arithmetic in matrix products, a backward pass counted as two forward passes.
+training: Latchwork's gradients include those by the input and by the start state; the others are not asked for them.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,38 +40,67 @@ class Measurement:
     peers: Mapping[str, PeerResult]
 
     def ratio(self, peer: str) -> float | None:
-        """The peer's time divided by Latchwork's; None where either was not timed."""
+        """Divide the peer's time by Latchwork's; None where either was not timed."""
         summaries = [self.peers[name].summary if name in self.peers else None for name in (peer, OURS)]
         theirs, ours = summaries
         return None if theirs is None or ours is None else theirs.median / ours.median
 
     def best_peer(self) -> str | None:
-        """The fastest of the others."""
+        """Name the fastest of the others."""
         times = {name: result.summary.median for name, result in self.peers.items() if result.summary and name != OURS}
         return min(times, key=times.__getitem__) if times else None
 
     def gigaflops(self) -> float | None:
-        """Floating-point operations a second of Latchwork, in units of 10^9."""
+        """Count Latchwork's floating-point operations a second, in units of 10^9."""
         ours = self.peers[OURS].summary
         return self.case.floating_point_operations(self.kind) / ours.median / 1e9 if ours else None
 
 
+@dataclass
+class Run:
+    """What a run has measured so far, and where; ``missing`` says why a peer is not among the descriptions."""
+
+    isa: str | None
+    load_average: float
+    descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    measurements: list[Measurement] = field(default_factory=list)
+
+    @property
+    def others(self) -> list[str]:
+        """The peers beside Latchwork."""
+        return [name for name in self.descriptions if name != OURS]
+
+    def as_json(self) -> dict[str, Any]:
+        """Turn all of it into what JSON keeps, with times in microseconds."""
+        return {
+            "format_version": 1,
+            "machine": self.descriptions[OURS]["machine"],
+            "isa_limit": self.isa,
+            "load_average_at_start": self.load_average,
+            "versions": {name: description["version"] for name, description in self.descriptions.items()},
+            "missing": self.missing,
+            "measurements": [as_json(measurement) for measurement in self.measurements],
+            "geometric_means": geometric_means(self.measurements),
+            "least_ratios": least_ratios(self.measurements),
+        }
+
+
 def header(names: Sequence[str]) -> str:
-    """The table's first line, for the peers beside Latchwork."""
-    columns = [f"{'case':<10} {'T x N: in, H, layers':<24} {'kind':<8} {'th':>2} {OURS + ' us':>14} {'GF/s':>6}"]
-    columns += [f"{name + ' us':>16} {'ratio':>6}" for name in names]
+    """Make the table's first line, for the peers beside Latchwork."""
+    columns = [f"{'case':<13} {'T x N: in, H, layers':<24} {'kind':<8} {'th':>2} {OURS + ' us':>14} {'GF/s':>6}"]
+    columns += [f"{name + ' us':>14} {'ratio':>6}" for name in names]
     columns += [f"{'best peer':<20} {'spread':>6} {'difference':>10}"]
     return " ".join(columns)
 
 
 def row(measurement: Measurement, names: Sequence[str]) -> str:
-    """One line of the table."""
+    """Make one line of the table."""
     case = measurement.case
-    shape = f"{case.steps} x {case.rows}: {case.input_size}, {case.hidden_size}, {case.layers}"
-    columns = [f"{case.name:<10} {shape:<24} {measurement.kind:<8} {measurement.threads:>2}"]
+    columns = [f"{case.name:<13} {shape_text(case):<24} {measurement.kind:<8} {measurement.threads:>2}"]
     columns += [f"{_microseconds(measurement, OURS):>14} {_number(measurement.gigaflops(), '.1f'):>6}"]
     for name in names:
-        columns += [f"{_microseconds(measurement, name):>16} {_number(measurement.ratio(name), '.2f'):>6}"]
+        columns += [f"{_microseconds(measurement, name):>14} {_number(measurement.ratio(name), '.2f'):>6}"]
     best = measurement.best_peer()
     columns += [f"{best + ' ' + _number(measurement.ratio(best), '.2f') if best else '-':<20}"]
     summaries = [result.summary for result in measurement.peers.values() if result.summary]
@@ -74,8 +110,14 @@ def row(measurement: Measurement, names: Sequence[str]) -> str:
     return " ".join(columns)
 
 
+def shape_text(case: Case) -> str:
+    """Write the shape as the table shows it."""
+    layers = f"{case.layers} bi" if case.directions == 2 else f"{case.layers}"
+    return f"{case.steps} x {case.rows}: {case.input_size}, {case.hidden_size}, {layers}"
+
+
 def notes(measurement: Measurement) -> list[str]:
-    """What the reader of a row must know beside its numbers."""
+    """Say what the reader of a row must know beside its numbers."""
     label = f"{measurement.case.name} {measurement.kind} on {threads_text(measurement.threads)}"
     lines = [f"  {label}: {name}: {result.note}" for name, result in measurement.peers.items() if result.note]
     lines += [
@@ -87,7 +129,7 @@ def notes(measurement: Measurement) -> list[str]:
 
 
 def geometric_means(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Mean ratio of each peer, and of the best peer of each case, by kind and thread count."""
+    """Average the ratios of each peer, and of the best peer of each case, by kind and thread count."""
     means: list[dict[str, Any]] = []
     for kind in KINDS:
         for threads in sorted({m.threads for m in measurements}):
@@ -107,13 +149,47 @@ def geometric_means(measurements: Sequence[Measurement]) -> list[dict[str, Any]]
     return means
 
 
+def least_ratios(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Find where the best peer comes nearest to Latchwork, or furthest ahead of it, for each thread count."""
+    least = []
+    for threads in sorted({m.threads for m in measurements}):
+        ratios = [
+            (ratio, m, best)
+            for m in measurements
+            if m.threads == threads and (best := m.best_peer()) and (ratio := m.ratio(best)) is not None
+        ]
+        if ratios:
+            ratio, m, best = min(ratios, key=lambda entry: entry[0])
+            least.append({"threads": threads, "ratio": ratio, "case": m.case.name, "kind": m.kind, "peer": best})
+    return least
+
+
+def summary(measurements: Sequence[Measurement]) -> list[str]:
+    """Say what the ratios come to, line by line; nothing where there is no peer."""
+    lines = []
+    means = geometric_means(measurements)
+    if means:
+        lines.append("geometric means of the ratios; best peer: of the fastest other in each case")
+    for mean in means:
+        of = f"(of {mean['cases']})"
+        lines.append(
+            f"  {mean['kind']:<8} {threads_text(mean['threads']):<10} {mean['peer']:<12} {mean['ratio']:6.2f}  {of}"
+        )
+    for least in least_ratios(measurements):
+        lines.append(
+            f"least ratio on {threads_text(least['threads'])}: "
+            f"{least['ratio']:.2f} ({least['case']} {least['kind']}, {least['peer']})"
+        )
+    return lines
+
+
 def threads_text(threads: int) -> str:
-    """A thread count in words."""
+    """Put a thread count into words."""
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
 def as_json(measurement: Measurement) -> dict[str, Any]:
-    """A measurement as JSON keeps it, with times in microseconds."""
+    """Turn a measurement into what JSON keeps, with times in microseconds."""
     peers = {}
     for name, result in measurement.peers.items():
         summary = result.summary

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 
 import numpy as np
-from cases import Array
+
+from latchwork.benchmark.cases import Array
 
 # Largest difference allowed, over max(1, largest magnitude) of each tensor: all is float32.
 TOLERANCES = {"forward": 1e-5, "step": 1e-5, "training": 1e-4, "update": 1e-5}
 
 
 def largest_difference(results: Mapping[str, Array], reference: Mapping[str, Array]) -> float:
-    """Largest difference of any tensor, over max(1, its largest magnitude); infinite where they cannot be compared."""
+    """Find the largest difference of any tensor, over max(1, its largest magnitude); else infinity."""
     if results.keys() != reference.keys():
         return float("inf")
     return max(_difference(results[name], reference[name]) for name in reference)

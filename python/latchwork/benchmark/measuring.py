@@ -1,0 +1,132 @@
+"""Which measurements a run makes, and each of them."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from latchwork.benchmark import timing
+from latchwork.benchmark.cases import CASES, Array, Case
+from latchwork.benchmark.peers import OTHERS, PEERS
+from latchwork.benchmark.peers.peer import MissingPeerError
+from latchwork.benchmark.report import Measurement, PeerResult
+from latchwork.benchmark.verification import TOLERANCES, largest_difference
+from latchwork.benchmark.workers import PeerError, Worker
+
+# Unless a number is asked for, every peer has so many rounds, or as many as the seconds allow, but never too few.
+ROUNDS = 15
+FEWEST_ROUNDS = 3
+SECONDS_OF_ROUNDS = 15.0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One measurement that is to be made."""
+
+    case: Case
+    kind: str
+    threads: int
+
+    def seconds(self, peers: int, rounds: int | None) -> float:
+        """Estimate how long it will take; that of a slow machine may be the double."""
+        arithmetic = self.case.floating_point_operations(self.kind) / (60e9 * math.sqrt(self.threads))
+        sequential = 0.0 if self.kind == "step" else self.case.steps * self.case.layers * 3e-6
+        call = arithmetic + sequential
+        sample = peers * (timing.LONG_CALL / 10 + (call if call > timing.LONG_CALL else call + timing.SHORTEST_SAMPLE))
+        if rounds is None:
+            rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(SECONDS_OF_ROUNDS / sample)))
+        return peers * (0.3 + 4 * call) + rounds * sample
+
+
+def plan(cases: Sequence[str], kinds: Sequence[str] | None, thread_counts: Sequence[int]) -> list[Planned]:
+    """List all measurements, in order; kinds that a case cannot do are left out."""
+    return [
+        Planned(CASES[name], kind, threads)
+        for threads in thread_counts
+        for name in cases
+        for kind in kinds or CASES[name].kinds
+        if CASES[name].allows(kind)
+    ]
+
+
+def start(names: Sequence[str], threads: int, isa: str | None, missing: dict[str, str]) -> dict[str, Worker]:
+    """Start a worker for each peer that is installed; the others, and why, go into ``missing``."""
+    workers = {}
+    for name in names:
+        if name not in missing:
+            try:
+                workers[name] = Worker(name, threads, isa)
+            except (MissingPeerError, PeerError) as error:
+                missing[name] = str(error)
+    return workers
+
+
+def measure(
+    workers: dict[str, Worker], planned: Planned, rounds: int | None, progress: Callable[[float, str], None]
+) -> Measurement:
+    """Prepare the case everywhere, compare the results, and time the peers that are right.
+
+    ``progress`` is told which part of the measurement is done, and what is done next.
+    """
+    case, kind = planned.case, planned.kind
+    peers: dict[str, PeerResult] = {}
+    results: dict[str, dict[str, Array]] = {}
+    for number, (name, worker) in enumerate(workers.items()):
+        progress(0.5 * number / len(workers), f"{name} prepares")
+        try:
+            answer = worker.prepare(case, kind)
+        except PeerError as error:
+            peers[name] = PeerResult(note=str(error))
+        else:
+            if answer is not None:
+                results[name] = answer
+    reference = next((name for name in OTHERS if name in results), None)
+    differences = {
+        name: largest_difference(answer, results[reference]) if reference else None for name, answer in results.items()
+    }
+    del results
+
+    iterations: dict[str, int] = {}
+    for name, difference in differences.items():
+        if difference is not None and not difference <= TOLERANCES[kind]:
+            note = f"differs by {difference:.1e} from {reference}; {TOLERANCES[kind]:.0e} is allowed: not timed"
+            peers[name] = PeerResult(difference=difference, note=note)
+            continue
+        try:
+            iterations[name] = workers[name].calibrate()
+        except PeerError as error:
+            peers[name] = PeerResult(difference=difference, note=str(error))
+
+    samples: dict[str, list[float]] = {name: [] for name in iterations}
+    settled = dict.fromkeys(iterations, True)
+    for number, done in _rounds(rounds):
+        progress(0.5 + 0.5 * done, f"round {number + 1}")
+        for name in timing.rotated(list(iterations), number):
+            if name in peers:
+                continue  # failed in an earlier round
+            try:
+                seconds, asleep = workers[name].sample()
+            except PeerError as error:
+                peers[name] = PeerResult(difference=differences[name], note=str(error))
+            else:
+                samples[name].append(seconds)
+                settled[name] &= asleep
+    for name, calls in iterations.items():
+        if name not in peers:
+            peers[name] = PeerResult(timing.summarise(samples[name]), calls, differences[name], settled[name])
+    for name in [name for name, worker in workers.items() if not worker.alive]:
+        workers.pop(name).close()
+    return Measurement(case, kind, planned.threads, reference, {name: peers[name] for name in PEERS if name in peers})
+
+
+def _rounds(rounds: int | None) -> Iterator[tuple[int, float]]:
+    """Yield the numbers of the rounds to make, and which part of them is done before each."""
+    if rounds is not None:
+        yield from ((number, number / rounds) for number in range(rounds))
+        return
+    begin = time.monotonic()
+    for number in range(ROUNDS):
+        spent = (time.monotonic() - begin) / SECONDS_OF_ROUNDS
+        if number >= FEWEST_ROUNDS and spent > 1:
+            return
+        yield number, min(1.0, max(spent, number / ROUNDS))

@@ -1,0 +1,93 @@
+"""Latchwork as a peer."""
+
+import itertools
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from latchwork.benchmark import cases
+from latchwork.benchmark.cases import Case
+from latchwork.benchmark.peers.peer import Prepared, import_library
+
+
+class Latchwork:
+    """Latchwork through its public Python interface."""
+
+    def __init__(self, threads: int) -> None:
+        """Import the library and set its number of threads."""
+        self._lw = import_library("latchwork")
+        self._lw.set_num_threads(threads)
+        machine = {
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            **self._lw.cpu_info(),
+        }
+        del machine["num_threads"]  # each measurement says its own
+        self.description = {"version": self._lw.__version__, "machine": machine}
+
+    @staticmethod
+    def environment(threads: int, isa: str | None) -> dict[str, str]:
+        """Set ``LATCHWORK_ISA``."""
+        return {} if isa is None else {"LATCHWORK_ISA": isa}
+
+    def prepare(self, case: Case, kind: str) -> Prepared:
+        """Make a case ready."""
+        lstm = self._lw.LSTM(case.input_size, case.hidden_size, case.layers, bidirectional=case.directions == 2)
+        lstm.load_state_dict(cases.weights(case))
+        prepare: Callable[[Case, Any], Prepared] = getattr(self, f"_prepare_{kind}")
+        return prepare(case, lstm)
+
+    def _prepare_forward(self, case: Case, lstm: Any) -> Prepared:
+        x = cases.inputs(case, "forward")
+
+        def loop(iterations: int) -> None:
+            for _ in itertools.repeat(None, iterations):
+                lstm(x)
+
+        return Prepared({"output": lstm(x)[0]}, loop)
+
+    def _prepare_step(self, case: Case, lstm: Any) -> Prepared:
+        x = cases.inputs(case, "step")
+        single = case.rows == 1
+        stream = lstm.stream(None if single else case.rows)
+        steps = [step[0] if single else step for step in x]
+        for step in steps:
+            output = stream.step(step)
+        first = steps[0]
+        buffer = output.copy()
+
+        def loop(iterations: int) -> None:
+            step = stream.step
+            for _ in itertools.repeat(None, iterations):
+                step(first, out=buffer)
+
+        return Prepared({"output": output.reshape(case.rows, case.hidden_size)}, loop)
+
+    def _prepare_training(self, case: Case, lstm: Any) -> Prepared:
+        x, d_output = cases.inputs(case, "training"), cases.output_sized(case)
+        tape = lstm.record(x)
+        gradients = tape.backward(d_output)
+        results = {"output": tape.output.copy()}
+        results |= {name: gradients.parameters[name].copy() for name in lstm.parameters}
+
+        def loop(iterations: int) -> None:
+            for _ in itertools.repeat(None, iterations):
+                lstm.record(x).backward(d_output, into=gradients)
+
+        return Prepared(results, loop)
+
+    def _prepare_update(self, case: Case, lstm: Any) -> Prepared:
+        x, target = cases.inputs(case, "update"), cases.output_sized(case)
+        adam = self._lw.optim.Adam(lr=cases.LEARNING_RATE)
+        trainer = self._lw.Trainer(lstm, "squared_error", adam, clip_norm=cases.MAX_NORM)
+        losses = [trainer.step(x, target)[0] for _ in range(cases.VERIFIED_UPDATES)]
+
+        def loop(iterations: int) -> None:
+            for _ in itertools.repeat(None, iterations):
+                trainer.step(x, target)
+
+        return Prepared({"losses": np.array(losses)}, loop)

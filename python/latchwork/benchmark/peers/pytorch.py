@@ -1,0 +1,112 @@
+"""PyTorch as a peer."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from latchwork.benchmark import cases
+from latchwork.benchmark.cases import Case
+from latchwork.benchmark.peers.peer import Prepared, import_library, onednn_environment
+
+
+class PyTorch:
+    """``torch.nn.LSTM``, eager, with the fused Adam."""
+
+    def __init__(self, threads: int) -> None:
+        """Import the library and set its number of threads."""
+        self._torch = import_library("torch")
+        self._torch.set_num_threads(threads)
+        self.description = {"version": str(self._torch.__version__)}
+
+    @staticmethod
+    def environment(threads: int, isa: str | None) -> dict[str, str]:
+        """Limit its own kernels, oneDNN's and MKL's."""
+        if isa is None:
+            return {}
+        return {
+            "ATEN_CPU_CAPABILITY": {"baseline": "default"}.get(isa, isa),
+            "MKL_ENABLE_INSTRUCTIONS": {"baseline": "SSE4_2"}.get(isa, isa.upper()),
+            **onednn_environment(isa),
+        }
+
+    def prepare(self, case: Case, kind: str) -> Prepared:
+        """Make a case ready."""
+        torch = self._torch
+        lstm = torch.nn.LSTM(case.input_size, case.hidden_size, case.layers, bidirectional=case.directions == 2)
+        lstm.load_state_dict({name: torch.from_numpy(value) for name, value in cases.weights(case).items()})
+        prepare: Callable[[Case, Any], Prepared] = getattr(self, f"_prepare_{kind}")
+        return prepare(case, lstm)
+
+    def _prepare_forward(self, case: Case, lstm: Any) -> Prepared:
+        torch = self._torch
+        x = torch.from_numpy(cases.inputs(case, "forward"))
+
+        def loop(iterations: int) -> None:
+            with torch.inference_mode():
+                for _ in itertools.repeat(None, iterations):
+                    lstm(x)
+
+        with torch.inference_mode():
+            return Prepared({"output": lstm(x)[0].numpy()}, loop)
+
+    def _prepare_step(self, case: Case, lstm: Any) -> Prepared:
+        torch = self._torch
+        x = torch.from_numpy(cases.inputs(case, "step"))
+        with torch.inference_mode():
+            state = None
+            for step in x:
+                output, state = lstm(step[None], state)
+            first = x[:1]
+
+        def loop(iterations: int) -> None:
+            nonlocal state
+            carried = state
+            with torch.inference_mode():
+                for _ in itertools.repeat(None, iterations):
+                    _, carried = lstm(first, carried)
+            state = carried
+
+        return Prepared({"output": output[0].numpy()}, loop)
+
+    def _prepare_training(self, case: Case, lstm: Any) -> Prepared:
+        torch = self._torch
+        x, d_output = (torch.from_numpy(data) for data in (cases.inputs(case, "training"), cases.output_sized(case)))
+        output, _ = lstm(x)
+        output.backward(d_output)
+        results = {"output": output.detach().numpy()}
+        results |= {name: parameter.grad.numpy().copy() for name, parameter in lstm.named_parameters()}
+
+        # Gradients are added to those that are there, as in Latchwork's loop.
+        def loop(iterations: int) -> None:
+            for _ in itertools.repeat(None, iterations):
+                output, _ = lstm(x)
+                output.backward(d_output)
+
+        return Prepared(results, loop)
+
+    def _prepare_update(self, case: Case, lstm: Any) -> Prepared:
+        torch = self._torch
+        x, target = (torch.from_numpy(data) for data in (cases.inputs(case, "update"), cases.output_sized(case)))
+        parameters = list(lstm.parameters())
+        optimizer = torch.optim.Adam(parameters, lr=cases.LEARNING_RATE, fused=True)
+        squared_error = torch.nn.MSELoss()
+
+        # Returns the loss as a number, as Latchwork's trainer does and every training loop that watches it.
+        def update() -> float:
+            output, _ = lstm(x)
+            loss = squared_error(output, target)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, cases.MAX_NORM)
+            optimizer.step()
+            return float(loss.item())
+
+        losses = [update() for _ in range(cases.VERIFIED_UPDATES)]
+
+        def loop(iterations: int) -> None:
+            for _ in itertools.repeat(None, iterations):
+                update()
+
+        return Prepared({"losses": np.array(losses)}, loop)

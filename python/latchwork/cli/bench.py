@@ -1,0 +1,150 @@
+"""``latchwork bench``: this machine, beside whatever peers are installed."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from latchwork._progress import ProgressBar
+from latchwork.benchmark import measuring, report
+from latchwork.benchmark.cases import CASES, GROUPS, KINDS
+from latchwork.benchmark.measuring import Planned
+from latchwork.benchmark.peers import OTHERS, OURS
+from latchwork.benchmark.workers import Worker
+from latchwork.cli.arguments import integer, integers, names
+from latchwork.cli.errors import CommandError
+from latchwork.cli.output import check_writable
+from latchwork.machine import cpu_info
+
+DEFAULT_GROUPS = ["inference", "training"]
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command and its options."""
+    parser = commands.add_parser(
+        "bench",
+        help="this machine, beside whatever peers are installed",
+        description="Time Latchwork on this machine, beside PyTorch (torch), ONNX Runtime (onnxruntime and onnx), "
+        "OpenVINO (openvino) and JAX (jax) where they are installed: the same weights, data and number of threads, all "
+        "float32. All that is timed by default takes about ten minutes. The exit status is 1 where a peer fails or its "
+        "results differ.",
+    )
+    parser.add_argument(
+        "--cases",
+        type=names([*GROUPS, *CASES]),
+        default=DEFAULT_GROUPS,
+        metavar="NAME,...",
+        help=f"groups or cases instead of {' and '.join(DEFAULT_GROUPS)}. "
+        + " ".join(f"{group}: {', '.join(members)}." for group, members in GROUPS.items()),
+    )
+    parser.add_argument(
+        "--kinds",
+        type=names(KINDS),
+        metavar="KIND,...",
+        help="time these in every case, instead of each case's own. "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in KINDS.items()),
+    )
+    parser.add_argument(
+        "--threads",
+        type=integers(1, 1024),
+        metavar="COUNT,...",
+        help="of every peer; by default 1, and as many as there are CPUs to use",
+    )
+    parser.add_argument(
+        "--peers",
+        type=names(OTHERS),
+        default=OTHERS,
+        metavar="NAME,...",
+        help=f"instead of all, of {', '.join(OTHERS)}; an empty string for none",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=integer(1, 10**6),
+        help=f"samples of each peer; by default {measuring.ROUNDS}, or as many as {measuring.SECONDS_OF_ROUNDS:.0f} s "
+        f"allow, but at least {measuring.FEWEST_ROUNDS}",
+    )
+    parser.add_argument(
+        "--isa",
+        metavar="NAME",
+        help="limit all to this of the instruction sets that latchwork info calls available; peers that know no such "
+        "limit are left out",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there too")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure row by row, summarise."""
+    info = cpu_info()
+    if arguments.isa is not None and arguments.isa not in info["available_isas"]:
+        raise CommandError(f"--isa: expected one of {', '.join(info['available_isas'])}, got {arguments.isa!r}")
+    if arguments.json:
+        check_writable(arguments.json)
+    cases = list(dict.fromkeys(name for chosen in arguments.cases for name in GROUPS.get(chosen, [chosen])))
+    plan = measuring.plan(cases, arguments.kinds, arguments.threads or sorted({1, info["usable_cpus"]}))
+    if not plan:
+        raise CommandError("--cases and --kinds leave nothing to measure")
+    record = report.Run(arguments.isa, os.getloadavg()[0])
+    total = sum(planned.seconds(1 + len(arguments.peers), arguments.rounds) for planned in plan)
+    done = 0.0
+    for threads in dict.fromkeys(planned.threads for planned in plan):
+        with ProgressBar() as bar:
+            bar.update(done / total, f"starts {', '.join([OURS, *arguments.peers])}")
+            workers = measuring.start([OURS, *arguments.peers], threads, arguments.isa, record.missing)
+        try:
+            if OURS not in workers:
+                raise CommandError(f"latchwork cannot be timed: {record.missing[OURS]}")
+            if not record.descriptions:
+                record.descriptions |= {name: worker.description for name, worker in workers.items()}
+                total = sum(planned.seconds(len(workers), arguments.rounds) for planned in plan)
+                _print_header(record, total)
+            for planned in plan:
+                if planned.threads == threads:
+                    share = planned.seconds(len(workers), arguments.rounds)
+                    record.measurements.append(
+                        _measure(workers, planned, arguments.rounds, done / total, share / total)
+                    )
+                    done += share
+                    for line in [
+                        report.row(record.measurements[-1], record.others),
+                        *report.notes(record.measurements[-1]),
+                    ]:
+                        print(line, flush=True)
+        finally:
+            for worker in workers.values():
+                worker.close()
+    for line in ["", *report.summary(record.measurements), report.LEGEND]:
+        print(line)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(record.as_json(), indent=2) + "\n", encoding="utf-8")
+    return 1 if any(result.note for m in record.measurements for result in m.peers.values()) else 0
+
+
+def _measure(
+    workers: dict[str, Worker], planned: Planned, rounds: int | None, done: float, share: float
+) -> report.Measurement:
+    """One measurement behind a progress bar: the part of the run done before it, and its own part."""
+    label = f"{planned.case.name} {planned.kind}, {report.threads_text(planned.threads)}"
+    with ProgressBar() as bar:
+        measurement = measuring.measure(
+            workers, planned, rounds, lambda part, doing: bar.update(done + share * part, f"{label}: {doing}")
+        )
+    if OURS not in workers:
+        raise CommandError(f"{label}: latchwork's process has ended: nothing more can be compared")
+    return measurement
+
+
+def _print_header(run: report.Run, seconds: float) -> None:
+    """Machine, versions, and the table's first line."""
+    for key, value in run.descriptions[OURS]["machine"].items():
+        print(f"{key}: {value}")
+    for name, description in run.descriptions.items():
+        print(f"{name}: {description['version']}")
+    for name, reason in run.missing.items():
+        print(f"{name}: missing: {reason}")
+    if run.load_average > 0.5:
+        print(f"load average: {run.load_average:.1f}: other programs run here, so times will vary")
+    if not run.others:
+        print("No peer to compare with: results are not verified.")
+    print(f"duration: about {max(1, round(seconds / 60))} min")
+    print("\n" + report.header(run.others), flush=True)
