@@ -1,9 +1,13 @@
 """The programs in tests/benchmarks work; nothing here depends on how fast anything is."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -23,3 +27,56 @@ def test_an_ensembles_factors_are_printed(tmp_path: Path) -> None:
     for medians in document.values():
         for kind, (each, together) in medians.items():
             assert f"| {kind} | {each * 1e3:.2f} | {together * 1e3:.2f} | {each / together:.2f} |" in done.stdout
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    """The file of a run that timed two cases, the second on one thread alone."""
+
+    def measurement(case: str, threads: int, **microseconds: float) -> dict[str, object]:
+        ours = microseconds["latchwork"]
+        peers = {name: {"microseconds": time, "ratio": time / ours} for name, time in microseconds.items()}
+        shape = {"steps": 100, "rows": 3, "input_size": 16, "hidden_size": 48, "layers": 1, "directions": 2}
+        best = min(peers.keys() - {"latchwork"}, key=microseconds.__getitem__)
+        return {"case": case, "shape": shape, "kind": "forward", "threads": threads, "best_peer": best, "peers": peers}
+
+    document = {
+        "versions": {"latchwork": "0.1.0", "torch": "2.13.0+cpu", "jax": "0.10.2"},
+        "measurements": [
+            measurement("first", 1, latchwork=10, torch=30, jax=40),
+            measurement("second", 1, latchwork=1000, torch=2500),
+            measurement("first", 2, latchwork=8, torch=40, jax=4),
+        ],
+    }
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def test_table(result: Path) -> None:
+    done = run("table.py", str(result))
+    assert done.stdout.splitlines() == [
+        "| case | T x N: in, H, layers | kind | threads | latchwork 0.1.0, us | torch 2.13.0+cpu, us | jax 0.10.2, us "
+        "| best ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| first | 100 x 3: 16, 48, 1 bi | forward | 1 | 10 | 30 | 40 | 3.00 (torch) |",
+        "| second | 100 x 3: 16, 48, 1 bi | forward | 1 | 1,000 | 2,500 |  | 2.50 (torch) |",
+        "| first | 100 x 3: 16, 48, 1 bi | forward | 2 | 8 | 40 | 4 | 0.50 (jax) |",
+    ]
+
+
+def test_picture(result: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        done = run("picture.py", str(result), str(tmp_path / "picture.svg"))
+        assert done.returncode == 2
+        assert "needs matplotlib" in done.stderr
+        pytest.skip("matplotlib is not installed")
+    pictures = [tmp_path / "one.svg", tmp_path / "two.svg"]
+    for picture in pictures:
+        done = run("picture.py", str(result), str(picture))
+        assert done.returncode == 0, done.stderr
+    content = pictures[0].read_bytes()
+    assert content == pictures[1].read_bytes()
+    texts = [element.text for element in ElementTree.fromstring(content).iter("{http://www.w3.org/2000/svg}text")]
+    for expected in ("first  forward", "torch 3.00 / jax 0.50", "torch 2.50", "1 thread", "2 threads"):
+        assert expected in texts

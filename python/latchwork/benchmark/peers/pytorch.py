@@ -12,7 +12,7 @@ from latchwork.benchmark.peers.peer import Prepared, import_library, onednn_envi
 
 
 class PyTorch:
-    """``torch.nn.LSTM``, eager, with the fused Adam."""
+    """``torch.nn.LSTM``, or its cell for single steps, eager, with the fused Adam."""
 
     def __init__(self, threads: int) -> None:
         """Import the library and set its number of threads."""
@@ -52,23 +52,28 @@ class PyTorch:
             return Prepared({"output": lstm(x)[0].numpy()}, loop)
 
     def _prepare_step(self, case: Case, lstm: Any) -> Prepared:
+        """Call ``torch.lstm_cell``: in ``lstm(x, state)``, oneDNN would reorder the weights at each step."""
         torch = self._torch
         x = torch.from_numpy(cases.inputs(case, "step"))
+        weights = [[parameter.detach() for parameter in layer] for layer in lstm.all_weights]
+        state = [(torch.zeros(case.rows, case.hidden_size),) * 2] * case.layers
+
+        def advance(features: Any) -> None:
+            for layer, parameters in enumerate(weights):
+                state[layer] = torch.lstm_cell(features, state[layer], *parameters)
+                features = state[layer][0]
+
         with torch.inference_mode():
-            state = None
             for step in x:
-                output, state = lstm(step[None], state)
-            first = x[:1]
+                advance(step)
+        first = x[0]
 
         def loop(iterations: int) -> None:
-            nonlocal state
-            carried = state
             with torch.inference_mode():
                 for _ in itertools.repeat(None, iterations):
-                    _, carried = lstm(first, carried)
-            state = carried
+                    advance(first)
 
-        return Prepared({"output": output[0].numpy()}, loop)
+        return Prepared({"output": state[-1][0].numpy().copy()}, loop)
 
     def _prepare_training(self, case: Case, lstm: Any) -> Prepared:
         torch = self._torch
