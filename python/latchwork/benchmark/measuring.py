@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from latchwork.benchmark import timing
@@ -16,7 +16,7 @@ from latchwork.benchmark.workers import PeerError, Worker
 # Unless a number is asked for, every peer has so many rounds, or as many as the seconds allow, but never too few.
 ROUNDS = 15
 FEWEST_ROUNDS = 3
-SECONDS_OF_ROUNDS = 15.0
+SECONDS_OF_ROUNDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,20 @@ class Planned:
     kind: str
     threads: int
 
-    def seconds(self, peers: int, rounds: int | None) -> float:
-        """Estimate how long it will take; that of a slow machine may be the double."""
-        arithmetic = self.case.floating_point_operations(self.kind) / (60e9 * math.sqrt(self.threads))
-        sequential = 0.0 if self.kind == "step" else self.case.steps * self.case.layers * 3e-6
-        call = arithmetic + sequential
-        sample = peers * (timing.LONG_CALL / 10 + (call if call > timing.LONG_CALL else call + timing.SHORTEST_SAMPLE))
+    def does(self, peers: Collection[str]) -> list[str]:
+        """Name those of the peers that do this kind."""
+        return [name for name in peers if self.kind in PEERS[name].kinds]
+
+    def seconds(self, peers: Collection[str], rounds: int | None) -> float:
+        """Estimate how long it will take; a slow machine may need the double."""
+        count = len(self.does(peers))
+        arithmetic = self.case.floating_point_operations(self.kind) / (100e9 * math.sqrt(self.threads))
+        call = arithmetic if self.kind == "step" else arithmetic + 3e-6 * self.case.steps * self.case.layers
+        warm_up_and_rest = 0.0 if call > timing.LONG_CALL else call + timing.SHORTEST_SAMPLE + 5e-3
+        round_of_all = count * (call + warm_up_and_rest)
         if rounds is None:
-            rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(SECONDS_OF_ROUNDS / sample)))
-        return peers * (0.3 + 4 * call) + rounds * sample
+            rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(SECONDS_OF_ROUNDS / round_of_all)))
+        return count * (0.3 + 4 * call) + rounds * round_of_all
 
 
 def plan(cases: Sequence[str], kinds: Sequence[str] | None, thread_counts: Sequence[int]) -> list[Planned]:
@@ -71,15 +76,13 @@ def measure(
     case, kind = planned.case, planned.kind
     peers: dict[str, PeerResult] = {}
     results: dict[str, dict[str, Array]] = {}
-    for number, (name, worker) in enumerate(workers.items()):
-        progress(0.5 * number / len(workers), f"{name} prepares")
+    names = planned.does(workers)
+    for number, name in enumerate(names):
+        progress(0.5 * number / len(names), f"{name} prepares")
         try:
-            answer = worker.prepare(case, kind)
+            results[name] = workers[name].prepare(case, kind)
         except PeerError as error:
             peers[name] = PeerResult(note=str(error))
-        else:
-            if answer is not None:
-                results[name] = answer
     reference = next((name for name in OTHERS if name in results), None)
     differences = {
         name: largest_difference(answer, results[reference]) if reference else None for name, answer in results.items()

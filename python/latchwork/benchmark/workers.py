@@ -51,9 +51,9 @@ class Worker:
         theirs.close()
         self.description: dict[str, Any] = self._answer()
 
-    def prepare(self, case: Case, kind: str) -> dict[str, Array] | None:
-        """Make the case ready and return its results; None where the peer does not do this kind."""
-        results: dict[str, Array] | None = self._ask("prepare", case, kind)
+    def prepare(self, case: Case, kind: str) -> dict[str, Array]:
+        """Make the case ready, for one of the peer's kinds, and return its results."""
+        results: dict[str, Array] = self._ask("prepare", case, kind)
         return results
 
     def calibrate(self) -> int:
@@ -134,11 +134,8 @@ def _serve(connection: Connection, name: str, threads: int) -> None:
             if command == "prepare":
                 loop = None  # frees the last case before the next is made
                 prepared = peer.prepare(*arguments)
-                if prepared is None:
-                    answer = None
-                else:
-                    answer, loop = prepared.results, prepared.loop
-                    del prepared
+                answer, loop = prepared.results, prepared.loop
+                del prepared
             elif loop is None:
                 raise RuntimeError("nothing is prepared")
             elif command == "calibrate":

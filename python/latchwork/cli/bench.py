@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not plan:
         raise CommandError("--cases and --kinds leave nothing to measure")
     record = report.Run(arguments.isa, os.getloadavg()[0])
-    total = sum(planned.seconds(1 + len(arguments.peers), arguments.rounds) for planned in plan)
+    total = sum(planned.seconds([OURS, *arguments.peers], arguments.rounds) for planned in plan)
     done = 0.0
     for threads in dict.fromkeys(planned.threads for planned in plan):
         with ProgressBar() as bar:
@@ -96,11 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
                 raise CommandError(f"latchwork cannot be timed: {record.missing[OURS]}")
             if not record.descriptions:
                 record.descriptions |= {name: worker.description for name, worker in workers.items()}
-                total = sum(planned.seconds(len(workers), arguments.rounds) for planned in plan)
+                total = sum(planned.seconds(workers, arguments.rounds) for planned in plan)
                 _print_header(record, total)
             for planned in plan:
                 if planned.threads == threads:
-                    share = planned.seconds(len(workers), arguments.rounds)
+                    share = planned.seconds(workers, arguments.rounds)
                     record.measurements.append(
                         _measure(workers, planned, arguments.rounds, done / total, share / total)
                     )

@@ -2,15 +2,15 @@
 
 import itertools
 import os
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
 
 import numpy as np
 
 from latchwork.benchmark import cases
 from latchwork.benchmark.cases import Array, Case
 from latchwork.benchmark.peers.peer import Prepared, import_library, onednn_environment
+from latchwork.benchmark.timing import elapsed
 
 # The forms are compared on so many steps of a sequence.
 STEPS_TO_CHOOSE = 32
@@ -25,6 +25,8 @@ class Jax:
     It has two forms, and neither is always the faster: x and h in one product in each step, or x projected ahead for
     all steps. Each case takes the form that is faster there. Unrolling the scan was slower nearly everywhere.
     """
+
+    kinds: ClassVar[Collection[str]] = tuple(cases.KINDS)
 
     def __init__(self, threads: int) -> None:
         """Import the library; its environment has set the number of threads."""
@@ -185,13 +187,12 @@ class Jax:
         arguments = tuple(argument[:STEPS_TO_CHOOSE] for argument in arguments)
 
         def seconds(call: Callable[..., Any]) -> float:
-            self._jax.block_until_ready(call(*arguments))  # compiles
-            times = []
-            for _ in range(3):
-                begin = time.perf_counter()
-                self._jax.block_until_ready(call(*arguments))
-                times.append(time.perf_counter() - begin)
-            return min(times)
+            def loop(iterations: int) -> None:
+                for _ in range(iterations):
+                    self._jax.block_until_ready(call(*arguments))
+
+            loop(1)  # compiles
+            return min(elapsed(loop, 1) for _ in range(3))
 
         return seconds(made(True)) < seconds(made(False))
 

@@ -2,8 +2,8 @@
 
 import itertools
 import platform
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from latchwork.benchmark.peers.peer import Prepared, import_library
 
 class Latchwork:
     """Latchwork through its public Python interface."""
+
+    kinds: ClassVar[Collection[str]] = tuple(cases.KINDS)
 
     def __init__(self, threads: int) -> None:
         """Import the library and set its number of threads."""

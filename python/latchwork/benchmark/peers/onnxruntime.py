@@ -1,7 +1,8 @@
 """ONNX Runtime as a peer."""
 
 import itertools
-from typing import Any
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from latchwork.benchmark.peers.peer import MissingPeerError, Prepared, import_li
 
 class OnnxRuntime:
     """ONNX Runtime on a model of one ONNX LSTM node for each layer; inference only."""
+
+    kinds: ClassVar[Collection[str]] = ("forward", "step")
 
     def __init__(self, threads: int) -> None:
         """Import the library and set its number of threads."""
@@ -28,13 +31,9 @@ class OnnxRuntime:
             return {}
         raise MissingPeerError(f"it cannot be limited to {isa}")
 
-    def prepare(self, case: Case, kind: str) -> Prepared | None:
+    def prepare(self, case: Case, kind: str) -> Prepared:
         """Make a case ready."""
-        if kind == "forward":
-            return self._prepare_forward(case)
-        if kind == "step":
-            return self._prepare_step(case)
-        return None
+        return self._prepare_forward(case) if kind == "forward" else self._prepare_step(case)
 
     def _session(self, case: Case, kind: str) -> Any:
         options = self._runtime.SessionOptions()

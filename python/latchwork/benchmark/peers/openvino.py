@@ -1,7 +1,8 @@
 """OpenVINO as a peer."""
 
 import itertools
-from typing import Any
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ class OpenVino:
     The transposes around LSTMSequence, which counts its axes N, T, in, are those that the plug-in takes away again, so
     that its kernel reads (T, N, in) in place: as fast as data in OpenVINO's own order, or a little faster.
     """
+
+    kinds: ClassVar[Collection[str]] = ("forward", "step")
 
     def __init__(self, threads: int) -> None:
         """Import the library and set its number of threads."""
@@ -34,13 +37,9 @@ class OpenVino:
         """Limit oneDNN, whose copy in OpenVINO makes the kernels."""
         return {} if isa is None else onednn_environment(isa)
 
-    def prepare(self, case: Case, kind: str) -> Prepared | None:
+    def prepare(self, case: Case, kind: str) -> Prepared:
         """Make a case ready."""
-        if kind == "forward":
-            return self._prepare_forward(case)
-        if kind == "step":
-            return self._prepare_step(case)
-        return None
+        return self._prepare_forward(case) if kind == "forward" else self._prepare_step(case)
 
     def _prepare_forward(self, case: Case) -> Prepared:
         operations = self._operations

@@ -1,8 +1,9 @@
 """What every peer offers."""
 
 import importlib
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from latchwork.benchmark.cases import Array, Case
 from latchwork.benchmark.timing import Loop
@@ -23,6 +24,7 @@ class Prepared:
 class Peer(Protocol):
     """One library in this process."""
 
+    kinds: ClassVar[Collection[str]]
     description: dict[str, Any]
 
     def __init__(self, threads: int) -> None: ...
@@ -34,8 +36,8 @@ class Peer(Protocol):
         Raises MissingPeerError where the library has no such limit.
         """
 
-    def prepare(self, case: Case, kind: str) -> Prepared | None:
-        """Make a case ready; None where the peer does not do this kind."""
+    def prepare(self, case: Case, kind: str) -> Prepared:
+        """Make a case ready, for one of the kinds that the peer does."""
 
 
 def import_library(module: str) -> Any:

@@ -1,8 +1,8 @@
 """PyTorch as a peer."""
 
 import itertools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from latchwork.benchmark.peers.peer import Prepared, import_library, onednn_envi
 
 class PyTorch:
     """``torch.nn.LSTM``, or its cell for single steps, eager, with the fused Adam."""
+
+    kinds: ClassVar[Collection[str]] = tuple(cases.KINDS)
 
     def __init__(self, threads: int) -> None:
         """Import the library and set its number of threads."""
