@@ -101,15 +101,10 @@ def run(arguments: argparse.Namespace) -> int:
             for planned in plan:
                 if planned.threads == threads:
                     share = planned.seconds(workers, arguments.rounds)
-                    record.measurements.append(
-                        _measure(workers, planned, arguments.rounds, done / total, share / total)
-                    )
+                    measurement = _measure(workers, planned, arguments.rounds, done / total, share / total)
+                    record.measurements.append(measurement)
                     done += share
-                    for line in [
-                        report.row(record.measurements[-1], record.others),
-                        *report.notes(record.measurements[-1]),
-                    ]:
-                        print(line, flush=True)
+                    print("\n".join([report.row(measurement, record.others), *report.notes(measurement)]), flush=True)
         finally:
             for worker in workers.values():
                 worker.close()
