@@ -53,15 +53,26 @@ def draw(document: dict[str, Any], path: Path) -> None:
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.axvline(1, color=INK, linewidth=1.2)
 
-    for index, (_, dots) in enumerate(lines):
-        placed = sorted(dots.values())
-        axes.plot([min(1, placed[0][0]), max(1, placed[-1][0])], [index, index], color=FAINT, linewidth=1.2, zorder=1)
-        for threads, (ratio, _) in dots.items():
-            colour = COLOURS[thread_counts.index(threads) % len(COLOURS)]
-            axes.plot([ratio], [index], "o", color=colour, markersize=6, markeredgecolor=SURFACE, zorder=3)
+    every = [sorted(ratio for ratio, _ in dots.values()) for _, dots in lines]
+    ends = [max(1.0, placed[-1]) for placed in every]
+    axes.hlines(
+        range(len(lines)), [min(1.0, placed[0]) for placed in every], ends, color=FAINT, linewidth=1.2, zorder=1
+    )
+    for index, threads in enumerate(thread_counts):
+        points = [(dots[threads][0], line) for line, (_, dots) in enumerate(lines) if threads in dots]
+        axes.plot(
+            *zip(*points, strict=True),
+            "o",
+            color=COLOURS[index % len(COLOURS)],
+            markersize=6,
+            markeredgecolor=SURFACE,
+            zorder=3,
+            label=f"{threads} thread{'s' if threads > 1 else ''}",
+        )
+    for line, (_, dots) in enumerate(lines):
         axes.annotate(
             names_text(dots),
-            (placed[-1][0], index),
+            (ends[line], line),
             xytext=(8, 0),
             textcoords="offset points",
             va="center",
@@ -70,7 +81,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
         )
 
     axes.set_yticks(range(len(lines)), [label for label, _ in lines], color=INK)
-    ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+    ticks = (0.1, 0.2, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500)
     axes.set_xticks([tick for tick in ticks if left <= tick <= right])
     axes.xaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
     axes.minorticks_off()
@@ -82,9 +93,6 @@ def draw(document: dict[str, Any], path: Path) -> None:
     axes.set_xlabel(
         "time of the fastest other library, divided by Latchwork's (more is better for Latchwork)", color=INK
     )
-    for index, threads in enumerate(thread_counts):
-        label = f"{threads} thread{'s' if threads > 1 else ''}"
-        axes.plot([], [], "o", color=COLOURS[index % len(COLOURS)], markersize=6, label=label)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(thread_counts), frameon=False)
     figure.savefig(path, format="svg", metadata={"Date": None})
 
