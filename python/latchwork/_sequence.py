@@ -19,11 +19,11 @@ from latchwork._arrays import (
 )
 from latchwork._axes import Axes
 from latchwork._module import Module
-from latchwork.tape import Tape
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork.stream import Stream
+    from latchwork.tape import Tape
     from latchwork.trace import Trace
 
 Pairs = list[tuple["Array", "Array"]]
@@ -146,6 +146,8 @@ class SequenceModule(Module, Generic[S]):
         ValueError, TypeError
             As for a call.
         """
+        from latchwork.tape import Tape
+
         call = self._call(x, state, lengths, reset)
         seed = seed_number("mask_seed", mask_seed) if training or mask_seed is not None else 0
         core = self._core

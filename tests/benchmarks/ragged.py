@@ -11,7 +11,7 @@ from statistics import median
 
 import latchwork as lw
 import numpy as np
-import timing
+from latchwork.benchmark import timing
 
 # Rows and units; lengths are uniform between a tenth of the steps and all of them.
 SHAPES = ((8, 256), (32, 128), (64, 512), (256, 64), (100, 48))

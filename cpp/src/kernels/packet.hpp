@@ -35,6 +35,11 @@ template <class T>
 EIGEN_STRONG_INLINE Packet<T> load(const T* from) {
   return eigen::ploadu<Packet<T>>(from);
 }
+// Into the nearest cache, without waiting; any address will do.
+template <class T>
+EIGEN_STRONG_INLINE void fetch(const T* from) {
+  eigen::prefetch(from);
+}
 template <class T>
 EIGEN_STRONG_INLINE void store(T* to, const Packet<T>& value) {
   eigen::pstoreu(to, value);

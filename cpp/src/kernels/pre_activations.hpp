@@ -7,7 +7,7 @@
 namespace latchwork::LATCHWORK_ISA {
 
 // One chain for each sum: the start, then x in ascending k, then h in ascending k. Width: gates.
-template <class T, int Rows, int Panels, int Width>
+template <class T, int Rows, int Panels, int Width, bool Fetch>
 EIGEN_STRONG_INLINE void pre_activations(const StepArgs<T>& args, Index first_row, Index first_panel,
                                          Packet<T> (&sum)[Rows][Panels * Width]) {
   constexpr Index panel_width = Width * lanes<T>;
@@ -22,12 +22,18 @@ EIGEN_STRONG_INLINE void pre_activations(const StepArgs<T>& args, Index first_ro
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) operand[row] = args.x[first_row + row];
     const Index stride = args.x_size * panel_width;
-    accumulate<T, Rows, Panels, Width>(sum, operand, args.x_size, args.x_weights + first_panel * stride, stride);
+    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.x_size, args.x_weights + first_panel * stride, stride);
   }
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) operand[row] = args.h_prev[first_row + row];
   const Index stride = args.h_size * panel_width;
-  accumulate<T, Rows, Panels, Width>(sum, operand, args.h_size, args.h_weights + first_panel * stride, stride);
+  accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.h_size, args.h_weights + first_panel * stride, stride);
+}
+
+// Whether the weights of a step's tile are to be fetched ahead.
+template <class T>
+bool step_fetches(const StepArgs<T>& args, Index width) {
+  return beyond_nearest_cache<T>((args.x == nullptr ? 0 : args.x_size) + args.h_size, width);
 }
 
 // Calls task(first, count) for groups of at most `most` of the panels [begin, end), in either order.

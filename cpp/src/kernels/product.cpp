@@ -6,7 +6,7 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-template <class T, int Rows, int Panels, int Width>
+template <class T, int Rows, int Panels, int Width, bool Fetch>
 [[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel) {
   constexpr Index panel_width = Width * lanes<T>;
   const Index first_column = first_panel * args.panel_registers * lanes<T>;
@@ -30,7 +30,7 @@ template <class T, int Rows, int Panels, int Width>
   const Index panel_stride = args.depth * panel_width;
   const T* weights = args.weights + first_column * args.depth;
   for (Index block = 0; block < args.depth; block += args.a_block) {
-    accumulate<T, Rows, Panels, Width>(sum, operand, args.a_block, weights, panel_stride);
+    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.a_block, weights, panel_stride);
     weights += args.a_block * panel_width;
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) operand[row] += args.a_block_stride;
@@ -95,9 +95,9 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
       const Index count = full_end - panel < single_row_panels ? full_end - panel : single_row_panels;
       with_constant<single_row_panels>(count, [&]<int Panels>(Constant<Panels>) {
         if (args.panel_registers == 4) {
-          product_tile<T, 1, Panels, 4>(args, 0, panel);
+          product_tile<T, 1, Panels, 4, false>(args, 0, panel);
         } else {
-          product_tile<T, 1, Panels, 3>(args, 0, panel);
+          product_tile<T, 1, Panels, 3, false>(args, 0, panel);
         }
       });
       panel += count;
@@ -109,8 +109,11 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
     const Index registers = left >= full_width ? args.panel_registers : (left + lanes<T> - 1) / lanes<T>;
     with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
       for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
-        with_constant<tile_rows>(
-            count, [&]<int Rows>(Constant<Rows>) { product_tile<T, Rows, 1, Width>(args, first, panel); });
+        with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
+          with_fetch<Rows>(beyond_nearest_cache<T>(args.depth, Width), [&]<int Fetch>(Constant<Fetch>) {
+            product_tile<T, Rows, 1, Width, Fetch == 1>(args, first, panel);
+          });
+        });
       });
     });
   }
