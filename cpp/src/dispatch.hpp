@@ -12,6 +12,9 @@ constexpr Index round_up(Index size, Index unit) { return (size + unit - 1) / un
 // The table of the current instruction set; see latchwork/isa.hpp.
 const KernelTable& current_kernels();
 
+// The table with the next narrower registers whose multiply-adds round alike; where there is none, the current one.
+const KernelTable& narrower_kernels();
+
 // The number of an activation, -1 for an unknown name.
 Index activation_number(std::string_view name);
 const ActivationInfo& activation_info(Index number);

@@ -55,7 +55,7 @@ template <class T>
 EnsembleSnapshot<T> Ensemble<T>::pack_members(const T* parameters, bool with_backward,
                                               const std::vector<RecordOptions>& options) const {
   const std::vector<ModuleOptions>& modules = first_.modules();
-  const Kernels<T>& kernels = kernels_of<T>(current_kernels());
+  const Kernels<T>& kernels = kernels_for<T>(modules);
   const Index size = member_parameter_count();
   const bool drops = !options.empty() && drops_weights(modules, options.front());
   EnsembleSnapshot<T> packed;
@@ -86,7 +86,7 @@ std::shared_ptr<const EnsembleSnapshot<T>> Ensemble<T>::snapshot(bool with_backw
   const std::lock_guard<std::mutex> lock(snapshots_->mutex);
   std::shared_ptr<const EnsembleSnapshot<T>>& latest = snapshots_->latest;
   if (latest != nullptr && latest->version == store()->version() &&
-      latest->kernels == &kernels_of<T>(current_kernels()) && (latest->with_backward || !with_backward)) {
+      latest->kernels == &kernels_for<T>(first_.modules()) && (latest->with_backward || !with_backward)) {
     return latest;
   }
   const FlushToZero flush;

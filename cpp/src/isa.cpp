@@ -125,6 +125,14 @@ const KernelTable& current_kernels() {
   return *table;
 }
 
+const KernelTable& narrower_kernels() {
+  const KernelTable& table = current_kernels();
+#if defined(LATCHWORK_X86)
+  if (&table == &isa_avx512::table) return isa_avx2::table;
+#endif
+  return table;
+}
+
 Index activation_number(std::string_view name) {
   const KernelTable& table = current_kernels();
   for (Index number = 0; number < table.activation_count; ++number) {

@@ -144,29 +144,42 @@ const LstmOptions& Network<T>::lstm(Index index) const {
 
 template <class T>
 std::shared_ptr<const Snapshot<T>> Network<T>::snapshot(bool with_backward) const {
-  const Kernels<T>& kernels = kernels_of<T>(current_kernels());
+  const Kernels<T>& kernels = kernels_for<T>(*modules_);
   const std::lock_guard<std::mutex> lock(snapshots_->mutex);
   std::shared_ptr<const Snapshot<T>>& latest = snapshots_->latest;
   if (latest != nullptr && latest->version == store_->version() && latest->kernels == &kernels &&
       (latest->with_backward || !with_backward)) {
     return latest;
   }
+  latest = packed(kernels, with_backward);
+  return latest;
+}
+
+template <class T>
+std::shared_ptr<const Snapshot<T>> Network<T>::snapshot_for_stream(Index rows) const {
+  // A row alone waits for each operation of the one before.
+  const Kernels<T>& kernels = kernels_for<T>(*modules_, rows == 1 ? 2 : 1);
+  return &kernels == &kernels_for<T>(*modules_) ? snapshot(false) : packed(kernels, false);
+}
+
+template <class T>
+std::shared_ptr<const Snapshot<T>> Network<T>::packed(const Kernels<T>& kernels, bool with_backward) const {
   const FlushToZero flush;
+  std::shared_ptr<Snapshot<T>> result;
   store_->read([&](const T* parameters) {
     const std::uint64_t version = store_->version();
-    auto packed =
+    result =
         std::make_shared<Snapshot<T>>(pack(*modules_, layout_, parameters + parameters_begin_, kernels, with_backward));
-    packed->version = version;
-    latest = std::move(packed);
+    result->version = version;
   });
-  return latest;
+  return result;
 }
 
 template <class T>
 std::shared_ptr<const Snapshot<T>> Network<T>::snapshot_of_recording(const RecordOptions& options) const {
   if (!drops_weights(*modules_, options)) return snapshot(true);
   const FlushToZero flush;
-  const Kernels<T>& kernels = kernels_of<T>(current_kernels());
+  const Kernels<T>& kernels = kernels_for<T>(*modules_);
   Workspace<T> workspace(workspaces_);
   T* dropped = workspace.take(parameter_count_);
   store_->read([&](const T* parameters) { std::copy_n(parameters + parameters_begin_, parameter_count_, dropped); });

@@ -1,12 +1,14 @@
 // "The same bits, always": what no batch, padding, thread or way of stepping may change.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #if defined(__SSE__)
 #include <immintrin.h>
 #endif
 
+#include "latchwork/isa.hpp"
 #include "latchwork/stream.hpp"
 #include "latchwork/threads.hpp"
 #include "lstm_problem.hpp"
@@ -334,6 +336,55 @@ TEST_CASE_TEMPLATE("bits: whole, in two windows, or step by step in a stream", T
       }
     }
   });
+}
+
+// What lets small layers use the narrower registers.
+TEST_CASE_TEMPLATE("bits: under avx512, small layers are to the bit what they are under avx2", T, float, double) {
+  const std::string before = current_isa();
+  const std::vector<std::string> isas = available_isas();
+  if (std::find(isas.begin(), isas.end(), "avx512") == isas.end()) {
+    MESSAGE("skipped: this CPU has no AVX-512");
+    return;
+  }
+  Random random(49);
+  const Index narrow = 32 / static_cast<Index>(sizeof(T));
+  for (const Index units : {Index{1}, narrow - 3, narrow, narrow + 1, 2 * narrow - 1, 2 * narrow, 2 * narrow + 1}) {
+    for (const bool variant : {false, true}) {
+      CAPTURE(units);
+      LstmOptions options;
+      options.input_size = 3;
+      options.hidden_size = units;
+      options.num_layers = 2;
+      options.peephole = options.residual = variant;
+      options.zoneout_cell = variant ? 0.25 : 0.0;
+      for (const Index rows : {1, 7}) {
+        const Problem problem = random_problem(random, options, 19, rows, true, false, true);
+        const Network<T> network = network_of<T>(problem);
+        std::vector<std::vector<T>> results[2];
+        for (const bool wide : {false, true}) {
+          set_isa(wide ? "avx512" : "avx2");
+          const Arrays<T> arrays(problem);
+          Results<T> whole(problem);
+          const Gradients<T> gradients = run_backward(*run_record(network, problem, whole), problem);
+          const std::unique_ptr<Stream<T>> stream = network.stream(rows);
+          stream->set_state(arrays.start());
+          std::vector<T> streamed(whole.output.size());
+          for (Index step = 0; step < problem.input.steps; ++step) {
+            stream->step(arrays.x.data() + step * rows * 3, streamed.data() + step * rows * units,
+                         arrays.reset.data() + step * rows);
+          }
+          CHECK(same_bits(streamed, whole.output));
+          results[wide] = {whole.output, whole.h_n, whole.c_n};
+          if (units <= narrow) {
+            results[wide].insert(results[wide].end(),
+                                 {gradients.parameters, gradients.x, gradients.h_0, gradients.c_0});
+          }
+        }
+        set_isa(before);
+        for (std::size_t k = 0; k < results[0].size(); ++k) CHECK(same_bits(results[0][k], results[1][k]));
+      }
+    }
+  }
 }
 
 // Steps large enough that threads share the hidden units of each, or take a direction each.
