@@ -151,28 +151,15 @@ std::shared_ptr<const Snapshot<T>> Network<T>::snapshot(bool with_backward) cons
       (latest->with_backward || !with_backward)) {
     return latest;
   }
-  latest = packed(kernels, with_backward);
-  return latest;
-}
-
-template <class T>
-std::shared_ptr<const Snapshot<T>> Network<T>::snapshot_for_stream(Index rows) const {
-  // A row alone waits for each operation of the one before.
-  const Kernels<T>& kernels = kernels_for<T>(*modules_, rows == 1 ? 2 : 1);
-  return &kernels == &kernels_for<T>(*modules_) ? snapshot(false) : packed(kernels, false);
-}
-
-template <class T>
-std::shared_ptr<const Snapshot<T>> Network<T>::packed(const Kernels<T>& kernels, bool with_backward) const {
   const FlushToZero flush;
-  std::shared_ptr<Snapshot<T>> result;
   store_->read([&](const T* parameters) {
     const std::uint64_t version = store_->version();
-    result =
+    auto packed =
         std::make_shared<Snapshot<T>>(pack(*modules_, layout_, parameters + parameters_begin_, kernels, with_backward));
-    result->version = version;
+    packed->version = version;
+    latest = std::move(packed);
   });
-  return result;
+  return latest;
 }
 
 template <class T>

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <stdexcept>
-#include <utility>
 #include <vector>
 
 #include "cell_step.hpp"
@@ -123,8 +122,8 @@ struct StreamLinear {
 
 template <class T>
 struct Stream<T>::Workings {
-  Workings(const Network<T>& network, std::shared_ptr<const Snapshot<T>> weights, Index row_count)
-      : snapshot(std::move(weights)),
+  Workings(const Network<T>& network, Index row_count)
+      : snapshot(network.snapshot(false)),
         rows(row_count),
         input_size(network.input_size()),
         output_size(network.output_size()),
@@ -306,8 +305,7 @@ std::unique_ptr<Stream<T>> Network<T>::stream(Index rows) const {
           "stream: a reverse direction reads a sequence from its end, so it cannot be run step by step");
     }
   }
-  return std::make_unique<Stream<T>>(
-      std::make_unique<typename Stream<T>::Workings>(*this, snapshot_for_stream(rows), rows));
+  return std::make_unique<Stream<T>>(std::make_unique<typename Stream<T>::Workings>(*this, rows));
 }
 
 template class Stream<float>;

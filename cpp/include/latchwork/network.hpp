@@ -16,8 +16,6 @@ class Stream;
 template <class T>
 struct Snapshot;
 template <class T>
-struct Kernels;
-template <class T>
 class WorkspaceCache;
 template <class T>
 class Workspace;
@@ -112,8 +110,6 @@ class Network {
 
   Network(std::vector<ModuleOptions> modules, bool numbered, std::shared_ptr<ParameterStore<T>> store, Index begin);
 
-  std::shared_ptr<const Snapshot<T>> packed(const Kernels<T>& kernels, bool with_backward) const;
-  std::shared_ptr<const Snapshot<T>> snapshot_for_stream(Index rows) const;
   // With weight dropout one for this recording alone, its weights already dropped.
   std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const RecordOptions& options) const;
 
