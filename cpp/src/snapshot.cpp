@@ -174,18 +174,18 @@ PackedLinear<T> pack_linear(const LinearOptions& linear, TensorReader<T>& tensor
 }  // namespace
 
 template <class T>
-const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules, Index registers) {
+const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules) {
   const Kernels<T>& narrower = kernels_of<T>(narrower_kernels());
   for (const ModuleOptions& module : modules) {
     const auto* lstm = std::get_if<LstmOptions>(&module);
-    if (lstm != nullptr && (lstm->hidden_size > registers * narrower.units || lstm->layer_norm)) {
+    if (lstm != nullptr && (lstm->hidden_size > narrower.units || lstm->layer_norm)) {
       return kernels_of<T>(current_kernels());
     }
   }
   return narrower;
 }
-template const Kernels<float>& kernels_for<float>(const std::vector<ModuleOptions>&, Index);
-template const Kernels<double>& kernels_for<double>(const std::vector<ModuleOptions>&, Index);
+template const Kernels<float>& kernels_for<float>(const std::vector<ModuleOptions>&);
+template const Kernels<double>& kernels_for<double>(const std::vector<ModuleOptions>&);
 
 template <class T>
 Snapshot<T> pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout,

@@ -10,8 +10,8 @@ namespace latchwork {
 // Those that were compiled in and that this CPU and operating system can run, slowest first.
 std::vector<std::string> available_isas();
 
-// Under avx512 networks of at most 8 float units, and streams of one row of at most 16, use AVX2's registers, which are
-// sooner done and give the same bits.
+// Under avx512 networks whose LSTMs have at most 8 units (float; double: 4) use AVX2's registers, which are sooner done
+// and give the same bits.
 
 // The one that new snapshots of weights are packed for. At load: LATCHWORK_ISA if set, else the last available one.
 // Throws std::invalid_argument where LATCHWORK_ISA names none that is available.
