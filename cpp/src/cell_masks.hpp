@@ -56,6 +56,10 @@ struct CellMasks {
               zoneout ? T(0) : kept_factor<T>(probability), size, factors);
   }
 
+  bool any() const {
+    return hidden_dropout > 0.0 || candidate_dropout > 0.0 || hidden_zoneout > 0.0 || cell_zoneout > 0.0;
+  }
+
   bool training = false;
   std::uint64_t seed = 0;
   Index module = 0, place = 0;

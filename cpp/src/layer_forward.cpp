@@ -47,7 +47,9 @@ class LayerForward {
         padded_h_(round_up(weights_.output_size(), kernels_.units)),
         parts_(split.row_parts),
         unit_parts_(split.unit_parts),
-        norm_(weights_.variant.norm_ih_weight != nullptr) {
+        norm_(weights_.variant.norm_ih_weight != nullptr),
+        steady_(schedule_.batch.lengths == nullptr && schedule_.batch.reset.data == nullptr &&
+                call.input.table == nullptr && !call.masks.any() && !norm_) {
     cell_ = record_ == nullptr ? workspace.take(rows_ * weights_.padded) : record_->start_cell;
     scratch_.reserve(static_cast<std::size_t>(parts_));
     for (Index part = 0; part < parts_; ++part) prepare(part_row(part + 1) - part_row(part), workspace);
@@ -108,7 +110,11 @@ class LayerForward {
         project_ahead(row_begin, row_end, order, std::min(order + ahead_steps, steps_), scratch);
       }
       const Index first_ahead = ahead_steps > 0 ? order % ahead_steps * (row_end - row_begin) : -1;
-      step(row_begin, row_end, order, first_ahead, scratch);
+      if (steady_ && order > 0) {
+        advance(row_end - row_begin, order, first_ahead, scratch);
+      } else {
+        step(row_begin, row_end, order, first_ahead, scratch);
+      }
     }
     finish(row_begin, row_end, scratch);
   }
@@ -194,6 +200,32 @@ class LayerForward {
     if (count > 0) cell_step(weights_, kernels_, count, order, pointers, unit_parts_);
   }
 
+  // The same where every step has the same rows and none restarts: each pointer moves on by its own stride. For small
+  // layers finding the pointers anew costs as much as the arithmetic.
+  void advance(Index rows, Index order, Index first_ahead, PartScratch<T>& scratch) const {
+    const CellStepPointers<T>& pointers = scratch.step;
+    const Index direction = schedule_.reverse ? -1 : 1;
+    const Index slots = record_ == nullptr ? 0 : direction * rows_;
+    const Index output_stride = direction * call_.output.step_stride, cell_stride = slots * weights_.padded;
+    for (Index row = 0; row < rows; ++row) {
+      pointers.h_prev[row] = pointers.output[row];
+      pointers.c_prev[row] = pointers.c[row];
+      scratch.hidden[index(row)] = pointers.output[row] += output_stride;
+      scratch.cell[index(row)] = pointers.c[row] += cell_stride;
+    }
+    const auto move = [rows](auto* array, Index stride) {
+      if (array == nullptr) return;
+      for (Index row = 0; row < rows; ++row) array[row] += stride;
+    };
+    move(pointers.x, direction * call_.input.values.step_stride);
+    move(pointers.gates, slots * weights_.packed_size());
+    move(pointers.exposed, record_ != nullptr && record_->exposed != nullptr ? slots * weights_.units : 0);
+    for (Index row = 0; first_ahead >= 0 && row < rows; ++row) {
+      pointers.start[row] = scratch.ahead + (first_ahead + row) * weights_.packed_size();
+    }
+    cell_step(weights_, kernels_, rows, order, pointers, unit_parts_);
+  }
+
   // Where a recording keeps it, or else the row's scratch.
   static T* kept(T* recorded, Index slot, T* scratch, Index at, Index size) {
     return recorded == nullptr ? scratch + at * size : recorded + slot * size;
@@ -261,6 +293,7 @@ class LayerForward {
   Index parts_;        // into how many pieces threads split the rows
   Index unit_parts_;   // into how many pieces threads split the hidden units of each step
   bool norm_;          // whether there is layer norm
+  bool steady_;        // whether pointers advance() from step to step
   T* cell_ = nullptr;  // padded rows: the start state, and without a record the state itself
   std::vector<PartScratch<T>> scratch_;
 };

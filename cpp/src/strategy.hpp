@@ -64,7 +64,7 @@ inline constexpr Index cached_weights = 250'000;
 
 template <class T>
 bool fit_cache(const PackedLayer<T>& weights) {
-  return (weights.x_weights.size() + weights.h_weights.size()) * static_cast<Index>(sizeof(T) / 4) <= cached_weights;
+  return (weights.x_weights.size() + weights.h_weights.size()) * static_cast<Index>(sizeof(T) / 4) <= 2 * cached_weights;
 }
 
 // How threads share the time steps of a layer: by rows they need not meet at all; by hidden units each keeps its part
