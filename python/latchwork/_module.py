@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from latchwork._core import Network32
 
 V = TypeVar("V")
+# What the state of a module looks like to the user.
+S = TypeVar("S")
 
 
 class Option(Generic[V]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
 
@@ -18,18 +18,15 @@ from latchwork._arrays import (
     shape_text,
 )
 from latchwork._axes import Axes
-from latchwork._module import Module
+from latchwork._module import Module, S
+from latchwork.tape import Tape
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork.stream import Stream
-    from latchwork.tape import Tape
     from latchwork.trace import Trace
 
 Pairs = list[tuple["Array", "Array"]]
-
-# What the state of a module looks like to the user.
-S = TypeVar("S")
 
 
 class StateSize(NamedTuple):
@@ -146,8 +143,6 @@ class SequenceModule(Module, Generic[S]):
         ValueError, TypeError
             As for a call.
         """
-        from latchwork.tape import Tape
-
         call = self._call(x, state, lengths, reset)
         seed = seed_number("mask_seed", mask_seed) if training or mask_seed is not None else 0
         core = self._core

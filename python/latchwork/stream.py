@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, SupportsInde
 import numpy as np
 
 from latchwork._axes import Axes
-from latchwork._sequence import S
+from latchwork._module import S
 
 if TYPE_CHECKING:
     from latchwork import _core

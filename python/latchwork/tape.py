@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, SupportsIndex
 import numpy as np
 
 from latchwork._arrays import check_shape, real_array
+from latchwork._module import S
 from latchwork._parameters import ParameterGradients, flat_size
-from latchwork._sequence import S
 
 if TYPE_CHECKING:
     from latchwork import _core

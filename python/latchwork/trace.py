@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple
 
 import numpy as np
 
-from latchwork._sequence import S
+from latchwork._module import S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,8 @@ from latchwork._arrays import (
     real_number,
     seed_number,
 )
-from latchwork._sequence import S, SequenceModule
+from latchwork._module import S
+from latchwork._sequence import SequenceModule
 from latchwork.optim import Optimizer
 
 if TYPE_CHECKING:
