@@ -10,7 +10,7 @@ inline float square_root(float x) { return __builtin_sqrtf(x); }
 inline double square_root(double x) { return __builtin_sqrt(x); }
 
 // row_stride: how far apart the rows of `pre` are.
-template <class T, int Rows, int Panels, int Width, bool Fetch>
+template <class T, int Rows, int Panels, int Width, int Fetch>
 [[gnu::noinline]] void pre_activation_tile(const StepArgs<T>& args, Index first_row, Index first_panel, T* pre,
                                            Index row_stride) {
   Packet<T> sum[Rows][Panels * Width];
@@ -66,19 +66,18 @@ class GeneralStep {
   void add_products(const Workplace<T>& place) const {
     const Tile& tile = place.tile;
     const Index row_stride = tile.panels() * places_.width;
-    for_step_tiles<T>(
-        tile.row_end - tile.row_begin, tile.panel_begin, tile.panel_end, step_.last_panel_first,
-        [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index row, Index panel) {
-          T* pre = place.gates + row * row_stride + (panel - tile.panel_begin) * places_.width;
-          with_fetch<Rows>(step_fetches(step_, variant_.gates), [&]<int Fetch>(Constant<Fetch>) {
-            const Index first_row = tile.row_begin + row;
-            if (places_.own_forget) {
-              pre_activation_tile<T, Rows, Panels, 4, Fetch == 1>(step_, first_row, panel, pre, row_stride);
-            } else {
-              pre_activation_tile<T, Rows, Panels, 3, Fetch == 1>(step_, first_row, panel, pre, row_stride);
-            }
-          });
-        });
+    for_step_tiles<T>(tile.row_end - tile.row_begin, tile.panel_begin, tile.panel_end, step_.last_panel_first,
+                      [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index row, Index panel) {
+                        T* pre = place.gates + row * row_stride + (panel - tile.panel_begin) * places_.width;
+                        with_fetch<Rows>(step_fetch(step_, variant_.gates), [&]<int Fetch>(Constant<Fetch>) {
+                          const Index first_row = tile.row_begin + row;
+                          if (places_.own_forget) {
+                            pre_activation_tile<T, Rows, Panels, 4, Fetch>(step_, first_row, panel, pre, row_stride);
+                          } else {
+                            pre_activation_tile<T, Rows, Panels, 3, Fetch>(step_, first_row, panel, pre, row_stride);
+                          }
+                        });
+                      });
   }
 
   // From pre-activations to gates, and with them to the cell.

@@ -40,6 +40,11 @@ template <class T>
 EIGEN_STRONG_INLINE void fetch(const T* from) {
   eigen::prefetch(from);
 }
+// Into the next cache.
+template <class T>
+EIGEN_STRONG_INLINE void fetch_farther(const T* from) {
+  __builtin_prefetch(from, 0, 2);
+}
 template <class T>
 EIGEN_STRONG_INLINE void store(T* to, const Packet<T>& value) {
   eigen::pstoreu(to, value);

@@ -7,10 +7,15 @@
 namespace latchwork::LATCHWORK_ISA {
 
 // One chain for each sum: the start, then x in ascending k, then h in ascending k. Width: gates.
-template <class T, int Rows, int Panels, int Width, bool Fetch>
+template <class T, int Rows, int Panels, int Width, int Fetch>
 EIGEN_STRONG_INLINE void pre_activations(const StepArgs<T>& args, Index first_row, Index first_panel,
                                          Packet<T> (&sum)[Rows][Panels * Width]) {
   constexpr Index panel_width = Width * lanes<T>;
+  const auto next = [&](const T* weights, Index depth) {
+    if constexpr (Fetch != fetch_next_panel) return NextPanel<T>{};
+    const Index panel = args.last_panel_first ? first_panel - 1 : first_panel + 1;
+    return next_panel(weights + panel * depth * panel_width, depth, Width, first_row, args.rows);
+  };
   const T* operand[Rows];
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
@@ -22,18 +27,20 @@ EIGEN_STRONG_INLINE void pre_activations(const StepArgs<T>& args, Index first_ro
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) operand[row] = args.x[first_row + row];
     const Index stride = args.x_size * panel_width;
-    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.x_size, args.x_weights + first_panel * stride, stride);
+    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.x_size, args.x_weights + first_panel * stride, stride,
+                                              next(args.x_weights, args.x_size));
   }
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) operand[row] = args.h_prev[first_row + row];
   const Index stride = args.h_size * panel_width;
-  accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.h_size, args.h_weights + first_panel * stride, stride);
+  accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.h_size, args.h_weights + first_panel * stride, stride,
+                                            next(args.h_weights, args.h_size));
 }
 
-// Whether the weights of a step's tile are to be fetched ahead.
 template <class T>
-bool step_fetches(const StepArgs<T>& args, Index width) {
-  return beyond_nearest_cache<T>((args.x == nullptr ? 0 : args.x_size) + args.h_size, width);
+FetchAhead step_fetch(const StepArgs<T>& args, Index width) {
+  const Index panels = (args.units + lanes<T> - 1) / lanes<T>;
+  return fetch_of<T>(args.rows, (args.x == nullptr ? 0 : args.x_size) + args.h_size, width, panels);
 }
 
 // Calls task(first, count) for groups of at most `most` of the panels [begin, end), in either order.

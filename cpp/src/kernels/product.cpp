@@ -6,7 +6,7 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-template <class T, int Rows, int Panels, int Width, bool Fetch>
+template <class T, int Rows, int Panels, int Width, int Fetch>
 [[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel) {
   constexpr Index panel_width = Width * lanes<T>;
   const Index first_column = first_panel * args.panel_registers * lanes<T>;
@@ -29,8 +29,13 @@ template <class T, int Rows, int Panels, int Width, bool Fetch>
   }
   const Index panel_stride = args.depth * panel_width;
   const T* weights = args.weights + first_column * args.depth;
+  NextPanel<T> next;
+  if constexpr (Fetch == fetch_next_panel) {
+    next = next_panel(weights + panel_stride, args.depth, Width, first_row, args.rows);
+  }
   for (Index block = 0; block < args.depth; block += args.a_block) {
-    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.a_block, weights, panel_stride);
+    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.a_block, weights, panel_stride, next);
+    next.weights += args.a_block * next.stride;
     weights += args.a_block * panel_width;
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) operand[row] += args.a_block_stride;
@@ -95,24 +100,24 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
       const Index count = full_end - panel < single_row_panels ? full_end - panel : single_row_panels;
       with_constant<single_row_panels>(count, [&]<int Panels>(Constant<Panels>) {
         if (args.panel_registers == 4) {
-          product_tile<T, 1, Panels, 4, false>(args, 0, panel);
+          product_tile<T, 1, Panels, 4, fetch_nothing>(args, 0, panel);
         } else {
-          product_tile<T, 1, Panels, 3, false>(args, 0, panel);
+          product_tile<T, 1, Panels, 3, fetch_nothing>(args, 0, panel);
         }
       });
       panel += count;
     }
     panel_begin = panel;
   }
+  const FetchAhead fetch = fetch_of<T>(args.rows, args.depth, args.panel_registers, args.columns / full_width);
   for (Index panel = panel_begin; panel < panel_end; ++panel) {
     const Index left = args.columns - panel * full_width;
     const Index registers = left >= full_width ? args.panel_registers : (left + lanes<T> - 1) / lanes<T>;
     with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
       for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
         with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
-          with_fetch<Rows>(beyond_nearest_cache<T>(args.depth, Width), [&]<int Fetch>(Constant<Fetch>) {
-            product_tile<T, Rows, 1, Width, Fetch == 1>(args, first, panel);
-          });
+          with_fetch<Rows>(
+              fetch, [&]<int Fetch>(Constant<Fetch>) { product_tile<T, Rows, 1, Width, Fetch>(args, first, panel); });
         });
       });
     });

@@ -8,7 +8,7 @@ namespace latchwork::LATCHWORK_ISA {
 namespace {
 
 // Not inlined: inside a larger function the accumulators no longer stay in registers.
-template <class T, int Rows, int Panels, bool Fetch>
+template <class T, int Rows, int Panels, int Fetch>
 [[gnu::noinline]] void step_tile(const StepArgs<T>& args, Index first_row, Index first_panel) {
   constexpr Index unit_count = lanes<T>;
   Packet<T> sum[Rows][Panels * 4];
@@ -54,11 +54,11 @@ template <class T, int Rows, int Panels, bool Fetch>
 
 template <class T>
 void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
-  const bool fetches = step_fetches(args, 4);
+  const FetchAhead fetch = step_fetch(args, 4);
   for_step_tiles<T>(args.rows, panel_begin, panel_end, args.last_panel_first,
                     [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index first_row, Index first_panel) {
-                      with_fetch<Rows>(fetches, [&]<int Fetch>(Constant<Fetch>) {
-                        step_tile<T, Rows, Panels, Fetch == 1>(args, first_row, first_panel);
+                      with_fetch<Rows>(fetch, [&]<int Fetch>(Constant<Fetch>) {
+                        step_tile<T, Rows, Panels, Fetch>(args, first_row, first_panel);
                       });
                     });
 }

@@ -40,36 +40,64 @@ EIGEN_STRONG_INLINE void keep_in_register([[maybe_unused]] P& packet) {
 #endif
 }
 
-// So many k ahead the weights of several rows are fetched where a panel is larger than the nearest cache. One row waits
-// for its weights all the time, and fetching ahead does not help it.
+// Whether a tile of several rows fetches its weights ahead, so many k: where a panel is larger than the nearest cache;
+// and whether it also fetches from the next panel. One row waits for its weights all the time, and fetching ahead does
+// not help it.
+enum FetchAhead { fetch_nothing, fetch_own_panel, fetch_next_panel };
 inline constexpr Index fetch_ahead = 16;
+inline constexpr Index nearest_cache_bytes = 40'000;
+inline constexpr Index second_cache_bytes = 2'500'000;
+
 template <class T>
-constexpr bool beyond_nearest_cache(Index depth, Index width) {
-  return depth * width * lanes<T> * static_cast<Index>(sizeof(T)) > 40'000;
+FetchAhead fetch_of(Index rows, Index depth, Index width, Index panels) {
+  const Index panel_bytes = depth * width * lanes<T> * static_cast<Index>(sizeof(T));
+  if (rows == 1 || panel_bytes <= nearest_cache_bytes) return fetch_nothing;
+  return rows > 3 * tile_rows && panels * panel_bytes > second_cache_bytes ? fetch_next_panel : fetch_own_panel;
 }
 
-// Calls task(Constant<1>) if `fetch`, else task(Constant<0>); for one row always the latter.
+// Calls task(Constant<fetch>); for one row it fetches nothing.
 template <int Rows, class Task>
-EIGEN_STRONG_INLINE void with_fetch(bool fetch, Task&& task) {
+EIGEN_STRONG_INLINE void with_fetch(FetchAhead fetch, Task&& task) {
   if constexpr (Rows > 1) {
-    if (fetch) return task(Constant<1>{});
+    if (fetch == fetch_own_panel) return task(Constant<fetch_own_panel>{});
+    if (fetch == fetch_next_panel) return task(Constant<fetch_next_panel>{});
   }
-  task(Constant<0>{});
+  task(Constant<fetch_nothing>{});
+}
+
+// What a tile fetches into the second cache meanwhile: a part of the panel that comes next, so that the first tile of
+// each panel does not wait for memory alone.
+template <class T>
+struct NextPanel {
+  const T* weights = nullptr;
+  Index stride = 0;  // for each k
+};
+
+template <class T>
+inline constexpr Index line = 64 / static_cast<Index>(sizeof(T));
+
+// The tile that begins with this row fetches one of as many parts as the panel has cache lines for each k.
+template <class T>
+EIGEN_STRONG_INLINE NextPanel<T> next_panel(const T* weights, Index depth, Index width, Index first_row, Index rows) {
+  const Index tiles = (rows + tile_rows - 1) / tile_rows, lines = width * lanes<T> / line<T>;
+  const Index part = first_row / ((rows + tiles - 1) / tiles);
+  return part < lines ? NextPanel<T>{weights + part * depth * line<T>, line<T>} : NextPanel<T>{weights, 0};
 }
 
 // sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum.
-template <class T, int Rows, int Panels, int Width, bool Fetch>
+template <class T, int Rows, int Panels, int Width, int Fetch>
 EIGEN_STRONG_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width], const T* const (&a)[Rows], Index depth,
-                                    const T* weights, Index panel_stride) {
+                                    const T* weights, Index panel_stride, const NextPanel<T>& next = {}) {
   for (Index k = 0; k < depth; ++k) {
     Packet<T> factor[Rows];
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) factor[row] = broadcast(a[row][k]);
-    if constexpr (Fetch) {
+    if constexpr (Fetch != fetch_nothing) {
 #pragma GCC unroll 4
       for (int v = 0; v < Width; v += 64 / static_cast<int>(sizeof(Packet<T>))) {
         fetch(weights + ((k + fetch_ahead) * Width + v) * lanes<T>);
       }
+      if constexpr (Fetch == fetch_next_panel) fetch_farther(next.weights + k * next.stride);
     }
 #pragma GCC unroll 4
     for (int panel = 0; panel < Panels; ++panel) {
