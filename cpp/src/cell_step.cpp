@@ -1,5 +1,7 @@
 #include "cell_step.hpp"
 
+#include <algorithm>
+
 #include "parallel.hpp"
 #include "strategy.hpp"
 
@@ -7,18 +9,20 @@ namespace latchwork {
 
 namespace {
 
-// task(first, end) for the panels [0, panels), cut up for `parts` threads, of which each keeps the same panels.
+// task(first, end) for the panels [0, panels), cut up for threads, of which each keeps the same panels.
 template <class Task>
-void for_panel_parts(Index panels, Index parts, Task&& task) noexcept {
+void for_panel_parts(Index panels, const UnitSplit& split, Task&& task) noexcept {
+  const Index parts = std::min(split.parts, panels);
   if (parts <= 1) return task(Index(0), panels);
-  parallel_if_awake(parts,
-                    [&](Index part) { task(piece_begin(panels, parts, part), piece_begin(panels, parts, part + 1)); });
+  parallel(
+      parts, [&](Index part) { task(piece_begin(panels, parts, part), piece_begin(panels, parts, part + 1)); },
+      split.threads);
 }
 
 // h = W_hr (o tanh(c)): Sak, Senior & Beaufays 2014.
 template <class T>
 void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows,
-                    const CellStepPointers<T>& pointers, Index unit_parts) noexcept {
+                    const CellStepPointers<T>& pointers, const UnitSplit& split) noexcept {
   ProductArgs<T> args{};
   args.rows = rows;
   args.columns = weights.projection;
@@ -28,7 +32,8 @@ void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, In
   args.weights = weights.projection_weights.data();
   args.y = pointers.output;
   const Index panel_width = 4 * kernels.units;
-  for_panel_parts((args.columns + panel_width - 1) / panel_width, unit_parts,
+  const bool small = rows * weights.units * weights.projection < smallest_split_step;
+  for_panel_parts((args.columns + panel_width - 1) / panel_width, small ? UnitSplit{} : split,
                   [&](Index first, Index end) { kernels.product(args, first, end); });
 }
 
@@ -36,7 +41,7 @@ void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, In
 
 template <class T>
 void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index number,
-               const CellStepPointers<T>& pointers, Index unit_parts) noexcept {
+               const CellStepPointers<T>& pointers, const UnitSplit& split) noexcept {
   StepArgs<T> args{};
   args.rows = rows;
   args.units = weights.units;
@@ -61,7 +66,7 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
     args.h_prev = pointers.dropped_hidden;
   }
   if (weights.plain && pointers.candidate_dropout == nullptr) {
-    for_panel_parts(weights.panels, unit_parts, [&](Index first, Index end) { kernels.step(args, first, end); });
+    for_panel_parts(weights.panels, split, [&](Index first, Index end) { kernels.step(args, first, end); });
   } else {
     GeneralStepArgs<T> general{};
     general.step = args;
@@ -72,10 +77,9 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
     general.norm_ih = pointers.norm_ih;
     general.norm_hh = pointers.norm_hh;
     general.norm_scale = pointers.norm_scale;
-    for_panel_parts(weights.panels, unit_parts,
-                    [&](Index first, Index end) { kernels.general_step(general, first, end); });
+    for_panel_parts(weights.panels, split, [&](Index first, Index end) { kernels.general_step(general, first, end); });
   }
-  if (weights.projection > 0) project_output(weights, kernels, rows, pointers, unit_parts);
+  if (weights.projection > 0) project_output(weights, kernels, rows, pointers, split);
   if (pointers.hidden_zoneout != nullptr) {
     for (Index row = 0; row < rows; ++row) {
       kernels.zoneout(pointers.hidden_zoneout[row], pointers.h_prev[row], args.h_size, pointers.output[row]);
@@ -84,8 +88,8 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
 }
 
 template void cell_step<float>(const PackedLayer<float>&, const Kernels<float>&, Index, Index,
-                               const CellStepPointers<float>&, Index) noexcept;
+                               const CellStepPointers<float>&, const UnitSplit&) noexcept;
 template void cell_step<double>(const PackedLayer<double>&, const Kernels<double>&, Index, Index,
-                                const CellStepPointers<double>&, Index) noexcept;
+                                const CellStepPointers<double>&, const UnitSplit&) noexcept;
 
 }  // namespace latchwork

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "parallel.hpp"
 #include "snapshot.hpp"
 
 namespace latchwork {
@@ -46,11 +47,16 @@ struct CellStepPointers {
   std::vector<T*> written_;
 };
 
+// Into how many pieces threads that are awake split the hidden units of a step.
+struct UnitSplit {
+  Index parts = 1;
+  Threads threads = Threads::awake;
+};
+
 // One time step of one layer and direction, whatever the variant of its cell. `number` counts the steps, see
-// last_panel_first(). unit_parts: into how many pieces threads that are awake split the hidden units. Allocates
-// nothing.
+// last_panel_first(). Allocates nothing.
 template <class T>
 void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index number,
-               const CellStepPointers<T>& pointers, Index unit_parts) noexcept;
+               const CellStepPointers<T>& pointers, const UnitSplit& split) noexcept;
 
 }  // namespace latchwork

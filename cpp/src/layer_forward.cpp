@@ -46,7 +46,7 @@ class LayerForward {
         steps_(call.schedule.batch.steps),
         padded_h_(round_up(weights_.output_size(), kernels_.units)),
         parts_(split.row_parts),
-        unit_parts_(split.unit_parts),
+        units_{split.unit_parts, Threads::awake},
         norm_(weights_.variant.norm_ih_weight != nullptr),
         steady_(schedule_.batch.lengths == nullptr && schedule_.batch.reset.data == nullptr &&
                 call.input.table == nullptr && !call.masks.any() && !norm_) {
@@ -56,7 +56,7 @@ class LayerForward {
   }
 
   void run() {
-    if (unit_parts_ > 1) wake_threads();
+    if (units_.parts > 1) wake_threads();  // the first time it may throw
     parallel(parts_, [&](Index part) {
       run_rows(part_row(part), part_row(part + 1), scratch_[static_cast<std::size_t>(part)]);
     });
@@ -106,6 +106,8 @@ class LayerForward {
     }
     const Index ahead_steps = project_ahead_steps(row_end - row_begin, weights_.input_size, steps_);
     for (Index order = 0; order < steps_; ++order) {
+      // They may have fallen asleep while the caller was kept from running.
+      if (units_.parts > 1) wake_threads();
       if (ahead_steps > 0 && order % ahead_steps == 0) {
         project_ahead(row_begin, row_end, order, std::min(order + ahead_steps, steps_), scratch);
       }
@@ -144,10 +146,13 @@ class LayerForward {
     args.y = scratch.ahead_y.data();
     args.panel_registers = weights_.gates;
     if (count == 0) return;
-    parallel_if_awake(unit_parts_, [&](Index part) {
-      kernels_.product(args, piece_begin(weights_.panels, unit_parts_, part),
-                       piece_begin(weights_.panels, unit_parts_, part + 1));
-    });
+    parallel(
+        units_.parts,
+        [&](Index part) {
+          kernels_.product(args, piece_begin(weights_.panels, units_.parts, part),
+                           piece_begin(weights_.panels, units_.parts, part + 1));
+        },
+        units_.threads);
   }
 
   T* ahead_row(Index step, Index row, Index place, const PartScratch<T>& scratch) const {
@@ -197,7 +202,7 @@ class LayerForward {
       scratch.cell[index(at)] = cell;
       ++count;
     }
-    if (count > 0) cell_step(weights_, kernels_, count, order, pointers, unit_parts_);
+    if (count > 0) cell_step(weights_, kernels_, count, order, pointers, units_);
   }
 
   // The same where every step has the same rows and none restarts: each pointer moves on by its own stride. For small
@@ -223,7 +228,7 @@ class LayerForward {
     for (Index row = 0; first_ahead >= 0 && row < rows; ++row) {
       pointers.start[row] = scratch.ahead + (first_ahead + row) * weights_.packed_size();
     }
-    cell_step(weights_, kernels_, rows, order, pointers, unit_parts_);
+    cell_step(weights_, kernels_, rows, order, pointers, units_);
   }
 
   // Where a recording keeps it, or else the row's scratch.
@@ -291,7 +296,7 @@ class LayerForward {
   Index rows_, steps_;
   Index padded_h_;     // H or P rounded up to whole registers
   Index parts_;        // into how many pieces threads split the rows
-  Index unit_parts_;   // into how many pieces threads split the hidden units of each step
+  UnitSplit units_;    // of each step
   bool norm_;          // whether there is layer norm
   bool steady_;        // whether pointers advance() from step to step
   T* cell_ = nullptr;  // padded rows: the start state, and without a record the state itself

@@ -10,28 +10,28 @@
 
 namespace latchwork {
 
-// Runs task(context, part) for every part from 0 to parts - 1 and returns when all are done. Part p runs on thread
-// p % num_threads(); part 0 on the caller's, which afterwards runs the parts of threads that have not begun. One part,
-// one thread or a call from inside a task: all run inline, in order. So they do where another caller has the pool at
-// the moment. Tasks must not throw, nor wait for one another. With no_system_call only threads that are awake take
-// part, see wake_threads().
-void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, bool no_system_call);
+// Which threads take part in a call, and how the caller waits for them.
+enum class Threads {
+  all,         // those that sleep are woken
+  awake,       // only those that are awake, see wake_threads(): for what takes microseconds
+  awake_spun,  // the same without any system call, however long the others take
+};
+
+// Runs task(context, part) for every part from 0 to parts - 1 and returns when all are done. Part p runs on thread p
+// modulo the threads of this call; part 0 on the caller's, which afterwards runs the parts of threads that have not
+// begun. One part, one thread or a call from inside a task: all run inline, in order. So they do where another caller
+// has the pool at the moment. Tasks must not throw, nor wait for one another.
+void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, Threads which);
 
 // How many threads a call from here could use: 1 inside a task.
 Index free_threads();
 
 template <class Task>
-void parallel(Index parts, Task&& task, bool no_system_call = false) {
+void parallel(Index parts, Task&& task, Threads which = Threads::all) {
   using Body = std::remove_reference_t<Task>;
   run_parallel(
       parts, [](void* context, Index part) noexcept { (*static_cast<Body*>(context))(part); },
-      const_cast<void*>(static_cast<const void*>(std::addressof(task))), no_system_call);
-}
-
-// parallel() for what takes a few microseconds: its cost is that of two messages between cores.
-template <class Task>
-void parallel_if_awake(Index parts, Task&& task) {
-  parallel(parts, task, true);
+      const_cast<void*>(static_cast<const void*>(std::addressof(task))), which);
 }
 
 // parallel() for a task that may throw: what one part threw is passed on after all have ended.

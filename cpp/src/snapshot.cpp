@@ -176,13 +176,14 @@ PackedLinear<T> pack_linear(const LinearOptions& linear, TensorReader<T>& tensor
 template <class T>
 const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules) {
   const Kernels<T>& narrower = kernels_of<T>(narrower_kernels());
-  for (const ModuleOptions& module : modules) {
-    const auto* lstm = std::get_if<LstmOptions>(&module);
-    if (lstm != nullptr && (lstm->hidden_size > narrower.units || lstm->layer_norm)) {
-      return kernels_of<T>(current_kernels());
+  const auto is_narrow = [&](const ModuleOptions& module) {
+    if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
+      return lstm->hidden_size <= narrower.units && !lstm->layer_norm;
     }
-  }
-  return narrower;
+    const auto* linear = std::get_if<LinearOptions>(&module);
+    return linear == nullptr || linear->output_size <= narrower.units;
+  };
+  return std::all_of(modules.begin(), modules.end(), is_narrow) ? narrower : kernels_of<T>(current_kernels());
 }
 template const Kernels<float>& kernels_for<float>(const std::vector<ModuleOptions>&);
 template const Kernels<double>& kernels_for<double>(const std::vector<ModuleOptions>&);

@@ -70,9 +70,9 @@ struct Snapshot {
   std::vector<PackedModule<T>> modules;
 };
 
-// Kernels for these modules under the current instruction set. Where no LSTM fills more than one of the narrower
-// registers they are of those: to the bit the same, and their operations are sooner done. (Not with layer norm, which
-// adds lanes up.)
+// Kernels for these modules under the current instruction set. Where no LSTM and no linear layer fills more than one
+// of the narrower registers they are of those: to the bit the same, and their operations are sooner done. (Not with
+// layer norm, which adds lanes up.)
 template <class T>
 const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules);
 

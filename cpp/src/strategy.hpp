@@ -27,7 +27,7 @@ inline constexpr Index smallest_split_step = 200'000;
 template <class T>
 Index unit_parts(const PackedLayer<T>& weights, Index rows) {
   if (weights.variant.norm_ih_weight != nullptr || step_work(weights, rows) < smallest_split_step) return 1;
-  return std::min(free_threads(), weights.panels);
+  return std::min({free_threads(), weights.panels, step_work(weights, rows) / (smallest_split_step / 2)});
 }
 
 // Into how many pieces threads split the rows.
@@ -62,9 +62,11 @@ inline Index part_begin(const Schedule& schedule, Index order_begin, Index order
 // Numbers of one layer's weights that the cache next to the nearest surely does not hold beside all else.
 inline constexpr Index cached_weights = 250'000;
 
+// Whether the weights of both products may stay in the cache, if much else need not.
 template <class T>
 bool fit_cache(const PackedLayer<T>& weights) {
-  return (weights.x_weights.size() + weights.h_weights.size()) * static_cast<Index>(sizeof(T) / 4) <= 2 * cached_weights;
+  return (weights.x_weights.size() + weights.h_weights.size()) * static_cast<Index>(sizeof(T) / 4) <=
+         2 * cached_weights;
 }
 
 // How threads share the time steps of a layer: by rows they need not meet at all; by hidden units each keeps its part
@@ -79,7 +81,7 @@ ForwardSplit forward_split(const Schedule& schedule, const PackedLayer<T>& weigh
   const Index rows = row_parts(schedule, weights);
   const Index units = unit_parts(weights, schedule.batch.rows);
   const bool full_tiles = schedule.batch.rows >= 4 * rows;
-  if (units == 1 || (full_tiles && fit_cache(weights))) return {rows, 1};
+  if (units == 1 || (full_tiles && (units < rows || fit_cache(weights)))) return {rows, 1};
   return {1, units};
 }
 
@@ -88,7 +90,7 @@ ForwardSplit forward_split(const Schedule& schedule, const PackedLayer<T>& weigh
 template <class T>
 bool directions_apart(const Schedule& schedule, const PackedLayer<T>& weights) {
   const ForwardSplit split = forward_split(schedule, weights);
-  if (free_threads() < 2 || split.row_parts > 1) return false;
+  if (free_threads() < 2 || split.row_parts > 1 || split.unit_parts > 3) return false;
   if (step_work(weights, schedule.total(0, schedule.batch.rows)) < smallest_parallel_work / 2) return false;
   return split.unit_parts == 1 || weights.h_weights.size() * static_cast<Index>(sizeof(T) / 4) <= 2 * cached_weights;
 }

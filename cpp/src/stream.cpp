@@ -55,7 +55,8 @@ class StreamLayer {
       pointers_.output[row] = hidden_rows_[next][at];
     }
     if (rows > 0)
-      cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_, unit_parts(*weights, rows));
+      cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_,
+                {unit_parts(*weights, rows), Threads::awake_spun});
     current_ = next;
     for (Index row = 0; row < rows; ++row) {
       const T* result = hidden(row);
@@ -298,6 +299,7 @@ void Stream<T>::reset() noexcept {
 template <class T>
 std::unique_ptr<Stream<T>> Network<T>::stream(Index rows) const {
   if (rows < 0) throw std::invalid_argument("batch_size: expected 0 or more, got " + std::to_string(rows));
+  num_threads();  // finds out, and throws, now rather than in a step
   for (const ModuleOptions& module : *modules_) {
     const auto* lstm = std::get_if<LstmOptions>(&module);
     if (lstm != nullptr && lstm->direction != Direction::forward) {

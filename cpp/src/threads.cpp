@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -115,7 +116,7 @@ class Pool {
   ~Pool() {
     stopping_ = true;
     for (const auto& worker : workers_) {
-      call(*worker, {});
+      call(*worker, {}, Threads::all);
       worker->thread.join();
     }
   }
@@ -134,29 +135,32 @@ class Pool {
 
   // Wakes those of the first `threads` that sleep, unless they would have to share CPUs.
   void wake(Index threads) {
+    // Now and then also where none sleeps, for the process may have been pinned meanwhile.
+    constexpr Index calls_between_looks = 64;
     bool looked = false;
+    const auto look = [&] {
+      if (!std::exchange(looked, true)) count_cpus(threads);
+    };
+    if (++calls_since_look_ > calls_between_looks) look();
     set_spinning(threads);
     for (Index thread = 1; thread < threads; ++thread) {
-      if (!worker(thread).asleep.load(std::memory_order_relaxed)) continue;
-      // The process may have been pinned since. Looking here costs little beside waking.
-      if (!std::exchange(looked, true)) count_cpus(threads);
+      if (!sleeps(worker(thread))) continue;
+      look();
       if (!spin_.load(std::memory_order_relaxed)) return;
       wake(worker(thread));
     }
   }
 
-  // Only threads that are awake take part where no_system_call: a wait for one that has begun is then all spinning.
-  void run(const Work& work, bool no_system_call) {
+  void run(const Work& work, Threads which) {
     set_spinning(work.threads);
     for (Index thread = 1; thread < work.threads; ++thread) {
       Worker& other = worker(thread);
-      other.takes_part = !no_system_call || !other.asleep.load(std::memory_order_relaxed);
-      if (!no_system_call) {
-        call(other, work);
-      } else if (other.takes_part) {
-        other.work = work;
-        other.called.store(++other.number, std::memory_order_release);
-      }
+      const bool asleep = sleeps(other);
+      other.takes_part = which == Threads::all || !asleep;
+      if (!other.takes_part) continue;
+      // Looking at the CPUs costs little beside waking.
+      if (asleep) count_cpus(work.threads);
+      call(other, work, which);
     }
     work.run(0);
     for (Index thread = 1; thread < work.threads; ++thread) {
@@ -166,7 +170,7 @@ class Pool {
       work.run(thread);
     }
     for (Index thread = 1; thread < work.threads; ++thread) {
-      if (worker(thread).takes_part) wait_for(worker(thread), work.threads, no_system_call);
+      if (worker(thread).takes_part) wait_for(worker(thread), work.threads, which);
     }
   }
 
@@ -189,11 +193,19 @@ class Pool {
 
   Worker& worker(Index thread) const { return *workers_[static_cast<std::size_t>(thread - 1)]; }
 
-  static void call(Worker& worker, const Work& work) {
+  static bool sleeps(const Worker& worker) { return worker.asleep.load(std::memory_order_relaxed) != 0; }
+
+  static void call(Worker& worker, const Work& work, Threads which) {
     worker.work = work;
+    ++worker.number;
+    if (which != Threads::all) {
+      // One that falls asleep at this moment misses the call; the caller then does its parts.
+      worker.called.store(worker.number, std::memory_order_release);
+      return;
+    }
     // Sequentially consistent, as are the worker's lines on falling asleep: one of the two sees the other.
-    worker.called.store(++worker.number);
-    if (worker.asleep.load()) wake(worker);
+    worker.called.store(worker.number);
+    if (worker.asleep.load() != 0) wake(worker);
   }
 
   static void wake(Worker& worker) {
@@ -222,22 +234,21 @@ class Pool {
     return true;
   }
 
-  void wait_for(Worker& worker, Index threads, bool no_system_call) {
+  void wait_for(Worker& worker, Index threads, Threads which) {
     const auto finished = [&] { return has_finished(worker); };
-    if (no_system_call) {
-      while (!spin_until(finished)) {
-      }
+    if (which == Threads::awake_spun) {
+      while (!finished()) pause_briefly();
       return;
     }
     if (spin_.load(std::memory_order_relaxed) && spin_until(finished)) return;
     for (Number before = worker.finished.load(); before != worker.number; before = worker.finished.load()) {
       worker.finished.wait(before);
     }
-    // The process may have been pinned since. Looking here costs little beside having slept.
     count_cpus(threads);
   }
 
   void count_cpus(Index threads) {
+    calls_since_look_ = 0;
     cpus_ = usable_cpus();
     set_spinning(threads);
   }
@@ -249,7 +260,11 @@ class Pool {
   }
 
   bool start_worker() {
-    workers_.push_back(std::make_unique<Worker>());
+    try {
+      workers_.push_back(std::make_unique<Worker>());
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
     Worker& worker = *workers_.back();
     const auto thread = static_cast<Index>(workers_.size());
     bool started = true;
@@ -289,6 +304,7 @@ class Pool {
       if (!claim(worker, number)) continue;  // taken over
       if (stopping_) return;
       worker.work.run(thread);
+      // Sequentially consistent: notify_one skips its system call where it sees no waiter, and must not look before.
       worker.finished.store(number);
       worker.finished.notify_one();
     }
@@ -296,6 +312,7 @@ class Pool {
 
   std::vector<std::unique_ptr<Worker>> workers_;
   Index cpus_ = 1;
+  Index calls_since_look_ = 0;
   bool stopping_ = false;
   alignas(64) std::atomic<bool> spin_{false};
 };
@@ -306,7 +323,13 @@ Pool* pool = nullptr;
 
 class Turn {
  public:
-  Turn() : mine_(!pool_taken.exchange(true, std::memory_order_acquire)) {}
+  // A long call is not to lose its threads to another's few microseconds.
+  explicit Turn(bool patient) {
+    for (int tries = patient ? 200 : 1; tries > 0 && !mine_; --tries) {
+      mine_ = !pool_taken.exchange(true, std::memory_order_acquire);
+      if (!mine_ && tries > 1) pause_briefly();
+    }
+  }
   ~Turn() {
     if (mine_) pool_taken.store(false, std::memory_order_release);
   }
@@ -316,7 +339,7 @@ class Turn {
   bool mine() const { return mine_; }
 
  private:
-  bool mine_;
+  bool mine_ = false;
 };
 
 // A child has none of the workers, and the pool may have been in any state: it is abandoned, and the next call starts
@@ -366,22 +389,24 @@ Index free_threads() { return inside_task ? 1 : num_threads(); }
 void wake_threads() {
   const Index threads = free_threads();
   if (threads == 1) return;
-  const Turn turn;
+  const Turn turn(false);
   if (!turn.mine()) return;
   if (pool == nullptr) pool = new Pool;
   pool->wake(pool->start(threads));
 }
 
-void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, bool no_system_call) {
-  const Work alone{task, context, parts, 1};
+void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, Threads which) {
+  Work work{task, context, parts, 1};
   const Index threads = std::min(parts, free_threads());
-  if (threads <= 1) return alone.run(0);
-  const Turn turn;
-  if (!turn.mine()) return alone.run(0);
-  if (!no_system_call && pool == nullptr) pool = new Pool;
-  if (pool == nullptr) return alone.run(0);
+  if (threads <= 1) return work.run(0);
+  const bool all = which == Threads::all;
+  const Turn turn(all);
+  if (!turn.mine()) return work.run(0);
+  if (all && pool == nullptr) pool = new Pool;
+  if (pool == nullptr) return work.run(0);
+  work.threads = all ? pool->start(threads) : pool->available(threads);
   inside_task = true;
-  pool->run({task, context, parts, no_system_call ? pool->available(threads) : pool->start(threads)}, no_system_call);
+  pool->run(work, which);
   inside_task = false;
 }
 

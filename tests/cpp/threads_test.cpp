@@ -116,6 +116,14 @@ TEST_CASE("the caller runs the parts of a thread that has not begun, and each pa
   CHECK(on_caller + on_others == 20'000 * 5);
 }
 
+// Both ways of using threads that are awake, in turn.
+template <class Task>
+void parallel_awake(Index parts, Task&& task) {
+  static bool spun = false;
+  spun = !spun;
+  parallel(parts, task, spun ? Threads::awake_spun : Threads::awake);
+}
+
 // Runs `parts` parts by threads that are awake, again and again until `enough` of the ids it gathers.
 template <class Enough>
 bool runs_awake_until(Index parts, Enough&& enough) {
@@ -124,7 +132,7 @@ bool runs_awake_until(Index parts, Enough&& enough) {
     wake_threads();
     std::vector<std::thread::id> ids(static_cast<std::size_t>(parts));
     std::vector<std::atomic<int>> runs(static_cast<std::size_t>(parts));
-    parallel_if_awake(parts, [&](Index part) {
+    parallel_awake(parts, [&](Index part) {
       ids[static_cast<std::size_t>(part)] = std::this_thread::get_id();
       runs[static_cast<std::size_t>(part)].fetch_add(1);
     });
@@ -145,7 +153,7 @@ TEST_CASE("threads that are awake take part without being woken, those asleep ar
   CHECK(runs_awake_until(2, [](const auto& ids) { return ids[1] != ids[0]; }));
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   for (int run = 0; run < 100; ++run) {
-    parallel_if_awake(2, [caller = std::this_thread::get_id()](Index) { CHECK(std::this_thread::get_id() == caller); });
+    parallel_awake(2, [caller = std::this_thread::get_id()](Index) { CHECK(std::this_thread::get_id() == caller); });
   }
 }
 
@@ -156,7 +164,7 @@ TEST_CASE("short calls in quick succession, with sleep between bursts") {
       wake_threads();
       std::vector<Index> sums(5, 0);
       for (Index call = 0; call < 2000; ++call) {
-        parallel_if_awake(5, [&](Index part) { sums[static_cast<std::size_t>(part)] += call; });
+        parallel_awake(5, [&](Index part) { sums[static_cast<std::size_t>(part)] += call; });
       }
       for (const Index sum : sums) CHECK(sum == 2000 * 1999 / 2);
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -169,7 +177,7 @@ TEST_CASE("without a pool, and from inside a task, waking does nothing and parts
     set_num_threads(2);
     bool inline_all = true;
     const auto caller = std::this_thread::get_id();
-    parallel_if_awake(3, [&](Index) { inline_all = inline_all && std::this_thread::get_id() == caller; });
+    parallel_awake(3, [&](Index) { inline_all = inline_all && std::this_thread::get_id() == caller; });
     set_num_threads(1);
     wake_threads();
     return inline_all;

@@ -271,6 +271,13 @@ def test_the_environment_sets_the_number_of_threads(environment, expected):
     assert result.stdout.strip() == expected, result.stderr
 
 
+def test_a_wrong_number_of_threads_is_refused_where_a_stream_is_made():
+    # Not in its first step, which must not throw.
+    result = in_a_fresh_process("lw.LSTM(512, 512).stream()", LATCHWORK_NUM_THREADS="many")
+    assert result.returncode == 1
+    assert "ValueError: LATCHWORK_NUM_THREADS: expected an integer" in result.stderr
+
+
 def test_without_environment_threads_follow_the_affinity():
     result = in_a_fresh_process("(lw.get_num_threads(), len(__import__('os').sched_getaffinity(0)))")
     threads, cores = eval(result.stdout)

@@ -2,7 +2,8 @@
 
 #include "kernels/packet.hpp"
 
-// Sigmoid, tanh, their slopes, and exponentials of x <= 0, at most 4 ulp off, exact at infinity; NaN stays NaN.
+// Sigmoid, tanh, their slopes, and exponentials of x <= 0, at most 4 ulp off, exact at infinity where subnormals
+// are flushed to zero, as they are at every entry point; NaN stays NaN.
 namespace latchwork::LATCHWORK_ISA {
 
 // exp(y) = scale * (1 + rest) with scale a power of two and rest = exp(r) - 1 accurate even where it is tiny, so that
