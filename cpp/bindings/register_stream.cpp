@@ -12,6 +12,14 @@
 
 namespace latchwork::python {
 
+namespace {
+
+// Rows x parameters up to which a step keeps the GIL: giving it away and taking it back costs as much as a whole step
+// of a small network.
+constexpr Index largest_work_with_gil = 100'000;
+
+}  // namespace
+
 template <class T>
 StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index row_count, bool has_batch_axis)
     : network(std::move(owner)),
@@ -20,8 +28,7 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
       input_size(network->input_size()),
       output_size(network->output_size()),
       vocabulary(network->takes_tokens() ? std::get<EmbeddingOptions>(network->modules().front()).vocabulary : 0),
-      // Giving the GIL away and taking it back costs as much as a whole step of a small network.
-      releases_gil(rows > 0 && network->parameter_count() > 100'000 / rows),
+      releases_gil(rows > 0 && network->parameter_count() > largest_work_with_gil / rows),
       dtype(py::dtype::of<T>()),
       tokens(static_cast<std::size_t>(vocabulary > 0 ? rows : 0)) {
   const py::gil_scoped_release release;

@@ -2,6 +2,7 @@
 
 #include "cell_masks.hpp"
 #include "parallel.hpp"
+#include "strategy.hpp"
 
 namespace latchwork {
 
@@ -21,7 +22,7 @@ void apply_dropout(const Kernels<T>& kernels, const DropoutMask& mask, const Bat
   constexpr Index drawn_at_once = 256;  // a multiple of the generator's four
   const T factor = kept_factor<T>(mask.probability);
   const Index sequence_rows = batch.steps * batch.rows;
-  const Index parts = sequence_rows * features < 20'000 ? 1 : num_threads();
+  const Index parts = number_parts(sequence_rows * features, sequence_rows);
   parallel(parts, [&](Index part) {
     T factors[drawn_at_once];
     for (Index at = piece_begin(sequence_rows, parts, part); at < piece_begin(sequence_rows, parts, part + 1); ++at) {

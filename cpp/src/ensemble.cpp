@@ -63,8 +63,7 @@ EnsembleSnapshot<T> Ensemble<T>::pack_members(const T* parameters, bool with_bac
   packed.kernels = &kernels;
   packed.with_backward = with_backward;
   packed.members.resize(static_cast<std::size_t>(members_));
-  // Packing moves memory; a number costs about as much as this many multiply-adds.
-  for_pieces(16 * size, [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index begin, Index end) {
+  for_pieces(work_of_moving * size, [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index begin, Index end) {
     Workspace<T> workspace(cache);
     T* const dropped = drops ? workspace.take(size) : nullptr;
     for (Index member = begin; member < end; ++member) {

@@ -4,6 +4,7 @@
 
 #include "dropout.hpp"
 #include "parallel.hpp"
+#include "strategy.hpp"
 
 namespace latchwork {
 
@@ -61,7 +62,7 @@ template <class T>
 void add_sequences(const Batch& batch, Index features, const RowSource<T>& added, SequenceView<T> values,
                    SequenceView<T> sum) {
   const Schedule schedule{batch, false};
-  const Index parts = batch.steps * batch.rows * features < 20'000 ? 1 : std::min(num_threads(), batch.rows);
+  const Index parts = number_parts(batch.steps * batch.rows * features, batch.rows);
   parallel(parts, [&](Index part) {
     for (Index step = 0; step < batch.steps; ++step) {
       for (Index row = piece_begin(batch.rows, parts, part); row < piece_begin(batch.rows, parts, part + 1); ++row) {

@@ -8,10 +8,30 @@
 // How work is cut up. Nothing here changes a bit of any result.
 namespace latchwork {
 
+// Thresholds. tests/benchmarks/README.md has the command that measures them and what it found. The kernels have one of
+// their own, beyond_nearest_cache() in kernels/tile.hpp.
+
 // Below this many multiply-adds a second thread costs more than it saves.
 inline constexpr Index smallest_parallel_work = 200'000;
+// Below this many multiply-adds of a step two threads that meet after each step lose more than they gain.
+inline constexpr Index smallest_split_step = 200'000;
+// Below this many numbers that are only added up or drawn a second thread costs more than it saves.
+inline constexpr Index smallest_parallel_numbers = 20'000;
+// A number that is fetched from memory and put elsewhere costs about as much as so many multiply-adds.
+inline constexpr Index work_of_moving = 16;
+// Multiply-adds from which on all threads can work inside one member of an ensemble without waiting much for each
+// other.
+inline constexpr Index large_member_work = 20 * smallest_parallel_work;
+// Numbers of one layer's weights that the cache next to the nearest surely does not hold beside all else.
+inline constexpr Index cached_weights = 250'000;
+// Fewer rows than this leave a thread's multiply-adds waiting for weights.
+inline constexpr Index full_tile_rows = 4;
+// More rows, or fewer inputs, gain nothing by W x as a product of its own, and so many rows (steps x rows) it then has.
+inline constexpr Index most_rows_ahead = 8;
+inline constexpr Index fewest_inputs_ahead = 16;
+inline constexpr Index ahead_chunk_rows = 64;
 // Rows (steps x rows) whose gate gradients are held at once: the weight gradient's product then finds them in L1 and
-// L2.
+// L2. No program measures it: the training cases of `latchwork bench` do, in builds that differ here.
 inline constexpr Index gradient_chunk_rows = 256;
 
 // Multiply-adds of one time step of so many rows.
@@ -19,9 +39,6 @@ template <class T>
 Index step_work(const PackedLayer<T>& weights, Index rows) {
   return rows * weights.gates * weights.units * (weights.input_size + weights.output_size());
 }
-
-// Below this many multiply-adds of a step two threads that meet after each step lose more than they gain.
-inline constexpr Index smallest_split_step = 200'000;
 
 // Into how many pieces threads split the hidden units of one step. With layer norm a step needs whole rows.
 template <class T>
@@ -59,9 +76,6 @@ inline Index part_begin(const Schedule& schedule, Index order_begin, Index order
   return row;
 }
 
-// Numbers of one layer's weights that the cache next to the nearest surely does not hold beside all else.
-inline constexpr Index cached_weights = 250'000;
-
 // Whether the weights of both products may stay in the cache, if much else need not.
 template <class T>
 bool fit_cache(const PackedLayer<T>& weights) {
@@ -80,7 +94,7 @@ template <class T>
 ForwardSplit forward_split(const Schedule& schedule, const PackedLayer<T>& weights) {
   const Index rows = row_parts(schedule, weights);
   const Index units = unit_parts(weights, schedule.batch.rows);
-  const bool full_tiles = schedule.batch.rows >= 4 * rows;
+  const bool full_tiles = schedule.batch.rows >= full_tile_rows * rows;
   if (units == 1 || (full_tiles && (units < rows || fit_cache(weights)))) return {rows, 1};
   return {1, units};
 }
@@ -105,8 +119,13 @@ bool last_panel_first(const PackedLayer<T>& weights, Index step_number) {
 // How many steps to project at once where the rows are too few to hold the weights of W in cache; 0: W x is part of the
 // step.
 inline Index project_ahead_steps(Index rows, Index input_size, Index steps) {
-  if (rows > 8 || input_size < 16 || steps < 2) return 0;
-  return std::min(steps, 64 / std::max<Index>(rows, 1));
+  if (rows > most_rows_ahead || input_size < fewest_inputs_ahead || steps < 2) return 0;
+  return std::min(steps, ahead_chunk_rows / std::max<Index>(rows, 1));
+}
+
+// Into how many pieces threads split an operation on so many numbers, of which it has so many pieces at most.
+inline Index number_parts(Index numbers, Index most) {
+  return numbers < smallest_parallel_numbers ? 1 : std::min(num_threads(), most);
 }
 
 // Into how many pieces threads split the members of an ensemble, of so many multiply-adds each. 1: all threads work
@@ -117,7 +136,7 @@ inline Index member_parts(Index members, Index member_work) {
   if (members * member_work < smallest_parallel_work) return 1;
   const Index rounds = (members + threads - 1) / threads;
   const bool evenly = 8 * members >= 7 * rounds * threads;
-  return evenly || member_work < 20 * smallest_parallel_work ? std::min(threads, members) : 1;
+  return evenly || member_work < large_member_work ? std::min(threads, members) : 1;
 }
 
 }  // namespace latchwork

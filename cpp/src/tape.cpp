@@ -18,7 +18,7 @@ template <class T>
 void embedding_backward(const Batch& batch, const RowSource<T>& tokens, SequenceView<const T> d_output, Index features,
                         T* table) {
   const Schedule schedule{batch, false};
-  const Index work = batch.steps * batch.rows * features * 16;  // memory, not arithmetic, is what it costs
+  const Index work = batch.steps * batch.rows * features * work_of_moving;
   const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), features);
   parallel(parts, [&](Index part) {
     const Index begin = piece_begin(features, parts, part);
