@@ -67,7 +67,7 @@ class LayerForward {
 
   void prepare(Index rows, Workspace<T>& workspace) {
     const Index packed = weights_.packed_size();
-    const Index ahead_steps = project_ahead_steps(rows, weights_.input_size, steps_);
+    const Index ahead_steps = project_ahead_steps(weights_, rows, steps_);
     PartScratch<T>& scratch = scratch_.emplace_back(rows, ahead_steps * rows);
     CellStepPointers<T>& step = scratch.step;
     // With layer norm a recording takes W x where it stays.
@@ -104,7 +104,7 @@ class LayerForward {
                          record_->hidden_dropout + row * padded_h_);
       }
     }
-    const Index ahead_steps = project_ahead_steps(row_end - row_begin, weights_.input_size, steps_);
+    const Index ahead_steps = project_ahead_steps(weights_, row_end - row_begin, steps_);
     for (Index order = 0; order < steps_; ++order) {
       // They may have fallen asleep while the caller was kept from running.
       if (units_.parts > 1) wake_threads();

@@ -8,13 +8,13 @@
 // How work is cut up. Nothing here changes a bit of any result.
 namespace latchwork {
 
-// Thresholds. tests/benchmarks/README.md has the command that measures them and what it found. The kernels have one of
-// their own, beyond_nearest_cache() in kernels/tile.hpp.
+// Thresholds. tests/benchmarks/README.md has the command that measures them and what it found. The kernels have
+// their own two, of the caches, in kernels/tile.hpp.
 
 // Below this many multiply-adds a second thread costs more than it saves.
 inline constexpr Index smallest_parallel_work = 200'000;
 // Below this many multiply-adds of a step two threads that meet after each step lose more than they gain.
-inline constexpr Index smallest_split_step = 200'000;
+inline constexpr Index smallest_split_step = 120'000;
 // Below this many numbers that are only added up or drawn a second thread costs more than it saves.
 inline constexpr Index smallest_parallel_numbers = 20'000;
 // A number that is fetched from memory and put elsewhere costs about as much as so many multiply-adds.
@@ -27,7 +27,9 @@ inline constexpr Index cached_weights = 250'000;
 // Fewer rows than this leave a thread's multiply-adds waiting for weights.
 inline constexpr Index full_tile_rows = 4;
 // More rows, or fewer inputs, gain nothing by W x as a product of its own, and so many rows (steps x rows) it then has.
-inline constexpr Index most_rows_ahead = 8;
+// Where the cache holds the weights, rows gain less by it.
+inline constexpr Index most_rows_ahead = 3;
+inline constexpr Index most_rows_ahead_beyond_cache = 16;
 inline constexpr Index fewest_inputs_ahead = 16;
 inline constexpr Index ahead_chunk_rows = 64;
 // Rows (steps x rows) whose gate gradients are held at once: the weight gradient's product then finds them in L1 and
@@ -118,8 +120,10 @@ bool last_panel_first(const PackedLayer<T>& weights, Index step_number) {
 
 // How many steps to project at once where the rows are too few to hold the weights of W in cache; 0: W x is part of the
 // step.
-inline Index project_ahead_steps(Index rows, Index input_size, Index steps) {
-  if (rows > most_rows_ahead || input_size < fewest_inputs_ahead || steps < 2) return 0;
+template <class T>
+Index project_ahead_steps(const PackedLayer<T>& weights, Index rows, Index steps) {
+  const Index most_rows = fit_cache(weights) ? most_rows_ahead : most_rows_ahead_beyond_cache;
+  if (rows > most_rows || weights.input_size < fewest_inputs_ahead || steps < 2) return 0;
   return std::min(steps, ahead_chunk_rows / std::max<Index>(rows, 1));
 }
 

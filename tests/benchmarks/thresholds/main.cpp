@@ -210,9 +210,14 @@ void ahead(Index units, const std::vector<Index>& input_sizes, const std::vector
     }
     one_row.push_back(points.back());
     one_row.back().size = input_size;
+    const bool fits = 4 * units * (units + input_size) <= 2 * cached_weights;
     std::snprintf(title, sizeof(title), "One step, H = %td, in = %td, us", units, input_size);
     print({title, "rows", "rows", "W x inside", "W x ahead"}, points);
-    print_crossing(points, "most_rows_ahead", most_rows_ahead);
+    if (fits) {
+      print_crossing(points, "most_rows_ahead", most_rows_ahead);
+    } else {
+      print_crossing(points, "most_rows_ahead_beyond_cache", most_rows_ahead_beyond_cache);
+    }
   }
   std::snprintf(title, sizeof(title), "The same, 1 row, H = %td, us", units);
   print({title, "rows", "inputs", "W x inside", "W x ahead"}, one_row);
