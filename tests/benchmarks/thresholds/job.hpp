@@ -122,7 +122,7 @@ class Job {
           pointers.x[at] = input(step, row);
         }
       }
-      cell_step(weights_, kernels_, rows, step, pointers, unit_parts);
+      cell_step(weights_, kernels_, rows, step, pointers, {unit_parts, Threads::awake});
     }
   }
 
