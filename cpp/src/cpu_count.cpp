@@ -76,15 +76,22 @@ Index control_group_cpus(const std::string& membership, const std::string& mount
   return limit;
 }
 
-void keep_off_this_cpu([[maybe_unused]] std::thread& thread) {
 #if defined(__linux__)
-  cpu_set_t mask[16];
+OffThisCpu::OffThisCpu(std::thread& thread) : thread_(thread) {
   const int here = sched_getcpu();
-  if (here < 0 || sched_getaffinity(0, sizeof(mask), mask) != 0) return;
-  CPU_CLR_S(static_cast<std::size_t>(here), sizeof(mask), mask);
-  if (CPU_COUNT_S(sizeof(mask), mask) > 0) pthread_setaffinity_np(thread.native_handle(), sizeof(mask), mask);
-#endif
+  if (here < 0 || sched_getaffinity(0, sizeof(cpus_), cpus_) != 0) return;
+  CPU_CLR_S(static_cast<std::size_t>(here), sizeof(cpus_), cpus_);
+  moved_ = CPU_COUNT_S(sizeof(cpus_), cpus_) > 0 &&
+           pthread_setaffinity_np(thread_.native_handle(), sizeof(cpus_), cpus_) == 0;
+  CPU_SET_S(static_cast<std::size_t>(here), sizeof(cpus_), cpus_);
 }
+OffThisCpu::~OffThisCpu() {
+  if (moved_) pthread_setaffinity_np(thread_.native_handle(), sizeof(cpus_), cpus_);
+}
+#else
+OffThisCpu::OffThisCpu(std::thread& thread) : thread_(thread) {}
+OffThisCpu::~OffThisCpu() = default;
+#endif
 
 Index usable_cpus() { return std::min(affinity_cpus(), container_cpus()); }
 

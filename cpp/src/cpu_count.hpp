@@ -1,5 +1,9 @@
 #pragma once
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <limits>
 #include <string>
 #include <thread>
@@ -18,7 +22,21 @@ inline constexpr Index no_cpu_limit = std::numeric_limits<Index>::max();
 // names and of those around them, in the file system at `mount`.
 Index control_group_cpus(const std::string& membership, const std::string& mount);
 
-// Lets `thread` run on the caller's CPUs except the one that the caller is on, where there are others.
-void keep_off_this_cpu(std::thread& thread);
+// While it lives `thread`, which is to be woken, may run on the caller's CPUs except the one that the caller is on,
+// where there are others; afterwards on all of them, so that the system can move it if the caller moves.
+class OffThisCpu {
+ public:
+  explicit OffThisCpu(std::thread& thread);
+  ~OffThisCpu();
+  OffThisCpu(const OffThisCpu&) = delete;
+  OffThisCpu& operator=(const OffThisCpu&) = delete;
+
+ private:
+  std::thread& thread_;
+#if defined(__linux__)
+  bool moved_ = false;
+  cpu_set_t cpus_[16];  // the caller's; room for 16384: the kernel refuses a mask smaller than its own
+#endif
+};
 
 }  // namespace latchwork

@@ -209,7 +209,7 @@ class Pool {
   }
 
   static void wake(Worker& worker) {
-    keep_off_this_cpu(worker.thread);
+    const OffThisCpu placement(worker.thread);
     worker.asleep.store(0);
     worker.asleep.notify_one();
   }
