@@ -22,6 +22,7 @@ class StreamLayer {
       : weights(&packed),
         rows(row_count),
         hidden_(2 * rows * packed.output_size()),
+        large_(step_work(packed, rows) >= smallest_split_step),
         pointers_(rows),
         sums_(options.residual && layer > 0 ? rows * packed.output_size() : 0),
         rooms_(rows * room_size(packed)) {
@@ -54,9 +55,7 @@ class StreamLayer {
       pointers_.h_prev[row] = hidden_rows_[current_][at];
       pointers_.output[row] = hidden_rows_[next][at];
     }
-    if (rows > 0)
-      cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_,
-                {unit_parts(*weights, rows), Threads::awake_spun});
+    if (rows > 0) cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_, split());
     current_ = next;
     for (Index row = 0; row < rows; ++row) {
       const T* result = hidden(row);
@@ -68,6 +67,11 @@ class StreamLayer {
       }
       input = result;
     }
+  }
+
+  // How threads that are awake share a step.
+  UnitSplit split() const noexcept {
+    return large_ ? UnitSplit{unit_parts(*weights, rows), Threads::awake_spun} : UnitSplit{};
   }
 
   const PackedLayer<T>* weights;
@@ -103,6 +107,7 @@ class StreamLayer {
   }
 
   Buffer<T> hidden_;
+  bool large_;
   CellStepPointers<T> pointers_;
   Buffer<T> sums_, rooms_;
   std::vector<T*> hidden_rows_[2];
@@ -242,8 +247,7 @@ bool Stream<T>::takes_tokens() const {
 template <class T>
 bool Stream<T>::is_shared() const noexcept {
   const auto& layers = workings_->layers;
-  return std::any_of(layers.begin(), layers.end(),
-                     [](const StreamLayer<T>& layer) { return unit_parts(*layer.weights, layer.rows) > 1; });
+  return std::any_of(layers.begin(), layers.end(), [](const StreamLayer<T>& layer) { return layer.split().parts > 1; });
 }
 
 template <class T>

@@ -15,11 +15,11 @@ struct Coefficients {
 struct Sigmoid {
   static constexpr ActivationInfo info{"sigmoid", 0, 0.0, 0.0, AlphaRange::any};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
     return sigmoid<T>(x);
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
     return sigmoid_slope<T>(y);
   }
 };
@@ -27,11 +27,11 @@ struct Sigmoid {
 struct Tanh {
   static constexpr ActivationInfo info{"tanh", 0, 0.0, 0.0, AlphaRange::any};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
     return tanh<T>(x);
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
     return tanh_slope<T>(y);
   }
 };
@@ -39,12 +39,12 @@ struct Tanh {
 struct Relu {  // max(x, 0)
   static constexpr ActivationInfo info{"relu", 0, 0.0, 0.0, AlphaRange::any};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
     const Packet<T> zero = broadcast(T(0));
     return where_less(x, zero, zero, x);
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
     const Packet<T> zero = broadcast(T(0));
     return where_less(zero, y, broadcast(T(1)), zero);
   }
@@ -53,14 +53,14 @@ struct Relu {  // max(x, 0)
 struct HardSigmoid {  // alpha x + beta, cut off at 0 and 1
   static constexpr ActivationInfo info{"hard_sigmoid", 2, 0.2, 0.5, AlphaRange::any};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
     const Packet<T> zero = broadcast(T(0)), one = broadcast(T(1));
     const Packet<T> line = multiply_add(k.alpha, x, k.beta);
     const Packet<T> below_one = where_less(one, line, one, line);
     return where_less(below_one, zero, zero, below_one);
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>& k) {
     const Packet<T> zero = broadcast(T(0));
     return where_less(zero, y, where_less(y, broadcast(T(1)), k.alpha, zero), zero);
   }
@@ -69,11 +69,11 @@ struct HardSigmoid {  // alpha x + beta, cut off at 0 and 1
 struct Affine {  // alpha x + beta
   static constexpr ActivationInfo info{"affine", 2, 1.0, 0.0, AlphaRange::any};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
     return multiply_add(k.alpha, x, k.beta);
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>&, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>&, const Coefficients<T>& k) {
     return k.alpha;
   }
 };
@@ -81,11 +81,11 @@ struct Affine {  // alpha x + beta
 struct LeakyRelu {  // x, below zero alpha x
   static constexpr ActivationInfo info{"leaky_relu", 1, 0.01, 0.0, AlphaRange::not_negative};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
     return where_less(x, broadcast(T(0)), multiply(k.alpha, x), x);
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>& k) {
     return where_less(broadcast(T(0)), y, broadcast(T(1)), k.alpha);
   }
 };
@@ -93,11 +93,11 @@ struct LeakyRelu {  // x, below zero alpha x
 struct ThresholdedRelu {  // x, below alpha zero
   static constexpr ActivationInfo info{"thresholded_relu", 1, 1.0, 0.0, AlphaRange::not_negative};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
     return where_less(x, k.alpha, broadcast(T(0)), x);
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
     const Packet<T> zero = broadcast(T(0));
     return where_less(zero, y, broadcast(T(1)), zero);
   }
@@ -106,11 +106,11 @@ struct ThresholdedRelu {  // x, below alpha zero
 struct ScaledTanh {  // alpha tanh(beta x)
   static constexpr ActivationInfo info{"scaled_tanh", 2, 1.0, 1.0, AlphaRange::not_zero};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
     return multiply(k.alpha, tanh<T>(multiply(k.beta, x)));
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>& k) {
     return multiply(multiply(k.alpha, k.beta), tanh_slope<T>(divide(y, k.alpha)));
   }
 };
@@ -118,13 +118,13 @@ struct ScaledTanh {  // alpha tanh(beta x)
 struct Elu {  // x, below zero alpha (exp(x) - 1)
   static constexpr ActivationInfo info{"elu", 1, 1.0, 0.0, AlphaRange::not_negative};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
     const Packet<T> zero = broadcast(T(0));
     const Packet<T> below = multiply(k.alpha, exponential_minus_one<T>(where_less(x, zero, x, zero)));
     return where_less(x, zero, below, x);
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>& k) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>& k) {
     return where_less(broadcast(T(0)), y, broadcast(T(1)), add(y, k.alpha));
   }
 };
@@ -132,12 +132,12 @@ struct Elu {  // x, below zero alpha (exp(x) - 1)
 struct Softsign {  // x / (1 + |x|)
   static constexpr ActivationInfo info{"softsign", 0, 0.0, 0.0, AlphaRange::any};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
     const Packet<T> one = broadcast(T(1)), size = magnitude(x);
     return where_less(broadcast(T(1e30)), size, copy_sign<T>(one, x), divide(x, add(one, size)));
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
     const Packet<T> rest = subtract(broadcast(T(1)), magnitude(y));
     return multiply(rest, rest);
   }
@@ -146,13 +146,13 @@ struct Softsign {  // x / (1 + |x|)
 struct Softplus {  // log(1 + exp(x))
   static constexpr ActivationInfo info{"softplus", 0, 0.0, 0.0, AlphaRange::any};
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
     const Packet<T> zero = broadcast(T(0));
     const Packet<T> e = exponential<T>(negative_magnitude<T>(x));
     return add(where_less(x, zero, zero, x), logarithm_of_one_plus<T>(e));
   }
   template <class T>
-  EIGEN_STRONG_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {  // sigmoid(x) = 1 - exp(-y)
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {  // sigmoid(x) = 1 - exp(-y)
     const Packet<T> zero = broadcast(T(0));
     return subtract(zero, exponential_minus_one<T>(subtract(zero, y)));
   }
@@ -165,7 +165,7 @@ struct ActivationList {
 
   // Calls task(A{}) for the activation of this number.
   template <class Task>
-  EIGEN_STRONG_INLINE static void with(Index number, Task&& task) {
+  EIGEN_ALWAYS_INLINE static void with(Index number, Task&& task) {
     Index at = 0;
     (void)((at++ == number ? (task(Each{}), true) : false) || ...);
   }

@@ -46,7 +46,7 @@ struct ExponentialConstants<double> {
 // Of factor * y. A short chain of operations counts here, since a single row waits for it: the polynomial is
 // summed in pairs of terms.
 template <class T>
-EIGEN_STRONG_INLINE SplitExponential<T> split_exponential(const Packet<T>& y, const Packet<T>& factor) {
+EIGEN_ALWAYS_INLINE SplitExponential<T> split_exponential(const Packet<T>& y, const Packet<T>& factor) {
   using Constant = ExponentialConstants<T>;
   constexpr int terms = static_cast<int>(sizeof(Constant::series) / sizeof(T));
   const Packet<T> rounded = multiply_add(y, multiply(factor, broadcast(Constant::log2e)), broadcast(Constant::round));
@@ -67,7 +67,7 @@ EIGEN_STRONG_INLINE SplitExponential<T> split_exponential(const Packet<T>& y, co
 
 // exp(y) for y <= 0.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> exponential(const Packet<T>& y) {
+EIGEN_ALWAYS_INLINE Packet<T> exponential(const Packet<T>& y) {
   const SplitExponential<T> split =
       split_exponential<T>(at_least(y, broadcast(ExponentialConstants<T>::lowest)), broadcast(T(1)));
   // Not scale * rest + scale: without a fused multiply-add the product alone may be subnormal, and is flushed.
@@ -76,7 +76,7 @@ EIGEN_STRONG_INLINE Packet<T> exponential(const Packet<T>& y) {
 
 // exp(y) - 1 for y <= 0, without cancellation.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> exponential_minus_one(const Packet<T>& y) {
+EIGEN_ALWAYS_INLINE Packet<T> exponential_minus_one(const Packet<T>& y) {
   const SplitExponential<T> split =
       split_exponential<T>(at_least(y, broadcast(ExponentialConstants<T>::lowest)), broadcast(T(1)));
   return multiply_add(split.scale, split.rest, subtract(split.scale, broadcast(T(1))));
@@ -84,7 +84,7 @@ EIGEN_STRONG_INLINE Packet<T> exponential_minus_one(const Packet<T>& y) {
 
 // log(1 + e) for 0 <= e <= 1: 2 artanh(s) with s = e / (2 + e), at most 1/3, as its series.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> logarithm_of_one_plus(const Packet<T>& e) {
+EIGEN_ALWAYS_INLINE Packet<T> logarithm_of_one_plus(const Packet<T>& e) {
   constexpr int terms = sizeof(T) == 4 ? 8 : 17;
   const Packet<T> s = divide(e, add(broadcast(T(2)), e));
   const Packet<T> square = multiply(s, s);
@@ -96,7 +96,7 @@ EIGEN_STRONG_INLINE Packet<T> logarithm_of_one_plus(const Packet<T>& e) {
 
 // 1 / (1 + exp(-x)). Beyond the range of exp the result is subnormal or 1.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> sigmoid(const Packet<T>& x) {
+EIGEN_ALWAYS_INLINE Packet<T> sigmoid(const Packet<T>& x) {
   const Packet<T> bound = broadcast(ExponentialConstants<T>::lowest);
   const Packet<T> y = at_least(at_most(x, subtract(broadcast(T(0)), bound)), bound);
   const SplitExponential<T> split = split_exponential<T>(y, broadcast(T(-1)));
@@ -105,7 +105,7 @@ EIGEN_STRONG_INLINE Packet<T> sigmoid(const Packet<T>& x) {
 
 // -m / (2 + m) with m = exp(-2|x|) - 1, and the sign of x.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> tanh(const Packet<T>& x) {
+EIGEN_ALWAYS_INLINE Packet<T> tanh(const Packet<T>& x) {
   const Packet<T> one = broadcast(T(1));
   const Packet<T> y = at_least(negative_magnitude<T>(x), broadcast(ExponentialConstants<T>::lowest / 2));
   const SplitExponential<T> split = split_exponential<T>(y, broadcast(T(2)));
@@ -115,11 +115,11 @@ EIGEN_STRONG_INLINE Packet<T> tanh(const Packet<T>& x) {
 
 // The derivatives, from the values: sigmoid' = s (1 - s), tanh' = 1 - t^2.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> sigmoid_slope(const Packet<T>& s) {
+EIGEN_ALWAYS_INLINE Packet<T> sigmoid_slope(const Packet<T>& s) {
   return multiply(s, subtract(broadcast(T(1)), s));
 }
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> tanh_slope(const Packet<T>& t) {
+EIGEN_ALWAYS_INLINE Packet<T> tanh_slope(const Packet<T>& t) {
   return subtract(broadcast(T(1)), multiply(t, t));
 }
 

@@ -12,25 +12,25 @@ struct Gates {  // before activation W x + R h + b, after it i, f, g, o; or the 
 };
 
 template <class T>
-EIGEN_STRONG_INLINE Gates<T> activate(const Gates<T>& pre) {
+EIGEN_ALWAYS_INLINE Gates<T> activate(const Gates<T>& pre) {
   return {sigmoid<T>(pre.i), sigmoid<T>(pre.f), tanh<T>(pre.g), sigmoid<T>(pre.o)};
 }
 
 // c_t = f * c_{t-1} + i * g
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> cell_state(const Gates<T>& gate, const Packet<T>& c_prev) {
+EIGEN_ALWAYS_INLINE Packet<T> cell_state(const Gates<T>& gate, const Packet<T>& c_prev) {
   return multiply_add(gate.f, c_prev, multiply(gate.i, gate.g));
 }
 
 // h_t = o * tanh(c_t)
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> hidden_state(const Packet<T>& o, const Packet<T>& tanh_c) {
+EIGEN_ALWAYS_INLINE Packet<T> hidden_state(const Packet<T>& o, const Packet<T>& tanh_c) {
   return multiply(o, tanh_c);
 }
 
 // Zoneout (Krueger et al. 2017): z of the old value stays.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> zoned_out(const Packet<T>& z, const Packet<T>& old_value, const Packet<T>& new_value) {
+EIGEN_ALWAYS_INLINE Packet<T> zoned_out(const Packet<T>& z, const Packet<T>& old_value, const Packet<T>& new_value) {
   return multiply_add(z, old_value, multiply(subtract(broadcast(T(1)), z), new_value));
 }
 
@@ -41,7 +41,7 @@ struct CellStateGradient {
 
 // cell_state differentiated.
 template <class T>
-EIGEN_STRONG_INLINE CellStateGradient<T> cell_state_gradient(const Gates<T>& gate, const Packet<T>& c_prev,
+EIGEN_ALWAYS_INLINE CellStateGradient<T> cell_state_gradient(const Gates<T>& gate, const Packet<T>& c_prev,
                                                              const Packet<T>& d_c) {
   return {multiply(d_c, gate.g), multiply(d_c, c_prev), multiply(d_c, gate.i), multiply(d_c, gate.f)};
 }
@@ -54,7 +54,7 @@ struct CellGradient {
 
 // The plain cell. d_c arrives from step t + 1 and is joined by what flows through h_t.
 template <class T>
-EIGEN_STRONG_INLINE CellGradient<T> cell_gradient(const Gates<T>& gate, const Packet<T>& c, const Packet<T>& c_prev,
+EIGEN_ALWAYS_INLINE CellGradient<T> cell_gradient(const Gates<T>& gate, const Packet<T>& c, const Packet<T>& c_prev,
                                                   const Packet<T>& d_h, const Packet<T>& d_c_later) {
   const Packet<T> tanh_c = tanh<T>(c);
   const Packet<T> d_o = multiply(d_h, tanh_c);

@@ -8,7 +8,7 @@ namespace {
 
 // y = function(x), the tail through the same packet function as the rest.
 template <class T, class Function>
-EIGEN_STRONG_INLINE void map_all(const T* x, Index size, T* y, Function&& function) {
+EIGEN_ALWAYS_INLINE void map_all(const T* x, Index size, T* y, Function&& function) {
   Index at = 0;
   for (; at + lanes<T> <= size; at += lanes<T>) store(y + at, function(load(x + at)));
   if (at < size) store_part(y + at, function(load_part(x + at, size - at)), size - at);

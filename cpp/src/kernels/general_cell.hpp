@@ -22,7 +22,7 @@ struct Tile {
 
 // Calls task(row, panel, first unit) for every register of hidden units.
 template <class T, class Task>
-EIGEN_STRONG_INLINE void for_each_register(const Tile& tile, Task&& task) {
+EIGEN_ALWAYS_INLINE void for_each_register(const Tile& tile, Task&& task) {
   for (Index row = tile.row_begin; row < tile.row_end; ++row) {
     for (Index panel = tile.panel_begin; panel < tile.panel_end; ++panel) task(row, panel, panel * lanes<T>);
   }
@@ -47,7 +47,7 @@ struct GatePlaces {
 };
 
 template <class T>
-EIGEN_STRONG_INLINE Coefficients<T> coefficients(const ActivationArgs<T>& activation) {
+EIGEN_ALWAYS_INLINE Coefficients<T> coefficients(const ActivationArgs<T>& activation) {
   return {broadcast(activation.alpha), broadcast(activation.beta)};
 }
 
@@ -64,7 +64,7 @@ template <class T>
 
 // To +-bound; NaN stays NaN.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> clipped(const Packet<T>& value, T bound) {
+EIGEN_ALWAYS_INLINE Packet<T> clipped(const Packet<T>& value, T bound) {
   const Packet<T> high = broadcast(bound), low = broadcast(-bound);
   const Packet<T> below = where_less(high, value, high, value);
   return where_less(below, low, low, below);
@@ -72,7 +72,7 @@ EIGEN_STRONG_INLINE Packet<T> clipped(const Packet<T>& value, T bound) {
 
 // The gates after activation: f as the variant has it, g times its dropout factor (null: one).
 template <class T>
-EIGEN_STRONG_INLINE Gates<T> load_gates(const CellVariant<T>& variant, const GatePlaces<T>& places, const T* gates,
+EIGEN_ALWAYS_INLINE Gates<T> load_gates(const CellVariant<T>& variant, const GatePlaces<T>& places, const T* gates,
                                         const T* candidate_factor) {
   const Packet<T> one = broadcast(T(1));
   Gates<T> gate;
@@ -86,7 +86,7 @@ EIGEN_STRONG_INLINE Gates<T> load_gates(const CellVariant<T>& variant, const Gat
 
 // The cell before zoneout. Padding is zero, so that nothing can grow there.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> new_cell(const CellVariant<T>& variant, const Gates<T>& gate, const Packet<T>& c_prev,
+EIGEN_ALWAYS_INLINE Packet<T> new_cell(const CellVariant<T>& variant, const Gates<T>& gate, const Packet<T>& c_prev,
                                        Index units_left) {
   Packet<T> c = cell_state<T>(gate, c_prev);
   if (variant.cell_clip > T(0)) c = clipped<T>(c, variant.cell_clip);
@@ -100,7 +100,7 @@ struct NormShape {
 
 // Calls task(where the register lies, its valid lanes) in the one order in which sums over a row are taken.
 template <class T, class Task>
-EIGEN_STRONG_INLINE void for_norm_registers(const NormShape& shape, Task&& task) {
+EIGEN_ALWAYS_INLINE void for_norm_registers(const NormShape& shape, Task&& task) {
   for (Index panel = 0; panel < shape.panels; ++panel) {
     const Index left = shape.units - panel * lanes<T>;
     for (Index block = 0; block < shape.blocks; ++block) task(panel, block, left < lanes<T> ? left : lanes<T>);

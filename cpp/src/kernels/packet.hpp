@@ -32,110 +32,110 @@ inline constexpr int single_row_panels = 2;
 #endif
 
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> load(const T* from) {
+EIGEN_ALWAYS_INLINE Packet<T> load(const T* from) {
   return eigen::ploadu<Packet<T>>(from);
 }
 // Into the nearest cache, without waiting; any address will do.
 template <class T>
-EIGEN_STRONG_INLINE void fetch(const T* from) {
+EIGEN_ALWAYS_INLINE void fetch(const T* from) {
   eigen::prefetch(from);
 }
 // Into the next cache.
 template <class T>
-EIGEN_STRONG_INLINE void fetch_farther(const T* from) {
+EIGEN_ALWAYS_INLINE void fetch_farther(const T* from) {
   __builtin_prefetch(from, 0, 2);
 }
 template <class T>
-EIGEN_STRONG_INLINE void store(T* to, const Packet<T>& value) {
+EIGEN_ALWAYS_INLINE void store(T* to, const Packet<T>& value) {
   eigen::pstoreu(to, value);
 }
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> broadcast(T value) {
+EIGEN_ALWAYS_INLINE Packet<T> broadcast(T value) {
   return eigen::pset1<Packet<T>>(value);
 }
 
 // The first `count` lanes, 0 <= count <= U, in memory or of a packet; the others are zero, or not touched. The general
 // versions go through memory; AVX-512 and AVX2 have masks.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> load_part(const T* from, Index count) {
+EIGEN_ALWAYS_INLINE Packet<T> load_part(const T* from, Index count) {
   T whole[lanes<T>] = {};
   std::memcpy(whole, from, static_cast<std::size_t>(count) * sizeof(T));
   return load(whole);
 }
 template <class T>
-EIGEN_STRONG_INLINE void store_part(T* to, const Packet<T>& value, Index count) {
+EIGEN_ALWAYS_INLINE void store_part(T* to, const Packet<T>& value, Index count) {
   T whole[lanes<T>];
   store(whole, value);
   std::memcpy(to, whole, static_cast<std::size_t>(count) * sizeof(T));
 }
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> first_lanes(const Packet<T>& value, Index count) {
+EIGEN_ALWAYS_INLINE Packet<T> first_lanes(const Packet<T>& value, Index count) {
   T whole[lanes<T>];
   store(whole, value);
   return load_part(whole, count);
 }
 #if defined(__AVX512F__)
-EIGEN_STRONG_INLINE __mmask16 lane_mask(Index count) { return static_cast<__mmask16>((1u << count) - 1); }
+EIGEN_ALWAYS_INLINE __mmask16 lane_mask(Index count) { return static_cast<__mmask16>((1u << count) - 1); }
 template <>
-EIGEN_STRONG_INLINE __m512 load_part<float>(const float* from, Index count) {
+EIGEN_ALWAYS_INLINE __m512 load_part<float>(const float* from, Index count) {
   return _mm512_maskz_loadu_ps(lane_mask(count), from);
 }
 template <>
-EIGEN_STRONG_INLINE __m512d load_part<double>(const double* from, Index count) {
+EIGEN_ALWAYS_INLINE __m512d load_part<double>(const double* from, Index count) {
   return _mm512_maskz_loadu_pd(static_cast<__mmask8>(lane_mask(count)), from);
 }
 template <>
-EIGEN_STRONG_INLINE void store_part<float>(float* to, const __m512& value, Index count) {
+EIGEN_ALWAYS_INLINE void store_part<float>(float* to, const __m512& value, Index count) {
   _mm512_mask_storeu_ps(to, lane_mask(count), value);
 }
 template <>
-EIGEN_STRONG_INLINE void store_part<double>(double* to, const __m512d& value, Index count) {
+EIGEN_ALWAYS_INLINE void store_part<double>(double* to, const __m512d& value, Index count) {
   _mm512_mask_storeu_pd(to, static_cast<__mmask8>(lane_mask(count)), value);
 }
 template <>
-EIGEN_STRONG_INLINE __m512 first_lanes<float>(const __m512& value, Index count) {
+EIGEN_ALWAYS_INLINE __m512 first_lanes<float>(const __m512& value, Index count) {
   return _mm512_maskz_mov_ps(lane_mask(count), value);
 }
 template <>
-EIGEN_STRONG_INLINE __m512d first_lanes<double>(const __m512d& value, Index count) {
+EIGEN_ALWAYS_INLINE __m512d first_lanes<double>(const __m512d& value, Index count) {
   return _mm512_maskz_mov_pd(static_cast<__mmask8>(lane_mask(count)), value);
 }
 #elif defined(__AVX2__)
-EIGEN_STRONG_INLINE __m256i float_lane_mask(Index count) {
+EIGEN_ALWAYS_INLINE __m256i float_lane_mask(Index count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-EIGEN_STRONG_INLINE __m256i double_lane_mask(Index count) {
+EIGEN_ALWAYS_INLINE __m256i double_lane_mask(Index count) {
   return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
 }
 template <>
-EIGEN_STRONG_INLINE __m256 load_part<float>(const float* from, Index count) {
+EIGEN_ALWAYS_INLINE __m256 load_part<float>(const float* from, Index count) {
   return _mm256_maskload_ps(from, float_lane_mask(count));
 }
 template <>
-EIGEN_STRONG_INLINE __m256d load_part<double>(const double* from, Index count) {
+EIGEN_ALWAYS_INLINE __m256d load_part<double>(const double* from, Index count) {
   return _mm256_maskload_pd(from, double_lane_mask(count));
 }
 template <>
-EIGEN_STRONG_INLINE void store_part<float>(float* to, const __m256& value, Index count) {
+EIGEN_ALWAYS_INLINE void store_part<float>(float* to, const __m256& value, Index count) {
   _mm256_maskstore_ps(to, float_lane_mask(count), value);
 }
 template <>
-EIGEN_STRONG_INLINE void store_part<double>(double* to, const __m256d& value, Index count) {
+EIGEN_ALWAYS_INLINE void store_part<double>(double* to, const __m256d& value, Index count) {
   _mm256_maskstore_pd(to, double_lane_mask(count), value);
 }
 template <>
-EIGEN_STRONG_INLINE __m256 first_lanes<float>(const __m256& value, Index count) {
+EIGEN_ALWAYS_INLINE __m256 first_lanes<float>(const __m256& value, Index count) {
   return _mm256_and_ps(value, _mm256_castsi256_ps(float_lane_mask(count)));
 }
 template <>
-EIGEN_STRONG_INLINE __m256d first_lanes<double>(const __m256d& value, Index count) {
+EIGEN_ALWAYS_INLINE __m256d first_lanes<double>(const __m256d& value, Index count) {
   return _mm256_and_pd(value, _mm256_castsi256_pd(double_lane_mask(count)));
 }
 #endif
 
 // Lanes added up in order.
 template <class T>
-EIGEN_STRONG_INLINE T sum_of_lanes(const Packet<T>& value) {
+EIGEN_ALWAYS_INLINE T sum_of_lanes(const Packet<T>& value) {
   T whole[lanes<T>];
   store(whole, value);
   T sum = whole[0];
@@ -145,98 +145,98 @@ EIGEN_STRONG_INLINE T sum_of_lanes(const Packet<T>& value) {
 
 // Explicit, because contraction is off: a * b + c in one rounding where the instruction set has it, else in two.
 template <class P>
-EIGEN_STRONG_INLINE P multiply_add(const P& a, const P& b, const P& c) {
+EIGEN_ALWAYS_INLINE P multiply_add(const P& a, const P& b, const P& c) {
   return eigen::pmadd(a, b, c);
 }
 template <class P>
-EIGEN_STRONG_INLINE P add(const P& a, const P& b) {
+EIGEN_ALWAYS_INLINE P add(const P& a, const P& b) {
   return eigen::padd(a, b);
 }
 template <class P>
-EIGEN_STRONG_INLINE P subtract(const P& a, const P& b) {
+EIGEN_ALWAYS_INLINE P subtract(const P& a, const P& b) {
   return eigen::psub(a, b);
 }
 template <class P>
-EIGEN_STRONG_INLINE P multiply(const P& a, const P& b) {
+EIGEN_ALWAYS_INLINE P multiply(const P& a, const P& b) {
   return eigen::pmul(a, b);
 }
 template <class P>
-EIGEN_STRONG_INLINE P divide(const P& a, const P& b) {
+EIGEN_ALWAYS_INLINE P divide(const P& a, const P& b) {
   return eigen::pdiv(a, b);
 }
 template <class P>
-EIGEN_STRONG_INLINE P magnitude(const P& a) {
+EIGEN_ALWAYS_INLINE P magnitude(const P& a) {
   return eigen::pabs(a);
 }
 // -|a|
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> negative_magnitude(const Packet<T>& a) {
+EIGEN_ALWAYS_INLINE Packet<T> negative_magnitude(const Packet<T>& a) {
   return eigen::por(a, broadcast(T(-0.0)));
 }
 // The larger and the smaller of the two; a NaN in `a` stays.
 template <class P>
-EIGEN_STRONG_INLINE P at_least(const P& a, const P& bound) {
+EIGEN_ALWAYS_INLINE P at_least(const P& a, const P& bound) {
   return eigen::pmax(a, bound);
 }
 template <class P>
-EIGEN_STRONG_INLINE P at_most(const P& a, const P& bound) {
+EIGEN_ALWAYS_INLINE P at_most(const P& a, const P& bound) {
   return eigen::pmin(a, bound);
 }
 // `magnitude`, which must not be negative, with the sign of `sign`.
 template <class T>
-EIGEN_STRONG_INLINE Packet<T> copy_sign(const Packet<T>& magnitude, const Packet<T>& sign) {
+EIGEN_ALWAYS_INLINE Packet<T> copy_sign(const Packet<T>& magnitude, const Packet<T>& sign) {
   return eigen::por(magnitude, eigen::pand(sign, broadcast(T(-0.0))));
 }
 // a < b ? yes : no; a NaN compares false.
 template <class P>
-EIGEN_STRONG_INLINE P where_less(const P& a, const P& b, const P& yes, const P& no) {
+EIGEN_ALWAYS_INLINE P where_less(const P& a, const P& b, const P& yes, const P& no) {
   return eigen::pselect(eigen::pcmp_lt(a, b), yes, no);
 }
 
 #if defined(__AVX512F__)
 // Eigen's turns the comparison's mask into a vector and back into a mask, which makes a sigmoid five times as slow.
-EIGEN_STRONG_INLINE __m512 where_less(const __m512& a, const __m512& b, const __m512& yes, const __m512& no) {
+EIGEN_ALWAYS_INLINE __m512 where_less(const __m512& a, const __m512& b, const __m512& yes, const __m512& no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
-EIGEN_STRONG_INLINE __m512d where_less(const __m512d& a, const __m512d& b, const __m512d& yes, const __m512d& no) {
+EIGEN_ALWAYS_INLINE __m512d where_less(const __m512d& a, const __m512d& b, const __m512d& yes, const __m512d& no) {
   return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), no, yes);
 }
 #endif
 
 // The bits of each number moved left until its lowest mantissa bits are its exponent.
 #if defined(__SSE2__)
-EIGEN_STRONG_INLINE __m128 mantissa_to_exponent(const __m128& a) {
+EIGEN_ALWAYS_INLINE __m128 mantissa_to_exponent(const __m128& a) {
   return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(a), 23));
 }
-EIGEN_STRONG_INLINE __m128d mantissa_to_exponent(const __m128d& a) {
+EIGEN_ALWAYS_INLINE __m128d mantissa_to_exponent(const __m128d& a) {
   return _mm_castsi128_pd(_mm_slli_epi64(_mm_castpd_si128(a), 52));
 }
 #endif
 #if defined(__AVX2__)
-EIGEN_STRONG_INLINE __m256 mantissa_to_exponent(const __m256& a) {
+EIGEN_ALWAYS_INLINE __m256 mantissa_to_exponent(const __m256& a) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23));
 }
-EIGEN_STRONG_INLINE __m256d mantissa_to_exponent(const __m256d& a) {
+EIGEN_ALWAYS_INLINE __m256d mantissa_to_exponent(const __m256d& a) {
   return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52));
 }
 #endif
 #if defined(__AVX512F__)
-EIGEN_STRONG_INLINE __m512 mantissa_to_exponent(const __m512& a) {
+EIGEN_ALWAYS_INLINE __m512 mantissa_to_exponent(const __m512& a) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
 }
-EIGEN_STRONG_INLINE __m512d mantissa_to_exponent(const __m512d& a) {
+EIGEN_ALWAYS_INLINE __m512d mantissa_to_exponent(const __m512d& a) {
   return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52));
 }
 #endif
 #if defined(__aarch64__)
-EIGEN_STRONG_INLINE float32x4_t mantissa_to_exponent(const float32x4_t& a) {
+EIGEN_ALWAYS_INLINE float32x4_t mantissa_to_exponent(const float32x4_t& a) {
   return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), 23));
 }
-EIGEN_STRONG_INLINE float64x2_t mantissa_to_exponent(const float64x2_t& a) {
+EIGEN_ALWAYS_INLINE float64x2_t mantissa_to_exponent(const float64x2_t& a) {
   return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(a), 52));
 }
 #endif
-EIGEN_STRONG_INLINE float mantissa_to_exponent(const float& a) {
+EIGEN_ALWAYS_INLINE float mantissa_to_exponent(const float& a) {
   std::uint32_t bits;
   std::memcpy(&bits, &a, sizeof bits);
   bits <<= 23;
@@ -244,7 +244,7 @@ EIGEN_STRONG_INLINE float mantissa_to_exponent(const float& a) {
   std::memcpy(&result, &bits, sizeof bits);
   return result;
 }
-EIGEN_STRONG_INLINE double mantissa_to_exponent(const double& a) {
+EIGEN_ALWAYS_INLINE double mantissa_to_exponent(const double& a) {
   std::uint64_t bits;
   std::memcpy(&bits, &a, sizeof bits);
   bits <<= 52;
@@ -257,62 +257,62 @@ EIGEN_STRONG_INLINE double mantissa_to_exponent(const double& a) {
 
 #if defined(__AVX512F__)
 using Words = __m512i;
-EIGEN_STRONG_INLINE Words same_words(std::uint32_t value) { return _mm512_set1_epi64(value); }
-EIGEN_STRONG_INLINE Words ascending_words() { return _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0); }
-EIGEN_STRONG_INLINE Words add_words(const Words& a, const Words& b) { return _mm512_add_epi64(a, b); }
-EIGEN_STRONG_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm512_xor_si512(a, b); }
-EIGEN_STRONG_INLINE Words upper_half(const Words& a) { return _mm512_srli_epi64(a, 32); }
+EIGEN_ALWAYS_INLINE Words same_words(std::uint32_t value) { return _mm512_set1_epi64(value); }
+EIGEN_ALWAYS_INLINE Words ascending_words() { return _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0); }
+EIGEN_ALWAYS_INLINE Words add_words(const Words& a, const Words& b) { return _mm512_add_epi64(a, b); }
+EIGEN_ALWAYS_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm512_xor_si512(a, b); }
+EIGEN_ALWAYS_INLINE Words upper_half(const Words& a) { return _mm512_srli_epi64(a, 32); }
 // The whole products of the lower halves.
-EIGEN_STRONG_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm512_mul_epu32(a, b); }
+EIGEN_ALWAYS_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm512_mul_epu32(a, b); }
 // The lower half of `low`, and that of `high` as upper half.
-EIGEN_STRONG_INLINE Words join_halves(const Words& low, const Words& high) {
+EIGEN_ALWAYS_INLINE Words join_halves(const Words& low, const Words& high) {
   return _mm512_mask_shuffle_epi32(low, 0xAAAA, high, _MM_PERM_CCAA);
 }
-EIGEN_STRONG_INLINE void store_words(std::uint64_t* to, const Words& a) { _mm512_storeu_si512(to, a); }
+EIGEN_ALWAYS_INLINE void store_words(std::uint64_t* to, const Words& a) { _mm512_storeu_si512(to, a); }
 #elif defined(__AVX2__)
 using Words = __m256i;
-EIGEN_STRONG_INLINE Words same_words(std::uint32_t value) { return _mm256_set1_epi64x(value); }
-EIGEN_STRONG_INLINE Words ascending_words() { return _mm256_set_epi64x(3, 2, 1, 0); }
-EIGEN_STRONG_INLINE Words add_words(const Words& a, const Words& b) { return _mm256_add_epi64(a, b); }
-EIGEN_STRONG_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm256_xor_si256(a, b); }
-EIGEN_STRONG_INLINE Words upper_half(const Words& a) { return _mm256_srli_epi64(a, 32); }
-EIGEN_STRONG_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm256_mul_epu32(a, b); }
-EIGEN_STRONG_INLINE Words join_halves(const Words& low, const Words& high) {
+EIGEN_ALWAYS_INLINE Words same_words(std::uint32_t value) { return _mm256_set1_epi64x(value); }
+EIGEN_ALWAYS_INLINE Words ascending_words() { return _mm256_set_epi64x(3, 2, 1, 0); }
+EIGEN_ALWAYS_INLINE Words add_words(const Words& a, const Words& b) { return _mm256_add_epi64(a, b); }
+EIGEN_ALWAYS_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm256_xor_si256(a, b); }
+EIGEN_ALWAYS_INLINE Words upper_half(const Words& a) { return _mm256_srli_epi64(a, 32); }
+EIGEN_ALWAYS_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm256_mul_epu32(a, b); }
+EIGEN_ALWAYS_INLINE Words join_halves(const Words& low, const Words& high) {
   return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA);
 }
-EIGEN_STRONG_INLINE void store_words(std::uint64_t* to, const Words& a) {
+EIGEN_ALWAYS_INLINE void store_words(std::uint64_t* to, const Words& a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), a);
 }
 #elif defined(__SSE2__)
 using Words = __m128i;
-EIGEN_STRONG_INLINE Words same_words(std::uint32_t value) { return _mm_set1_epi64x(value); }
-EIGEN_STRONG_INLINE Words ascending_words() { return _mm_set_epi64x(1, 0); }
-EIGEN_STRONG_INLINE Words add_words(const Words& a, const Words& b) { return _mm_add_epi64(a, b); }
-EIGEN_STRONG_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm_xor_si128(a, b); }
-EIGEN_STRONG_INLINE Words upper_half(const Words& a) { return _mm_srli_epi64(a, 32); }
-EIGEN_STRONG_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm_mul_epu32(a, b); }
-EIGEN_STRONG_INLINE Words join_halves(const Words& low, const Words& high) {
+EIGEN_ALWAYS_INLINE Words same_words(std::uint32_t value) { return _mm_set1_epi64x(value); }
+EIGEN_ALWAYS_INLINE Words ascending_words() { return _mm_set_epi64x(1, 0); }
+EIGEN_ALWAYS_INLINE Words add_words(const Words& a, const Words& b) { return _mm_add_epi64(a, b); }
+EIGEN_ALWAYS_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm_xor_si128(a, b); }
+EIGEN_ALWAYS_INLINE Words upper_half(const Words& a) { return _mm_srli_epi64(a, 32); }
+EIGEN_ALWAYS_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm_mul_epu32(a, b); }
+EIGEN_ALWAYS_INLINE Words join_halves(const Words& low, const Words& high) {
   return _mm_or_si128(_mm_srli_epi64(_mm_slli_epi64(low, 32), 32), _mm_slli_epi64(high, 32));
 }
-EIGEN_STRONG_INLINE void store_words(std::uint64_t* to, const Words& a) {
+EIGEN_ALWAYS_INLINE void store_words(std::uint64_t* to, const Words& a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), a);
 }
 #else
 using Words = std::uint64_t;
-EIGEN_STRONG_INLINE Words same_words(std::uint32_t value) { return value; }
-EIGEN_STRONG_INLINE Words ascending_words() { return 0; }
-EIGEN_STRONG_INLINE Words add_words(const Words& a, const Words& b) { return a + b; }
-EIGEN_STRONG_INLINE Words exclusive_or(const Words& a, const Words& b) { return a ^ b; }
-EIGEN_STRONG_INLINE Words upper_half(const Words& a) { return a >> 32; }
-EIGEN_STRONG_INLINE Words multiply_words(const Words& a, const Words& b) { return (a & 0xFFFFFFFF) * (b & 0xFFFFFFFF); }
-EIGEN_STRONG_INLINE Words join_halves(const Words& low, const Words& high) { return (low & 0xFFFFFFFF) | high << 32; }
-EIGEN_STRONG_INLINE void store_words(std::uint64_t* to, const Words& a) { *to = a; }
+EIGEN_ALWAYS_INLINE Words same_words(std::uint32_t value) { return value; }
+EIGEN_ALWAYS_INLINE Words ascending_words() { return 0; }
+EIGEN_ALWAYS_INLINE Words add_words(const Words& a, const Words& b) { return a + b; }
+EIGEN_ALWAYS_INLINE Words exclusive_or(const Words& a, const Words& b) { return a ^ b; }
+EIGEN_ALWAYS_INLINE Words upper_half(const Words& a) { return a >> 32; }
+EIGEN_ALWAYS_INLINE Words multiply_words(const Words& a, const Words& b) { return (a & 0xFFFFFFFF) * (b & 0xFFFFFFFF); }
+EIGEN_ALWAYS_INLINE Words join_halves(const Words& low, const Words& high) { return (low & 0xFFFFFFFF) | high << 32; }
+EIGEN_ALWAYS_INLINE void store_words(std::uint64_t* to, const Words& a) { *to = a; }
 #endif
 inline constexpr int word_lanes = sizeof(Words) / 8;
 
 // U registers, seen as a U x U matrix, become their transpose.
 template <class T>
-EIGEN_STRONG_INLINE void transpose(Packet<T> (&rows)[lanes<T>]) {
+EIGEN_ALWAYS_INLINE void transpose(Packet<T> (&rows)[lanes<T>]) {
   if constexpr (lanes<T> > 1) {
     eigen::PacketBlock<Packet<T>, lanes<T>> block;
     for (int row = 0; row < lanes<T>; ++row) block.packet[row] = rows[row];

@@ -8,7 +8,7 @@ namespace latchwork::LATCHWORK_ISA {
 
 // One chain for each sum: the start, then x in ascending k, then h in ascending k. Width: gates.
 template <class T, int Rows, int Panels, int Width, int Fetch>
-EIGEN_STRONG_INLINE void pre_activations(const StepArgs<T>& args, Index first_row, Index first_panel,
+EIGEN_ALWAYS_INLINE void pre_activations(const StepArgs<T>& args, Index first_row, Index first_panel,
                                          Packet<T> (&sum)[Rows][Panels * Width]) {
   constexpr Index panel_width = Width * lanes<T>;
   const auto next = [&](const T* weights, Index depth) {
@@ -38,14 +38,14 @@ EIGEN_STRONG_INLINE void pre_activations(const StepArgs<T>& args, Index first_ro
 }
 
 template <class T>
-FetchAhead step_fetch(const StepArgs<T>& args, Index width) {
+EIGEN_ALWAYS_INLINE FetchAhead step_fetch(const StepArgs<T>& args, Index width) {
   const Index panels = (args.units + lanes<T> - 1) / lanes<T>;
   return fetch_of<T>(args.rows, (args.x == nullptr ? 0 : args.x_size) + args.h_size, width, panels);
 }
 
 // Calls task(first, count) for groups of at most `most` of the panels [begin, end), in either order.
 template <class Task>
-EIGEN_STRONG_INLINE void for_panel_groups(Index begin, Index end, Index most, bool last_first, Task&& task) {
+EIGEN_ALWAYS_INLINE void for_panel_groups(Index begin, Index end, Index most, bool last_first, Task&& task) {
   while (begin < end) {
     const Index count = end - begin < most ? end - begin : most;
     if (last_first) {
@@ -60,7 +60,7 @@ EIGEN_STRONG_INLINE void for_panel_groups(Index begin, Index end, Index most, bo
 
 // Calls task(Constant<rows>, Constant<panels>, first row, first panel) for the tiles of a step.
 template <class T, class Task>
-EIGEN_STRONG_INLINE void for_step_tiles(Index rows, Index panel_begin, Index panel_end, bool last_first, Task&& task) {
+EIGEN_ALWAYS_INLINE void for_step_tiles(Index rows, Index panel_begin, Index panel_end, bool last_first, Task&& task) {
   // One row has too few chains to hide the latency of a multiply-add: take several panels at once. Of many rows panels
   // outside, rows inside: a panel's weights stay in the nearest cache while all rows use them.
   const Index most = rows == 1 ? single_row_panels : 1;

@@ -10,7 +10,7 @@ struct Constant {};
 
 // Calls task(Constant<n>) for the run-time n in [1, Max].
 template <int Max, class Task>
-EIGEN_STRONG_INLINE void with_constant(Index n, Task&& task) {
+EIGEN_ALWAYS_INLINE void with_constant(Index n, Task&& task) {
   if constexpr (Max > 1) {
     if (n < Max) return with_constant<Max - 1>(n, task);
   }
@@ -19,7 +19,7 @@ EIGEN_STRONG_INLINE void with_constant(Index n, Task&& task) {
 
 // Calls task(first, count) for pieces of [0, size) of nearly equal sizes, at most Max each.
 template <int Max, class Task>
-EIGEN_STRONG_INLINE void for_even_pieces(Index size, Task&& task) {
+EIGEN_ALWAYS_INLINE void for_even_pieces(Index size, Task&& task) {
   const Index pieces = (size + Max - 1) / Max;
   Index first = 0;
   for (Index piece = 0; piece < pieces; ++piece) {
@@ -32,7 +32,7 @@ EIGEN_STRONG_INLINE void for_even_pieces(Index size, Task&& task) {
 // Without it gcc reads a weight from memory again for each row, as an operand of the multiply-add: two and three rows
 // then take longer than four.
 template <class P>
-EIGEN_STRONG_INLINE void keep_in_register([[maybe_unused]] P& packet) {
+EIGEN_ALWAYS_INLINE void keep_in_register([[maybe_unused]] P& packet) {
 #if defined(__AVX512F__)
   asm("" : "+v"(packet));
 #elif defined(__SSE2__)
@@ -49,15 +49,16 @@ inline constexpr Index nearest_cache_bytes = 40'000;
 inline constexpr Index second_cache_bytes = 2'500'000;
 
 template <class T>
-FetchAhead fetch_of(Index rows, Index depth, Index width, Index panels) {
+EIGEN_ALWAYS_INLINE FetchAhead fetch_of(Index rows, Index depth, Index width, Index panels) {
+  if (rows == 1) return fetch_nothing;
   const Index panel_bytes = depth * width * lanes<T> * static_cast<Index>(sizeof(T));
-  if (rows == 1 || panel_bytes <= nearest_cache_bytes) return fetch_nothing;
+  if (panel_bytes <= nearest_cache_bytes) return fetch_nothing;
   return rows > 3 * tile_rows && panels * panel_bytes > second_cache_bytes ? fetch_next_panel : fetch_own_panel;
 }
 
 // Calls task(Constant<fetch>); for one row it fetches nothing.
 template <int Rows, class Task>
-EIGEN_STRONG_INLINE void with_fetch(FetchAhead fetch, Task&& task) {
+EIGEN_ALWAYS_INLINE void with_fetch(FetchAhead fetch, Task&& task) {
   if constexpr (Rows > 1) {
     if (fetch == fetch_own_panel) return task(Constant<fetch_own_panel>{});
     if (fetch == fetch_next_panel) return task(Constant<fetch_next_panel>{});
@@ -78,7 +79,7 @@ inline constexpr Index line = 64 / static_cast<Index>(sizeof(T));
 
 // The tile that begins with this row fetches one of as many parts as the panel has cache lines for each k.
 template <class T>
-EIGEN_STRONG_INLINE NextPanel<T> next_panel(const T* weights, Index depth, Index width, Index first_row, Index rows) {
+EIGEN_ALWAYS_INLINE NextPanel<T> next_panel(const T* weights, Index depth, Index width, Index first_row, Index rows) {
   const Index tiles = (rows + tile_rows - 1) / tile_rows, lines = width * lanes<T> / line<T>;
   const Index part = first_row / ((rows + tiles - 1) / tiles);
   return part < lines ? NextPanel<T>{weights + part * depth * line<T>, line<T>} : NextPanel<T>{weights, 0};
@@ -86,7 +87,7 @@ EIGEN_STRONG_INLINE NextPanel<T> next_panel(const T* weights, Index depth, Index
 
 // sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum.
 template <class T, int Rows, int Panels, int Width, int Fetch>
-EIGEN_STRONG_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width], const T* const (&a)[Rows], Index depth,
+EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width], const T* const (&a)[Rows], Index depth,
                                     const T* weights, Index panel_stride, const NextPanel<T>& next = {}) {
   for (Index k = 0; k < depth; ++k) {
     Packet<T> factor[Rows];
