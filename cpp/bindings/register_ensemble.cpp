@@ -188,13 +188,14 @@ template <class T>
 std::unique_ptr<EnsembleTapeBinding<T>> record(std::shared_ptr<Ensemble<T>> self, const py::object& x,
                                                const py::object& lengths, const py::object& reset,
                                                const py::object& start, const py::object& output, const py::object& end,
-                                               bool training, const py::object& mask_seed) {
+                                               bool training, const py::object& mask_seed,
+                                               const py::object& checkpoint) {
   const EnsembleSequences<T> sequences(*self, x, lengths, reset);
   const auto [steps, rows] = std::pair(sequences.batch.steps, sequences.batch.rows);
   const MemberStateArrays<const T> start_arrays(*self, rows, start, "start");
   const auto outputs = member_outputs(*self, sequences.batch, output);
   const MemberStateArrays<T> end_arrays(*self, rows, end, "end");
-  const RecordOptions options{training, seed_argument(mask_seed, "mask_seed")};
+  const RecordOptions options{training, seed_argument(mask_seed, "mask_seed"), size_argument(checkpoint, "checkpoint")};
 
   const py::gil_scoped_release release;
   auto tape = self->record(sequences.input, sequences.batch, start_arrays.states, outputs, end_arrays.states, options);
@@ -220,7 +221,7 @@ void register_ensemble_class(py::module_& module, const char* name) {
       .def("forward", &forward<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("output"), py::arg("end"))
       .def("record", &record<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
-           py::arg("output"), py::arg("end"), py::arg("training"), py::arg("mask_seed"))
+           py::arg("output"), py::arg("end"), py::arg("training"), py::arg("mask_seed"), py::arg("checkpoint"))
       .def(
           "stream",
           [](std::shared_ptr<Class> self, const py::object& batch) {

@@ -80,13 +80,14 @@ void forward(const Network<T>& self, const py::object& x, const py::object& leng
 template <class T>
 std::unique_ptr<TapeBinding<T>> record(std::shared_ptr<Network<T>> self, const py::object& x, const py::object& lengths,
                                        const py::object& reset, const py::object& start, const py::object& output,
-                                       const py::object& end, bool training, const py::object& mask_seed) {
+                                       const py::object& end, bool training, const py::object& mask_seed,
+                                       const py::object& checkpoint) {
   const Sequences<T> sequences(*self, x, lengths, reset);
   const auto [steps, rows] = std::pair(sequences.batch.steps, sequences.batch.rows);
   const StateArrays<const T> start_arrays(*self, rows, start, "start");
   const auto output_view = sequence<T>(output, "output", {output_steps(*self, steps), rows, self->output_size()});
   const StateArrays<T> end_arrays(*self, rows, end, "end");
-  const RecordOptions options{training, seed_argument(mask_seed, "mask_seed")};
+  const RecordOptions options{training, seed_argument(mask_seed, "mask_seed"), size_argument(checkpoint, "checkpoint")};
 
   const py::gil_scoped_release release;
   auto tape =
@@ -126,7 +127,7 @@ void register_class(py::module_& module, const char* name) {
       .def("forward", &forward<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("output"), py::arg("end"))
       .def("record", &record<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
-           py::arg("output"), py::arg("end"), py::arg("training"), py::arg("mask_seed"))
+           py::arg("output"), py::arg("end"), py::arg("training"), py::arg("mask_seed"), py::arg("checkpoint"))
       .def("stream", &stream<T>, py::arg("batch"));
 }
 

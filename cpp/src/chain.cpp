@@ -47,9 +47,10 @@ class ChainForward {
         ++lstm_index;
         StackCall<T> call{lstm, &weights, snapshot_.kernels, batch_, source, static_cast<Index>(at)};
         if (record != nullptr) {
-          stack_record(call, own_start, own_end, recording->options, record->stack, workspace_);
-          result = record->stack.result();
-          if (last) copy(rows_of(result, features), output, features);
+          const bool in_place = last && recording->options.checkpoint > 0;
+          result = stack_record(call, own_start, in_place ? output : SequenceView<T>{}, own_end, recording->options,
+                                record->stack, workspace_);
+          if (last && !in_place) copy(rows_of(result, features), output, features);
         } else {
           result = target(last, output, features);
           stack_forward(call, own_start, result, own_end, workspace_);
@@ -131,6 +132,11 @@ void check_batch(const Batch& batch) {
                                   std::to_string(batch.lengths[row]) + " for row " + std::to_string(row));
     }
   }
+}
+
+void check_record_options(const RecordOptions& options) {
+  if (options.checkpoint >= 0) return;
+  throw std::invalid_argument("checkpoint: expected 0 or more, got " + std::to_string(options.checkpoint));
 }
 
 template <class T>

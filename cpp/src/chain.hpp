@@ -14,6 +14,9 @@ Index module_output_size(const ModuleOptions& module, Index input_size);
 // Throws std::invalid_argument for a size or a length out of range.
 void check_batch(const Batch& batch);
 
+// Throws std::invalid_argument for a negative checkpoint.
+void check_record_options(const RecordOptions& options);
+
 // What is no padding; the rest of `to` stays as it is.
 template <class T>
 void copy_sequence(const Batch& batch, Index features, SequenceView<const T> from, SequenceView<T> to);

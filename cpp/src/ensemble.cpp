@@ -148,6 +148,7 @@ std::shared_ptr<EnsembleTape<T>> Ensemble<T>::record(const MemberSequences<const
                                                      const MemberSequences<T>& output, const MemberStates<T>& end,
                                                      const RecordOptions& options_of_first) const {
   check_batch(batch);
+  check_record_options(options_of_first);
   const FlushToZero flush;
   std::vector<RecordOptions> member_options(static_cast<std::size_t>(members_), options_of_first);
   for (std::size_t member = 0; member < member_options.size(); ++member) member_options[member].mask_seed += member;

@@ -3,30 +3,12 @@
 #include <vector>
 
 #include "cell_masks.hpp"
+#include "layer_record.hpp"
 #include "rows.hpp"
 #include "snapshot.hpp"
 #include "workspace.hpp"
 
 namespace latchwork {
-
-// What one layer and direction keeps for backward; rows of step t and row n at (t * rows + n).
-template <class T>
-struct LayerRecord {
-  T* gates = nullptr;               // packed rows
-  T* cell = nullptr;                // padded rows
-  T* exposed = nullptr;             // with projection: o tanh(c), H numbers each
-  T* dropped_hidden = nullptr;      // with recurrent dropout on h: what R saw, H or P numbers each
-  T* hidden_dropout = nullptr;      // and its factors (rows), H or P numbers rounded up to whole registers
-  T* candidate_dropout = nullptr;   // factors of the others, in training: padded rows
-  T* hidden_zoneout = nullptr;      // H or P numbers rounded up to whole registers
-  T* cell_zoneout = nullptr;        // padded rows
-  T* norm_ih = nullptr;             // with layer norm: packed rows, what it made of W x and of R h
-  T* norm_hh = nullptr;             // likewise
-  T* norm_scale = nullptr;          // norm_scales numbers each
-  T* start_cell = nullptr;          // padded rows (rows)
-  const T* start_hidden = nullptr;  // (rows, P or H); null: the layer's own start state
-  bool own_start_cell = false;      // start_cell is the layer's own
-};
 
 // One layer and direction over all steps.
 template <class T>
@@ -47,6 +29,11 @@ struct LayerCall {
 // The directions of one layer, which do not depend on one another.
 template <class T>
 void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& workspace);
+
+// Computes a segment of a recording with checkpoints again, into call.record and call.output, which is of the segment
+// alone. Start and end states of the call play no part.
+template <class T>
+void layer_replay(const LayerCall<T>& call, Index segment, Workspace<T>& workspace);
 
 // Gradients of the parameters, in the kernels' layouts, added up over chunks.
 template <class T>
@@ -70,7 +57,8 @@ struct LayerBackwardCall {
   const Kernels<T>* kernels = nullptr;
   Schedule schedule;
   RowSource<T> input;
-  SequenceView<const T> output;  // h of the recording, at this direction's first feature
+  CellMasks masks;
+  SequenceView<const T> output;  // h of the recording, at this direction's first feature; with checkpoints not read
   const LayerRecord<T>* record = nullptr;
   SequenceView<const T> d_output;   // at this direction's first feature; null: zeros
   const T* d_end_hidden = nullptr;  // null: zeros

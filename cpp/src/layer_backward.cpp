@@ -26,13 +26,15 @@ class LayerBackward {
         schedule_(call.schedule),
         rows_(call.schedule.batch.rows),
         steps_(call.schedule.batch.steps),
+        record_(with_steps(call, workspace)),
+        output_(call.output),
         h_size_(weights_.output_size()),
         padded_h_(round_up(h_size_, kernels_.units)),
-        chunk_steps_(std::min(steps_, std::max<Index>(1, gradient_chunk_rows / rows_))),
+        chunk_steps_(std::min(record_.segment_steps, std::max<Index>(1, gradient_chunk_rows / rows_))),
         capacity_(chunk_steps_ * rows_),
         panel_width_(weights_.gates * kernels_.units),
         peephole_width_(panel_width_ - kernels_.units),
-        general_(!weights_.plain || call.record->candidate_dropout != nullptr),
+        general_(!weights_.plain || record_.candidate_dropout != nullptr),
         norm_(weights_.variant.norm_ih_weight != nullptr),
         arrays_(rows_) {
     d_gates_ = workspace.take(capacity_ * weights_.packed_size());
@@ -56,13 +58,12 @@ class LayerBackward {
     gradient_parts_ = work < smallest_parallel_work ? 1 : std::min(num_threads(), weights_.panels);
     shifted_.resize(index(gradient_parts_) * capacity);
     prepare_variant(workspace);
+    if (record_.has_checkpoints()) prepare_replay(workspace);
   }
 
   void run() {
     begin_carry();
-    for (Index order_end = steps_; order_end > 0; order_end -= std::min(order_end, chunk_steps_)) {
-      run_chunk(std::max<Index>(0, order_end - chunk_steps_), order_end);
-    }
+    for (Index segment = record_.segments(steps_) - 1; segment >= 0; --segment) run_segment(segment);
     end_carry();
   }
 
@@ -70,12 +71,14 @@ class LayerBackward {
   static std::size_t index(Index value) { return static_cast<std::size_t>(value); }
   // Where the pointers of the part that begins with this row lie in those by position, apart from the other parts'.
   std::size_t own_pointers(Index row_begin) const { return index(row_begin * chunk_steps_); }
+  bool in_segment(Index step) const { return step >= first_step_ && step < end_step_; }
+  // Where the recording keeps a step and row.
+  Index slot(Index step, Index row) const { return (step - first_step_) * rows_ + row; }
   T* d_hidden(Index row) const { return d_hidden_ + row * padded_h_; }
   T* d_cell(Index row) const { return d_cell_ + row * weights_.padded; }
 
   // What the plain cell does without.
   void prepare_variant(Workspace<T>& workspace) {
-    const LayerRecord<T>& record = *call_.record;
     CellBackwardPointers<T>& pointers = arrays_.pointers;
     d_ih_ = d_hh_ = d_gates_;
     if (general_) {
@@ -97,13 +100,50 @@ class LayerBackward {
     } else {
       pointers.hidden_zoneout = nullptr;
     }
-    if (record.hidden_dropout != nullptr) {
+    if (record_.hidden_dropout != nullptr) {
       d_dropped_hidden_ = workspace.take(rows_ * padded_h_);
     } else {
       pointers.hidden_dropout = nullptr;
     }
-    if (record.candidate_dropout == nullptr) pointers.candidate_dropout = nullptr;
+    if (record_.candidate_dropout == nullptr) pointers.candidate_dropout = nullptr;
     if (weights_.cell_zoneout.size() == 0) pointers.cell_zoneout = nullptr;
+  }
+
+  // With checkpoints the record lacks the steps.
+  static LayerRecord<T> with_steps(const LayerBackwardCall<T>& call, Workspace<T>& workspace) {
+    LayerRecord<T> record = *call.record;
+    if (record.has_checkpoints()) {
+      take_steps(*call.weights, *call.kernels, call.masks, call.schedule.batch.rows, record, workspace);
+    }
+    return record;
+  }
+
+  void prepare_replay(Workspace<T>& workspace) {
+    const SequenceView<T> output = contiguous(workspace.take(record_.segment_steps * rows_ * h_size_), rows_, h_size_);
+    output_ = {output.data, output.step_stride, output.row_stride};
+    replay_.weights = &weights_;
+    replay_.kernels = &kernels_;
+    replay_.schedule = schedule_;
+    replay_.input = call_.input;
+    replay_.masks = call_.masks;
+    replay_.output = output;
+    replay_.record = &record_;
+    cache_ = workspace.cache();
+  }
+
+  void run_segment(Index segment) {
+    segment_ = segment;
+    const Index begin = segment * record_.segment_steps;
+    const Index end = std::min(begin + record_.segment_steps, steps_);
+    first_step_ = schedule_.first_step(begin, end);
+    end_step_ = first_step_ + end - begin;
+    if (record_.has_checkpoints()) {
+      Workspace<T> workspace(cache_);
+      layer_replay(replay_, segment, workspace);
+    }
+    for (Index order_end = end; order_end > begin; order_end -= std::min(order_end - begin, chunk_steps_)) {
+      run_chunk(std::max(begin, order_end - chunk_steps_), order_end);
+    }
   }
 
   void begin_carry() {
@@ -162,13 +202,13 @@ class LayerBackward {
       const Index step = schedule_.step(order);
       for (Index row = 0; row < rows_; ++row) {
         if (!schedule_.active(step, row)) continue;
-        const Index slot = step * rows_ + row;
+        const Index slot = this->slot(step, row);
         position_[index((order - order_begin) * rows_ + row)] = count;
         x_rows_[index(count)] = call_.input.at(step, row);
-        h_rows_[index(count)] = call_.record->dropped_hidden == nullptr ? previous_hidden(step, row)
-                                                                        : call_.record->dropped_hidden + slot * h_size_;
+        h_rows_[index(count)] =
+            record_.dropped_hidden == nullptr ? previous_hidden(step, row) : record_.dropped_hidden + slot * h_size_;
         if (weights_.projection > 0) {
-          exposed_rows_[index(count)] = call_.record->exposed + slot * weights_.units;
+          exposed_rows_[index(count)] = record_.exposed + slot * weights_.units;
           d_projected_rows_[index(count)] = d_projected_ + count * weights_.projection;
         }
         ++count;
@@ -179,15 +219,20 @@ class LayerBackward {
 
   const T* previous_hidden(Index step, Index row) const {
     if (schedule_.restarts(step, row)) return weights_.start_hidden.data();
-    if (!schedule_.is_first(step, row)) return call_.output.at(schedule_.previous(step), row);
-    return call_.record->start_hidden == nullptr ? weights_.start_hidden.data()
-                                                 : call_.record->start_hidden + row * h_size_;
+    if (schedule_.is_first(step, row)) {
+      return record_.start_hidden == nullptr ? weights_.start_hidden.data() : record_.start_hidden + row * h_size_;
+    }
+    const Index previous = schedule_.previous(step);
+    return in_segment(previous) ? output_.at(previous - first_step_, row)
+                                : record_.segment_hidden + (segment_ * rows_ + row) * h_size_;
   }
 
   const T* previous_cell(Index step, Index row) const {
     if (schedule_.restarts(step, row)) return weights_.start_cell.data();
-    if (schedule_.is_first(step, row)) return call_.record->start_cell + row * weights_.padded;
-    return call_.record->cell + (schedule_.previous(step) * rows_ + row) * weights_.padded;
+    if (schedule_.is_first(step, row)) return record_.segment_cell + row * weights_.padded;
+    const Index previous = schedule_.previous(step);
+    return in_segment(previous) ? record_.cell + slot(previous, row) * weights_.padded
+                                : record_.segment_cell + (segment_ * rows_ + row) * weights_.padded;
   }
 
   void recur(Index order_begin, Index order_end, Index part) {
@@ -211,10 +256,10 @@ class LayerBackward {
         const T* d_output = call_.d_output.at(step, row);
         for (Index unit = 0; unit < h_size_; ++unit) d_h[unit] += d_output[unit];
       }
-      const Index slot = step * rows_ + row;
+      const Index slot = this->slot(step, row);
       const Index position = position_[index(position_at + row)];
-      own.gates[count] = call_.record->gates + slot * weights_.packed_size();
-      own.c[count] = call_.record->cell + slot * weights_.padded;
+      own.gates[count] = record_.gates + slot * weights_.packed_size();
+      own.c[count] = record_.cell + slot * weights_.padded;
       own.c_prev[count] = previous_cell(step, row);
       own.d_hidden[count] = d_h;
       own.d_c[count] = d_cell(row);
@@ -239,9 +284,9 @@ class LayerBackward {
   void point_to_variant(const CellBackwardPointers<T>& own, Index count, Index slot, Index position) const {
     if (d_peephole_ != nullptr) own.d_peephole[count] = d_peephole_ + position * peephole_width_;
     if (!norm_) return;
-    own.norm_ih[count] = call_.record->norm_ih + slot * weights_.packed_size();
-    own.norm_hh[count] = call_.record->norm_hh + slot * weights_.packed_size();
-    own.norm_scale[count] = call_.record->norm_scale + slot * norm_scales;
+    own.norm_ih[count] = record_.norm_ih + slot * weights_.packed_size();
+    own.norm_hh[count] = record_.norm_hh + slot * weights_.packed_size();
+    own.norm_scale[count] = record_.norm_scale + slot * norm_scales;
     own.d_ih[count] = d_ih_ + position * panel_width_;
     own.d_norm_ih_weight[count] = d_norm_ih_weight_ + position * panel_width_;
     own.d_norm_hh_weight[count] = d_norm_hh_weight_ + position * panel_width_;
@@ -249,22 +294,21 @@ class LayerBackward {
   }
 
   void point_to_factors(const CellBackwardPointers<T>& own, Index count, Index slot, Index row) const {
-    const LayerRecord<T>& record = *call_.record;
     if (own.hidden_dropout != nullptr) {
-      own.hidden_dropout[count] = record.hidden_dropout + row * padded_h_;
+      own.hidden_dropout[count] = record_.hidden_dropout + row * padded_h_;
       own.d_dropped_hidden[count] = d_dropped_hidden_ + row * padded_h_;
     }
     if (own.candidate_dropout != nullptr) {
-      own.candidate_dropout[count] = record.candidate_dropout + slot * weights_.padded;
+      own.candidate_dropout[count] = record_.candidate_dropout + slot * weights_.padded;
     }
     if (own.hidden_zoneout != nullptr) {
-      own.hidden_zoneout[count] =
-          record.hidden_zoneout == nullptr ? weights_.hidden_zoneout.data() : record.hidden_zoneout + slot * padded_h_;
+      own.hidden_zoneout[count] = record_.hidden_zoneout == nullptr ? weights_.hidden_zoneout.data()
+                                                                    : record_.hidden_zoneout + slot * padded_h_;
       own.d_new_hidden[count] = d_new_hidden_ + row * padded_h_;
     }
     if (own.cell_zoneout != nullptr) {
-      own.cell_zoneout[count] =
-          record.cell_zoneout == nullptr ? weights_.cell_zoneout.data() : record.cell_zoneout + slot * weights_.padded;
+      own.cell_zoneout[count] = record_.cell_zoneout == nullptr ? weights_.cell_zoneout.data()
+                                                                : record_.cell_zoneout + slot * weights_.padded;
     }
   }
 
@@ -296,10 +340,10 @@ class LayerBackward {
 
   // Of one row: after a restart always, else as far as the caller gave no start state of his own.
   void add_start_gradient(bool restarts, const T* d_start_hidden, const T* d_start_cell) {
-    if (restarts || call_.record->start_hidden == nullptr) {
+    if (restarts || record_.start_hidden == nullptr) {
       for (Index unit = 0; unit < h_size_; ++unit) call_.gradient.start_hidden[unit] += d_start_hidden[unit];
     }
-    if (restarts || call_.record->own_start_cell) {
+    if (restarts || record_.own_start_cell) {
       for (Index unit = 0; unit < weights_.units; ++unit) call_.gradient.start_cell[unit] += d_start_cell[unit];
     }
   }
@@ -382,8 +426,13 @@ class LayerBackward {
   const Kernels<T>& kernels_;
   const Schedule& schedule_;
   Index rows_, steps_;
-  Index h_size_, padded_h_;       // H or P; rounded up to whole registers
-  Index chunk_steps_, capacity_;  // capacity: steps x rows of a chunk
+  LayerRecord<T> record_;
+  SequenceView<const T> output_;  // h of the segment
+  LayerCall<T> replay_;           // with checkpoints: what computes a segment again
+  std::shared_ptr<WorkspaceCache<T>> cache_;
+  Index segment_ = 0, first_step_ = 0, end_step_ = 0;  // the segment in hand
+  Index h_size_, padded_h_;                            // H or P; rounded up to whole registers
+  Index chunk_steps_, capacity_;                       // capacity: steps x rows of a chunk
   Index panel_width_, peephole_width_;
   bool general_, norm_;  // the general epilogue; layer norm in it
   Index recurrence_parts_ = 1, gradient_parts_ = 1;

@@ -24,6 +24,7 @@ struct PartScratch {
   std::vector<const T*> hidden, cell;  // each row's state so far
   std::vector<const T*> ahead_x;
   std::vector<T*> ahead_y;
+  Index first_step = 0;  // of the segment in hand
   T* ahead = nullptr;    // pre-activations of the steps of a chunk
   T* exposed = nullptr;  // with projection, where no record keeps it
   T* shown = nullptr;    // this and the others with layer norm, likewise
@@ -44,25 +45,47 @@ class LayerForward {
         record_(call.record),
         rows_(call.schedule.batch.rows),
         steps_(call.schedule.batch.steps),
+        segment_steps_(record_ == nullptr ? steps_ : record_->segment_steps),
         padded_h_(round_up(weights_.output_size(), kernels_.units)),
         parts_(split.row_parts),
         units_{split.unit_parts, Threads::awake},
         norm_(weights_.variant.norm_ih_weight != nullptr),
         steady_(schedule_.batch.lengths == nullptr && schedule_.batch.reset.data == nullptr &&
                 call.input.table == nullptr && !call.masks.any() && !norm_) {
-    cell_ = record_ == nullptr ? workspace.take(rows_ * weights_.padded) : record_->start_cell;
+    cell_ = record_ == nullptr ? workspace.take(rows_ * weights_.padded) : record_->segment_cell;
     scratch_.reserve(static_cast<std::size_t>(parts_));
     for (Index part = 0; part < parts_; ++part) prepare(part_row(part + 1) - part_row(part), workspace);
   }
 
   void run() {
-    if (units_.parts > 1) wake_threads();  // the first time it may throw
-    parallel(parts_, [&](Index part) {
-      run_rows(part_row(part), part_row(part + 1), scratch_[static_cast<std::size_t>(part)]);
+    for_row_parts(
+        [&](Index row_begin, Index row_end, PartScratch<T>& scratch) { run_rows(row_begin, row_end, scratch); });
+  }
+
+  // One segment alone, from the state that was kept before it.
+  void replay(Index segment) {
+    const Index order_begin = segment * segment_steps_;
+    const Index order_end = std::min(order_begin + segment_steps_, steps_);
+    output_begin_ = schedule_.first_step(order_begin, order_end);
+    for_row_parts([&](Index row_begin, Index row_end, PartScratch<T>& scratch) {
+      for (Index row = row_begin; row < row_end; ++row) {
+        const Index state = segment * rows_ + row;
+        scratch.cell[index(row - row_begin)] = record_->segment_cell + state * weights_.padded;
+        scratch.hidden[index(row - row_begin)] = record_->segment_hidden + state * weights_.output_size();
+      }
+      run_segment(row_begin, row_end, order_begin, order_end, scratch);
     });
   }
 
  private:
+  // task(row_begin, row_end, scratch)
+  template <class Task>
+  void for_row_parts(Task&& task) {
+    if (units_.parts > 1) wake_threads();  // the first time it may throw
+    parallel(parts_,
+             [&](Index part) { task(part_row(part), part_row(part + 1), scratch_[static_cast<std::size_t>(part)]); });
+  }
+
   Index part_row(Index part) const { return part_begin(schedule_, 0, steps_, parts_, part); }
 
   void prepare(Index rows, Workspace<T>& workspace) {
@@ -104,21 +127,41 @@ class LayerForward {
                          record_->hidden_dropout + row * padded_h_);
       }
     }
+    for (Index order = 0; order < steps_; order += segment_steps_) {
+      if (record_ != nullptr && record_->has_checkpoints()) keep_state(row_begin, row_end, order, scratch);
+      run_segment(row_begin, row_end, order, std::min(order + segment_steps_, steps_), scratch);
+    }
+    finish(row_begin, row_end, scratch);
+  }
+
+  // What a segment is computed again from.
+  void keep_state(Index row_begin, Index row_end, Index order_begin, PartScratch<T>& scratch) const {
+    const Index padded = weights_.padded, h_size = weights_.output_size();
+    for (Index row = row_begin; row < row_end; ++row) {
+      const Index at = row - row_begin, state = order_begin / segment_steps_ * rows_ + row;
+      std::copy_n(scratch.hidden[index(at)], h_size, record_->segment_hidden + state * h_size);
+      if (order_begin == 0) continue;  // c lies there
+      T* cell = record_->segment_cell + state * padded;
+      std::copy_n(scratch.cell[index(at)], padded, cell);
+      scratch.cell[index(at)] = cell;
+    }
+  }
+
+  void run_segment(Index row_begin, Index row_end, Index order_begin, Index order_end, PartScratch<T>& scratch) const {
+    scratch.first_step = schedule_.first_step(order_begin, order_end);
     const Index ahead_steps = project_ahead_steps(weights_, row_end - row_begin, steps_);
-    for (Index order = 0; order < steps_; ++order) {
+    for (Index order = order_begin; order < order_end; ++order) {
       // They may have fallen asleep while the caller was kept from running.
       if (units_.parts > 1) wake_threads();
-      if (ahead_steps > 0 && order % ahead_steps == 0) {
-        project_ahead(row_begin, row_end, order, std::min(order + ahead_steps, steps_), scratch);
-      }
-      const Index first_ahead = ahead_steps > 0 ? order % ahead_steps * (row_end - row_begin) : -1;
-      if (steady_ && order > 0) {
+      const Index ahead = ahead_steps > 0 ? (order - order_begin) % ahead_steps : -1;
+      if (ahead == 0) project_ahead(row_begin, row_end, order, std::min(order + ahead_steps, order_end), scratch);
+      const Index first_ahead = ahead_steps > 0 ? ahead * (row_end - row_begin) : -1;
+      if (steady_ && order > order_begin) {
         advance(row_end - row_begin, order, first_ahead, scratch);
       } else {
         step(row_begin, row_end, order, first_ahead, scratch);
       }
     }
-    finish(row_begin, row_end, scratch);
   }
 
   // Bias and W x of several steps as one product; step() continues the chains with R h. With layer norm W x alone.
@@ -156,8 +199,13 @@ class LayerForward {
   }
 
   T* ahead_row(Index step, Index row, Index place, const PartScratch<T>& scratch) const {
-    return scratch.ahead == nullptr ? record_->norm_ih + (step * rows_ + row) * weights_.packed_size()
+    return scratch.ahead == nullptr ? record_->norm_ih + slot(step, row, scratch) * weights_.packed_size()
                                     : scratch.ahead + place * weights_.packed_size();
+  }
+
+  // Where a recording keeps a step and row.
+  Index slot(Index step, Index row, const PartScratch<T>& scratch) const {
+    return (step - scratch.first_step) * rows_ + row;
   }
 
   // first_ahead: where this step's projections begin, -1 without.
@@ -169,8 +217,8 @@ class LayerForward {
       if (!schedule_.active(step, row)) continue;
       const Index at = row - row_begin;
       const bool restarts = schedule_.restarts(step, row);
-      const Index slot = step * rows_ + row;
-      T* output = call_.output.at(step, row);
+      const Index slot = this->slot(step, row, scratch);
+      T* output = call_.output.at(step - output_begin_, row);
       T* cell = record_ == nullptr ? cell_ + row * weights_.padded : record_->cell + slot * weights_.padded;
       pointers.start[count] = weights_.bias.data();
       if (first_ahead < 0) {
@@ -197,7 +245,7 @@ class LayerForward {
                                                          scratch.norm_ih, at, weights_.packed_size())
                                                   : ahead_row(step, row, first_ahead + at, scratch);
       }
-      point_to_factors(count, step, row, pointers);
+      point_to_factors(count, step, row, slot, pointers);
       scratch.hidden[index(at)] = output;
       scratch.cell[index(at)] = cell;
       ++count;
@@ -246,8 +294,7 @@ class LayerForward {
   }
 
   // In training each factor is drawn into the recording, where backward finds it.
-  void point_to_factors(Index count, Index step, Index row, const CellStepPointers<T>& pointers) const {
-    const Index slot = step * rows_ + row;
+  void point_to_factors(Index count, Index step, Index row, Index slot, const CellStepPointers<T>& pointers) const {
     if (pointers.hidden_dropout != nullptr) {
       pointers.hidden_dropout[count] = record_->hidden_dropout + row * padded_h_;
       pointers.dropped_hidden[count] = record_->dropped_hidden + slot * weights_.output_size();
@@ -294,12 +341,14 @@ class LayerForward {
   const Schedule& schedule_;
   LayerRecord<T>* const record_;
   Index rows_, steps_;
-  Index padded_h_;     // H or P rounded up to whole registers
-  Index parts_;        // into how many pieces threads split the rows
-  UnitSplit units_;    // of each step
-  bool norm_;          // whether there is layer norm
-  bool steady_;        // whether pointers advance() from step to step
-  T* cell_ = nullptr;  // padded rows: the start state, and without a record the state itself
+  Index segment_steps_;     // at a time
+  Index output_begin_ = 0;  // the step that the call's output begins with
+  Index padded_h_;          // H or P rounded up to whole registers
+  Index parts_;             // into how many pieces threads split the rows
+  UnitSplit units_;         // of each step
+  bool norm_;               // whether there is layer norm
+  bool steady_;             // whether pointers advance() from step to step
+  T* cell_ = nullptr;       // padded rows: the start state, and without a record the state itself
   std::vector<PartScratch<T>> scratch_;
 };
 
@@ -321,6 +370,13 @@ void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& wo
   for (Index direction = 0; direction < count; ++direction) run(direction);
 }
 
+template <class T>
+void layer_replay(const LayerCall<T>& call, Index segment, Workspace<T>& workspace) {
+  LayerForward<T>(call, forward_split(call.schedule, *call.weights), workspace).replay(segment);
+}
+
+template void layer_replay<float>(const LayerCall<float>&, Index, Workspace<float>&);
+template void layer_replay<double>(const LayerCall<double>&, Index, Workspace<double>&);
 template void layer_forward<float>(const std::vector<LayerCall<float>>&, Workspace<float>&);
 template void layer_forward<double>(const std::vector<LayerCall<double>>&, Workspace<double>&);
 

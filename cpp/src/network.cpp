@@ -189,6 +189,7 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
                                             SequenceView<T> output, const States<T>& end,
                                             const RecordOptions& options) const {
   check_input(*this, input, batch);
+  check_record_options(options);
   const FlushToZero flush;
   auto recording = std::make_unique<typename Tape<T>::Recording>(modules_, snapshot_of_recording(options), options,
                                                                  std::make_shared<Workspace<T>>(workspaces_));

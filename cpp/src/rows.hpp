@@ -34,6 +34,8 @@ struct Schedule {
   bool active(Index step, Index row) const { return step < length(row); }
   // The step that is computed as number `order`.
   Index step(Index order) const { return reverse ? batch.steps - 1 - order : order; }
+  // The first in the sequence of the steps that are computed as these numbers.
+  Index first_step(Index order_begin, Index order_end) const { return reverse ? batch.steps - order_end : order_begin; }
   bool is_first(Index step, Index row) const { return step == (reverse ? length(row) - 1 : 0); }
   // The step whose state this one continues.
   Index previous(Index step) const { return reverse ? step + 1 : step - 1; }

@@ -75,20 +75,6 @@ void add_sequences(const Batch& batch, Index features, const RowSource<T>& added
   });
 }
 
-// Room for the random factors that act in training.
-template <class T>
-void keep_factors(const LayerCall<T>& call, Index rows, Index slots, LayerRecord<T>& record, Workspace<T>& workspace) {
-  const Index h_size = call.weights->output_size();
-  const Index padded_h = round_up(h_size, call.kernels->units);
-  if (call.masks.hidden_dropout > 0.0) {
-    record.hidden_dropout = workspace.take(rows * padded_h);
-    record.dropped_hidden = workspace.take(slots * h_size);
-  }
-  if (call.masks.candidate_dropout > 0.0) record.candidate_dropout = workspace.take(slots * call.weights->padded);
-  if (call.masks.hidden_zoneout > 0.0) record.hidden_zoneout = workspace.take(slots * padded_h);
-  if (call.masks.cell_zoneout > 0.0) record.cell_zoneout = workspace.take(slots * call.weights->padded);
-}
-
 bool drops(const LstmOptions& lstm, const RecordOptions& options) { return options.training && lstm.dropout > 0.0; }
 
 }  // namespace
@@ -119,12 +105,15 @@ void stack_forward(const StackCall<T>& call, const State<const T>& start, Sequen
 }
 
 template <class T>
-void stack_record(const StackCall<T>& call, const State<const T>& start, const State<T>& end,
-                  const RecordOptions& options, StackRecord<T>& record, Workspace<T>& workspace) {
+SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& start, SequenceView<T> last_output,
+                             const State<T>& end, const RecordOptions& options, StackRecord<T>& record,
+                             Workspace<T>& workspace) {
   const LstmOptions& lstm = *call.options;
-  const Index rows = call.batch.rows;
-  const Index slots = call.batch.steps * rows;
+  const Index steps = call.batch.steps, rows = call.batch.rows;
   const Index width = lstm.output_size();
+  const auto sequence = [&] { return contiguous(workspace.take(steps * rows * width), rows, width); };
+  const bool checkpoints = options.checkpoint > 0;
+  Workspace<T> segment(workspace.cache());  // with checkpoints, for what does not last
   State<const T> kept_start;
   if (start.hidden != nullptr) {
     const Index size = lstm.states() * rows * lstm.hidden_output_size();
@@ -134,47 +123,46 @@ void stack_record(const StackCall<T>& call, const State<const T>& start, const S
   }
   kept_start.cell = start.cell;  // each layer copies it into padded rows
   RowSource<T> input = call.input;
+  SequenceView<T> below;                                           // what the layer below gave, before dropout
   record.layers.reserve(static_cast<std::size_t>(lstm.states()));  // calls point there
   for (Index layer = 0; layer < lstm.num_layers; ++layer) {
-    const SequenceView<T> output = contiguous(workspace.take(slots * width), rows, width);
-    record.outputs.push_back(output);
+    const bool last = layer + 1 == lstm.num_layers;
+    const SequenceView<T> output = last && last_output.data != nullptr ? last_output : sequence();
+    std::vector<LayerRecord<T>> whole;  // with the steps
+    whole.reserve(static_cast<std::size_t>(lstm.directions()));
     std::vector<LayerCall<T>> directions;
     for (Index direction = 0; direction < lstm.directions(); ++direction) {
       LayerCall<T>& one = directions.emplace_back(
           layer_call(call, options, layer * lstm.directions() + direction, kept_start, output, end));
       one.input = input;
       LayerRecord<T>& kept = record.layers.emplace_back();
-      kept.gates = workspace.take(slots * one.weights->packed_size());
-      kept.cell = workspace.take(slots * one.weights->padded);
-      kept.start_cell = workspace.take(rows * one.weights->padded);
       kept.start_hidden = one.start_hidden;
       kept.own_start_cell = one.start_cell == nullptr;
-      if (lstm.proj_size > 0) kept.exposed = workspace.take(slots * lstm.hidden_size);
-      keep_factors(one, rows, slots, kept, workspace);
-      if (lstm.layer_norm) {
-        kept.norm_ih = workspace.take(slots * one.weights->packed_size());
-        kept.norm_hh = workspace.take(slots * one.weights->packed_size());
-        kept.norm_scale = workspace.take(slots * norm_scales);
-      }
-      one.record = &kept;
+      take_states(*one.weights, *one.kernels, one.masks, steps, rows, options.checkpoint, kept, workspace);
+      one.record = checkpoints ? &whole.emplace_back(kept) : &kept;
+      take_steps(*one.weights, *one.kernels, one.masks, rows, *one.record, checkpoints ? segment : workspace);
     }
     layer_forward(directions, workspace);
+    if (!checkpoints) record.outputs.push_back(output);
+    SequenceView<T> result = output;
     if (lstm.residual && layer > 0) {
-      const SequenceView<T> sum = contiguous(workspace.take_zeros(slots * width), rows, width);
-      add_sequences(call.batch, width, source_of(record.result(static_cast<std::size_t>(layer - 1)), width), output,
-                    sum);
-      record.sums.push_back(sum);
+      // With checkpoints in place: the recurrence is over.
+      if (!checkpoints) result = contiguous(workspace.take_zeros(steps * rows * width), rows, width);
+      add_sequences(call.batch, width, source_of(below, width), output, result);
     }
-    const SequenceView<T> result = record.result(static_cast<std::size_t>(layer));
-    input = source_of(result, width);
-    if (drops(lstm, options) && layer + 1 < lstm.num_layers) {
-      const SequenceView<T> dropped = contiguous(workspace.take(slots * width), rows, width);
+    below = result;
+    if (last) break;
+    SequenceView<T> next = result;
+    if (drops(lstm, options)) {
+      // In place where nobody reads what is dropped any more.
+      if (!checkpoints || lstm.residual) next = sequence();
       apply_dropout(*call.kernels, mask_after(lstm, options, call.module, layer), call.batch, width, result.data,
-                    dropped.data);
-      record.dropped.push_back(dropped);
-      input = source_of(dropped, width);
+                    next.data);
     }
+    record.inputs.push_back(next);
+    input = source_of(next, width);
   }
+  return below;
 }
 
 namespace {
@@ -261,8 +249,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
     RowSource<T> input = call.input;
     SequenceView<T> d_input = gradient.d_input;
     if (layer > 0) {
-      const auto below = static_cast<std::size_t>(layer - 1);
-      input = source_of(record.dropped.empty() ? record.result(below) : record.dropped[below], width);
+      input = source_of(record.inputs[static_cast<std::size_t>(layer - 1)], width);
       d_input = contiguous(workspace.take(call.batch.steps * rows * width), rows, width);
     }
     for (Index direction = 0; direction < directions; ++direction) {
@@ -274,9 +261,12 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       one.kernels = &kernels;
       one.schedule = {call.batch, call.reverse(direction)};
       one.input = input;
-      const SequenceView<T>& output = record.outputs[static_cast<std::size_t>(layer)];
-      one.output =
-          from_feature(SequenceView<const T>{output.data, output.step_stride, output.row_stride}, direction * h_size);
+      one.masks = CellMasks(lstm, options, call.module, state);
+      if (!record.outputs.empty()) {
+        const SequenceView<T>& output = record.outputs[static_cast<std::size_t>(layer)];
+        one.output =
+            from_feature(SequenceView<const T>{output.data, output.step_stride, output.row_stride}, direction * h_size);
+      }
       one.record = &record.layers[static_cast<std::size_t>(state)];
       one.d_output = from_feature(d_output, direction * h_size);
       const State<const T> d_end = state_of(gradient.d_end, state, lstm, rows);
@@ -310,8 +300,8 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
 #define LATCHWORK_INSTANTIATE(T)                                                                                   \
   template void stack_forward<T>(const StackCall<T>&, const State<const T>&, SequenceView<T>, const State<T>&,     \
                                  Workspace<T>&);                                                                   \
-  template void stack_record<T>(const StackCall<T>&, const State<const T>&, const State<T>&, const RecordOptions&, \
-                                StackRecord<T>&, Workspace<T>&);                                                   \
+  template SequenceView<T> stack_record<T>(const StackCall<T>&, const State<const T>&, SequenceView<T>,            \
+                                           const State<T>&, const RecordOptions&, StackRecord<T>&, Workspace<T>&); \
   template void stack_backward<T>(const StackCall<T>&, const RecordOptions&, const StackRecord<T>&,                \
                                   const StackGradient<T>&, Workspace<T>&);
 LATCHWORK_INSTANTIATE(float)

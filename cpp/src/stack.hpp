@@ -6,19 +6,12 @@
 
 namespace latchwork {
 
-// What an LSTM module keeps for backward. Rows of step t and row n at (t * rows + n).
+// What an LSTM module keeps for backward; sequences are contiguous.
 template <class T>
 struct StackRecord {
   std::vector<LayerRecord<T>> layers;    // layer by layer, forward before reverse
-  std::vector<SequenceView<T>> outputs;  // of each layer, contiguous, both directions side by side
-  std::vector<SequenceView<T>> sums;     // of each layer but the first where residual: its output plus its input
-  std::vector<SequenceView<T>> dropped;  // input of each layer but the first where dropout acts, else empty
-
-  // What the next layer or module reads, before dropout.
-  const SequenceView<T>& result(std::size_t layer) const {
-    return layer == 0 || sums.empty() ? outputs[layer] : sums[layer - 1];
-  }
-  const SequenceView<T>& result() const { return result(outputs.size() - 1); }
+  std::vector<SequenceView<T>> outputs;  // h of each layer, both directions side by side; none with checkpoints
+  std::vector<SequenceView<T>> inputs;   // of each layer but the first: after residual sum and dropout
 };
 
 // The layers and directions of one LSTM module over all steps.
@@ -40,10 +33,12 @@ template <class T>
 void stack_forward(const StackCall<T>& call, const State<const T>& start, SequenceView<T> output, const State<T>& end,
                    Workspace<T>& workspace);
 
-// The same, kept in `record`; the output is record.result(). `start` is copied.
+// The same, kept in `record`. `start` is copied. Returns the output: `last_output`, or if that is null memory of the
+// workspace. Only with checkpoints may it be given, for then the record does without.
 template <class T>
-void stack_record(const StackCall<T>& call, const State<const T>& start, const State<T>& end,
-                  const RecordOptions& options, StackRecord<T>& record, Workspace<T>& workspace);
+SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& start, SequenceView<T> last_output,
+                             const State<T>& end, const RecordOptions& options, StackRecord<T>& record,
+                             Workspace<T>& workspace);
 
 template <class T>
 struct StackGradient {

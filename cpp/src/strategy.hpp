@@ -62,7 +62,7 @@ Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
 inline Index part_begin(const Schedule& schedule, Index order_begin, Index order_end, Index parts, Index part) {
   const Index rows = schedule.batch.rows;
   if (schedule.batch.lengths == nullptr || part == 0 || part == parts) return piece_begin(rows, parts, part);
-  const Index first = schedule.reverse ? schedule.step(order_end - 1) : order_begin;
+  const Index first = schedule.first_step(order_begin, order_end);
   const auto steps_of = [&](Index row) {
     return std::clamp<Index>(schedule.batch.lengths[row] - first, 0, order_end - order_begin);
   };

@@ -1,6 +1,7 @@
 #include "tape.hpp"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "float_state.hpp"
 #include "last.hpp"
@@ -143,6 +144,9 @@ void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_
 template <class T>
 void Tape<T>::signal(Index lstm_wanted, Index state, Signal signal, T* values) const {
   const Recording& recording = *recording_;
+  if (recording.options.checkpoint > 0) {
+    throw std::invalid_argument("signal: expected a recording without checkpoints, which keeps every step");
+  }
   const Index units_per_panel = recording.weights->kernels->units;
   for (std::size_t at = 0; at < recording.chain->size(); ++at) {
     const auto* lstm = std::get_if<LstmOptions>(&(*recording.chain)[at]);

@@ -50,6 +50,7 @@ class Network32:
     # x: (T, N, F), or int64 (T, N) for tokens. lengths: int64 (N,). reset: bool (T, N).
     # start None: zeros, or h_0 and c_0 where they are learned; a reset goes back to these, whatever start was.
     # output: (T, N, output_size), after Last (1, N, output_size); written. end: written.
+    # checkpoint: steps between the states that record() keeps; 0: it keeps everything.
     def forward(
         self,
         x: Array,
@@ -69,6 +70,7 @@ class Network32:
         end: States | None,
         training: bool,
         mask_seed: int,
+        checkpoint: int,
     ) -> Tape32: ...
     # batch None: step takes (F,) and returns (output_size,); else (batch, F). Tokens: () int or int64 (batch,).
     def stream(self, batch: int | None) -> Stream32: ...
@@ -85,7 +87,7 @@ class Tape32:
         d_start: States | None,
     ) -> None: ...
     # signal: "input_gate", "forget_gate", "candidate", "output_gate", "cell", "hidden".
-    # values: C-contiguous (T, N, size).
+    # values: C-contiguous (T, N, size). ValueError where the recording has checkpoints.
     def signal(self, lstm: int, state: int, signal: str, values: Array) -> None: ...
 
 class Stream32:

@@ -120,6 +120,8 @@ class SequenceModule(Module, Generic[S]):
         reset: Any = None,
         training: bool = False,
         mask_seed: int | None = None,
+        *,
+        checkpoint: int | None = None,
     ) -> Tape[S]:
         """Run as a call does, and keep what gradients need.
 
@@ -132,6 +134,11 @@ class SequenceModule(Module, Generic[S]):
             and new state in the shares that it has on average, as a call does.
         mask_seed : int, optional
             Seed of the random masks: equal seeds give equal masks. None: a fresh one.
+        checkpoint : int, optional
+            At least 1. Of each LSTM only the state before every ``checkpoint``-th step is kept, and ``backward``
+            computes the steps between again: the same gradients to the last bit, for about a third more time, in memory
+            for ``checkpoint`` steps and T / ``checkpoint`` states rather than T steps; the square root of T is a good
+            choice. What goes in and what layers pass to each other is kept in any case. None: everything is kept.
 
         Returns
         -------
@@ -141,15 +148,16 @@ class SequenceModule(Module, Generic[S]):
         Raises
         ------
         ValueError, TypeError
-            As for a call.
+            As for a call; also if ``checkpoint`` is no int or below 1.
         """
+        interval = 0 if checkpoint is None else integer("checkpoint", checkpoint, 1)
         call = self._call(x, state, lengths, reset)
         seed = seed_number("mask_seed", mask_seed) if training or mask_seed is not None else 0
         core = self._core
         output, core_output = self._new_output(call, core.keeps_sequence, core.output_size)
         end, core_end = self._new_states(call)
         core_tape = core.record(
-            call.x, call.lengths, call.reset, call.start, core_output, core_end, bool(training), seed
+            call.x, call.lengths, call.reset, call.start, core_output, core_end, bool(training), seed, interval
         )
         return Tape(self, core_tape, call, output, end)
 

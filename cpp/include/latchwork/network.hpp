@@ -62,6 +62,8 @@ using States = std::vector<State<T>>;  // one for each LSTM module of the chain,
 struct RecordOptions {
   bool training = false;        // dropout and zoneout act
   std::uint64_t mask_seed = 0;  // the masks of two recordings with equal seeds are equal
+  // k above 0: of an LSTM only every k-th state is kept, and backward computes the steps between again. Same bits.
+  Index checkpoint = 0;
 };
 
 // A chain of modules on one contiguous buffer of parameters. Calls may run from many threads at once, also while
@@ -94,7 +96,8 @@ class Network {
   void forward(const Input<T>& input, const Batch& batch, const States<const T>& start, SequenceView<T> output,
                const States<T>& end) const;
 
-  // forward() that also keeps what backward and traces need. The tape copies the input.
+  // forward() that also keeps what backward and traces need. The tape copies the input. Throws std::invalid_argument
+  // also for a negative checkpoint.
   std::shared_ptr<Tape<T>> record(const Input<T>& input, const Batch& batch, const States<const T>& start,
                                   SequenceView<T> output, const States<T>& end, const RecordOptions& options) const;
 
@@ -143,7 +146,7 @@ class Tape {
 
   // Writes (steps, rows, H) contiguous, or (steps, rows, P) for the hidden state under projection; zeros in padding.
   // `state` counts layers times directions of LSTM module `lstm`. The forget gate of a cell that has none of its own is
-  // 1, or 1 minus the input gate.
+  // 1, or 1 minus the input gate. Throws std::invalid_argument where the recording has checkpoints.
   void signal(Index lstm, Index state, Signal signal, T* values) const;
 
  private:
