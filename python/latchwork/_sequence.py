@@ -136,7 +136,7 @@ class SequenceModule(Module, Generic[S]):
             Seed of the random masks: equal seeds give equal masks. None: a fresh one.
         checkpoint : int, optional
             At least 1. Of each LSTM only the state before every ``checkpoint``-th step is kept, and ``backward``
-            computes the steps between again: the same gradients to the last bit, for about a third more time, in memory
+            computes the steps between again: the same gradients to the last bit, for one more forward pass, in memory
             for ``checkpoint`` steps and T / ``checkpoint`` states rather than T steps; the square root of T is a good
             choice. What goes in and what layers pass to each other is kept in any case. None: everything is kept.
 
