@@ -113,7 +113,6 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
   const Index width = lstm.output_size();
   const auto sequence = [&] { return contiguous(workspace.take(steps * rows * width), rows, width); };
   const bool checkpoints = options.checkpoint > 0;
-  Workspace<T> segment(workspace.cache());  // with checkpoints, for what does not last
   State<const T> kept_start;
   if (start.hidden != nullptr) {
     const Index size = lstm.states() * rows * lstm.hidden_output_size();
@@ -128,7 +127,8 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
   for (Index layer = 0; layer < lstm.num_layers; ++layer) {
     const bool last = layer + 1 == lstm.num_layers;
     const SequenceView<T> output = last && last_output.data != nullptr ? last_output : sequence();
-    std::vector<LayerRecord<T>> whole;  // with the steps
+    Workspace<T> segment(workspace.cache());  // with checkpoints, for what does not last
+    std::vector<LayerRecord<T>> whole;        // with the steps
     whole.reserve(static_cast<std::size_t>(lstm.directions()));
     std::vector<LayerCall<T>> directions;
     for (Index direction = 0; direction < lstm.directions(); ++direction) {
