@@ -1,6 +1,7 @@
 #include "stack.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "dropout.hpp"
 #include "parallel.hpp"
@@ -127,9 +128,13 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
   for (Index layer = 0; layer < lstm.num_layers; ++layer) {
     const bool last = layer + 1 == lstm.num_layers;
     const SequenceView<T> output = last && last_output.data != nullptr ? last_output : sequence();
-    Workspace<T> segment(workspace.cache());  // with checkpoints, for what does not last
-    std::vector<LayerRecord<T>> whole;        // with the steps
-    whole.reserve(static_cast<std::size_t>(lstm.directions()));
+    // With checkpoints: memory for what does not last, and the records with it.
+    std::optional<Workspace<T>> segment;
+    std::vector<LayerRecord<T>> whole;
+    if (checkpoints) {
+      segment.emplace(workspace.cache());
+      whole.reserve(static_cast<std::size_t>(lstm.directions()));
+    }
     std::vector<LayerCall<T>> directions;
     for (Index direction = 0; direction < lstm.directions(); ++direction) {
       LayerCall<T>& one = directions.emplace_back(
@@ -140,7 +145,7 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
       kept.own_start_cell = one.start_cell == nullptr;
       take_states(*one.weights, *one.kernels, one.masks, steps, rows, options.checkpoint, kept, workspace);
       one.record = checkpoints ? &whole.emplace_back(kept) : &kept;
-      take_steps(*one.weights, *one.kernels, one.masks, rows, *one.record, checkpoints ? segment : workspace);
+      take_steps(*one.weights, *one.kernels, one.masks, rows, *one.record, segment ? *segment : workspace);
     }
     layer_forward(directions, workspace);
     if (!checkpoints) record.outputs.push_back(output);
