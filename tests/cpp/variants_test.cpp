@@ -133,7 +133,9 @@ TEST_CASE_TEMPLATE("variants: 500 random combinations equal the reference", T, f
       CAPTURE(apart);
       ++judged;
       if (apart < tolerance<T>) return;
-      const bool excused = is_ill_conditioned<T>(random, problem, expected);
+      Random probe(
+          static_cast<std::uint64_t>(round));  // of its own, so that the problems are the same whatever was excused
+      const bool excused = is_ill_conditioned<T>(probe, problem, expected);
       CHECK(excused);
       ++ill_conditioned;
     });
