@@ -4,7 +4,6 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import latchwork as lw
 import numpy as np
@@ -56,21 +55,8 @@ def check_bits(jobs: Jobs) -> None:
 
 def measure(jobs: Jobs, rounds: int) -> dict[str, tuple[float, float]]:
     """Medians in seconds: of a call of each member, and of one of the ensemble."""
-
-    def loop_of(job: Callable[[], object]) -> timing.Loop:
-        def loop(iterations: int) -> None:
-            for _ in range(iterations):
-                job()
-
-        return loop
-
-    loops = {(kind, which): loop_of(jobs[kind][which]) for kind in jobs for which in range(2)}
-    iterations = {name: timing.iterations_for_sample(loop) for name, loop in loops.items()}
-    samples: dict[tuple[str, int], list[float]] = {name: [] for name in loops}
-    for round_number in range(rounds):
-        for name in timing.rotated(list(loops), round_number):
-            samples[name].append(timing.sample(loops[name], iterations[name]))
-    return {kind: (median(samples[kind, 0]), median(samples[kind, 1])) for kind in jobs}
+    times = timing.medians({(kind, which): jobs[kind][which] for kind in jobs for which in range(2)}, rounds)
+    return {kind: (times[kind, 0], times[kind, 1]) for kind in jobs}
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import latchwork as lw
 import numpy as np
@@ -45,25 +44,6 @@ def make_jobs(kind: str, rows: int, hidden_size: int) -> Jobs:
     }
 
 
-def measure(jobs: Jobs, rounds: int) -> dict[str, float]:
-    """Medians in seconds."""
-
-    def loop_of(job: Callable[[], object]) -> timing.Loop:
-        def loop(iterations: int) -> None:
-            for _ in range(iterations):
-                job()
-
-        return loop
-
-    loops = {name: loop_of(job) for name, job in jobs.items()}
-    iterations = {name: timing.iterations_for_sample(loop) for name, loop in loops.items()}
-    samples: dict[str, list[float]] = {name: [] for name in jobs}
-    for round_number in range(rounds):
-        for name in timing.rotated(list(jobs), round_number):
-            samples[name].append(timing.sample(loops[name], iterations[name]))
-    return {name: median(values) for name, values in samples.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", default="1,2", help="several: one table each")
@@ -80,7 +60,7 @@ def main() -> None:
         for rows, hidden_size in SHAPES:
             share = float(lengths_of(rows)["sorted"].sum()) / (rows * STEPS)
             for kind in KINDS:
-                times = measure(make_jobs(kind, rows, hidden_size), arguments.rounds)
+                times = timing.medians(make_jobs(kind, rows, hidden_size), arguments.rounds)
                 results.append({"threads": threads, "N": rows, "H": hidden_size, "kind": kind, "share": share} | times)
                 ratios = [times[order] / (share * times["padded"]) for order in ("unsorted", "sorted")]
                 cells = [f"{ratio:.2f}{' !' if kind != 'training' and ratio > BOUND else ''}" for ratio in ratios]

@@ -4,7 +4,6 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import latchwork as lw
@@ -70,21 +69,7 @@ def measure(rows: int, training: bool, rounds: int) -> dict[str, float]:
     jobs = {"plain": make_job({}, rows, training, False)}
     for name, (options, _) in VARIANTS.items():
         jobs[name] = make_job(options, rows, training, name == "reset mask")
-
-    def loop_of(job: Callable[[], object]) -> timing.Loop:
-        def loop(iterations: int) -> None:
-            for _ in range(iterations):
-                job()
-
-        return loop
-
-    loops = {name: loop_of(job) for name, job in jobs.items()}
-    iterations = {name: timing.iterations_for_sample(loop) for name, loop in loops.items()}
-    samples: dict[str, list[float]] = {name: [] for name in jobs}
-    for round_number in range(rounds):
-        for name in timing.rotated(list(jobs), round_number):
-            samples[name].append(timing.sample(loops[name], iterations[name]))
-    return {name: median(values) for name, values in samples.items()}
+    return timing.medians(jobs, rounds)
 
 
 def main() -> None:

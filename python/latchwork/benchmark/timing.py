@@ -2,13 +2,16 @@
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import TypeVar
 
 # Runs a peer's work the given number of times. Each peer writes this loop itself, so that no wrapper's call is counted:
 # an empty Python call costs a quarter of the shortest step.
 Loop = Callable[[int], None]
+
+Name = TypeVar("Name", bound=Hashable)
 
 SHORTEST_SAMPLE = 2e-3
 # Before each sample the same loop runs this long, untimed: a peer's threads sleep while the others have their turns.
@@ -82,7 +85,7 @@ def settle(limit: float = 0.25) -> bool:
     return False
 
 
-def rotated(names: Sequence[str], round_number: int) -> list[str]:
+def rotated(names: Sequence[Name], round_number: int) -> list[Name]:
     """Order the peers of a round: each comes first, second, ... equally often."""
     first = round_number % len(names)
     return [*names[first:], *names[:first]]
@@ -94,3 +97,22 @@ def summarise(samples: Sequence[float]) -> Summary:
     if len(samples) > 1:
         lower, _, upper = quantiles(samples, n=4, method="inclusive")
     return Summary(median(samples), lower, upper, min(samples), len(samples))
+
+
+def medians(jobs: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
+    """Time jobs of one process beside each other: medians over rounds, in seconds for one call."""
+
+    def loop_of(job: Callable[[], object]) -> Loop:
+        def loop(iterations: int) -> None:
+            for _ in range(iterations):
+                job()
+
+        return loop
+
+    loops = {name: loop_of(job) for name, job in jobs.items()}
+    iterations = {name: iterations_for_sample(loop) for name, loop in loops.items()}
+    samples: dict[Name, list[float]] = {name: [] for name in loops}
+    for round_number in range(rounds):
+        for name in rotated(list(loops), round_number):
+            samples[name].append(sample(loops[name], iterations[name]))
+    return {name: median(values) for name, values in samples.items()}
