@@ -22,8 +22,8 @@ class Gradients(Generic[S]):
     Attributes
     ----------
     x : numpy.ndarray or None
-        By the input, in its shape; zero in padding. None where the input was tokens. Of an `EnsembleLSTM` with the axis
-        of members, also where they shared the input.
+        By the input, in its shape; zero in padding. None where the input was tokens, or where it was not wanted. Of an
+        `EnsembleLSTM` with the axis of members, also where they shared the input.
     state
         By the start state, in its form, whether or not one was passed: for one LSTM a pair by h_0 and c_0. Of an
         `EnsembleLSTM` with the axis of members.
@@ -60,7 +60,14 @@ class Tape(Generic[S]):
         self._call = call
         self._keeps_sequence = module._core.keeps_sequence
 
-    def backward(self, d_output: Any = None, d_state: Any = None, into: Gradients[S] | None = None) -> Gradients[S]:
+    def backward(
+        self,
+        d_output: Any = None,
+        d_state: Any = None,
+        into: Gradients[S] | None = None,
+        *,
+        input_gradient: bool = True,
+    ) -> Gradients[S]:
         """Backpropagate through the whole recording. May be called again, and from several threads.
 
         Parameters
@@ -72,6 +79,9 @@ class Tape(Generic[S]):
         into : Gradients, optional
             Add the gradients by the parameters to those of ``into``, in place. Those by the input and the start state
             are new in any case.
+        input_gradient : bool, default True
+            Whether to compute the gradient by the input; False leaves ``x`` of the result None. For one layer
+            whose input is as wide as itself that is a sixth of the arithmetic. The others are the same to the bit.
 
         Returns
         -------
@@ -94,7 +104,7 @@ class Tape(Generic[S]):
             core_d_state = module._core_states("d_state", ("d_h_n", "d_c_n"), d_state, call.axes, call.rows)
         parameters = self._parameter_gradients(into)
         d_x = core_d_x = None
-        if module._vocabulary is None:
+        if input_gradient and module._vocabulary is None:
             d_x = np.empty(call.axes.shape(call.steps, call.rows, module._core.input_size), module.dtype)
             core_d_x = call.axes.to_core(d_x)
         d_start, core_d_start = module._new_states(call)

@@ -99,6 +99,30 @@ def test_gradients_of_end_states_default_to_zero(recording, dtype):
     assert_same_bits(everything(tape.backward(d_output)), everything(tape.backward(d_output, zeros)))
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_gradient_by_the_input_may_be_left_out(layers, bidirectional):
+    rng = np.random.default_rng(0)
+    lstm = lw.LSTM(3, 7, layers, bidirectional=bidirectional, seed=0)
+    tape = lstm.record(rng.standard_normal((5, 4, 3)), lengths=[5, 1, 0, 3])
+    d_output = rng.standard_normal(tape.output.shape)
+    whole, part = tape.backward(d_output), tape.backward(d_output, input_gradient=False)
+    assert part.x is None
+    assert_same_bits(part.parameters.flat, whole.parameters.flat)
+    for ours, others in zip(part.state, whole.state, strict=True):
+        assert_same_bits(ours, others)
+
+
+def test_gradient_by_the_input_may_be_left_out_of_an_ensemble():
+    rng = np.random.default_rng(0)
+    ensemble = lw.EnsembleLSTM(3, 2, 5, seed=0)
+    tape = ensemble.record(rng.standard_normal((4, 2, 2)))
+    d_output = rng.standard_normal(tape.output.shape)
+    whole, part = tape.backward(d_output), tape.backward(d_output, input_gradient=False)
+    assert part.x is None
+    assert_same_bits(part.parameters.flat, whole.parameters.flat)
+
+
 def test_into_adds_the_parameters(recording, dtype):
     _, tape = recording
     one, other = normal(2, tape.output.shape, dtype), normal(3, tape.output.shape, dtype)

@@ -14,7 +14,7 @@ us: median over rounds of one call; every round visits every peer once, in rotat
 ratio: the peer's time divided by Latchwork's; above 1 Latchwork is faster. spread: widest distance between quartiles,
 over the median. difference: Latchwork's largest difference to the reference, over max(1, largest magnitude).
 GF/s: Latchwork's arithmetic in matrix products, a backward pass counted as two forward passes.
-training: Latchwork's gradients include those by the input and by the start state; the others are not asked for them.
+training: gradients by the parameters; nobody is asked for those by the input. Latchwork gives those by h_0 and c_0 too.
 """
 
 

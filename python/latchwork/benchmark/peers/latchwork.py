@@ -72,13 +72,13 @@ class Latchwork:
     def _prepare_training(self, case: Case, lstm: Any) -> Prepared:
         x, d_output = cases.inputs(case, "training"), cases.output_sized(case)
         tape = lstm.record(x)
-        gradients = tape.backward(d_output)
+        gradients = tape.backward(d_output, input_gradient=False)
         results = {"output": tape.output.copy()}
         results |= {name: gradients.parameters[name].copy() for name in lstm.parameters}
 
         def loop(iterations: int) -> None:
             for _ in itertools.repeat(None, iterations):
-                lstm.record(x).backward(d_output, into=gradients)
+                lstm.record(x).backward(d_output, into=gradients, input_gradient=False)
 
         return Prepared(results, loop)
 
