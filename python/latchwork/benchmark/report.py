@@ -13,8 +13,9 @@ LEGEND = """
 us: median over rounds of one call; every round visits every peer once, in rotating order, each in its own process.
 ratio: the peer's time divided by Latchwork's; above 1 Latchwork is faster. spread: widest distance between quartiles,
 over the median. difference: Latchwork's largest difference to the reference, over max(1, largest magnitude).
-GF/s: Latchwork's arithmetic in matrix products, a backward pass counted as two forward passes.
-training: gradients by the parameters; nobody is asked for those by the input. Latchwork gives those by h_0 and c_0 too.
+GF/s: arithmetic of the matrix products over Latchwork's time; a backward pass is counted as two forward passes, with
+the gradient by the input, which nobody is asked for.
+training: gradients by the parameters. Latchwork gives those by h_0 and c_0 too.
 """
 
 
