@@ -20,10 +20,13 @@ class CellStepBackward {
         room_(room) {}
 
   void run() const noexcept {
+    // The plain cell's kernel adds what the output adds.
+    const bool plain = room_ == nullptr && weights_.projection == 0 && p_.hidden_zoneout == nullptr;
+    if (p_.d_output != nullptr && !plain) add_output();
     if (p_.hidden_zoneout != nullptr) part_zoneout();
     T* const* d_new = p_.hidden_zoneout != nullptr ? p_.d_new_hidden : p_.d_hidden;
     if (weights_.projection > 0) expose(d_new);
-    differentiate_cell(weights_.projection > 0 ? p_.d_exposed : d_new);
+    differentiate_cell(weights_.projection > 0 ? p_.d_exposed : d_new, plain ? p_.d_output : nullptr);
     // The gradient by the hidden state of the step before, through R.
     if (p_.hidden_dropout == nullptr) {
       multiply(p_.d_hh, p_.d_hidden, p_.hidden_zoneout != nullptr);
@@ -34,6 +37,14 @@ class CellStepBackward {
   }
 
  private:
+  void add_output() const {
+    for (Index row = 0; row < rows_; ++row) {
+      const T* d_output = p_.d_output[row];
+      T* d_hidden = p_.d_hidden[row];
+      for (Index unit = 0; unit < h_size_; ++unit) d_hidden[unit] += d_output[unit];
+    }
+  }
+
   // h = z h_prev + (1 - z) h_new
   void part_zoneout() const {
     for (Index row = 0; row < rows_; ++row) {
@@ -71,7 +82,7 @@ class CellStepBackward {
     kernels_.product(args, 0, panels_of(weights_.units));
   }
 
-  void differentiate_cell(T* const* d_h) const {
+  void differentiate_cell(T* const* d_h, const T* const* d_output) const {
     CellBackwardArgs<T> args{};
     args.rows = rows_;
     args.units = weights_.units;
@@ -79,6 +90,7 @@ class CellStepBackward {
     args.c = p_.c;
     args.c_prev = p_.c_prev;
     args.d_h = d_h;
+    args.d_output = d_output;
     args.d_c = p_.d_c;
     args.d_gates = p_.d_gates;
     args.d_gates_panel_stride = slots_ * weights_.gates * kernels_.units;

@@ -12,7 +12,8 @@ namespace latchwork {
 // use for is null.
 template <class T>
 struct CellBackwardPointers {
-  const T **gates, **c, **c_prev;                                                   // of the recording
+  const T** d_output;              // what the step's output adds to d_hidden; null: nothing
+  const T **gates, **c, **c_prev;  // of the recording
   const T **hidden_dropout, **candidate_dropout, **hidden_zoneout, **cell_zoneout;  // factors, as in CellStepPointers
   const T **norm_ih, **norm_hh, **norm_scale;
   T** d_hidden;          // by h of this step; becomes that by h of the one before. H or P numbers, padded with zeros
@@ -27,13 +28,13 @@ struct CellBackwardPointers {
   T **d_peephole, **d_norm_ih_weight, **d_norm_hh_weight;
   T** d_norm_cell;  // two padded rows one behind the other: weight, bias
 
-  static constexpr Index arrays_read = 10, arrays_written = 13;
+  static constexpr Index arrays_read = 11, arrays_written = 13;
 
   // Calls task(array) for every array.
   template <class Task>
   void for_each_array(Task&& task) {
-    for (const T*** array : {&gates, &c, &c_prev, &hidden_dropout, &candidate_dropout, &hidden_zoneout, &cell_zoneout,
-                             &norm_ih, &norm_hh, &norm_scale}) {
+    for (const T*** array : {&d_output, &gates, &c, &c_prev, &hidden_dropout, &candidate_dropout, &hidden_zoneout,
+                             &cell_zoneout, &norm_ih, &norm_hh, &norm_scale}) {
       task(*array);
     }
     for (T*** array : {&d_hidden, &d_new_hidden, &d_dropped_hidden, &d_projected, &d_exposed, &d_c, &d_gates, &d_ih,

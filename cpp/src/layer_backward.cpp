@@ -36,7 +36,8 @@ class LayerBackward {
         peephole_width_(panel_width_ - kernels_.units),
         general_(!weights_.plain || record_.candidate_dropout != nullptr),
         norm_(weights_.variant.norm_ih_weight != nullptr),
-        arrays_(rows_) {
+        recurrence_parts_(row_parts(schedule_, weights_)),
+        arrays_(rows_ + recurrence_parts_ * pointers_apart) {
     d_gates_ = workspace.take(capacity_ * weights_.packed_size());
     packed_x_ = workspace.take(capacity_ * round_up(weights_.input_size, kernels_.outer_block));
     packed_h_ = workspace.take(capacity_ * round_up(h_size_, kernels_.outer_block));
@@ -48,15 +49,12 @@ class LayerBackward {
       projection_gradient_.emplace(kernels_, capacity_, weights_.projection, weights_.units, workspace);
     }
     const auto capacity = static_cast<std::size_t>(capacity_);
-    for (auto* pointers : {&x_rows_, &h_rows_, &exposed_rows_, &d_projected_rows_, &d_gate_rows_}) {
-      pointers->resize(capacity);
-    }
+    for (auto* pointers : {&exposed_rows_, &d_projected_rows_, &d_gate_rows_}) pointers->resize(capacity);
     d_input_rows_.resize(capacity);
     position_.resize(capacity);
-    recurrence_parts_ = row_parts(schedule_, weights_);
+    for (auto* pointers : {&x_rows_, &h_rows_}) pointers->resize(index(rows_ + recurrence_parts_ * pointers_apart));
     const Index work = capacity_ * weights_.gates * weights_.units * (weights_.input_size + h_size_);
     gradient_parts_ = work < smallest_parallel_work ? 1 : std::min(num_threads(), weights_.panels);
-    shifted_.resize(index(gradient_parts_) * capacity);
     prepare_variant(workspace);
     if (record_.has_checkpoints()) prepare_replay(workspace);
   }
@@ -71,6 +69,10 @@ class LayerBackward {
   static std::size_t index(Index value) { return static_cast<std::size_t>(value); }
   // Where the pointers of the part that begins with this row lie in those by position, apart from the other parts'.
   std::size_t own_pointers(Index row_begin) const { return index(row_begin * chunk_steps_); }
+  // What a part writes at every step must not share a cache line with another's.
+  static constexpr Index pointers_apart = 64 / static_cast<Index>(sizeof(T*));
+  // The same in those by row.
+  static Index own_row_pointers(Index row_begin, Index part) { return row_begin + part * pointers_apart; }
   bool in_segment(Index step) const { return step >= first_step_ && step < end_step_; }
   // Where the recording keeps a step and row.
   Index slot(Index step, Index row) const { return (step - first_step_) * rows_ + row; }
@@ -107,6 +109,9 @@ class LayerBackward {
     }
     if (record_.candidate_dropout == nullptr) pointers.candidate_dropout = nullptr;
     if (weights_.cell_zoneout.size() == 0) pointers.cell_zoneout = nullptr;
+    if (call_.d_output.data == nullptr) pointers.d_output = nullptr;
+    steady_ = schedule_.batch.lengths == nullptr && schedule_.batch.reset.data == nullptr && !general_ &&
+              weights_.projection == 0 && pointers.hidden_zoneout == nullptr && pointers.hidden_dropout == nullptr;
   }
 
   // With checkpoints the record lacks the steps.
@@ -174,9 +179,14 @@ class LayerBackward {
     const Index count = list_rows(order_begin, order_end);
     if (count == 0) return;
     const Index parts = recurrence_parts_;
-    parallel(std::max(parts, gradient_parts_), [&](Index part) {
+    // One thread's recurrence leaves another the time to pack; of several each packs the rows that its cache holds.
+    const bool packs_aside = parts == 1 && gradient_parts_ > 1;
+    parallel(packs_aside ? 2 : parts, [&](Index part) {
       if (part < parts) recur(order_begin, order_end, part);
-      if (part < gradient_parts_) pack_operands(part, count);
+      if (packs_aside && part == 0) return;
+      const Index owner = packs_aside ? 0 : part;
+      pack_operands(order_begin, order_end, part_begin(schedule_, order_begin, order_end, parts, owner),
+                    part_begin(schedule_, order_begin, order_end, parts, owner + 1), owner, count);
     });
     parallel(gradient_parts_, [&](Index part) { add_weight_gradients(part, count); });
     if (projection_gradient_) {
@@ -195,20 +205,16 @@ class LayerBackward {
     if (weights_.learns_start) add_start_gradients(order_begin, order_end);
   }
 
-  // Numbers the chunk's steps and rows in the order of the chains, and notes what each multiplies its gradient with.
+  // Numbers the chunk's steps and rows in the order of the chains; returns how many there are.
   Index list_rows(Index order_begin, Index order_end) {
     Index count = 0;
     for (Index order = order_end - 1; order >= order_begin; --order) {
       const Index step = schedule_.step(order);
       for (Index row = 0; row < rows_; ++row) {
         if (!schedule_.active(step, row)) continue;
-        const Index slot = this->slot(step, row);
         position_[index((order - order_begin) * rows_ + row)] = count;
-        x_rows_[index(count)] = call_.input.at(step, row);
-        h_rows_[index(count)] =
-            record_.dropped_hidden == nullptr ? previous_hidden(step, row) : record_.dropped_hidden + slot * h_size_;
         if (weights_.projection > 0) {
-          exposed_rows_[index(count)] = record_.exposed + slot * weights_.units;
+          exposed_rows_[index(count)] = record_.exposed + slot(step, row) * weights_.units;
           d_projected_rows_[index(count)] = d_projected_ + count * weights_.projection;
         }
         ++count;
@@ -238,30 +244,34 @@ class LayerBackward {
   void recur(Index order_begin, Index order_end, Index part) {
     const Index row_begin = part_begin(schedule_, order_begin, order_end, recurrence_parts_, part);
     const Index row_end = part_begin(schedule_, order_begin, order_end, recurrence_parts_, part + 1);
+    const CellBackwardPointers<T> own = arrays_.pointers.from(own_row_pointers(row_begin, part));
     for (Index order = order_end - 1; order >= order_begin; --order) {
-      step_back(schedule_.step(order), (order - order_begin) * rows_, row_begin, row_end,
-                general_ ? rooms_ + part * room_size_ : nullptr);
+      const Index position_at = (order - order_begin) * rows_;
+      if (steady_ && order + 1 < order_end) {
+        advance(order, row_begin, row_end, own);
+        step_back(schedule_.step(order), position_at, row_begin, row_end, row_end - row_begin, own, nullptr);
+      } else {
+        const Index count = point(schedule_.step(order), position_at, row_begin, row_end, own);
+        step_back(schedule_.step(order), position_at, row_begin, row_end, count, own,
+                  general_ ? rooms_ + part * room_size_ : nullptr);
+      }
     }
     if (call_.d_input.data != nullptr) add_input_gradient(order_begin, order_end, row_begin, row_end);
   }
 
-  // One step of some rows; position_at: where the step's positions begin.
-  void step_back(Index step, Index position_at, Index row_begin, Index row_end, T* room) {
-    const CellBackwardPointers<T> own = arrays_.pointers.from(row_begin);
+  // Points to what a step of some rows reads and writes; returns how many take part. position_at: where the step's
+  // positions begin.
+  Index point(Index step, Index position_at, Index row_begin, Index row_end, const CellBackwardPointers<T>& own) const {
     Index count = 0;
     for (Index row = row_begin; row < row_end; ++row) {
       if (!schedule_.active(step, row)) continue;
-      T* d_h = d_hidden(row);
-      if (call_.d_output.data != nullptr) {
-        const T* d_output = call_.d_output.at(step, row);
-        for (Index unit = 0; unit < h_size_; ++unit) d_h[unit] += d_output[unit];
-      }
       const Index slot = this->slot(step, row);
       const Index position = position_[index(position_at + row)];
+      if (own.d_output != nullptr) own.d_output[count] = call_.d_output.at(step, row);
       own.gates[count] = record_.gates + slot * weights_.packed_size();
       own.c[count] = record_.cell + slot * weights_.padded;
       own.c_prev[count] = previous_cell(step, row);
-      own.d_hidden[count] = d_h;
+      own.d_hidden[count] = d_hidden(row);
       own.d_c[count] = d_cell(row);
       own.d_gates[count] = d_gates_ + position * panel_width_;
       own.d_hh[count] = d_hh_ + position * panel_width_;
@@ -273,6 +283,30 @@ class LayerBackward {
       point_to_factors(own, count, slot, row);
       ++count;
     }
+    return count;
+  }
+
+  // The same for the step before the one that they point to, where every step has the same rows: each pointer moves on
+  // by its own stride.
+  void advance(Index order, Index row_begin, Index row_end, const CellBackwardPointers<T>& own) const {
+    const Index rows = row_end - row_begin, step = schedule_.step(order);
+    const Index direction = schedule_.reverse ? 1 : -1, slots = direction * rows_;
+    const Index before = schedule_.previous(step);
+    const bool steady_cell = order > 0 && in_segment(before);
+    for (Index at = 0; at < rows; ++at) {
+      own.gates[at] += slots * weights_.packed_size();
+      own.c[at] = own.c_prev[at];
+      own.c_prev[at] = steady_cell ? own.c[at] + slots * weights_.padded : previous_cell(step, row_begin + at);
+      own.d_gates[at] += rows_ * panel_width_;
+      own.d_hh[at] = own.d_gates[at];
+    }
+    if (own.d_output == nullptr) return;
+    for (Index at = 0; at < rows; ++at) own.d_output[at] += direction * call_.d_output.step_stride;
+  }
+
+  // One step of `count` rows.
+  void step_back(Index step, Index position_at, Index row_begin, Index row_end, Index count,
+                 const CellBackwardPointers<T>& own, T* room) const {
     if (count == 0) return;
     cell_step_backward(weights_, kernels_, count, capacity_, own, room);
     if (schedule_.batch.reset.data == nullptr && !weights_.learns_start) return;
@@ -313,7 +347,7 @@ class LayerBackward {
   }
 
   // Where the layer's own start state precedes a step, the gradient by it ends; for a trained one it is kept.
-  void leave_segment(Index step, Index row, Index position) {
+  void leave_segment(Index step, Index row, Index position) const {
     const bool restarts = schedule_.restarts(step, row);
     if (weights_.learns_start && (restarts || schedule_.is_first(step, row))) {
       T* kept = d_start_ + position * (h_size_ + weights_.units);
@@ -374,21 +408,24 @@ class LayerBackward {
     kernels_.product(args, 0, (args.columns + 4 * kernels_.units - 1) / (4 * kernels_.units));
   }
 
-  // Blocks of x and h side by side; each part packs its share.
-  void pack_operands(Index part, Index count) {
-    pack_blocks(x_rows_, weights_.input_size, packed_x_, part, count);
-    pack_blocks(h_rows_, h_size_, packed_h_, part, count);
-  }
-
-  void pack_blocks(const std::vector<const T*>& rows, Index columns, T* packed, Index part, Index count) {
-    const Index width = kernels_.outer_block;
-    const Index blocks = (columns + width - 1) / width;
-    const Index first = piece_begin(blocks, gradient_parts_, part) * width;
-    const Index end = std::min(columns, piece_begin(blocks, gradient_parts_, part + 1) * width);
-    if (first >= end) return;
-    const std::size_t own = index(part) * index(count);
-    for (std::size_t k = 0; k < index(count); ++k) shifted_[own + k] = rows[k] + first;
-    kernels_.pack_outer(shifted_.data() + own, count, end - first, packed + first * count);
+  // What each step's gradient is multiplied with, x and h, of the rows of a part.
+  void pack_operands(Index order_begin, Index order_end, Index row_begin, Index row_end, Index part, Index count) {
+    const T** const x = x_rows_.data() + own_row_pointers(row_begin, part);
+    const T** const h = h_rows_.data() + own_row_pointers(row_begin, part);
+    for (Index order = order_end - 1; order >= order_begin; --order) {
+      const Index step = schedule_.step(order);
+      Index active = 0, position = 0;
+      for (Index row = row_begin; row < row_end; ++row) {
+        if (!schedule_.active(step, row)) continue;
+        if (active == 0) position = position_[index((order - order_begin) * rows_ + row)];
+        x[active] = call_.input.at(step, row);
+        h[active] = record_.dropped_hidden == nullptr ? previous_hidden(step, row)
+                                                      : record_.dropped_hidden + slot(step, row) * h_size_;
+        ++active;
+      }
+      kernels_.pack_outer(x, active, weights_.input_size, packed_x_, position, count);
+      kernels_.pack_outer(h, active, h_size_, packed_h_, position, count);
+    }
   }
 
   void add_weight_gradients(Index part, Index count) {
@@ -435,7 +472,8 @@ class LayerBackward {
   Index chunk_steps_, capacity_;                       // capacity: steps x rows of a chunk
   Index panel_width_, peephole_width_;
   bool general_, norm_;  // the general epilogue; layer norm in it
-  Index recurrence_parts_ = 1, gradient_parts_ = 1;
+  bool steady_ = false;  // whether pointers advance() from step to step
+  Index recurrence_parts_, gradient_parts_ = 1;
 
   T* d_gates_ = nullptr;  // [panel][position][GU]
   T* packed_x_ = nullptr;
@@ -452,10 +490,11 @@ class LayerBackward {
   T* d_start_ = nullptr;                                         // [position][H or P, H]
   T* rooms_ = nullptr;                                           // [part][room_size_]
   Index room_size_ = 0;
-  T *d_new_hidden_ = nullptr, *d_dropped_hidden_ = nullptr;  // [row][padded H or P]
-  CellBackwardArrays<T> arrays_;                             // by row
-  std::vector<Index> position_;                              // of step x row in the chunk
-  std::vector<const T*> x_rows_, h_rows_, exposed_rows_, d_projected_rows_, d_gate_rows_, shifted_;  // by position
+  T *d_new_hidden_ = nullptr, *d_dropped_hidden_ = nullptr;              // [row][padded H or P]
+  CellBackwardArrays<T> arrays_;                                         // by row
+  std::vector<const T*> x_rows_, h_rows_;                                // by row
+  std::vector<Index> position_;                                          // of step x row in the chunk
+  std::vector<const T*> exposed_rows_, d_projected_rows_, d_gate_rows_;  // by position
   std::vector<T*> d_input_rows_;
   std::optional<WeightGradient<T>> projection_gradient_;
 };

@@ -21,7 +21,7 @@ template <class T>
 void WeightGradient<T>::add(const T* const* d_y, const T* const* x, Index count, T* gradient) {
   for (Index k = 0; k < count; ++k) std::copy_n(x[k], inputs_, gathered_ + k * inputs_);
   kernels_.pack_panels(gathered_, count, inputs_, x_panels_);
-  kernels_.pack_outer(d_y, count, outputs_, packed_d_y_);
+  kernels_.pack_outer(d_y, count, outputs_, packed_d_y_, 0, count);
   const Index panel_width = 4 * kernels_.units;
   const Index panels = (inputs_ + panel_width - 1) / panel_width;
   const Index parts = count * inputs_ * outputs_ < smallest_parallel_work ? 1 : std::min(num_threads(), panels);

@@ -324,7 +324,8 @@ TEST_CASE_TEMPLATE("outer and add_rows: one chain over k, continued from call to
             const Index from = cuts[piece], count = cuts[piece + 1] - from;
             const Index blocks = (columns + table.outer_block - 1) / table.outer_block;
             Rows<T> packed(1, count * blocks * table.outer_block);
-            table.pack_outer(a.pointers() + from, count, columns, packed[0]);
+            table.pack_outer(a.pointers() + from, count / 2, columns, packed[0], 0, count);
+            table.pack_outer(a.pointers() + from + count / 2, count - count / 2, columns, packed[0], count / 2, count);
             CHECK(packed.guards_hold());
             table.outer({count, columns, packed[0], registers, b.data() + from * width, c[0]});
           }
@@ -341,14 +342,17 @@ TEST_CASE_TEMPLATE("outer and add_rows: one chain over k, continued from call to
         CHECK(same_bits(run({0, depth}), expected));
         CHECK(same_bits(run({0, 1, 6, depth}), expected));
 
-        Rows<T> sum(1, width);
-        std::copy_n(before.begin(), width, sum[0]);
-        table.add_rows(b.data(), 4, width, sum[0]);
-        table.add_rows(b.data() + 4 * width, depth - 4, width, sum[0]);
+        // As wide as any number of registers: here the columns' outputs side by side.
+        const Index sums = std::min<Index>(columns, 7) * layout.lanes;
+        const Buffer<T> rows = buffer_of(converted<T>(random.numbers(depth * sums)));
+        Rows<T> sum(1, sums);
+        std::copy_n(before.begin(), sums, sum[0]);
+        table.add_rows(rows.data(), 4, sums, sum[0]);
+        table.add_rows(rows.data() + 4 * sums, depth - 4, sums, sum[0]);
         bool right = true;
-        for (Index lane = 0; lane < width; ++lane) {
+        for (Index lane = 0; lane < sums; ++lane) {
           T chain = before[static_cast<std::size_t>(lane)];
-          for (Index k = 0; k < depth; ++k) chain += b.data()[k * width + lane];
+          for (Index k = 0; k < depth; ++k) chain += rows.data()[k * sums + lane];
           right = right && sum[0][lane] == chain;
         }
         CHECK(right);
@@ -523,7 +527,9 @@ TEST_CASE_TEMPLATE("step: one row alone, panel by panel, in place, or from a pro
   });
 }
 
-TEST_CASE_TEMPLATE("cell_backward: equals the reference, and a row alone has the same bits", T, float, double) {
+TEST_CASE_TEMPLATE(
+    "cell_backward: equals the reference; the same bits for a row alone and for a sum of d_h and d_output", T, float,
+    double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
     Random random(17);
@@ -535,15 +541,18 @@ TEST_CASE_TEMPLATE("cell_backward: equals the reference, and a row alone has the
       const StepResult<T> step(rows, units, problem.padded);
       table.step(problem.args(step.c.pointers(), step.h.pointers(), step.gates.pointers()), 0, layout.panels(units));
       const Rows<T> d_h(rows, problem.padded), d_c_later(rows, problem.padded);
+      const Rows<T> d_recurrent(rows, problem.padded), d_output(rows, units);
       for (Index row = 0; row < rows; ++row) {
         for (Index unit = 0; unit < units; ++unit) {
-          d_h[row][unit] = static_cast<T>(random.number());
+          d_recurrent[row][unit] = static_cast<T>(random.number());
+          d_output[row][unit] = static_cast<T>(random.number());
+          d_h[row][unit] = d_recurrent[row][unit] + d_output[row][unit];
           d_c_later[row][unit] = static_cast<T>(random.number());
         }
       }
       // Panel-major, as `outer` reads them: [panel][row][4U].
       const Index panel_stride = rows * 4 * layout.lanes;
-      const auto run = [&](Index rows_at_once, std::vector<T>& d_gates, std::vector<T>& d_c_prev) {
+      const auto run = [&](Index rows_at_once, bool adds_output, std::vector<T>& d_gates, std::vector<T>& d_c_prev) {
         const Rows<T> d_c(rows, problem.padded);
         const Rows<T> all_gates(1, layout.panels(units) * panel_stride, T(7));
         std::vector<T*> gate_rows;
@@ -553,7 +562,9 @@ TEST_CASE_TEMPLATE("cell_backward: equals the reference, and a row alone has the
         }
         for (Index row = 0; row < rows; row += rows_at_once) {
           table.cell_backward({rows_at_once, units, step.gates.pointers() + row, step.c.pointers() + row,
-                               problem.c_prev.pointers() + row, d_h.pointers() + row, d_c.pointers() + row,
+                               problem.c_prev.pointers() + row,
+                               adds_output ? d_recurrent.pointers() + row : d_h.pointers() + row,
+                               adds_output ? d_output.pointers() + row : nullptr, d_c.pointers() + row,
                                gate_rows.data() + row, panel_stride});
         }
         CHECK(all_gates.guards_hold());
@@ -561,11 +572,13 @@ TEST_CASE_TEMPLATE("cell_backward: equals the reference, and a row alone has the
         d_gates = all_gates.all();
         d_c_prev = d_c.all();
       };
-      std::vector<T> d_gates, d_c_prev, d_gates_alone, d_c_prev_alone;
-      run(rows, d_gates, d_c_prev);
-      run(1, d_gates_alone, d_c_prev_alone);
-      CHECK(same_bits(d_gates_alone, d_gates));
-      CHECK(same_bits(d_c_prev_alone, d_c_prev));
+      std::vector<T> d_gates, d_c_prev, d_gates_again, d_c_prev_again;
+      run(rows, false, d_gates, d_c_prev);
+      for (const auto& [rows_at_once, adds_output] : {std::pair(Index{1}, false), std::pair(rows, true)}) {
+        run(rows_at_once, adds_output, d_gates_again, d_c_prev_again);
+        CHECK(same_bits(d_gates_again, d_gates));
+        CHECK(same_bits(d_c_prev_again, d_c_prev));
+      }
 
       std::vector<double> expected, actual;
       for (Index row = 0; row < rows; ++row) {

@@ -52,7 +52,7 @@ void unpack_gate_row(const T* row, Index units, Index gates, T* bias, bool accum
 template <class T>
 void unpack_panels(const T* panels, Index k_size, Index columns, T* weight, bool accumulate);
 template <class T>
-void pack_outer(const T* const* a, Index depth, Index columns, T* packed);
+void pack_outer(const T* const* a, Index rows, Index columns, T* packed, Index first, Index depth);
 
 // elementwise.cpp
 template <class T>

@@ -170,15 +170,15 @@ void unpack_panels(const T* panels, Index k_size, Index columns, T* weight, bool
 }
 
 template <class T>
-void pack_outer(const T* const* a, Index depth, Index columns, T* packed) {
+void pack_outer(const T* const* a, Index rows, Index columns, T* packed, Index first, Index depth) {
   constexpr Index width = outer_block<T>;
   for (Index block = 0; block < columns; block += width) {
     const Index count = smaller(columns - block, width);
-    T* to = packed + block * depth;
+    T* to = packed + block * depth + first * width;
     if (count == width) {
-      for (Index k = 0; k < depth; ++k) std::memcpy(to + k * width, a[k] + block, sizeof(T) * width);
+      for (Index k = 0; k < rows; ++k) std::memcpy(to + k * width, a[k] + block, sizeof(T) * width);
     } else {
-      for (Index k = 0; k < depth; ++k) {
+      for (Index k = 0; k < rows; ++k) {
         for (Index column = 0; column < count; ++column) to[k * width + column] = a[k][block + column];
       }
     }
@@ -194,7 +194,7 @@ void pack_outer(const T* const* a, Index depth, Index columns, T* packed) {
   template void unpack_gate_panels<T>(const T*, Index, Index, Index, T*, bool); \
   template void unpack_gate_row<T>(const T*, Index, Index, T*, bool);           \
   template void unpack_panels<T>(const T*, Index, Index, T*, bool);             \
-  template void pack_outer<T>(const T* const*, Index, Index, T*);
+  template void pack_outer<T>(const T* const*, Index, Index, T*, Index, Index);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)
 #undef LATCHWORK_INSTANTIATE

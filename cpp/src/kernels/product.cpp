@@ -141,10 +141,21 @@ void outer(const OuterArgs<T>& args) {
 
 template <class T>
 void add_rows(const T* b, Index depth, Index width, T* sum) {
-  for (Index column = 0; column < width; column += lanes<T>) {
-    Packet<T> chain = load(sum + column);
-    for (Index k = 0; k < depth; ++k) chain = add(chain, load(b + k * width + column));
-    store(sum + column, chain);
+  // Several chains at a time: each waits for its own additions.
+  constexpr Index most = 4 * lanes<T>;
+  for (Index column = 0; column < width; column += most) {
+    const Index registers = (width - column < most ? width - column : most) / lanes<T>;
+    with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
+      Packet<T> chain[Width];
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v) chain[v] = load(sum + column + v * lanes<T>);
+      for (Index k = 0; k < depth; ++k) {
+#pragma GCC unroll 4
+        for (int v = 0; v < Width; ++v) chain[v] = add(chain[v], load(b + k * width + column + v * lanes<T>));
+      }
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v) store(sum + column + v * lanes<T>, chain[v]);
+    });
   }
 }
 

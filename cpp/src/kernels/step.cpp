@@ -73,8 +73,14 @@ void cell_backward(const CellBackwardArgs<T>& args) {
       const T* kept = args.gates[row] + unit * 4;
       const Gates<T> gate = {load(kept), load(kept + unit_count), load(kept + 2 * unit_count),
                              load(kept + 3 * unit_count)};
+      Packet<T> d_h = load(args.d_h[row] + unit);
+      if (args.d_output != nullptr) {
+        const Index left = args.units - unit;
+        const T* d_output = args.d_output[row] + unit;
+        d_h = add(d_h, left >= unit_count ? load(d_output) : load_part(d_output, left));
+      }
       const CellGradient<T> gradient = cell_gradient<T>(gate, load(args.c[row] + unit), load(args.c_prev[row] + unit),
-                                                        load(args.d_h[row] + unit), load(args.d_c[row] + unit));
+                                                        d_h, load(args.d_c[row] + unit));
       store(args.d_c[row] + unit, gradient.c_prev);
       T* d_gates = args.d_gates[row] + panel * args.d_gates_panel_stride;
       store(d_gates, gradient.pre.i);

@@ -103,11 +103,12 @@ template <class T>
 struct CellBackwardArgs {  // the gates' equations differentiated, for one step
   Index rows;
   Index units;
-  const T* const* gates;   // packed rows
-  const T* const* c;       // padded rows
-  const T* const* c_prev;  // padded rows
-  const T* const* d_h;     // padded rows: gradient by h of this step
-  T* const* d_c;           // padded rows: gradient by c of this step from later ones; becomes that by c_prev
+  const T* const* gates;               // packed rows
+  const T* const* c;                   // padded rows
+  const T* const* c_prev;              // padded rows
+  const T* const* d_h;                 // padded rows: gradient by h of this step
+  const T* const* d_output = nullptr;  // `units` numbers each, added to d_h; null: nothing. The general cell has none
+  T* const* d_c;      // padded rows: gradient by c of this step from later ones; becomes that by c_prev
   T* const* d_gates;  // row r of gate panel p at d_gates[r] + p * d_gates_panel_stride: gradient by the pre-activations
   Index d_gates_panel_stride;
 };
@@ -212,9 +213,9 @@ struct Kernels {
   void (*unpack_gate_row)(const T* row, Index units, Index gates, T* bias, bool accumulate);
   // From column panels [panel][j][V U] to a matrix (k_size, columns): weight = panels, or += where accumulate.
   void (*unpack_panels)(const T* panels, Index k_size, Index columns, T* weight, bool accumulate);
-  // Rows a[k] (columns numbers each) laid out for `outer`: blocks of outer_block columns, [block][k][outer_block];
-  // room: depth x columns rounded up to a multiple of outer_block.
-  void (*pack_outer)(const T* const* a, Index depth, Index columns, T* packed);
+  // Rows a[k] (columns numbers each) laid out for `outer` from its k = first on: blocks of outer_block columns,
+  // [block][depth][outer_block]; room: depth x columns rounded up to a multiple of outer_block.
+  void (*pack_outer)(const T* const* a, Index rows, Index columns, T* packed, Index first, Index depth);
 
   void (*step)(const StepArgs<T>&, Index panel_begin, Index panel_end);        // gate panels
   void (*product)(const ProductArgs<T>&, Index panel_begin, Index panel_end);  // column panels
