@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cell_masks.hpp"
+#include "layer_gradient.hpp"
 #include "layer_record.hpp"
 #include "rows.hpp"
 #include "snapshot.hpp"
@@ -35,22 +36,6 @@ void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& wo
 template <class T>
 void layer_replay(const LayerCall<T>& call, Index segment, Workspace<T>& workspace);
 
-// Gradients of the parameters, in the kernels' layouts, added up over chunks.
-template <class T>
-struct LayerGradient {
-  T* x_weights = nullptr;       // gate panels
-  T* h_weights = nullptr;       // gate panels
-  T* bias = nullptr;            // packed row
-  T* projection = nullptr;      // column panels of (P, H)
-  T* peephole = nullptr;        // packed row of G - 1 gates
-  T* norm_ih_weight = nullptr;  // packed rows
-  T* norm_hh_weight = nullptr;
-  T* norm_cell_weight = nullptr;  // padded rows
-  T* norm_cell_bias = nullptr;
-  T* start_hidden = nullptr;  // H or P
-  T* start_cell = nullptr;    // H
-};
-
 template <class T>
 struct LayerBackwardCall {
   const PackedLayer<T>* weights = nullptr;
@@ -63,14 +48,14 @@ struct LayerBackwardCall {
   SequenceView<const T> d_output;   // at this direction's first feature; null: zeros
   const T* d_end_hidden = nullptr;  // null: zeros
   const T* d_end_cell = nullptr;
-  LayerGradient<T> gradient;
   SequenceView<T> d_input;        // null: not wanted; padding is not touched
   bool accumulate_input = false;  // add to d_input: the second direction
   T* d_start_hidden = nullptr;    // null: not wanted
   T* d_start_cell = nullptr;
 };
 
+// Returns the gradients by the parameters, which lie in the workspace.
 template <class T>
-void layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace);
+LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace);
 
 }  // namespace latchwork

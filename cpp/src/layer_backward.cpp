@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <atomic>
+#include <deque>
 #include <optional>
 #include <vector>
 
 #include "cell_step_backward.hpp"
+#include "chunk_positions.hpp"
 #include "layer.hpp"
 #include "parallel.hpp"
 #include "strategy.hpp"
@@ -12,15 +15,18 @@ namespace latchwork {
 
 namespace {
 
-// Backward through time, chunk by chunk of steps. In a chunk threads first split the rows for the recurrence, meet, and
-// then each owns panels of the weight gradients; so neither their number nor the length of a chunk changes a bit: every
-// element is one chain over the steps in reverse order of computation and, within a step, over the rows in order.
-// A step and row of the chunk has a *position*, its number in that order.
+// Backward through time, chunk by chunk of steps, of one block of rows after the other or of all at once. In a chunk
+// threads first split the rows for the recurrence, meet, and then each owns panels of blocks' weight gradients; so
+// neither their number nor the length of a chunk changes a bit.
 template <class T>
 class LayerBackward {
  public:
-  LayerBackward(const LayerBackwardCall<T>& call, Workspace<T>& workspace)
+  // gradients: of each block. threads: how many may be used.
+  LayerBackward(const LayerBackwardCall<T>& call, const RowBlocks& blocks,
+                const std::vector<LayerGradient<T>>& gradients, bool all_blocks, Index threads, Workspace<T>& workspace)
       : call_(call),
+        blocks_(blocks),
+        gradients_(gradients),
         weights_(*call.weights),
         kernels_(*call.kernels),
         schedule_(call.schedule),
@@ -30,36 +36,49 @@ class LayerBackward {
         output_(call.output),
         h_size_(weights_.output_size()),
         padded_h_(round_up(h_size_, kernels_.units)),
-        chunk_steps_(std::min(record_.segment_steps, std::max<Index>(1, gradient_chunk_rows / rows_))),
-        capacity_(chunk_steps_ * rows_),
         panel_width_(weights_.gates * kernels_.units),
         peephole_width_(panel_width_ - kernels_.units),
         general_(!weights_.plain || record_.candidate_dropout != nullptr),
         norm_(weights_.variant.norm_ih_weight != nullptr),
-        recurrence_parts_(row_parts(schedule_, weights_)),
-        arrays_(rows_ + recurrence_parts_ * pointers_apart) {
-    d_gates_ = workspace.take(capacity_ * weights_.packed_size());
-    packed_x_ = workspace.take(capacity_ * round_up(weights_.input_size, kernels_.outer_block));
-    packed_h_ = workspace.take(capacity_ * round_up(h_size_, kernels_.outer_block));
-    d_hidden_ = workspace.take_zeros(rows_ * padded_h_);
-    d_cell_ = workspace.take_zeros(rows_ * weights_.padded);
+        recurrence_parts_(all_blocks ? std::min(threads, row_parts(schedule_, weights_)) : 1),
+        most_rows_(all_blocks ? rows_ : blocks.most_rows()),
+        chunk_steps_(
+            std::min(record_.segment_steps, std::max<Index>(1, gradient_chunk_rows * recurrence_parts_ / most_rows_))),
+        positions_(schedule_, blocks, all_blocks, chunk_steps_),
+        arrays_(most_rows_ + recurrence_parts_ * pointers_apart) {
+    const Index places = positions_.places();
+    const Index work = places * weights_.gates * weights_.units * (weights_.input_size + h_size_);
+    gradient_parts_ =
+        work < smallest_parallel_work ? 1 : std::min(threads, positions_.blocks_at_once() * weights_.panels);
+    packed_x_size_ = positions_.capacity() * round_up(weights_.input_size, kernels_.outer_block);
+    packed_h_size_ = positions_.capacity() * round_up(h_size_, kernels_.outer_block);
+    d_gates_ = workspace.take(places * weights_.packed_size());
+    packed_x_ = workspace.take(positions_.blocks_at_once() * packed_x_size_);
+    packed_h_ = workspace.take(positions_.blocks_at_once() * packed_h_size_);
+    d_hidden_ = workspace.take(most_rows_ * padded_h_);
+    d_cell_ = workspace.take(most_rows_ * weights_.padded);
     if (weights_.projection > 0) {
-      d_exposed_ = workspace.take_zeros(rows_ * weights_.padded);
-      d_projected_ = workspace.take(capacity_ * weights_.projection);
-      projection_gradient_.emplace(kernels_, capacity_, weights_.projection, weights_.units, workspace);
+      d_exposed_ = workspace.take_zeros(most_rows_ * weights_.padded);
+      d_projected_ = workspace.take(places * weights_.projection);
+      projection_gradient_.emplace(kernels_, positions_.capacity(), weights_.projection, weights_.units, workspace);
+      for (auto* pointers : {&exposed_rows_, &d_projected_rows_}) pointers->resize(index(places));
     }
-    const auto capacity = static_cast<std::size_t>(capacity_);
-    for (auto* pointers : {&exposed_rows_, &d_projected_rows_, &d_gate_rows_}) pointers->resize(capacity);
-    d_input_rows_.resize(capacity);
-    position_.resize(capacity);
-    for (auto* pointers : {&x_rows_, &h_rows_}) pointers->resize(index(rows_ + recurrence_parts_ * pointers_apart));
-    const Index work = capacity_ * weights_.gates * weights_.units * (weights_.input_size + h_size_);
-    gradient_parts_ = work < smallest_parallel_work ? 1 : std::min(num_threads(), weights_.panels);
+    if (call_.d_input.data != nullptr) {
+      d_gate_rows_.resize(index(chunk_steps_ * most_rows_));
+      d_input_rows_.resize(index(chunk_steps_ * most_rows_));
+    }
+    for (auto* pointers : {&x_rows_, &h_rows_}) {
+      pointers->resize(index(most_rows_ + recurrence_parts_ * pointers_apart));
+    }
     prepare_variant(workspace);
     if (record_.has_checkpoints()) prepare_replay(workspace);
   }
 
-  void run() {
+  // The whole sequence of one block, or of all from the first.
+  void run(Index first_block) {
+    positions_.select(first_block);
+    row_begin_ = positions_.row_begin();
+    row_end_ = positions_.row_end();
     begin_carry();
     for (Index segment = record_.segments(steps_) - 1; segment >= 0; --segment) run_segment(segment);
     end_carry();
@@ -67,43 +86,44 @@ class LayerBackward {
 
  private:
   static std::size_t index(Index value) { return static_cast<std::size_t>(value); }
-  // Where the pointers of the part that begins with this row lie in those by position, apart from the other parts'.
-  std::size_t own_pointers(Index row_begin) const { return index(row_begin * chunk_steps_); }
   // What a part writes at every step must not share a cache line with another's.
   static constexpr Index pointers_apart = 64 / static_cast<Index>(sizeof(T*));
-  // The same in those by row.
-  static Index own_row_pointers(Index row_begin, Index part) { return row_begin + part * pointers_apart; }
+  // Where the pointers of the part that begins with this row lie in those by row.
+  Index own_pointers(Index row_begin, Index part) const { return row_begin - row_begin_ + part * pointers_apart; }
   bool in_segment(Index step) const { return step >= first_step_ && step < end_step_; }
   // Where the recording keeps a step and row.
   Index slot(Index step, Index row) const { return (step - first_step_) * rows_ + row; }
-  T* d_hidden(Index row) const { return d_hidden_ + row * padded_h_; }
-  T* d_cell(Index row) const { return d_cell_ + row * weights_.padded; }
+  T* d_hidden(Index row) const { return d_hidden_ + (row - row_begin_) * padded_h_; }
+  T* d_cell(Index row) const { return d_cell_ + (row - row_begin_) * weights_.padded; }
+  T* d_start(Index order, Index row) const {
+    return d_start_ + positions_.place(order, row) * (h_size_ + weights_.units);
+  }
 
   // What the plain cell does without.
   void prepare_variant(Workspace<T>& workspace) {
     CellBackwardPointers<T>& pointers = arrays_.pointers;
+    const Index places = positions_.places();
     d_ih_ = d_hh_ = d_gates_;
     if (general_) {
       room_size_ = general_backward_room(weights_.padded, weights_.gates, kernels_.units);
       rooms_ = workspace.take(recurrence_parts_ * room_size_);
     }
-    if (weights_.variant.peephole != nullptr)
-      d_peephole_ = workspace.take(capacity_ * weights_.panels * peephole_width_);
+    if (weights_.variant.peephole != nullptr) d_peephole_ = workspace.take(places * weights_.panels * peephole_width_);
     if (norm_) {
-      d_ih_ = workspace.take(capacity_ * weights_.packed_size());
-      d_hh_ = workspace.take(capacity_ * weights_.packed_size());
-      d_norm_ih_weight_ = workspace.take(capacity_ * weights_.packed_size());
-      d_norm_hh_weight_ = workspace.take(capacity_ * weights_.packed_size());
-      d_norm_cell_ = workspace.take(capacity_ * 2 * weights_.padded);
+      d_ih_ = workspace.take(places * weights_.packed_size());
+      d_hh_ = workspace.take(places * weights_.packed_size());
+      d_norm_ih_weight_ = workspace.take(places * weights_.packed_size());
+      d_norm_hh_weight_ = workspace.take(places * weights_.packed_size());
+      d_norm_cell_ = workspace.take(places * 2 * weights_.padded);
     }
-    if (weights_.learns_start) d_start_ = workspace.take(capacity_ * (h_size_ + weights_.units));
+    if (weights_.learns_start) d_start_ = workspace.take(places * (h_size_ + weights_.units));
     if (weights_.hidden_zoneout.size() > 0) {
-      d_new_hidden_ = workspace.take_zeros(rows_ * padded_h_);
+      d_new_hidden_ = workspace.take_zeros(most_rows_ * padded_h_);
     } else {
       pointers.hidden_zoneout = nullptr;
     }
     if (record_.hidden_dropout != nullptr) {
-      d_dropped_hidden_ = workspace.take(rows_ * padded_h_);
+      d_dropped_hidden_ = workspace.take(most_rows_ * padded_h_);
     } else {
       pointers.hidden_dropout = nullptr;
     }
@@ -152,7 +172,9 @@ class LayerBackward {
   }
 
   void begin_carry() {
-    for (Index row = 0; row < rows_; ++row) {
+    for (Index row = row_begin_; row < row_end_; ++row) {
+      std::fill_n(d_hidden(row), padded_h_, T(0));
+      std::fill_n(d_cell(row), weights_.padded, T(0));
       if (call_.d_end_hidden != nullptr) std::copy_n(call_.d_end_hidden + row * h_size_, h_size_, d_hidden(row));
       if (call_.d_end_cell != nullptr) {
         std::copy_n(call_.d_end_cell + row * weights_.units, weights_.units, d_cell(row));
@@ -161,7 +183,7 @@ class LayerBackward {
   }
 
   void end_carry() {
-    for (Index row = 0; row < rows_; ++row) {
+    for (Index row = row_begin_; row < row_end_; ++row) {
       if (call_.d_start_hidden != nullptr) {
         std::copy_n(d_hidden(row), h_size_, call_.d_start_hidden + row * h_size_);
       }
@@ -170,57 +192,29 @@ class LayerBackward {
       }
       // A row without steps passes its start state on.
       if (weights_.learns_start && schedule_.length(row) == 0) {
-        add_start_gradient(false, d_hidden(row), d_cell(row));
+        add_start_gradient(row, false, d_hidden(row), d_cell(row));
       }
     }
   }
 
   void run_chunk(Index order_begin, Index order_end) {
-    const Index count = list_rows(order_begin, order_end);
-    if (count == 0) return;
+    if (!positions_.number(order_begin, order_end)) return;
     const Index parts = recurrence_parts_;
     // One thread's recurrence leaves another the time to pack; of several each packs the rows that its cache holds.
     const bool packs_aside = parts == 1 && gradient_parts_ > 1;
     parallel(packs_aside ? 2 : parts, [&](Index part) {
       if (part < parts) recur(order_begin, order_end, part);
-      if (packs_aside && part == 0) return;
-      const Index owner = packs_aside ? 0 : part;
-      pack_operands(order_begin, order_end, part_begin(schedule_, order_begin, order_end, parts, owner),
-                    part_begin(schedule_, order_begin, order_end, parts, owner + 1), owner, count);
+      if (!packs_aside || part == 1) pack_operands(order_begin, order_end, packs_aside ? 0 : part);
     });
-    parallel(gradient_parts_, [&](Index part) { add_weight_gradients(part, count); });
-    if (projection_gradient_) {
-      projection_gradient_->add(d_projected_rows_.data(), exposed_rows_.data(), count, call_.gradient.projection);
-    }
-    if (norm_) {
-      // The cell's norm: weight and bias side by side in each row.
-      for (Index position = 0; position < count; ++position) {
-        const T* own = d_norm_cell_ + position * 2 * weights_.padded;
-        for (Index unit = 0; unit < weights_.padded; ++unit) {
-          call_.gradient.norm_cell_weight[unit] += own[unit];
-          call_.gradient.norm_cell_bias[unit] += own[weights_.padded + unit];
-        }
-      }
-    }
+    parallel(gradient_parts_, [&](Index part) { add_weight_gradients(part); });
+    if (projection_gradient_) add_projection_gradients(order_begin, order_end);
+    if (norm_) add_cell_norm_gradients();
     if (weights_.learns_start) add_start_gradients(order_begin, order_end);
   }
 
-  // Numbers the chunk's steps and rows in the order of the chains; returns how many there are.
-  Index list_rows(Index order_begin, Index order_end) {
-    Index count = 0;
-    for (Index order = order_end - 1; order >= order_begin; --order) {
-      const Index step = schedule_.step(order);
-      for (Index row = 0; row < rows_; ++row) {
-        if (!schedule_.active(step, row)) continue;
-        position_[index((order - order_begin) * rows_ + row)] = count;
-        if (weights_.projection > 0) {
-          exposed_rows_[index(count)] = record_.exposed + slot(step, row) * weights_.units;
-          d_projected_rows_[index(count)] = d_projected_ + count * weights_.projection;
-        }
-        ++count;
-      }
-    }
-    return count;
+  Index part_row(Index order_begin, Index order_end, Index part) const {
+    if (recurrence_parts_ == 1) return part == 0 ? row_begin_ : row_end_;
+    return part_begin(schedule_, order_begin, order_end, recurrence_parts_, part);
   }
 
   const T* previous_hidden(Index step, Index row) const {
@@ -242,44 +236,48 @@ class LayerBackward {
   }
 
   void recur(Index order_begin, Index order_end, Index part) {
-    const Index row_begin = part_begin(schedule_, order_begin, order_end, recurrence_parts_, part);
-    const Index row_end = part_begin(schedule_, order_begin, order_end, recurrence_parts_, part + 1);
-    const CellBackwardPointers<T> own = arrays_.pointers.from(own_row_pointers(row_begin, part));
+    const Index row_begin = part_row(order_begin, order_end, part);
+    const Index row_end = part_row(order_begin, order_end, part + 1);
+    const CellBackwardPointers<T> own = arrays_.pointers.from(own_pointers(row_begin, part));
+    T* const room = general_ ? rooms_ + part * room_size_ : nullptr;
     for (Index order = order_end - 1; order >= order_begin; --order) {
-      const Index position_at = (order - order_begin) * rows_;
+      Index count = row_end - row_begin;
       if (steady_ && order + 1 < order_end) {
         advance(order, row_begin, row_end, own);
-        step_back(schedule_.step(order), position_at, row_begin, row_end, row_end - row_begin, own, nullptr);
       } else {
-        const Index count = point(schedule_.step(order), position_at, row_begin, row_end, own);
-        step_back(schedule_.step(order), position_at, row_begin, row_end, count, own,
-                  general_ ? rooms_ + part * room_size_ : nullptr);
+        count = point(order, row_begin, row_end, own);
+      }
+      if (count == 0) continue;
+      cell_step_backward(weights_, kernels_, count, positions_.capacity(), own, room);
+      if (schedule_.batch.reset.data == nullptr && !weights_.learns_start) continue;
+      for (Index row = row_begin; row < row_end; ++row) {
+        if (schedule_.active(schedule_.step(order), row)) leave_segment(order, row);
       }
     }
     if (call_.d_input.data != nullptr) add_input_gradient(order_begin, order_end, row_begin, row_end);
   }
 
-  // Points to what a step of some rows reads and writes; returns how many take part. position_at: where the step's
-  // positions begin.
-  Index point(Index step, Index position_at, Index row_begin, Index row_end, const CellBackwardPointers<T>& own) const {
+  // Points to what a step of some rows reads and writes; returns how many take part.
+  Index point(Index order, Index row_begin, Index row_end, const CellBackwardPointers<T>& own) const {
+    const Index step = schedule_.step(order);
     Index count = 0;
     for (Index row = row_begin; row < row_end; ++row) {
       if (!schedule_.active(step, row)) continue;
       const Index slot = this->slot(step, row);
-      const Index position = position_[index(position_at + row)];
+      const Index at = positions_.place_in_panels(order, row, weights_.panels) * panel_width_;
       if (own.d_output != nullptr) own.d_output[count] = call_.d_output.at(step, row);
       own.gates[count] = record_.gates + slot * weights_.packed_size();
       own.c[count] = record_.cell + slot * weights_.padded;
       own.c_prev[count] = previous_cell(step, row);
       own.d_hidden[count] = d_hidden(row);
       own.d_c[count] = d_cell(row);
-      own.d_gates[count] = d_gates_ + position * panel_width_;
-      own.d_hh[count] = d_hh_ + position * panel_width_;
+      own.d_gates[count] = d_gates_ + at;
+      own.d_hh[count] = d_hh_ + at;
       if (weights_.projection > 0) {
-        own.d_projected[count] = d_projected_ + position * weights_.projection;
-        own.d_exposed[count] = d_exposed_ + row * weights_.padded;
+        own.d_projected[count] = d_projected_ + positions_.place(order, row) * weights_.projection;
+        own.d_exposed[count] = d_exposed_ + (row - row_begin_) * weights_.padded;
       }
-      if (general_) point_to_variant(own, count, slot, position);
+      if (general_) point_to_variant(own, count, slot, order, row);
       point_to_factors(own, count, slot, row);
       ++count;
     }
@@ -297,40 +295,30 @@ class LayerBackward {
       own.gates[at] += slots * weights_.packed_size();
       own.c[at] = own.c_prev[at];
       own.c_prev[at] = steady_cell ? own.c[at] + slots * weights_.padded : previous_cell(step, row_begin + at);
-      own.d_gates[at] += rows_ * panel_width_;
+      own.d_gates[at] += positions_.rows_beside(row_begin + at) * panel_width_;
       own.d_hh[at] = own.d_gates[at];
     }
     if (own.d_output == nullptr) return;
     for (Index at = 0; at < rows; ++at) own.d_output[at] += direction * call_.d_output.step_stride;
   }
 
-  // One step of `count` rows.
-  void step_back(Index step, Index position_at, Index row_begin, Index row_end, Index count,
-                 const CellBackwardPointers<T>& own, T* room) const {
-    if (count == 0) return;
-    cell_step_backward(weights_, kernels_, count, capacity_, own, room);
-    if (schedule_.batch.reset.data == nullptr && !weights_.learns_start) return;
-    for (Index row = row_begin; row < row_end; ++row) {
-      if (schedule_.active(step, row)) leave_segment(step, row, position_[index(position_at + row)]);
-    }
-  }
-
-  void point_to_variant(const CellBackwardPointers<T>& own, Index count, Index slot, Index position) const {
-    if (d_peephole_ != nullptr) own.d_peephole[count] = d_peephole_ + position * peephole_width_;
+  void point_to_variant(const CellBackwardPointers<T>& own, Index count, Index slot, Index order, Index row) const {
+    const Index place = positions_.place_in_panels(order, row, weights_.panels), at = place * panel_width_;
+    if (d_peephole_ != nullptr) own.d_peephole[count] = d_peephole_ + place * peephole_width_;
     if (!norm_) return;
     own.norm_ih[count] = record_.norm_ih + slot * weights_.packed_size();
     own.norm_hh[count] = record_.norm_hh + slot * weights_.packed_size();
     own.norm_scale[count] = record_.norm_scale + slot * norm_scales;
-    own.d_ih[count] = d_ih_ + position * panel_width_;
-    own.d_norm_ih_weight[count] = d_norm_ih_weight_ + position * panel_width_;
-    own.d_norm_hh_weight[count] = d_norm_hh_weight_ + position * panel_width_;
-    own.d_norm_cell[count] = d_norm_cell_ + position * 2 * weights_.padded;
+    own.d_ih[count] = d_ih_ + at;
+    own.d_norm_ih_weight[count] = d_norm_ih_weight_ + at;
+    own.d_norm_hh_weight[count] = d_norm_hh_weight_ + at;
+    own.d_norm_cell[count] = d_norm_cell_ + positions_.place(order, row) * 2 * weights_.padded;
   }
 
   void point_to_factors(const CellBackwardPointers<T>& own, Index count, Index slot, Index row) const {
     if (own.hidden_dropout != nullptr) {
       own.hidden_dropout[count] = record_.hidden_dropout + row * padded_h_;
-      own.d_dropped_hidden[count] = d_dropped_hidden_ + row * padded_h_;
+      own.d_dropped_hidden[count] = d_dropped_hidden_ + (row - row_begin_) * padded_h_;
     }
     if (own.candidate_dropout != nullptr) {
       own.candidate_dropout[count] = record_.candidate_dropout + slot * weights_.padded;
@@ -338,7 +326,7 @@ class LayerBackward {
     if (own.hidden_zoneout != nullptr) {
       own.hidden_zoneout[count] = record_.hidden_zoneout == nullptr ? weights_.hidden_zoneout.data()
                                                                     : record_.hidden_zoneout + slot * padded_h_;
-      own.d_new_hidden[count] = d_new_hidden_ + row * padded_h_;
+      own.d_new_hidden[count] = d_new_hidden_ + (row - row_begin_) * padded_h_;
     }
     if (own.cell_zoneout != nullptr) {
       own.cell_zoneout[count] = record_.cell_zoneout == nullptr ? weights_.cell_zoneout.data()
@@ -347,10 +335,11 @@ class LayerBackward {
   }
 
   // Where the layer's own start state precedes a step, the gradient by it ends; for a trained one it is kept.
-  void leave_segment(Index step, Index row, Index position) const {
+  void leave_segment(Index order, Index row) const {
+    const Index step = schedule_.step(order);
     const bool restarts = schedule_.restarts(step, row);
     if (weights_.learns_start && (restarts || schedule_.is_first(step, row))) {
-      T* kept = d_start_ + position * (h_size_ + weights_.units);
+      T* kept = d_start(order, row);
       std::copy_n(d_hidden(row), h_size_, kept);
       std::copy_n(d_cell(row), weights_.units, kept + h_size_);
     }
@@ -362,35 +351,66 @@ class LayerBackward {
   void add_start_gradients(Index order_begin, Index order_end) {
     for (Index order = order_end - 1; order >= order_begin; --order) {
       const Index step = schedule_.step(order);
-      for (Index row = 0; row < rows_; ++row) {
+      for (Index row = row_begin_; row < row_end_; ++row) {
         if (!schedule_.active(step, row)) continue;
         const bool restarts = schedule_.restarts(step, row);
         if (!restarts && !schedule_.is_first(step, row)) continue;
-        const T* kept = d_start_ + position_[index((order - order_begin) * rows_ + row)] * (h_size_ + weights_.units);
-        add_start_gradient(restarts, kept, kept + h_size_);
+        const T* kept = d_start(order, row);
+        add_start_gradient(row, restarts, kept, kept + h_size_);
       }
     }
   }
 
   // Of one row: after a restart always, else as far as the caller gave no start state of his own.
-  void add_start_gradient(bool restarts, const T* d_start_hidden, const T* d_start_cell) {
+  void add_start_gradient(Index row, bool restarts, const T* d_start_hidden, const T* d_start_cell) {
+    const LayerGradient<T>& gradient = gradients_[index(positions_.block_of(row))];
     if (restarts || record_.start_hidden == nullptr) {
-      for (Index unit = 0; unit < h_size_; ++unit) call_.gradient.start_hidden[unit] += d_start_hidden[unit];
+      for (Index unit = 0; unit < h_size_; ++unit) gradient.start_hidden[unit] += d_start_hidden[unit];
     }
     if (restarts || record_.own_start_cell) {
-      for (Index unit = 0; unit < weights_.units; ++unit) call_.gradient.start_cell[unit] += d_start_cell[unit];
+      for (Index unit = 0; unit < weights_.units; ++unit) gradient.start_cell[unit] += d_start_cell[unit];
+    }
+  }
+
+  void add_projection_gradients(Index order_begin, Index order_end) {
+    for (Index order = order_begin; order < order_end; ++order) {
+      const Index step = schedule_.step(order);
+      for (Index row = row_begin_; row < row_end_; ++row) {
+        if (!schedule_.active(step, row)) continue;
+        const Index place = positions_.place(order, row);
+        exposed_rows_[index(place)] = record_.exposed + slot(step, row) * weights_.units;
+        d_projected_rows_[index(place)] = d_projected_ + place * weights_.projection;
+      }
+    }
+    for (Index block = 0; block < positions_.blocks_at_once(); ++block) {
+      const Index first = block * positions_.capacity();
+      projection_gradient_->add(d_projected_rows_.data() + first, exposed_rows_.data() + first, positions_.count(block),
+                                gradient_of(block).projection);
+    }
+  }
+
+  // Weight and bias side by side in each row.
+  void add_cell_norm_gradients() {
+    for (Index block = 0; block < positions_.blocks_at_once(); ++block) {
+      const LayerGradient<T>& gradient = gradient_of(block);
+      const T* own = d_norm_cell_ + block * positions_.capacity() * 2 * weights_.padded;
+      for (Index position = 0; position < positions_.count(block); ++position, own += 2 * weights_.padded) {
+        for (Index unit = 0; unit < weights_.padded; ++unit) {
+          gradient.norm_cell_weight[unit] += own[unit];
+          gradient.norm_cell_bias[unit] += own[weights_.padded + unit];
+        }
+      }
     }
   }
 
   void add_input_gradient(Index order_begin, Index order_end, Index row_begin, Index row_end) {
-    const std::size_t first = own_pointers(row_begin);
+    const std::size_t first = index((row_begin - row_begin_) * chunk_steps_);
     std::size_t count = first;
     for (Index order = order_end - 1; order >= order_begin; --order) {
       const Index step = schedule_.step(order);
       for (Index row = row_begin; row < row_end; ++row) {
         if (!schedule_.active(step, row)) continue;
-        const Index position = position_[index((order - order_begin) * rows_ + row)];
-        d_gate_rows_[count] = d_ih_ + position * panel_width_;
+        d_gate_rows_[count] = d_ih_ + positions_.place_in_panels(order, row, weights_.panels) * panel_width_;
         d_input_rows_[count] = call_.d_input.at(step, row);
         ++count;
       }
@@ -401,7 +421,7 @@ class LayerBackward {
     args.a = d_gate_rows_.data() + first;
     args.depth = weights_.packed_size();
     args.a_block = panel_width_;
-    args.a_block_stride = capacity_ * panel_width_;
+    args.a_block_stride = positions_.capacity() * panel_width_;
     args.weights = weights_.x_gradient.data();
     args.y = d_input_rows_.data() + first;
     args.accumulate = call_.accumulate_input;
@@ -409,56 +429,77 @@ class LayerBackward {
   }
 
   // What each step's gradient is multiplied with, x and h, of the rows of a part.
-  void pack_operands(Index order_begin, Index order_end, Index row_begin, Index row_end, Index part, Index count) {
-    const T** const x = x_rows_.data() + own_row_pointers(row_begin, part);
-    const T** const h = h_rows_.data() + own_row_pointers(row_begin, part);
-    for (Index order = order_end - 1; order >= order_begin; --order) {
-      const Index step = schedule_.step(order);
-      Index active = 0, position = 0;
-      for (Index row = row_begin; row < row_end; ++row) {
-        if (!schedule_.active(step, row)) continue;
-        if (active == 0) position = position_[index((order - order_begin) * rows_ + row)];
-        x[active] = call_.input.at(step, row);
-        h[active] = record_.dropped_hidden == nullptr ? previous_hidden(step, row)
-                                                      : record_.dropped_hidden + slot(step, row) * h_size_;
-        ++active;
+  void pack_operands(Index order_begin, Index order_end, Index part) {
+    const Index part_begin = part_row(order_begin, order_end, part);
+    const Index part_end = part_row(order_begin, order_end, part + 1);
+    const T** const x = x_rows_.data() + own_pointers(part_begin, part);
+    const T** const h = h_rows_.data() + own_pointers(part_begin, part);
+    for (Index block = 0; block < positions_.blocks_at_once(); ++block) {
+      const Index row_begin = std::max(part_begin, blocks_.begin_of(positions_.block(block)));
+      const Index row_end = std::min(part_end, blocks_.end_of(positions_.block(block)));
+      for (Index order = order_end - 1; order >= order_begin; --order) {
+        const Index step = schedule_.step(order);
+        Index active = 0, first = 0;
+        for (Index row = row_begin; row < row_end; ++row) {
+          if (!schedule_.active(step, row)) continue;
+          if (active == 0) first = positions_.position(order, row);
+          x[active] = call_.input.at(step, row);
+          h[active] = record_.dropped_hidden == nullptr ? previous_hidden(step, row)
+                                                        : record_.dropped_hidden + slot(step, row) * h_size_;
+          ++active;
+        }
+        const Index count = positions_.count(block);
+        kernels_.pack_outer(x, active, weights_.input_size, packed_x_ + block * packed_x_size_, first, count);
+        kernels_.pack_outer(h, active, h_size_, packed_h_ + block * packed_h_size_, first, count);
       }
-      kernels_.pack_outer(x, active, weights_.input_size, packed_x_, position, count);
-      kernels_.pack_outer(h, active, h_size_, packed_h_, position, count);
     }
   }
 
-  void add_weight_gradients(Index part, Index count) {
-    const LayerGradient<T>& gradient = call_.gradient;
+  const LayerGradient<T>& gradient_of(Index block_at_once) const {
+    return gradients_[index(positions_.block(block_at_once))];
+  }
+
+  // Each part owns panels of blocks.
+  void add_weight_gradients(Index part) {
+    const Index all = positions_.blocks_at_once() * weights_.panels;
+    const Index end = piece_begin(all, gradient_parts_, part + 1);
+    for (Index at = piece_begin(all, gradient_parts_, part); at < end; ++at) {
+      add_panel_gradient(at / weights_.panels, at % weights_.panels);
+    }
+  }
+
+  void add_panel_gradient(Index block, Index panel) {
+    const LayerGradient<T>& gradient = gradient_of(block);
+    const Index count = positions_.count(block);
+    if (count == 0) return;
+    const Index place = (block * weights_.panels + panel) * positions_.capacity(), at = place * panel_width_;
     OuterArgs<T> args{};
     args.depth = count;
     args.registers = weights_.gates;
-    const Index panel_end = piece_begin(weights_.panels, gradient_parts_, part + 1);
-    for (Index panel = piece_begin(weights_.panels, gradient_parts_, part); panel < panel_end; ++panel) {
-      const Index at = panel * capacity_ * panel_width_;
-      args.b = d_ih_ + at;
-      args.columns = weights_.input_size;
-      args.a = packed_x_;
-      args.c = gradient.x_weights + panel * weights_.input_size * panel_width_;
-      kernels_.outer(args);
-      args.b = d_hh_ + at;
-      args.columns = h_size_;
-      args.a = packed_h_;
-      args.c = gradient.h_weights + panel * h_size_ * panel_width_;
-      kernels_.outer(args);
-      kernels_.add_rows(d_gates_ + at, count, panel_width_, gradient.bias + panel * panel_width_);
-      if (gradient.peephole != nullptr) {
-        kernels_.add_rows(d_peephole_ + panel * capacity_ * peephole_width_, count, peephole_width_,
-                          gradient.peephole + panel * peephole_width_);
-      }
-      if (norm_) {
-        kernels_.add_rows(d_norm_ih_weight_ + at, count, panel_width_, gradient.norm_ih_weight + panel * panel_width_);
-        kernels_.add_rows(d_norm_hh_weight_ + at, count, panel_width_, gradient.norm_hh_weight + panel * panel_width_);
-      }
+    args.b = d_ih_ + at;
+    args.columns = weights_.input_size;
+    args.a = packed_x_ + block * packed_x_size_;
+    args.c = gradient.x_weights + panel * weights_.input_size * panel_width_;
+    kernels_.outer(args);
+    args.b = d_hh_ + at;
+    args.columns = h_size_;
+    args.a = packed_h_ + block * packed_h_size_;
+    args.c = gradient.h_weights + panel * h_size_ * panel_width_;
+    kernels_.outer(args);
+    kernels_.add_rows(d_gates_ + at, count, panel_width_, gradient.bias + panel * panel_width_);
+    if (gradient.peephole != nullptr) {
+      kernels_.add_rows(d_peephole_ + place * peephole_width_, count, peephole_width_,
+                        gradient.peephole + panel * peephole_width_);
+    }
+    if (norm_) {
+      kernels_.add_rows(d_norm_ih_weight_ + at, count, panel_width_, gradient.norm_ih_weight + panel * panel_width_);
+      kernels_.add_rows(d_norm_hh_weight_ + at, count, panel_width_, gradient.norm_hh_weight + panel * panel_width_);
     }
   }
 
   const LayerBackwardCall<T>& call_;
+  const RowBlocks& blocks_;
+  const std::vector<LayerGradient<T>>& gradients_;
   const PackedLayer<T>& weights_;
   const Kernels<T>& kernels_;
   const Schedule& schedule_;
@@ -469,32 +510,34 @@ class LayerBackward {
   std::shared_ptr<WorkspaceCache<T>> cache_;
   Index segment_ = 0, first_step_ = 0, end_step_ = 0;  // the segment in hand
   Index h_size_, padded_h_;                            // H or P; rounded up to whole registers
-  Index chunk_steps_, capacity_;                       // capacity: steps x rows of a chunk
   Index panel_width_, peephole_width_;
   bool general_, norm_;  // the general epilogue; layer norm in it
   bool steady_ = false;  // whether pointers advance() from step to step
   Index recurrence_parts_, gradient_parts_ = 1;
+  Index most_rows_, chunk_steps_;  // at once
+  ChunkPositions positions_;
+  Index row_begin_ = 0, row_end_ = 0;            // of the blocks in hand
+  Index packed_x_size_ = 0, packed_h_size_ = 0;  // of a block
 
-  T* d_gates_ = nullptr;  // [panel][position][GU]
-  T* packed_x_ = nullptr;
+  T* d_gates_ = nullptr;   // [block][panel][position][GU]
+  T* packed_x_ = nullptr;  // by block
   T* packed_h_ = nullptr;
   T* d_hidden_ = nullptr;  // gradient by h of the step in hand, padded rows
   T* d_cell_ = nullptr;
   T* d_exposed_ = nullptr;    // with projection: by o tanh(c)
-  T* d_projected_ = nullptr;  // with projection: by h, of the chunk, [position][P]
+  T* d_projected_ = nullptr;  // with projection: by h, of the chunk, [block][position][P]
   // What variants need; see CellBackwardPointers.
   T *d_ih_ = nullptr, *d_hh_ = nullptr;                          // as d_gates
   T *d_norm_ih_weight_ = nullptr, *d_norm_hh_weight_ = nullptr;  // as d_gates
-  T* d_peephole_ = nullptr;                                      // [panel][position][(G - 1) U]
-  T* d_norm_cell_ = nullptr;                                     // [position][2][padded]
-  T* d_start_ = nullptr;                                         // [position][H or P, H]
+  T* d_peephole_ = nullptr;                                      // [block][panel][position][(G - 1) U]
+  T* d_norm_cell_ = nullptr;                                     // [block][position][2][padded]
+  T* d_start_ = nullptr;                                         // [block][position][H or P, H]
   T* rooms_ = nullptr;                                           // [part][room_size_]
   Index room_size_ = 0;
   T *d_new_hidden_ = nullptr, *d_dropped_hidden_ = nullptr;              // [row][padded H or P]
   CellBackwardArrays<T> arrays_;                                         // by row
   std::vector<const T*> x_rows_, h_rows_;                                // by row
-  std::vector<Index> position_;                                          // of step x row in the chunk
-  std::vector<const T*> exposed_rows_, d_projected_rows_, d_gate_rows_;  // by position
+  std::vector<const T*> exposed_rows_, d_projected_rows_, d_gate_rows_;  // by place
   std::vector<T*> d_input_rows_;
   std::optional<WeightGradient<T>> projection_gradient_;
 };
@@ -502,13 +545,35 @@ class LayerBackward {
 }  // namespace
 
 template <class T>
-void layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace) {
-  const Batch& batch = call.schedule.batch;
-  if (batch.rows == 0) return;
-  LayerBackward<T>(call, workspace).run();
+LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace) {
+  const PackedLayer<T>& weights = *call.weights;
+  const RowBlocks blocks = row_blocks(call.schedule, weights);
+  const Index size = LayerGradient<T>::size(weights, *call.kernels);
+  T* const memory = workspace.take_zeros(blocks.count() * size);
+  std::vector<LayerGradient<T>> gradients;
+  for (Index block = 0; block < blocks.count(); ++block) {
+    gradients.push_back(LayerGradient<T>::in(memory + block * size, weights));
+  }
+  if (call.schedule.batch.rows == 0) return gradients.front();
+  const Index threads = call.record->has_checkpoints() ? 0 : block_threads(call.schedule, weights, blocks.count());
+  if (threads == 0) {
+    LayerBackward<T>(call, blocks, gradients, true, free_threads(), workspace).run(0);
+  } else {
+    std::deque<LayerBackward<T>> backwards;
+    for (Index thread = 0; thread < threads; ++thread) {
+      backwards.emplace_back(call, blocks, gradients, false, 1, workspace);
+    }
+    std::atomic<Index> next{0};
+    parallel(threads, [&](Index thread) {
+      LayerBackward<T>& own = backwards[static_cast<std::size_t>(thread)];
+      for (Index block = next++; block < blocks.count(); block = next++) own.run(block);
+    });
+  }
+  call.kernels->add_rows(memory + size, blocks.count() - 1, size, memory);
+  return gradients.front();
 }
 
-template void layer_backward<float>(const LayerBackwardCall<float>&, Workspace<float>&);
-template void layer_backward<double>(const LayerBackwardCall<double>&, Workspace<double>&);
+template LayerGradient<float> layer_backward<float>(const LayerBackwardCall<float>&, Workspace<float>&);
+template LayerGradient<double> layer_backward<double>(const LayerBackwardCall<double>&, Workspace<double>&);
 
 }  // namespace latchwork

@@ -172,30 +172,6 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
 
 namespace {
 
-template <class T>
-LayerGradient<T> layer_gradient(const PackedLayer<T>& weights, Workspace<T>& workspace) {
-  const Index packed = weights.packed_size();
-  LayerGradient<T> gradient;
-  gradient.x_weights = workspace.take_zeros(packed * weights.input_size);
-  gradient.h_weights = workspace.take_zeros(packed * weights.output_size());
-  gradient.bias = workspace.take_zeros(packed);
-  if (weights.projection > 0) gradient.projection = workspace.take_zeros(weights.projection * weights.padded);
-  if (weights.variant.peephole != nullptr) {
-    gradient.peephole = workspace.take_zeros((weights.gates - 1) * weights.padded);
-  }
-  if (weights.variant.norm_ih_weight != nullptr) {
-    gradient.norm_ih_weight = workspace.take_zeros(packed);
-    gradient.norm_hh_weight = workspace.take_zeros(packed);
-    gradient.norm_cell_weight = workspace.take_zeros(weights.padded);
-    gradient.norm_cell_bias = workspace.take_zeros(weights.padded);
-  }
-  if (weights.learns_start) {
-    gradient.start_hidden = workspace.take_zeros(weights.output_size());
-    gradient.start_cell = workspace.take_zeros(weights.units);
-  }
-  return gradient;
-}
-
 // From the kernels' layouts to the tensors at `to`, one behind another in the order of the layout.
 template <class T>
 void unpack_gradient(const LstmOptions& lstm, const PackedLayer<T>& weights, const Kernels<T>& kernels,
@@ -282,10 +258,8 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       one.d_start_cell = d_start.cell;
       one.d_input = d_input;
       one.accumulate_input = direction > 0;
-      one.gradient = layer_gradient(weights, workspace);
-      layer_backward(one, workspace);
-      unpack_gradient(lstm, weights, kernels, one.gradient, gradient.parameters + weights.parameters_begin,
-                      gradient.accumulate);
+      unpack_gradient(lstm, weights, kernels, layer_backward(one, workspace),
+                      gradient.parameters + weights.parameters_begin, gradient.accumulate);
     }
     if (layer > 0 && drops(lstm, options)) {
       // Padding holds nothing that the next layer reads; the mask may run over it.

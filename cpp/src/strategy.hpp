@@ -57,6 +57,16 @@ Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   return std::max<Index>(1, std::min(free_threads(), rows / 2));
 }
 
+// How many threads take whole blocks of rows backward, without meeting. 0: the blocks are too few to keep all threads
+// busy to the end, which then work on all blocks at once.
+template <class T>
+Index block_threads(const Schedule& schedule, const PackedLayer<T>& weights, Index blocks) {
+  if (blocks == 1) return 0;
+  if (row_parts(schedule, weights) == 1) return 1;
+  const Index threads = free_threads();
+  return blocks % threads == 0 || blocks >= 4 * threads ? threads : 0;
+}
+
 // Row at which part `part` of `parts` begins. Each part has about as many of the steps [order_begin, order_end) as the
 // others, for threads wait for the last. Contiguous rows: neighbours share cache lines.
 inline Index part_begin(const Schedule& schedule, Index order_begin, Index order_end, Index parts, Index part) {

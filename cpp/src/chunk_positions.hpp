@@ -1,0 +1,82 @@
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "row_blocks.hpp"
+
+namespace latchwork {
+
+// Backward works on a chunk of steps at a time, of one block of rows or of all. A step and row of the chunk has a
+// *position*, its number in the order of its block's chains, and by it a place in the chunk's arrays.
+class ChunkPositions {
+ public:
+  // For chunks of at most so many steps.
+  ChunkPositions(const Schedule& schedule, const RowBlocks& blocks, bool all_blocks, Index most_steps)
+      : schedule_(schedule),
+        blocks_(blocks),
+        blocks_at_once_(all_blocks ? blocks.count() : 1),
+        most_rows_(all_blocks ? schedule.batch.rows : blocks.most_rows()),
+        capacity_(most_steps * blocks.most_rows()),
+        position_(static_cast<std::size_t>(most_steps * most_rows_)),
+        block_of_row_(static_cast<std::size_t>(schedule.batch.rows)),
+        counts_(static_cast<std::size_t>(blocks_at_once_)) {
+    for (Index block = 0; block < blocks.count(); ++block) {
+      std::fill_n(block_of_row_.begin() + blocks.begin_of(block), blocks.rows_of(block), block);
+    }
+  }
+
+  Index blocks_at_once() const { return blocks_at_once_; }
+  Index capacity() const { return capacity_; }                  // positions of a block
+  Index places() const { return blocks_at_once_ * capacity_; }  // of all blocks at once
+
+  void select(Index first_block) { first_block_ = first_block; }
+  Index block(Index at_once) const { return first_block_ + at_once; }
+  Index row_begin() const { return blocks_.begin_of(first_block_); }
+  Index row_end() const { return blocks_.end_of(first_block_ + blocks_at_once_ - 1); }
+
+  // Numbers the steps computed as [order_begin, order_end) of the selected blocks' rows; returns whether there are any.
+  bool number(Index order_begin, Index order_end) {
+    std::fill(counts_.begin(), counts_.end(), 0);
+    order_begin_ = order_begin;
+    bool any = false;
+    for (Index order = order_end - 1; order >= order_begin; --order) {
+      for (Index row = row_begin(); row < row_end(); ++row) {
+        if (!schedule_.active(schedule_.step(order), row)) continue;
+        position_[at(order, row)] = counts_[static_cast<std::size_t>(at_once(row))]++;
+        any = true;
+      }
+    }
+    return any;
+  }
+
+  // How many positions one of the blocks at once has in the chunk.
+  Index count(Index block_at_once) const { return counts_[static_cast<std::size_t>(block_at_once)]; }
+  Index block_of(Index row) const { return block_of_row_[static_cast<std::size_t>(row)]; }
+  // A row's positions in two steps are so far from each other where every row has every step.
+  Index rows_beside(Index row) const { return blocks_.rows_of(block_of(row)); }
+
+  Index position(Index order, Index row) const { return position_[at(order, row)]; }
+  // In an array of rows, [block][position].
+  Index place(Index order, Index row) const { return at_once(row) * capacity_ + position(order, row); }
+  // In an array of panels, [block][panel][position].
+  Index place_in_panels(Index order, Index row, Index panels) const {
+    return at_once(row) * panels * capacity_ + position(order, row);
+  }
+
+ private:
+  Index at_once(Index row) const { return block_of(row) - first_block_; }
+  std::size_t at(Index order, Index row) const {
+    return static_cast<std::size_t>((order - order_begin_) * most_rows_ + row - row_begin());
+  }
+
+  const Schedule& schedule_;
+  const RowBlocks& blocks_;
+  Index blocks_at_once_, most_rows_, capacity_;
+  Index first_block_ = 0, order_begin_ = 0;
+  std::vector<Index> position_;      // of step x row
+  std::vector<Index> block_of_row_;  // among all
+  std::vector<Index> counts_;
+};
+
+}  // namespace latchwork
