@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "strategy.hpp"
+
 namespace latchwork {
 
 namespace {
@@ -10,14 +12,16 @@ template <class T>
 class CellStepBackward {
  public:
   CellStepBackward(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index slots,
-                   const CellBackwardPointers<T>& pointers, T* room)
+                   const CellBackwardPointers<T>& pointers, T* room, Index number, const UnitSplit& split)
       : weights_(weights),
         kernels_(kernels),
         rows_(rows),
         slots_(slots),
         h_size_(weights.output_size()),
         p_(pointers),
-        room_(room) {}
+        room_(room),
+        number_(number),
+        split_(split) {}
 
   void run() const noexcept {
     // The plain cell's kernel adds what the output adds.
@@ -95,7 +99,11 @@ class CellStepBackward {
     args.d_gates = p_.d_gates;
     args.d_gates_panel_stride = slots_ * weights_.gates * kernels_.units;
     if (room_ == nullptr) {
-      kernels_.cell_backward(args);
+      // Whoever computes units here has them, in its cache, from the product of the step after, if h is not projected.
+      for_parts([&](Index part) {
+        kernels_.cell_backward(args, 4 * column_panel_begin(weights_.units, part),
+                               std::min(weights_.panels, 4 * column_panel_begin(weights_.units, part + 1)));
+      });
       return;
     }
     GeneralBackwardArgs<T> general{};
@@ -129,7 +137,21 @@ class CellStepBackward {
     args.weights = weights_.h_gradient.data();
     args.y = y;
     args.accumulate = accumulate;
-    kernels_.product(args, 0, panels_of(h_size_));
+    args.last_panel_first = last_panel_first(weights_, number_);
+    for_parts([&](Index part) {
+      kernels_.product(args, column_panel_begin(h_size_, part), column_panel_begin(h_size_, part + 1));
+    });
+  }
+
+  template <class Task>
+  void for_parts(Task&& task) const {
+    parallel(split_.parts, task, split_.threads);
+  }
+
+  // Pieces of nearly as many columns: the last panel may be narrow.
+  Index column_panel_begin(Index columns, Index part) const {
+    const Index width = 4 * kernels_.units;
+    return part == split_.parts ? panels_of(columns) : (columns * part / split_.parts + width / 2) / width;
   }
 
   Index panels_of(Index columns) const { return (columns + 4 * kernels_.units - 1) / (4 * kernels_.units); }
@@ -139,19 +161,23 @@ class CellStepBackward {
   Index rows_, slots_, h_size_;
   const CellBackwardPointers<T>& p_;
   T* room_;
+  Index number_;
+  const UnitSplit& split_;
 };
 
 }  // namespace
 
 template <class T>
 void cell_step_backward(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index slots,
-                        const CellBackwardPointers<T>& pointers, T* room) noexcept {
-  CellStepBackward<T>(weights, kernels, rows, slots, pointers, room).run();
+                        const CellBackwardPointers<T>& pointers, T* room, Index number,
+                        const UnitSplit& split) noexcept {
+  CellStepBackward<T>(weights, kernels, rows, slots, pointers, room, number, split).run();
 }
 
 template void cell_step_backward<float>(const PackedLayer<float>&, const Kernels<float>&, Index, Index,
-                                        const CellBackwardPointers<float>&, float*) noexcept;
+                                        const CellBackwardPointers<float>&, float*, Index, const UnitSplit&) noexcept;
 template void cell_step_backward<double>(const PackedLayer<double>&, const Kernels<double>&, Index, Index,
-                                         const CellBackwardPointers<double>&, double*) noexcept;
+                                         const CellBackwardPointers<double>&, double*, Index,
+                                         const UnitSplit&) noexcept;
 
 }  // namespace latchwork

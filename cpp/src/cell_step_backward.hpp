@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "cell_step.hpp"
 #include "snapshot.hpp"
 
 namespace latchwork {
@@ -84,6 +85,7 @@ class CellBackwardArrays {
 // where the plain epilogue will do. Allocates nothing.
 template <class T>
 void cell_step_backward(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index slots,
-                        const CellBackwardPointers<T>& pointers, T* room) noexcept;
+                        const CellBackwardPointers<T>& pointers, T* room, Index number,
+                        const UnitSplit& split) noexcept;
 
 }  // namespace latchwork

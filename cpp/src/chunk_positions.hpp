@@ -17,7 +17,8 @@ class ChunkPositions {
         blocks_(blocks),
         blocks_at_once_(all_blocks ? blocks.count() : 1),
         most_rows_(all_blocks ? schedule.batch.rows : blocks.most_rows()),
-        capacity_(most_steps * blocks.most_rows()),
+        // Odd: panels whose distance is a power of two share few places in the caches.
+        capacity_((most_steps * blocks.most_rows()) | 1),
         position_(static_cast<std::size_t>(most_steps * most_rows_)),
         block_of_row_(static_cast<std::size_t>(schedule.batch.rows)),
         counts_(static_cast<std::size_t>(blocks_at_once_)) {

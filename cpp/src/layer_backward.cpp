@@ -40,7 +40,8 @@ class LayerBackward {
         peephole_width_(panel_width_ - kernels_.units),
         general_(!weights_.plain || record_.candidate_dropout != nullptr),
         norm_(weights_.variant.norm_ih_weight != nullptr),
-        recurrence_parts_(all_blocks ? std::min(threads, row_parts(schedule_, weights_)) : 1),
+        recurrence_parts_(all_blocks ? backward_split(schedule_, weights_).row_parts : 1),
+        units_{all_blocks ? backward_split(schedule_, weights_).unit_parts : 1, Threads::awake},
         most_rows_(all_blocks ? rows_ : blocks.most_rows()),
         chunk_steps_(
             std::min(record_.segment_steps, std::max<Index>(1, gradient_chunk_rows * recurrence_parts_ / most_rows_))),
@@ -201,7 +202,7 @@ class LayerBackward {
     if (!positions_.number(order_begin, order_end)) return;
     const Index parts = recurrence_parts_;
     // One thread's recurrence leaves another the time to pack; of several each packs the rows that its cache holds.
-    const bool packs_aside = parts == 1 && gradient_parts_ > 1;
+    const bool packs_aside = parts == 1 && gradient_parts_ > 1 && units_.parts == 1;
     parallel(packs_aside ? 2 : parts, [&](Index part) {
       if (part < parts) recur(order_begin, order_end, part);
       if (!packs_aside || part == 1) pack_operands(order_begin, order_end, packs_aside ? 0 : part);
@@ -241,6 +242,7 @@ class LayerBackward {
     const CellBackwardPointers<T> own = arrays_.pointers.from(own_pointers(row_begin, part));
     T* const room = general_ ? rooms_ + part * room_size_ : nullptr;
     for (Index order = order_end - 1; order >= order_begin; --order) {
+      if (units_.parts > 1) wake_threads();
       Index count = row_end - row_begin;
       if (steady_ && order + 1 < order_end) {
         advance(order, row_begin, row_end, own);
@@ -248,7 +250,7 @@ class LayerBackward {
         count = point(order, row_begin, row_end, own);
       }
       if (count == 0) continue;
-      cell_step_backward(weights_, kernels_, count, positions_.capacity(), own, room);
+      cell_step_backward(weights_, kernels_, count, positions_.capacity(), own, room, order, units_);
       if (schedule_.batch.reset.data == nullptr && !weights_.learns_start) continue;
       for (Index row = row_begin; row < row_end; ++row) {
         if (schedule_.active(schedule_.step(order), row)) leave_segment(order, row);
@@ -514,6 +516,7 @@ class LayerBackward {
   bool general_, norm_;  // the general epilogue; layer norm in it
   bool steady_ = false;  // whether pointers advance() from step to step
   Index recurrence_parts_, gradient_parts_ = 1;
+  UnitSplit units_;                // of each step
   Index most_rows_, chunk_steps_;  // at once
   ChunkPositions positions_;
   Index row_begin_ = 0, row_end_ = 0;            // of the blocks in hand
@@ -569,7 +572,7 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
       for (Index block = next++; block < blocks.count(); block = next++) own.run(block);
     });
   }
-  call.kernels->add_rows(memory + size, blocks.count() - 1, size, memory);
+  if (blocks.count() > 1) call.kernels->add_rows(memory + size, blocks.count() - 1, size, memory);
   return gradients.front();
 }
 

@@ -37,7 +37,7 @@ struct PartScratch {
 template <class T>
 class LayerForward {
  public:
-  LayerForward(const LayerCall<T>& call, const ForwardSplit& split, Workspace<T>& workspace)
+  LayerForward(const LayerCall<T>& call, const LayerSplit& split, Workspace<T>& workspace)
       : call_(call),
         weights_(*call.weights),
         kernels_(*call.kernels),
@@ -363,7 +363,7 @@ void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& wo
   std::vector<LayerForward<T>> layers;
   layers.reserve(directions.size());
   for (const LayerCall<T>& call : directions) {
-    layers.emplace_back(call, apart ? ForwardSplit{} : forward_split(call.schedule, *call.weights), workspace);
+    layers.emplace_back(call, apart ? LayerSplit{} : forward_split(call.schedule, *call.weights), workspace);
   }
   const auto run = [&](Index direction) { layers[static_cast<std::size_t>(direction)].run(); };
   if (apart) return parallel(count, run);

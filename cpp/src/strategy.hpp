@@ -15,6 +15,8 @@ namespace latchwork {
 inline constexpr Index smallest_parallel_work = 200'000;
 // Below this many multiply-adds of a step two threads that meet after each step lose more than they gain.
 inline constexpr Index smallest_split_step = 120'000;
+// The same of a step backward, where they meet twice.
+inline constexpr Index smallest_split_step_back = 250'000;
 // Below this many numbers that are only added up or drawn a second thread costs more than it saves.
 inline constexpr Index smallest_parallel_numbers = 20'000;
 // A number that is fetched from memory and put elsewhere costs about as much as so many multiply-adds.
@@ -97,13 +99,13 @@ bool fit_cache(const PackedLayer<T>& weights) {
 
 // How threads share the time steps of a layer: by rows they need not meet at all; by hidden units each keeps its part
 // of the weights in its cache, and few rows suffice.
-struct ForwardSplit {
+struct LayerSplit {
   Index row_parts = 1;
   Index unit_parts = 1;
 };
 
 template <class T>
-ForwardSplit forward_split(const Schedule& schedule, const PackedLayer<T>& weights) {
+LayerSplit forward_split(const Schedule& schedule, const PackedLayer<T>& weights) {
   const Index rows = row_parts(schedule, weights);
   const Index units = unit_parts(weights, schedule.batch.rows);
   const bool full_tiles = schedule.batch.rows >= full_tile_rows * rows;
@@ -111,11 +113,23 @@ ForwardSplit forward_split(const Schedule& schedule, const PackedLayer<T>& weigh
   return {1, units};
 }
 
+// The same for the recurrence backward, which multiplies with R alone and meets twice in a step that is split.
+template <class T>
+LayerSplit backward_split(const Schedule& schedule, const PackedLayer<T>& weights) {
+  const Index rows = row_parts(schedule, weights);
+  const bool few_rows = schedule.batch.rows < full_tile_rows * rows;
+  const Index size = weights.gates * weights.units * weights.output_size();
+  const bool cached = size * static_cast<Index>(sizeof(T) / 4) <= 2 * cached_weights;
+  if (rows > 1 && (!few_rows || cached)) return {rows, 1};
+  const bool small = schedule.batch.rows * size < smallest_split_step_back;
+  return {1, small ? 1 : unit_parts(weights, schedule.batch.rows)};
+}
+
 // Whether two directions go to two threads, each alone, rather than one after the other to all: they need not meet, but
 // each thread must then hold the whole of a direction's weights.
 template <class T>
 bool directions_apart(const Schedule& schedule, const PackedLayer<T>& weights) {
-  const ForwardSplit split = forward_split(schedule, weights);
+  const LayerSplit split = forward_split(schedule, weights);
   if (free_threads() < 2 || split.row_parts > 1 || split.unit_parts > 3) return false;
   if (step_work(weights, schedule.total(0, schedule.batch.rows)) < smallest_parallel_work / 2) return false;
   return split.unit_parts == 1 || weights.h_weights.size() * static_cast<Index>(sizeof(T) / 4) <= 2 * cached_weights;

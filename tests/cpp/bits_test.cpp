@@ -387,7 +387,7 @@ TEST_CASE_TEMPLATE("bits: under avx512, small layers are to the bit what they ar
   }
 }
 
-// Steps large enough that threads share the hidden units of each, or take a direction each.
+// Steps large enough that threads share the hidden units of each, forward and back, or take a direction each.
 TEST_CASE_TEMPLATE("bits: hidden units shared by threads, in calls, recordings and streams", T, float, double) {
   Random random(48);
   LstmOptions plain, projected, peephole, norm, both;
@@ -410,9 +410,11 @@ TEST_CASE_TEMPLATE("bits: hidden units shared by threads, in calls, recordings a
         const ThreadCount threads(count);
         const Results<T> called = run_forward(network, problem);
         Results<T> recorded(problem);
-        run_record(network, problem, recorded);
-        std::vector<std::vector<T>> all{called.output,   called.h_n,   called.c_n,
-                                        recorded.output, recorded.h_n, recorded.c_n};
+        const auto tape = run_record(network, problem, recorded);
+        const Gradients<T> gradients = run_backward(*tape, problem);
+        std::vector<std::vector<T>> all{called.output, called.h_n,          called.c_n,  recorded.output,
+                                        recorded.h_n,  recorded.c_n,        gradients.x, gradients.h_0,
+                                        gradients.c_0, gradients.parameters};
         if (options.direction == Direction::both) return all;
         const Arrays<T> arrays(problem);
         std::vector<T> streamed(problem.d_result.output.size());

@@ -215,9 +215,9 @@ TEST_CASE_TEMPLATE("product: each result is one chain of multiply-adds, in ascen
     const Kernels<T>& table = kernels<T>();
     const Layout<T> layout(table);
     Random random(12);
-    for (const Index columns : {1, 7, 8, 17, 31, 64, 100}) {
+    for (const Index columns : {1, 7, 8, 17, 31, 64, 100, 410}) {
       for (const Index depth : {1, 6, 40}) {
-        for (const Index rows : {1, 2, 3, 5, 8, 13}) {
+        for (const Index rows : {0, 1, 2, 3, 5, 8, 13}) {
           CAPTURE(columns);
           CAPTURE(depth);
           CAPTURE(rows);
@@ -244,6 +244,13 @@ TEST_CASE_TEMPLATE("product: each result is one chain of multiply-adds, in ascen
           }
           CHECK(right);
           CHECK(y.guards_hold());
+
+          const Rows<T> backwards(rows, columns, T(7));
+          table.product({rows, columns, with_start ? start[0] : nullptr, a.pointers(), depth, depth, 0, panels.data(),
+                         backwards.pointers(), false, 4, true},
+                        0, layout.column_panels(columns));
+          CHECK(same_bits(backwards.all(), y.all()));
+          CHECK(backwards.guards_hold());
         }
       }
     }
@@ -561,11 +568,19 @@ TEST_CASE_TEMPLATE(
           gate_rows.push_back(all_gates[0] + row * 4 * layout.lanes);
         }
         for (Index row = 0; row < rows; row += rows_at_once) {
-          table.cell_backward({rows_at_once, units, step.gates.pointers() + row, step.c.pointers() + row,
-                               problem.c_prev.pointers() + row,
-                               adds_output ? d_recurrent.pointers() + row : d_h.pointers() + row,
-                               adds_output ? d_output.pointers() + row : nullptr, d_c.pointers() + row,
-                               gate_rows.data() + row, panel_stride});
+          const CellBackwardArgs<T> args{rows_at_once,
+                                         units,
+                                         step.gates.pointers() + row,
+                                         step.c.pointers() + row,
+                                         problem.c_prev.pointers() + row,
+                                         adds_output ? d_recurrent.pointers() + row : d_h.pointers() + row,
+                                         adds_output ? d_output.pointers() + row : nullptr,
+                                         d_c.pointers() + row,
+                                         gate_rows.data() + row,
+                                         panel_stride};
+          const Index panels = layout.panels(units), cut = adds_output ? panels / 2 : 0;  // pieces by themselves
+          table.cell_backward(args, cut, panels);
+          table.cell_backward(args, 0, cut);
         }
         CHECK(all_gates.guards_hold());
         CHECK(d_c.guards_hold());

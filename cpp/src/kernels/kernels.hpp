@@ -10,7 +10,7 @@ namespace latchwork::LATCHWORK_ISA {
 template <class T>
 void step(const StepArgs<T>& args, Index panel_begin, Index panel_end);
 template <class T>
-void cell_backward(const CellBackwardArgs<T>& args);
+void cell_backward(const CellBackwardArgs<T>& args, Index panel_begin, Index panel_end);
 
 // general_step.cpp, general_backward.cpp
 template <class T>

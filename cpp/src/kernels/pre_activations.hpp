@@ -43,21 +43,6 @@ EIGEN_ALWAYS_INLINE FetchAhead step_fetch(const StepArgs<T>& args, Index width) 
   return fetch_of<T>(args.rows, (args.x == nullptr ? 0 : args.x_size) + args.h_size, width, panels);
 }
 
-// Calls task(first, count) for groups of at most `most` of the panels [begin, end), in either order.
-template <class Task>
-EIGEN_ALWAYS_INLINE void for_panel_groups(Index begin, Index end, Index most, bool last_first, Task&& task) {
-  while (begin < end) {
-    const Index count = end - begin < most ? end - begin : most;
-    if (last_first) {
-      end -= count;
-      task(end, count);
-    } else {
-      task(begin, count);
-      begin += count;
-    }
-  }
-}
-
 // Calls task(Constant<rows>, Constant<panels>, first row, first panel) for the tiles of a step.
 template <class T, class Task>
 EIGEN_ALWAYS_INLINE void for_step_tiles(Index rows, Index panel_begin, Index panel_end, bool last_first, Task&& task) {

@@ -31,7 +31,8 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
   const T* weights = args.weights + first_column * args.depth;
   NextPanel<T> next;
   if constexpr (Fetch == fetch_next_panel) {
-    next = next_panel(weights + panel_stride, args.depth, Width, first_row, args.rows);
+    const T* panel = args.last_panel_first ? weights - panel_stride : weights + panel_stride;
+    next = next_panel(panel, args.depth, Width, first_row, args.rows);
   }
   for (Index block = 0; block < args.depth; block += args.a_block) {
     accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.a_block, weights, panel_stride, next);
@@ -93,26 +94,8 @@ template <class T>
 void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
   const Index full_width = args.panel_registers * lanes<T>;
   const Index full_panels = args.columns / full_width;
-  if (args.rows == 1) {
-    const Index full_end = panel_end < full_panels ? panel_end : full_panels;
-    Index panel = panel_begin;
-    while (panel < full_end) {
-      const Index count = full_end - panel < single_row_panels ? full_end - panel : single_row_panels;
-      with_constant<single_row_panels>(count, [&]<int Panels>(Constant<Panels>) {
-        if (args.panel_registers == 4) {
-          product_tile<T, 1, Panels, 4, fetch_nothing>(args, 0, panel);
-        } else {
-          product_tile<T, 1, Panels, 3, fetch_nothing>(args, 0, panel);
-        }
-      });
-      panel += count;
-    }
-    panel_begin = panel;
-  }
-  const FetchAhead fetch = fetch_of<T>(args.rows, args.depth, args.panel_registers, args.columns / full_width);
-  for (Index panel = panel_begin; panel < panel_end; ++panel) {
-    const Index left = args.columns - panel * full_width;
-    const Index registers = left >= full_width ? args.panel_registers : (left + lanes<T> - 1) / lanes<T>;
+  const FetchAhead fetch = fetch_of<T>(args.rows, args.depth, args.panel_registers, full_panels);
+  const auto run_panel = [&](Index panel, Index registers) {
     with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
       for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
         with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
@@ -121,7 +104,25 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
         });
       });
     });
-  }
+  };
+  const auto run_narrow_panel = [&] {
+    if (panel_end <= full_panels) return;
+    run_panel(full_panels, (args.columns - full_panels * full_width + lanes<T> - 1) / lanes<T>);
+  };
+  if (args.last_panel_first) run_narrow_panel();
+  const Index full_end = panel_end < full_panels ? panel_end : full_panels;
+  const Index most = args.rows == 1 && args.panel_registers >= 3 ? single_row_panels : 1;
+  for_panel_groups(panel_begin, full_end, most, args.last_panel_first, [&](Index panel, Index count) {
+    if (most == 1) return run_panel(panel, args.panel_registers);
+    with_constant<single_row_panels>(count, [&]<int Panels>(Constant<Panels>) {
+      if (args.panel_registers == 4) {
+        product_tile<T, 1, Panels, 4, fetch_nothing>(args, 0, panel);
+      } else {
+        product_tile<T, 1, Panels, 3, fetch_nothing>(args, 0, panel);
+      }
+    });
+  });
+  if (!args.last_panel_first) run_narrow_panel();
 }
 
 template <class T>

@@ -64,11 +64,10 @@ void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
 }
 
 template <class T>
-void cell_backward(const CellBackwardArgs<T>& args) {
+void cell_backward(const CellBackwardArgs<T>& args, Index panel_begin, Index panel_end) {
   constexpr Index unit_count = lanes<T>;
-  const Index panels = (args.units + unit_count - 1) / unit_count;
   for (Index row = 0; row < args.rows; ++row) {
-    for (Index panel = 0; panel < panels; ++panel) {
+    for (Index panel = panel_begin; panel < panel_end; ++panel) {
       const Index unit = panel * unit_count;
       const T* kept = args.gates[row] + unit * 4;
       const Gates<T> gate = {load(kept), load(kept + unit_count), load(kept + 2 * unit_count),
@@ -93,7 +92,7 @@ void cell_backward(const CellBackwardArgs<T>& args) {
 
 template void step<float>(const StepArgs<float>&, Index, Index);
 template void step<double>(const StepArgs<double>&, Index, Index);
-template void cell_backward<float>(const CellBackwardArgs<float>&);
-template void cell_backward<double>(const CellBackwardArgs<double>&);
+template void cell_backward<float>(const CellBackwardArgs<float>&, Index, Index);
+template void cell_backward<double>(const CellBackwardArgs<double>&, Index, Index);
 
 }  // namespace latchwork::LATCHWORK_ISA

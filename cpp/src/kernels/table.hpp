@@ -87,6 +87,7 @@ struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gat
   T* const* y;                // `columns` numbers each
   bool accumulate = false;    // the chain starts at y[row] instead of `start`
   Index panel_registers = 4;  // V
+  bool last_panel_first = false;
 };
 
 template <class T>
@@ -220,7 +221,7 @@ struct Kernels {
   void (*step)(const StepArgs<T>&, Index panel_begin, Index panel_end);        // gate panels
   void (*product)(const ProductArgs<T>&, Index panel_begin, Index panel_end);  // column panels
   void (*outer)(const OuterArgs<T>&);
-  void (*cell_backward)(const CellBackwardArgs<T>&);
+  void (*cell_backward)(const CellBackwardArgs<T>&, Index panel_begin, Index panel_end);
   // The same for every variant of the cell.
   void (*general_step)(const GeneralStepArgs<T>&, Index panel_begin, Index panel_end);  // with layer norm all panels
   void (*general_cell_backward)(const GeneralBackwardArgs<T>&);

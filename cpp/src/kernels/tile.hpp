@@ -29,6 +29,21 @@ EIGEN_ALWAYS_INLINE void for_even_pieces(Index size, Task&& task) {
   }
 }
 
+// Calls task(first, count) for groups of at most `most` of the panels [begin, end), in either order.
+template <class Task>
+EIGEN_ALWAYS_INLINE void for_panel_groups(Index begin, Index end, Index most, bool last_first, Task&& task) {
+  while (begin < end) {
+    const Index count = end - begin < most ? end - begin : most;
+    if (last_first) {
+      end -= count;
+      task(end, count);
+    } else {
+      task(begin, count);
+      begin += count;
+    }
+  }
+}
+
 // Without it gcc reads a weight from memory again for each row, as an operand of the multiply-add: two and three rows
 // then take longer than four.
 template <class P>
