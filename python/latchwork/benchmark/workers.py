@@ -134,7 +134,7 @@ def _serve(connection: Connection, name: str, threads: int) -> None:
             if command == "prepare":
                 loop = None  # frees the last case before the next is made
                 prepared = peer.prepare(*arguments)
-                answer, loop = prepared.results, prepared.loop
+                answer, loop = prepared.results(), prepared.loop
                 del prepared
             elif loop is None:
                 raise RuntimeError("nothing is prepared")

@@ -73,7 +73,7 @@ class Jax:
             for _ in itertools.repeat(None, iterations):
                 forward(x).block_until_ready()
 
-        return Prepared({"output": np.asarray(forward(x))}, loop)
+        return Prepared(lambda: {"output": np.asarray(forward(x))}, loop)
 
     def _prepare_step(self, case: Case) -> Prepared:
         """Make the weights constants of the compiled step, and give the old state's memory to the new one."""
@@ -91,10 +91,13 @@ class Jax:
         sequence = jax.numpy.asarray(cases.inputs(case, "step"))
         shape = case.rows, case.hidden_size
         state = [tuple(jax.numpy.zeros(shape) for _ in ("h", "c")) for _ in range(case.layers)]
-        for x in sequence:
-            state = step(state, x)
-        output = np.array(state[-1][0])
         first = sequence[0]
+
+        def results() -> dict[str, Array]:
+            nonlocal state
+            for x in sequence:
+                state = step(state, x)
+            return {"output": np.array(state[-1][0])}
 
         def loop(iterations: int) -> None:
             nonlocal state
@@ -104,7 +107,7 @@ class Jax:
                 carried[-1][0].block_until_ready()
             state = carried
 
-        return Prepared({"output": output}, loop)
+        return Prepared(results, loop)
 
     def _prepare_training(self, case: Case) -> Prepared:
         jax = self._jax
@@ -121,13 +124,16 @@ class Jax:
             return lambda x, d_output: compiled(parameters, x, d_output)
 
         compute = self._faster(made, x, d_output)
-        output, gradients = compute(x, d_output)
+
+        def results() -> dict[str, Array]:
+            output, gradients = compute(x, d_output)
+            return {"output": np.asarray(output), **_torch_names(case, gradients)}
 
         def loop(iterations: int) -> None:
             for _ in itertools.repeat(None, iterations):
                 compute(x, d_output)[0].block_until_ready()
 
-        return Prepared({"output": np.asarray(output), **_torch_names(case, gradients)}, loop)
+        return Prepared(results, loop)
 
     def _prepare_update(self, case: Case) -> Prepared:
         """Compile loss, gradients, clipping and Adam as one, which updates parameters and moments in place."""
@@ -150,13 +156,15 @@ class Jax:
         # A fresh one: choosing has updated the others.
         ahead = self._faster_form(made, x, target)
         update = made(ahead)
-        losses = [float(update(x, target)) for _ in range(cases.VERIFIED_UPDATES)]
+
+        def results() -> dict[str, Array]:
+            return {"losses": np.array([float(update(x, target)) for _ in range(cases.VERIFIED_UPDATES)])}
 
         def loop(iterations: int) -> None:
             for _ in itertools.repeat(None, iterations):
                 float(update(x, target))
 
-        return Prepared({"losses": np.array(losses)}, loop)
+        return Prepared(results, loop)
 
     def _update(self, network: Callable[[Parameters, Any], Any]) -> Callable[[Any, Any, Any], Any]:
         jax, jnp = self._jax, self._jax.numpy

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from latchwork.benchmark import cases
-from latchwork.benchmark.cases import Case
+from latchwork.benchmark.cases import Array, Case
 from latchwork.benchmark.peers.peer import Prepared, import_library
 
 
@@ -50,35 +50,42 @@ class Latchwork:
             for _ in itertools.repeat(None, iterations):
                 lstm(x)
 
-        return Prepared({"output": lstm(x)[0]}, loop)
+        return Prepared(lambda: {"output": lstm(x)[0]}, loop)
 
     def _prepare_step(self, case: Case, lstm: Any) -> Prepared:
         x = cases.inputs(case, "step")
         single = case.rows == 1
         stream = lstm.stream(None if single else case.rows)
         steps = [step[0] if single else step for step in x]
-        for step in steps:
-            output = stream.step(step)
         first = steps[0]
-        buffer = output.copy()
+        buffer = np.empty(case.hidden_size if single else (case.rows, case.hidden_size), np.float32)
+
+        def results() -> dict[str, Array]:
+            for step in steps:
+                output = stream.step(step)
+            return {"output": output.reshape(case.rows, case.hidden_size)}
 
         def loop(iterations: int) -> None:
             step = stream.step
             for _ in itertools.repeat(None, iterations):
                 step(first, out=buffer)
 
-        return Prepared({"output": output.reshape(case.rows, case.hidden_size)}, loop)
+        return Prepared(results, loop)
 
     def _prepare_training(self, case: Case, lstm: Any) -> Prepared:
         x, d_output = cases.inputs(case, "training"), cases.output_sized(case)
-        tape = lstm.record(x)
-        gradients = tape.backward(d_output, input_gradient=False)
-        results = {"output": tape.output.copy()}
-        results |= {name: gradients.parameters[name].copy() for name in lstm.parameters}
+        gradients: Any = None
 
+        def results() -> dict[str, Array]:
+            tape = lstm.record(x)
+            own = tape.backward(d_output, input_gradient=False).parameters
+            return {"output": tape.output, **{name: own[name] for name in lstm.parameters}}
+
+        # The first step makes the gradients, to which the others add theirs.
         def loop(iterations: int) -> None:
+            nonlocal gradients
             for _ in itertools.repeat(None, iterations):
-                lstm.record(x).backward(d_output, into=gradients, input_gradient=False)
+                gradients = lstm.record(x).backward(d_output, into=gradients, input_gradient=False)
 
         return Prepared(results, loop)
 
@@ -86,10 +93,12 @@ class Latchwork:
         x, target = cases.inputs(case, "update"), cases.output_sized(case)
         adam = self._lw.optim.Adam(lr=cases.LEARNING_RATE)
         trainer = self._lw.Trainer(lstm, "squared_error", adam, clip_norm=cases.MAX_NORM)
-        losses = [trainer.step(x, target)[0] for _ in range(cases.VERIFIED_UPDATES)]
+
+        def results() -> dict[str, Array]:
+            return {"losses": np.array([trainer.step(x, target)[0] for _ in range(cases.VERIFIED_UPDATES)])}
 
         def loop(iterations: int) -> None:
             for _ in itertools.repeat(None, iterations):
                 trainer.step(x, target)
 
-        return Prepared({"losses": np.array(losses)}, loop)
+        return Prepared(results, loop)

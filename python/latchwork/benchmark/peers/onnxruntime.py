@@ -110,8 +110,11 @@ class OnnxRuntime:
             for _ in itertools.repeat(None, iterations):
                 session.run(None, feeds)
 
-        y = session.run(None, feeds)[0]
-        return Prepared({"output": y.swapaxes(1, 2).reshape(case.steps, case.rows, case.output_size)}, loop)
+        def results() -> dict[str, Array]:
+            y = session.run(None, feeds)[0]
+            return {"output": y.swapaxes(1, 2).reshape(case.steps, case.rows, case.output_size)}
+
+        return Prepared(results, loop)
 
     def _prepare_step(self, case: Case) -> Prepared:
         session = self._session(case, "step")
@@ -135,18 +138,20 @@ class OnnxRuntime:
             return binding
 
         bindings = bind(here, there), bind(there, here)
-        for number, step in enumerate(sequence):
-            x.update_inplace(step[None])
-            session.run_with_iobinding(bindings[number % 2])
-        last = here if len(sequence) % 2 == 0 else there
-        output = last[-2].numpy()[0].copy()
-        x.update_inplace(sequence[:1])
+
+        def results() -> dict[str, Array]:
+            for number, step in enumerate(sequence):
+                x.update_inplace(step[None])
+                session.run_with_iobinding(bindings[number % 2])
+            last = here if len(sequence) % 2 == 0 else there
+            x.update_inplace(sequence[:1])
+            return {"output": last[-2].numpy()[0].copy()}
 
         def loop(iterations: int) -> None:
             for binding in itertools.islice(itertools.cycle(bindings), iterations):
                 session.run_with_iobinding(binding)
 
-        return Prepared({"output": output}, loop)
+        return Prepared(results, loop)
 
 
 def _iofc(parameter: Array) -> Array:

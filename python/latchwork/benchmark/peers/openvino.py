@@ -70,9 +70,12 @@ class OpenVino:
             for _ in itertools.repeat(None, iterations):
                 request.infer(share_outputs=True)
 
-        loop(1)
-        y = request.get_output_tensor().data
-        return Prepared({"output": y.swapaxes(1, 2).reshape(case.steps, case.rows, case.output_size).copy()}, loop)
+        def results() -> dict[str, Array]:
+            loop(1)
+            y = request.get_output_tensor().data
+            return {"output": y.swapaxes(1, 2).reshape(case.steps, case.rows, case.output_size).copy()}
+
+        return Prepared(results, loop)
 
     def _prepare_step(self, case: Case) -> Prepared:
         """Take LSTMCell with a state of inputs and outputs: variables of the model, or LSTMSequence, are slower."""
@@ -102,18 +105,20 @@ class OpenVino:
             return request
 
         requests = bind(here, there), bind(there, here)
-        for number, values in enumerate(sequence):
-            step.data[:] = values
-            requests[number % 2].infer()
-        last = here if len(sequence) % 2 == 0 else there
-        output = last[-2].data.copy()
-        step.data[:] = sequence[0]
+
+        def results() -> dict[str, Array]:
+            for number, values in enumerate(sequence):
+                step.data[:] = values
+                requests[number % 2].infer()
+            last = here if len(sequence) % 2 == 0 else there
+            step.data[:] = sequence[0]
+            return {"output": last[-2].data.copy()}
 
         def loop(iterations: int) -> None:
             for request in itertools.islice(itertools.cycle(requests), iterations):
                 request.infer(share_outputs=True)
 
-        return Prepared({"output": output}, loop)
+        return Prepared(results, loop)
 
     def _compiled(self, model: Any) -> Any:
         return self._core.compile_model(model, "CPU", self._properties)

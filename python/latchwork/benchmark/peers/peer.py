@@ -1,7 +1,7 @@
 """What every peer offers."""
 
 import importlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -15,9 +15,17 @@ class MissingPeerError(Exception):
 
 @dataclass(frozen=True)
 class Prepared:
-    """One case made ready: what the peer computes for it, to be compared, and the loop to be timed."""
+    """One case made ready, of which nothing has run yet.
 
-    results: dict[str, Array]
+    Attributes
+    ----------
+    results
+        What the peer computes for it, to be compared; may be called once, before the loop.
+    loop
+        What is timed; it needs no results first.
+    """
+
+    results: Callable[[], dict[str, Array]]
     loop: Loop
 
 

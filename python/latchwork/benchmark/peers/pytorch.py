@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from latchwork.benchmark import cases
-from latchwork.benchmark.cases import Case
+from latchwork.benchmark.cases import Array, Case
 from latchwork.benchmark.peers.peer import Prepared, import_library, onednn_environment
 
 
@@ -50,8 +50,11 @@ class PyTorch:
                 for _ in itertools.repeat(None, iterations):
                     lstm(x)
 
-        with torch.inference_mode():
-            return Prepared({"output": lstm(x)[0].numpy()}, loop)
+        def results() -> dict[str, Array]:
+            with torch.inference_mode():
+                return {"output": lstm(x)[0].numpy()}
+
+        return Prepared(results, loop)
 
     def _prepare_step(self, case: Case, lstm: Any) -> Prepared:
         """Call ``torch.lstm_cell``: in ``lstm(x, state)``, oneDNN would reorder the weights at each step."""
@@ -65,9 +68,12 @@ class PyTorch:
                 state[layer] = torch.lstm_cell(features, state[layer], *parameters)
                 features = state[layer][0]
 
-        with torch.inference_mode():
-            for step in x:
-                advance(step)
+        def results() -> dict[str, Array]:
+            with torch.inference_mode():
+                for step in x:
+                    advance(step)
+            return {"output": state[-1][0].numpy().copy()}
+
         first = x[0]
 
         def loop(iterations: int) -> None:
@@ -75,15 +81,17 @@ class PyTorch:
                 for _ in itertools.repeat(None, iterations):
                     advance(first)
 
-        return Prepared({"output": state[-1][0].numpy().copy()}, loop)
+        return Prepared(results, loop)
 
     def _prepare_training(self, case: Case, lstm: Any) -> Prepared:
         torch = self._torch
         x, d_output = (torch.from_numpy(data) for data in (cases.inputs(case, "training"), cases.output_sized(case)))
-        output, _ = lstm(x)
-        output.backward(d_output)
-        results = {"output": output.detach().numpy()}
-        results |= {name: parameter.grad.numpy().copy() for name, parameter in lstm.named_parameters()}
+
+        def results() -> dict[str, Array]:
+            output, _ = lstm(x)
+            output.backward(d_output)
+            gradients = {name: parameter.grad.numpy().copy() for name, parameter in lstm.named_parameters()}
+            return {"output": output.detach().numpy(), **gradients}
 
         # Gradients are added to those that are there, as in Latchwork's loop.
         def loop(iterations: int) -> None:
@@ -110,10 +118,11 @@ class PyTorch:
             optimizer.step()
             return float(loss.item())
 
-        losses = [update() for _ in range(cases.VERIFIED_UPDATES)]
+        def results() -> dict[str, Array]:
+            return {"losses": np.array([update() for _ in range(cases.VERIFIED_UPDATES)])}
 
         def loop(iterations: int) -> None:
             for _ in itertools.repeat(None, iterations):
                 update()
 
-        return Prepared({"losses": np.array(losses)}, loop)
+        return Prepared(results, loop)
