@@ -1,0 +1,170 @@
+"""Memory of a training step beside the peers': what it needs above weights, input and target. Linux with glibc only.
+
+Each measurement has a process of its own. First it takes a small step of another shape, for the memory of libraries and
+threads. It then makes the case ready and takes steps, and asks the kernel for the greatest resident memory meanwhile.
+Subtracted are what was resident after the small step, and by arithmetic the weights, the input and the target (or the
+gradient by the output): all else is the step's, also what a peer makes ready beforehand, as one does with the
+optimiser's moments and another not. Pages of files are left out: they are libraries' code.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from latchwork.benchmark import cases
+from latchwork.benchmark.cases import CASES, Case
+from latchwork.benchmark.peers import OURS, PEERS
+from latchwork.benchmark.peers.peer import MissingPeerError
+
+KINDS = ("training", "update")
+TRAINING_PEERS = [name for name, peer in PEERS.items() if set(KINDS) <= set(peer.kinds)]
+FURTHER_STEPS = 10
+MEGABYTE = 1e6
+
+
+def status() -> dict[str, int]:
+    """Memory of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    values = (line.split() for line in lines if line.endswith(" kB"))
+    return {name.rstrip(":"): 1024 * int(kibibytes) for name, kibibytes, _ in values}
+
+
+def unnamed(resident: str) -> int:
+    """So much of VmRSS, what is resident, or VmHWM, its greatest, as is no file's."""
+    values = status()
+    return values[resident] - values["RssFile"]
+
+
+def forget_peak() -> None:
+    """Let VmHWM begin at what is resident now. (getrusage's peak is for the whole life of the process.)"""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def give_back_free_memory() -> None:
+    """Free memory that malloc holds counts as resident, and a step would find room there unseen."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def data_bytes(case: Case) -> int:
+    """Size of the weights, the input, and the target or the gradient by the output, which every peer holds once."""
+    sequences = case.steps * case.rows * (case.input_size + case.output_size)
+    return 4 * (sum(value.size for value in cases.weights(case).values()) + sequences)
+
+
+def run_child(name: str, case: Case, kind: str, threads: int) -> None:
+    """Print the bytes of one peer, or why it is missing."""
+    try:
+        peer = PEERS[name](threads)
+    except MissingPeerError as error:
+        print(json.dumps({"missing": str(error)}))
+        return
+    peer.prepare(replace(case, steps=3, rows=2, input_size=8, hidden_size=16), kind).loop(2)
+    data = data_bytes(case)
+    give_back_free_memory()
+    before = unnamed("VmRSS") + data
+
+    prepared = peer.prepare(case, kind)
+    give_back_free_memory()
+    whole = status()["VmHWM"]
+    forget_peak()
+    prepared.loop(1)
+    first = unnamed("VmHWM") - before
+    whole = max(whole, status()["VmHWM"])
+    forget_peak()
+    for _ in range(FURTHER_STEPS):
+        prepared.loop(1)
+    further = unnamed("VmHWM") - before
+    whole = max(whole, status()["VmHWM"])
+    kept = unnamed("VmRSS") - before
+    figures = {"first": first, "further": further, "kept": kept, "whole": whole, "data": data}
+    print(json.dumps({"version": peer.description["version"], **figures}))
+
+
+def child_figures(name: str, case: str, kind: str, threads: int) -> dict[str, Any]:
+    """What a process of its own finds."""
+    command = [sys.executable, __file__, "--child", name, "--cases", case, "--kinds", kind, "--threads", str(threads)]
+    environment = {**os.environ, **PEERS[name].environment(threads, None)}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+def measurements(names: list[str], kinds: list[str], thread_counts: list[int]) -> Iterator[dict[str, Any]]:
+    """Measure all peers that are installed; tells stderr which are not."""
+    peers = list(TRAINING_PEERS)
+    for threads in thread_counts:
+        for case in names:
+            for kind in kinds:
+                found = {}
+                for name in list(peers):
+                    found[name] = child_figures(name, case, kind, threads)
+                    if "missing" in found[name]:
+                        print(f"{name}: {found.pop(name)['missing']}", file=sys.stderr)
+                        peers.remove(name)
+                ours = found[OURS]
+                ratios = {
+                    name: {step: ours[step] / figures[step] for step in ("first", "further")}
+                    for name, figures in found.items()
+                    if name != OURS
+                }
+                yield {"case": case, "kind": kind, "threads": threads, "peers": found, "ratios": ratios}
+
+
+def rows(measurement: dict[str, Any]) -> Iterator[str]:
+    """One row of the table for each peer."""
+    for name, figures in measurement["peers"].items():
+        cells = [measurement[key] for key in ("case", "kind", "threads")] + [f"{name} {figures['version']}"]
+        cells += [f"{figures[key] / MEGABYTE:.1f}" for key in ("first", "further", "kept", "whole")]
+        cells += [f"{ratio:.2f}" for ratio in measurement["ratios"].get(name, {}).values()] or ["", ""]
+        yield f"| {' | '.join(map(str, cells))} |"
+
+
+def names_from(text: str, known: list[str], parser: argparse.ArgumentParser) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            parser.error(f"{name!r} is none of {', '.join(known)}")
+    return names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default="hydro,charlm", help="of `latchwork bench`, any")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--threads", default="1,2", help="several: one after the other")
+    parser.add_argument("--json", type=Path, help="keep all figures here, in bytes")
+    parser.add_argument("--child", choices=TRAINING_PEERS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if not (Path("/proc/self/clear_refs").exists() and hasattr(ctypes.CDLL(None), "malloc_trim")):
+        parser.error("this program needs Linux with glibc: /proc/self/clear_refs and malloc_trim")
+    names, kinds = names_from(arguments.cases, list(CASES), parser), names_from(arguments.kinds, list(KINDS), parser)
+    thread_counts = list(map(int, arguments.threads.split(",")))
+    if arguments.child is not None:
+        run_child(arguments.child, CASES[names[0]], kinds[0], thread_counts[0])
+        return
+
+    print(
+        f"MB above weights, input and target: most in the first step, and in {FURTHER_STEPS} further; kept after the "
+        "last; whole: most that the process had resident, libraries too. Ratios: Latchwork's by the peer's.\n"
+    )
+    print("| case | kind | threads | peer | first | further | kept | whole | first, ratio | further, ratio |")
+    print("| --- | --- |" + " --- |" * 8)
+    results = []
+    for measurement in measurements(names, kinds, thread_counts):
+        results.append(measurement)
+        print("\n".join(rows(measurement)), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
