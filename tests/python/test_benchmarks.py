@@ -5,10 +5,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from latchwork.benchmark import cases
+from latchwork.language_model import LSTMLanguageModel
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -107,3 +110,71 @@ def test_picture(result: Path, tmp_path: Path) -> None:
     texts = [element.text for element in ElementTree.fromstring(content).iter("{http://www.w3.org/2000/svg}text")]
     for expected in ("first  forward", "torch 3.00 / jax 0.50", "torch 2.50", "1 thread", "2 threads"):
         assert expected in texts
+
+
+class TestTrainMinute:
+    TEXT = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n" * 120
+    SMALL = {"hidden_size": 24, "embedding_size": 8, "batch_size": 4, "window": 40, "clip_norm": 0.2, "random_state": 0}
+
+    @pytest.fixture
+    def train_minute(self):
+        specification = importlib.util.spec_from_file_location("train_minute", BENCHMARKS / "train_minute.py")
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        return module
+
+    def test_both_sides_do_the_same(self, train_minute, torch_peer):
+        model = LSTMLanguageModel(**self.SMALL)
+        losses = {side: train_minute.first_losses(side, model, self.TEXT) for side in train_minute.SIDES}
+        assert len(losses["Latchwork"]) == train_minute.COMPARED_STEPS == 50
+        assert losses["Latchwork"][-1] < 0.8 * losses["Latchwork"][0]
+        assert train_minute.largest_difference(losses) <= 1e-4
+
+    def test_latchworks_side_is_fit(self, train_minute):
+        model = LSTMLanguageModel(**self.SMALL, max_epochs=3)
+        run = train_minute.new_run("Latchwork", model, self.TEXT)
+        run.training.run(train_minute.Watch(run, marks=()))
+        model.fit(self.TEXT)
+        for name, value in run.network.parameters.items():
+            np.testing.assert_array_equal(value, model.network_.parameters[name])
+
+    @pytest.mark.parametrize("side", ["Latchwork", "PyTorch"])
+    def test_what_was_learned_when_the_epochs_are_over_stays(self, train_minute, side, request):
+        if side == "PyTorch":
+            request.getfixturevalue("torch_peer")
+        text, held_out = self.TEXT, self.TEXT[:500]
+        fitted = LSTMLanguageModel(**self.SMALL, max_epochs=2).fit(text)
+        model = LSTMLanguageModel(**self.SMALL, max_epochs=2, max_seconds=1e9)
+        marks = train_minute.measure(side, model, text, held_out)
+        assert len(marks) == 12
+        assert marks == marks[:1] * 12
+        assert marks[0]["characters"] == fitted.history_[-1]["characters"]
+        assert marks[0]["bits_per_character"] == pytest.approx(fitted.bits_per_character(held_out), rel=1e-3)
+
+    def test_weights_are_kept_at_the_marks_and_the_clock_stands_meanwhile(self, train_minute):
+        record = {}
+        training = SimpleNamespace(history=[record], _started=0.0)
+        watch = train_minute.Watch(SimpleNamespace(training=training, weights=lambda: dict(record)), [5, 10, 15])
+        for seconds in (4.9, 5.1, 6.0, 15.2, 15.3, 19.0):
+            record.update(seconds=seconds, characters=round(100 * seconds))
+            started = training._started
+            watch.update(0.0, "")
+            assert (training._started > started) == (seconds in (5.1, 15.2))
+        assert [moment.seconds for moment in watch.moments] == [5.1, 15.2, 15.2]
+        assert [moment.characters for moment in watch.moments] == [510, 1520, 1520]
+        assert [moment.weights["seconds"] for moment in watch.moments] == [5.1, 15.2, 15.2]
+
+    @pytest.mark.slow
+    def test_program(self, torch_peer, tmp_path):
+        file = tmp_path / "minute.json"
+        done = run("train_minute.py", "--seconds", "1", "--threads", "1", "--json", str(file))
+        assert done.returncode == 0, done.stdout + done.stderr
+        document = json.loads(file.read_text(encoding="utf-8"))
+        assert document["largest_difference"] <= 1e-4
+        ours, theirs = (document["marks"][side][-1] for side in ("Latchwork", "PyTorch"))
+        bits = f"{ours['bits_per_character']:.4f} | {theirs['bits_per_character']:.4f}"
+        assert f"| 1 | {bits} | {ours['characters']:,} | {theirs['characters']:,} |" in done.stdout
+        for side, last in (("Latchwork", ours), ("PyTorch", theirs)):
+            rate = last["characters"] / last["seconds"]
+            assert f"{side:<9} {last['characters']:,} characters" in done.stdout
+            assert f": {rate:,.0f} a second" in done.stdout
