@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import latchwork as lw
@@ -52,6 +53,8 @@ def test_every_kind_is_measured_without_peers(tmp_path: Path) -> None:
     assert document["versions"].keys() == {"latchwork"}
     assert document["missing"] == {}
     assert document["isa_limit"] is None
+    assert document["dtype"] == "float32"
+    assert "dtype: float32" in done.stdout
     assert document["machine"]["architecture"]
     found = [(measurement["kind"], measurement["threads"]) for measurement in document["measurements"]]
     assert found == [(kind, threads) for threads in (1, 2) for kind in kinds]
@@ -92,9 +95,29 @@ def test_an_instruction_set_limits_latchwork(tmp_path: Path) -> None:
     assert "onnxruntime: missing: it cannot be limited to baseline" in done.stdout
 
 
+def test_peers_without_float64_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "speed.json"
+    options = {"--cases": "step-20", "--threads": 1, "--rounds": 1, "--peers": "onnxruntime,openvino"}
+    done = run(*(part for option in options.items() for part in option), "--dtype", "float64", "--json", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert document["dtype"] == "float64"
+    assert document["versions"].keys() == {"latchwork"}
+    reason = "it does not compute LSTMs in float64"
+    assert document["missing"] == {"onnxruntime": reason, "openvino": reason}
+    assert f"onnxruntime: missing: {reason}" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--cases", "nothing"), ("--kinds", "nothing"), ("--peers", "nothing"), ("--threads", "0"), ("--isa", "z80")],
+    [
+        ("--cases", "nothing"),
+        ("--kinds", "nothing"),
+        ("--peers", "nothing"),
+        ("--threads", "0"),
+        ("--isa", "z80"),
+        ("--dtype", "float16"),
+    ],
 )
 def test_an_unknown_value_is_named(option: str, value: str) -> None:
     done = run(option, value)
@@ -128,8 +151,15 @@ class TestCases:
             assert case.floating_point_operations("forward") == per_row * case.steps * case.rows
             assert case.floating_point_operations("training") == 3 * case.floating_point_operations("forward")
 
+    def test_data_have_the_dtype_of_the_case(self) -> None:
+        for dtype in cases.DTYPES:
+            case = replace(TINY[0], dtype=dtype)
+            arrays = [*cases.weights(case).values(), cases.inputs(case, "training"), cases.output_sized(case)]
+            assert {array.dtype.name for array in arrays} == {dtype}
+
     def test_plan(self) -> None:
-        planned = measuring.plan(["step-20", "h48-bi-n3"], ["forward", "step"], [1, 2])
+        planned = measuring.plan(["step-20", "h48-bi-n3"], ["forward", "step"], [1, 2], "float64")
+        assert {one.case.dtype for one in planned} == {"float64"}
         found = [(one.threads, one.case.name, one.kind) for one in planned]
         of_one = [("step-20", "forward"), ("step-20", "step"), ("h48-bi-n3", "forward")]
         assert found == [(threads, *rest) for threads in (1, 2) for rest in of_one]
@@ -141,10 +171,11 @@ class TestPeers:
         if not installed(name):
             pytest.skip(f"{' or '.join(PACKAGES[name])} is not installed")
         with closing(Worker("latchwork", 1)) as ours, closing(Worker(name, 1)) as theirs:
-            for case in TINY:
+            for case in (replace(case, dtype=dtype) for case in TINY for dtype in PEERS[name].dtypes):
+                tolerances = TOLERANCES[case.dtype]
                 for kind in set(case.kinds) & set(PEERS[name].kinds):
                     results = theirs.prepare(case, kind)
-                    assert largest_difference(results, ours.prepare(case, kind)) <= TOLERANCES[kind], (case.name, kind)
+                    assert largest_difference(results, ours.prepare(case, kind)) <= tolerances[kind], (case, kind)
                     assert theirs.calibrate() >= 1
                     assert theirs.sample()[0] > 0
 
@@ -153,6 +184,7 @@ class TestPeers:
         kinds = {name: set(peer.kinds) for name, peer in PEERS.items()}
         expected = dict.fromkeys(["latchwork", "torch", "jax"], everything)
         assert kinds == expected | dict.fromkeys(["onnxruntime", "openvino"], inference)
+        assert {name for name, peer in PEERS.items() if "float64" in peer.dtypes} == {"latchwork", "torch", "jax"}
 
     @pytest.mark.parametrize("name", OTHERS)
     def test_a_missing_library_is_named(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +241,7 @@ def test_wrong_results_are_noticed() -> None:
     reference = {"output": np.array([[1.0, -4.0]], np.float32)}
     assert largest_difference({"output": reference["output"].copy()}, reference) == 0
     assert largest_difference({"output": reference["output"] + np.float32(0.5)}, reference) == 0.125
-    tolerance = max(TOLERANCES.values())
+    tolerance = max(tolerance for of_dtype in TOLERANCES.values() for tolerance in of_dtype.values())
     for wrong in (
         {"output": np.array([[1.0, np.nan]], np.float32)},
         {"output": np.array([[1.0]], np.float32)},

@@ -15,6 +15,8 @@ KINDS = {
     "update": "forward, squared error, backward, clipping by norm and Adam",
 }
 
+DTYPES = ("float32", "float64")
+
 # The step kind carries the state over this many different inputs before its results are compared.
 VERIFIED_STEPS = 8
 # The update kind makes this many updates before its losses are compared.
@@ -36,6 +38,7 @@ class Case:
     layers: int
     kinds: tuple[str, ...]
     directions: int = 1
+    dtype: str = "float32"
 
     @property
     def output_size(self) -> int:
@@ -152,20 +155,20 @@ def weights(case: Case) -> dict[str, Array]:
                 ("bias_ih", (4 * case.hidden_size,)),
                 ("bias_hh", (4 * case.hidden_size,)),
             ):
-                parameters[name + suffix] = generator.uniform(-bound, bound, shape).astype(np.float32)
+                parameters[name + suffix] = generator.uniform(-bound, bound, shape).astype(case.dtype)
     return parameters
 
 
 def inputs(case: Case, kind: str) -> Array:
     """Draw the input sequence (T, N, in); for the step kind, VERIFIED_STEPS steps."""
     steps = VERIFIED_STEPS if kind == "step" else case.steps
-    return _normal(1, (steps, case.rows, case.input_size))
+    return _normal(1, (steps, case.rows, case.input_size), case.dtype)
 
 
 def output_sized(case: Case) -> Array:
     """Draw the gradient by the output, or the target of the squared error (T, N, directions * H)."""
-    return _normal(2, (case.steps, case.rows, case.output_size))
+    return _normal(2, (case.steps, case.rows, case.output_size), case.dtype)
 
 
-def _normal(seed: int, shape: tuple[int, ...]) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+def _normal(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.dtype(dtype))

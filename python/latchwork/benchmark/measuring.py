@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latchwork.benchmark import timing
 from latchwork.benchmark.cases import CASES, Array, Case
@@ -34,7 +34,8 @@ class Planned:
     def seconds(self, peers: Collection[str], rounds: int | None) -> float:
         """Estimate how long it will take; a slow machine may need the double."""
         count = len(self.does(peers))
-        arithmetic = self.case.floating_point_operations(self.kind) / (100e9 * math.sqrt(self.threads))
+        speed = 100e9 if self.case.dtype == "float32" else 50e9
+        arithmetic = self.case.floating_point_operations(self.kind) / (speed * math.sqrt(self.threads))
         call = arithmetic if self.kind == "step" else arithmetic + 3e-6 * self.case.steps * self.case.layers
         warm_up_and_rest = 0.0 if call > timing.LONG_CALL else call + timing.SHORTEST_SAMPLE + 5e-3
         round_of_all = count * (call + warm_up_and_rest)
@@ -43,10 +44,10 @@ class Planned:
         return count * (0.3 + 4 * call) + rounds * round_of_all
 
 
-def plan(cases: Sequence[str], kinds: Sequence[str] | None, thread_counts: Sequence[int]) -> list[Planned]:
+def plan(cases: Sequence[str], kinds: Sequence[str] | None, thread_counts: Sequence[int], dtype: str) -> list[Planned]:
     """List all measurements, in order; kinds that a case cannot do are left out."""
     return [
-        Planned(CASES[name], kind, threads)
+        Planned(replace(CASES[name], dtype=dtype), kind, threads)
         for threads in thread_counts
         for name in cases
         for kind in kinds or CASES[name].kinds
@@ -89,10 +90,11 @@ def measure(
     }
     del results
 
+    tolerance = TOLERANCES[case.dtype][kind]
     iterations: dict[str, int] = {}
     for name, difference in differences.items():
-        if difference is not None and not difference <= TOLERANCES[kind]:
-            note = f"differs by {difference:.1e} from {reference}; {TOLERANCES[kind]:.0e} is allowed: not timed"
+        if difference is not None and not difference <= tolerance:
+            note = f"differs by {difference:.1e} from {reference}; {tolerance:.0e} is allowed: not timed"
             peers[name] = PeerResult(difference=difference, note=note)
             continue
         try:

@@ -62,6 +62,7 @@ class Run:
     """What a run has measured so far, and where; ``missing`` says why a peer is not among the descriptions."""
 
     isa: str | None
+    dtype: str
     load_average: float
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Run:
             "format_version": 1,
             "machine": self.descriptions[OURS]["machine"],
             "isa_limit": self.isa,
+            "dtype": self.dtype,
             "load_average_at_start": self.load_average,
             "versions": {name: description["version"] for name, description in self.descriptions.items()},
             "missing": self.missing,
@@ -206,7 +208,8 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
             "note": result.note,
             "ratio": measurement.ratio(name),
         }
-    shape = {name: value for name, value in asdict(measurement.case).items() if name not in ("name", "kinds")}
+    without = ("name", "kinds", "dtype")
+    shape = {name: value for name, value in asdict(measurement.case).items() if name not in without}
     return {
         "case": measurement.case.name,
         "shape": shape,

@@ -6,8 +6,11 @@ import numpy as np
 
 from latchwork.benchmark.cases import Array
 
-# Largest difference allowed, over max(1, largest magnitude) of each tensor: all is float32.
-TOLERANCES = {"forward": 1e-5, "step": 1e-5, "training": 1e-4, "update": 1e-5}
+# Largest difference allowed, over max(1, largest magnitude) of each tensor, by dtype and kind.
+TOLERANCES = {
+    "float32": {"forward": 1e-5, "step": 1e-5, "training": 1e-4, "update": 1e-5},
+    "float64": {"forward": 1e-13, "step": 1e-13, "training": 1e-12, "update": 1e-13},
+}
 
 
 def largest_difference(results: Mapping[str, Array], reference: Mapping[str, Array]) -> float:

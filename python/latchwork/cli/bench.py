@@ -7,9 +7,9 @@ from pathlib import Path
 
 from latchwork._progress import ProgressBar
 from latchwork.benchmark import measuring, report
-from latchwork.benchmark.cases import CASES, GROUPS, KINDS
+from latchwork.benchmark.cases import CASES, DTYPES, GROUPS, KINDS
 from latchwork.benchmark.measuring import Planned
-from latchwork.benchmark.peers import OTHERS, OURS
+from latchwork.benchmark.peers import OTHERS, OURS, PEERS
 from latchwork.benchmark.workers import Worker
 from latchwork.cli.arguments import integer, integers, names
 from latchwork.cli.errors import CommandError
@@ -25,8 +25,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "bench",
         help="this machine, beside whatever peers are installed",
         description="Time Latchwork on this machine, beside PyTorch (torch), ONNX Runtime (onnxruntime and onnx), "
-        "OpenVINO (openvino) and JAX (jax) where they are installed: the same weights, data and number of threads, all "
-        "float32. All that is timed by default takes about ten minutes. The exit status is 1 where a peer fails or its "
+        "OpenVINO (openvino) and JAX (jax) where they are installed: the same weights, data, dtype and number of "
+        "threads. All that is timed by default takes about ten minutes. The exit status is 1 where a peer fails or its "
         "results differ.",
     )
     parser.add_argument(
@@ -69,6 +69,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="limit all to this of the instruction sets that latchwork info calls available; peers that know no such "
         "limit are left out",
     )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default=DTYPES[0],
+        help=f"of weights, data and arithmetic; by default {DTYPES[0]}; peers that compute in no other are left out",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there too")
     parser.set_defaults(run=run)
 
@@ -81,16 +87,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         check_writable(arguments.json)
     cases = list(dict.fromkeys(name for chosen in arguments.cases for name in GROUPS.get(chosen, [chosen])))
-    plan = measuring.plan(cases, arguments.kinds, arguments.threads or sorted({1, info["usable_cpus"]}))
+    thread_counts = arguments.threads or sorted({1, info["usable_cpus"]})
+    plan = measuring.plan(cases, arguments.kinds, thread_counts, arguments.dtype)
     if not plan:
         raise CommandError("--cases and --kinds leave nothing to measure")
-    record = report.Run(arguments.isa, os.getloadavg()[0])
-    total = sum(planned.seconds([OURS, *arguments.peers], arguments.rounds) for planned in plan)
+    record = report.Run(arguments.isa, arguments.dtype, os.getloadavg()[0])
+    peers = [OURS, *(name for name in arguments.peers if arguments.dtype in PEERS[name].dtypes)]
+    for name in sorted({*arguments.peers} - {*peers}):
+        record.missing[name] = f"it does not compute LSTMs in {arguments.dtype}"
+    total = sum(planned.seconds(peers, arguments.rounds) for planned in plan)
     done = 0.0
     for threads in dict.fromkeys(planned.threads for planned in plan):
         with ProgressBar() as bar:
-            bar.update(done / total, f"starts {', '.join([OURS, *arguments.peers])}")
-            workers = measuring.start([OURS, *arguments.peers], threads, arguments.isa, record.missing)
+            bar.update(done / total, f"starts {', '.join(peers)}")
+            workers = measuring.start(peers, threads, arguments.isa, record.missing)
         try:
             if OURS not in workers:
                 raise CommandError(f"latchwork cannot be timed: {record.missing[OURS]}")
@@ -133,6 +143,7 @@ def _print_header(run: report.Run, seconds: float) -> None:
     """Machine, versions, and the table's first line."""
     for key, value in run.descriptions[OURS]["machine"].items():
         print(f"{key}: {value}")
+    print(f"dtype: {run.dtype}")
     for name, description in run.descriptions.items():
         print(f"{name}: {description['version']}")
     for name, reason in run.missing.items():

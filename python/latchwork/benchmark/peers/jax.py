@@ -27,11 +27,12 @@ class Jax:
     """
 
     kinds: ClassVar[Collection[str]] = tuple(cases.KINDS)
+    dtypes: ClassVar[Collection[str]] = cases.DTYPES
 
     def __init__(self, threads: int) -> None:
         """Import the library; its environment has set the number of threads."""
         self._jax = import_library("jax")
-        # float32 throughout: XLA may otherwise multiply in less.
+        # XLA may otherwise multiply float32 in less.
         self._jax.config.update("jax_default_matmul_precision", "highest")
         self.description = {"version": str(self._jax.__version__)}
 
@@ -56,6 +57,7 @@ class Jax:
 
     def prepare(self, case: Case, kind: str) -> Prepared:
         """Make a case ready."""
+        self._jax.config.update("jax_enable_x64", case.dtype == "float64")
         prepare: Callable[[Case], Prepared] = getattr(self, f"_prepare_{kind}")
         return prepare(case)
 
@@ -207,7 +209,7 @@ class Jax:
     def _network(self, case: Case, ahead: bool) -> Callable[[Parameters, Any], Any]:
         """Make the function from parameters and x (T, N, in) to the output (T, N, D * H)."""
         jax, jnp = self._jax, self._jax.numpy
-        zeros = np.zeros((case.rows, case.hidden_size), np.float32)
+        zeros = np.zeros((case.rows, case.hidden_size), case.dtype)
 
         def direction(weights: dict[str, Any], x: Any, reverse: bool) -> Any:
             def step(state: Any, x: Any) -> Any:

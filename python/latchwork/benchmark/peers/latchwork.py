@@ -16,6 +16,7 @@ class Latchwork:
     """Latchwork through its public Python interface."""
 
     kinds: ClassVar[Collection[str]] = tuple(cases.KINDS)
+    dtypes: ClassVar[Collection[str]] = cases.DTYPES
 
     def __init__(self, threads: int) -> None:
         """Import the library and set its number of threads."""
@@ -38,7 +39,8 @@ class Latchwork:
 
     def prepare(self, case: Case, kind: str) -> Prepared:
         """Make a case ready."""
-        lstm = self._lw.LSTM(case.input_size, case.hidden_size, case.layers, bidirectional=case.directions == 2)
+        shape = case.input_size, case.hidden_size, case.layers
+        lstm = self._lw.LSTM(*shape, bidirectional=case.directions == 2, dtype=case.dtype)
         lstm.load_state_dict(cases.weights(case))
         prepare: Callable[[Case, Any], Prepared] = getattr(self, f"_prepare_{kind}")
         return prepare(case, lstm)

@@ -15,6 +15,7 @@ class OnnxRuntime:
     """ONNX Runtime on a model of one ONNX LSTM node for each layer; inference only."""
 
     kinds: ClassVar[Collection[str]] = ("forward", "step")
+    dtypes: ClassVar[Collection[str]] = ("float32",)
 
     def __init__(self, threads: int) -> None:
         """Import the library and set its number of threads."""

@@ -19,6 +19,7 @@ class OpenVino:
     """
 
     kinds: ClassVar[Collection[str]] = ("forward", "step")
+    dtypes: ClassVar[Collection[str]] = ("float32",)
 
     def __init__(self, threads: int) -> None:
         """Import the library and set its number of threads."""

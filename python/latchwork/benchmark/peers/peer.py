@@ -33,6 +33,7 @@ class Peer(Protocol):
     """One library in this process."""
 
     kinds: ClassVar[Collection[str]]
+    dtypes: ClassVar[Collection[str]]
     description: dict[str, Any]
 
     def __init__(self, threads: int) -> None: ...
@@ -45,7 +46,7 @@ class Peer(Protocol):
         """
 
     def prepare(self, case: Case, kind: str) -> Prepared:
-        """Make a case ready, for one of the kinds that the peer does."""
+        """Make a case ready, for one of the kinds and dtypes that the peer does."""
 
 
 def import_library(module: str) -> Any:

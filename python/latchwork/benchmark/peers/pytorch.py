@@ -15,6 +15,7 @@ class PyTorch:
     """``torch.nn.LSTM``, or its cell for single steps, eager, with the fused Adam."""
 
     kinds: ClassVar[Collection[str]] = tuple(cases.KINDS)
+    dtypes: ClassVar[Collection[str]] = cases.DTYPES
 
     def __init__(self, threads: int) -> None:
         """Import the library and set its number of threads."""
@@ -36,7 +37,8 @@ class PyTorch:
     def prepare(self, case: Case, kind: str) -> Prepared:
         """Make a case ready."""
         torch = self._torch
-        lstm = torch.nn.LSTM(case.input_size, case.hidden_size, case.layers, bidirectional=case.directions == 2)
+        shape = case.input_size, case.hidden_size, case.layers
+        lstm = torch.nn.LSTM(*shape, bidirectional=case.directions == 2, dtype=getattr(torch, case.dtype))
         lstm.load_state_dict({name: torch.from_numpy(value) for name, value in cases.weights(case).items()})
         prepare: Callable[[Case, Any], Prepared] = getattr(self, f"_prepare_{kind}")
         return prepare(case, lstm)
@@ -61,7 +63,7 @@ class PyTorch:
         torch = self._torch
         x = torch.from_numpy(cases.inputs(case, "step"))
         weights = [[parameter.detach() for parameter in layer] for layer in lstm.all_weights]
-        state = [(torch.zeros(case.rows, case.hidden_size),) * 2] * case.layers
+        state = [(torch.zeros(case.rows, case.hidden_size, dtype=x.dtype),) * 2] * case.layers
 
         def advance(features: Any) -> None:
             for layer, parameters in enumerate(weights):
