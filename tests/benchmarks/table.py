@@ -8,7 +8,7 @@ from typing import Any
 
 def shape_text(shape: dict[str, int]) -> str:
     """T x N: in, H, layers."""
-    layers = f"{shape['layers']}{' bi' if shape['directions'] == 2 else ''}"
+    layers = f"{shape['layers']}{' bi' if shape['directions'] == 2 else ''}{' ragged' if shape.get('ragged') else ''}"
     return f"{shape['steps']} x {shape['rows']}: {shape['input_size']}, {shape['hidden_size']}, {layers}"
 
 

@@ -29,6 +29,8 @@ TINY = [
     Case("tiny", 40, 3, 4, 5, 1, ("forward", "step", "training", "update")),
     Case("tiny-stack", 6, 2, 4, 5, 3, ("forward", "step", "training", "update")),
     Case("tiny-bi", 6, 2, 4, 5, 2, ("forward", "training", "update"), directions=2),
+    Case("tiny-ragged", 40, 3, 4, 5, 2, ("training",), ragged=True),
+    Case("tiny-bi-ragged", 40, 3, 4, 5, 2, ("training",), directions=2, ragged=True),
 ]
 
 
@@ -58,7 +60,7 @@ def test_every_kind_is_measured_without_peers(tmp_path: Path) -> None:
     assert document["machine"]["architecture"]
     found = [(measurement["kind"], measurement["threads"]) for measurement in document["measurements"]]
     assert found == [(kind, threads) for threads in (1, 2) for kind in kinds]
-    shape = {"steps": 1, "rows": 1, "input_size": 1, "hidden_size": 20, "layers": 1, "directions": 1}
+    shape = {"steps": 1, "rows": 1, "input_size": 1, "hidden_size": 20, "layers": 1, "directions": 1, "ragged": False}
     for measurement in document["measurements"]:
         assert measurement["case"] == "step-20"
         assert measurement["shape"] == shape
@@ -131,24 +133,38 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "cannot write" in capsys.readouterr().err
     assert main(["bench", "--cases", "h48-bi-n3", "--kinds", "step"]) == 2
     assert "nothing to measure" in capsys.readouterr().err
+    assert main(["bench", "--cases", "t-h48-n17-ragged", "--kinds", "forward"]) == 2
+    assert "nothing to measure" in capsys.readouterr().err
 
 
 class TestCases:
     def test_groups(self) -> None:
-        assert cases.GROUPS.keys() == {"inference", "training", "floor", "shapes"}
+        assert cases.GROUPS.keys() == {"inference", "training", "floor", "shapes", "training-shapes"}
         assert len(cases.GROUPS["inference"]) == 17
         assert sum(map(len, cases.GROUPS.values())) == len(cases.CASES)  # no name twice
         assert not set(cases.GROUPS) & set(cases.CASES)
+
+    def test_nearest_round_cases(self) -> None:
+        uneven = [case for case in cases.CASES.values() if case.nearest_round]
+        assert {case.hidden_size for case in uneven} == {12, 48, 75, 200, 333}
+        for case in uneven:
+            nearest = cases.CASES[case.nearest_round]
+            assert nearest.nearest_round is None
+            assert (nearest.hidden_size % 16, nearest.rows % 4, nearest.ragged) == (0, 0, False)
+            assert (nearest.layers, nearest.directions, nearest.kinds) == (case.layers, case.directions, case.kinds)
+            assert 0.7 < nearest.hidden_size / case.hidden_size < 1.4
 
     def test_weights_fit(self) -> None:
         for case in TINY:
             bidirectional = case.directions == 2
             lstm = lw.LSTM(case.input_size, case.hidden_size, case.layers, bidirectional=bidirectional)
             lstm.load_state_dict(cases.weights(case))
-            output, _ = lstm(cases.inputs(case, "forward"))
+            output, _ = lstm(cases.inputs(case, "forward"), lengths=cases.lengths(case))
             assert output.shape == cases.output_sized(case).shape
             per_row = sum(2 * w.size for name, w in lstm.parameters.items() if name.startswith("weight"))
-            assert case.floating_point_operations("forward") == per_row * case.steps * case.rows
+            computed = np.count_nonzero(output.any(axis=-1))
+            assert (computed < case.steps * case.rows) == case.ragged
+            assert case.floating_point_operations("forward") == per_row * computed
             assert case.floating_point_operations("training") == 3 * case.floating_point_operations("forward")
 
     def test_data_have_the_dtype_of_the_case(self) -> None:
@@ -156,6 +172,15 @@ class TestCases:
             case = replace(TINY[0], dtype=dtype)
             arrays = [*cases.weights(case).values(), cases.inputs(case, "training"), cases.output_sized(case)]
             assert {array.dtype.name for array in arrays} == {dtype}
+
+    def test_lengths(self) -> None:
+        for case in (case for case in cases.CASES.values() if case.ragged):
+            lengths = cases.lengths(case)
+            assert case.steps / 10 <= lengths.min() < lengths.max() == case.steps
+            rows = np.arange(case.rows)
+            gradient = cases.output_sized(case)
+            assert gradient[lengths - 1, rows].all()
+            assert not any(gradient[length:, row].any() for row, length in enumerate(lengths))
 
     def test_plan(self) -> None:
         planned = measuring.plan(["step-20", "h48-bi-n3"], ["forward", "step"], [1, 2], "float64")
@@ -326,6 +351,29 @@ class TestReport:
         assert lines[-2:] == [
             "least ratio on 1 thread: 2.00 (seq-20 forward, jax)",
             "least ratio on 2 threads: 0.50 (seq-20 forward, torch)",
+        ]
+
+    def test_time_per_operation_beside_the_nearest_round_case(self) -> None:
+        def measured(name: str, threads: int, gigaflops: float) -> Measurement:
+            case = cases.CASES[name]
+            seconds = case.floating_point_operations("training") / gigaflops / 1e9
+            return Measurement(case, "training", threads, None, {"latchwork": PeerResult(timing.summarise([seconds]))})
+
+        measurements = [
+            measured("t-h12-n3", 1, 20),
+            measured("t-h16-n4", 1, 30),
+            measured("t-h48-n17-ragged", 1, 40),
+            measured("t-h48-n17-ragged", 2, 25),
+            measured("t-h64-n16", 2, 50),
+        ]
+        ratios = [list(one.values()) for one in report.round_ratios(measurements)]
+        assert ratios == [
+            ["t-h12-n3", "training", 1, "t-h16-n4", pytest.approx(1.5)],
+            ["t-h48-n17-ragged", "training", 2, "t-h64-n16", pytest.approx(2.0)],
+        ]
+        assert [" ".join(line.split()) for line in report.summary(measurements)[1:]] == [
+            "t-h12-n3 training 1 thread 1.50 (t-h16-n4)",
+            "t-h48-n17-ragged training 2 threads 2.00 (t-h64-n16)",
         ]
 
     def test_nothing_is_summarised_without_peers(self) -> None:

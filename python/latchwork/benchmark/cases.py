@@ -28,7 +28,11 @@ MAX_NORM = 1.0
 
 @dataclass(frozen=True)
 class Case:
-    """One shape, and the kinds that are timed unless others are asked for."""
+    """One shape, and the kinds that are timed unless others are asked for.
+
+    Rows of a ragged case have different lengths. ``nearest_round`` names the case to judge this one's time per
+    operation by.
+    """
 
     name: str
     steps: int
@@ -38,7 +42,9 @@ class Case:
     layers: int
     kinds: tuple[str, ...]
     directions: int = 1
+    ragged: bool = False
     dtype: str = "float32"
+    nearest_round: str | None = None
 
     @property
     def output_size(self) -> int:
@@ -50,17 +56,20 @@ class Case:
         return self.input_size if layer == 0 else self.output_size
 
     def allows(self, kind: str) -> bool:
-        """Whether the kind makes sense: the reverse direction cannot go step by step."""
-        return kind != "step" or self.directions == 1
+        """Whether the kind makes sense: the reverse direction cannot go step by step; ragged batches are trained on."""
+        return kind == "training" if self.ragged else kind != "step" or self.directions == 1
 
     def floating_point_operations(self, kind: str) -> int:
-        """Operations of the matrix products, which are nearly all; a backward pass counts as two forward passes."""
+        """Operations of the matrix products, which are nearly all; a backward pass counts as two forward passes.
+
+        Padding needs none.
+        """
         per_row = sum(
             self.directions * 2 * 4 * self.hidden_size * (self.layer_input_size(layer) + self.hidden_size)
             for layer in range(self.layers)
         )
-        steps = 1 if kind == "step" else self.steps
-        return per_row * steps * self.rows * (3 if kind in ("training", "update") else 1)
+        steps = self.rows if kind == "step" else int(lengths(self).sum())
+        return per_row * steps * (3 if kind in ("training", "update") else 1)
 
 
 def _case(name: str, shape: tuple[int, int, int, int, int], *kinds: str, directions: int = 1) -> Case:
@@ -78,6 +87,43 @@ def _grid(hidden_sizes: tuple[int, ...], row_counts: tuple[int, ...], features: 
 
 _UNEVEN = (5, 33, 48, 96, 200, 333)
 _ROUND = (8, 32, 64, 128, 256)
+
+# Uneven numbers of hidden units and of rows, and the nearest round ones.
+_ROUND_HIDDEN_SIZES = {12: 16, 48: 64, 75: 64, 200: 192, 333: 320}
+_ROUND_ROWS = {3: 4, 17: 16, 100: 96}
+# By hidden units, and four times as many for the fewest rows: so that a training step takes about a millisecond or
+# more, and not much more than a hundred.
+_TRAINING_STEPS = {12: 500, 16: 500, 48: 200, 64: 200, 75: 200, 192: 50, 200: 50, 320: 30, 333: 30}
+
+
+def _training_case(hidden: int, rows: int, layers: int = 1, directions: int = 1, ragged: bool = False) -> Case:
+    """Make a case of 16 features where there are many rows, else of as many as hidden units."""
+    steps = _TRAINING_STEPS[hidden] * (4 if rows < 16 else 1)
+    features = 16 if rows > 17 else hidden
+
+    def name(hidden: int, rows: int) -> str:
+        return f"t-h{hidden}{f'x{layers}' * (layers > 1)}{'-bi' * (directions > 1)}-n{rows}"
+
+    nearest = name(_ROUND_HIDDEN_SIZES[hidden], _ROUND_ROWS[rows]) if hidden in _ROUND_HIDDEN_SIZES else None
+    return Case(
+        name(hidden, rows) + "-ragged" * ragged,
+        *(steps, rows, features, hidden, layers),
+        kinds=("training",),
+        directions=directions,
+        ragged=ragged,
+        nearest_round=nearest,
+    )
+
+
+def _with_nearest_round(uneven: list[Case]) -> list[Case]:
+    """Put the nearest round case before the first case that names it, so that the two are measured close in time."""
+    found: dict[str, Case] = {}
+    for case in uneven:
+        hidden, rows = _ROUND_HIDDEN_SIZES[case.hidden_size], _ROUND_ROWS[case.rows]
+        nearest = _training_case(hidden, rows, case.layers, case.directions)
+        found |= {nearest.name: nearest, case.name: case}
+    return list(found.values())
+
 
 # Shapes are T, N, in, H, layers.
 _GROUPS: dict[str, list[Case]] = {
@@ -124,13 +170,38 @@ _GROUPS: dict[str, list[Case]] = {
         _case("h200x2-n17", (100, 17, 200, 200, 2), "forward"),
         _case("h48-bi-n3", (100, 3, 16, 48, 1), "forward", directions=2),
         _case("h200x2-bi-n17", (100, 17, 16, 200, 2), "forward", directions=2),
-        _case("t-h5-n100", (100, 100, 16, 5, 1), "training"),
-        _case("t-h33-n17", (100, 17, 33, 33, 1), "training"),
-        _case("t-h33x2-n5", (100, 5, 16, 33, 2), "training"),
-        _case("t-h96-n3", (100, 3, 96, 96, 1), "training"),
-        _case("t-h200-n17", (100, 17, 200, 200, 1), "training"),
-        _case("t-h48-bi-n17", (100, 17, 16, 48, 1), "training", directions=2),
     ],
+    # The same for training; the nearest round case of a ragged one is not ragged.
+    "training-shapes": _with_nearest_round(
+        [
+            *(_training_case(hidden, rows) for rows in _ROUND_ROWS for hidden in _ROUND_HIDDEN_SIZES),
+            *(
+                _training_case(hidden, rows, layers, directions)
+                for hidden, rows, layers, directions in (
+                    (48, 17, 3, 1),
+                    (75, 100, 2, 1),
+                    (200, 17, 2, 1),
+                    (333, 3, 2, 1),
+                    (12, 100, 1, 2),
+                    (48, 17, 2, 2),
+                    (75, 17, 1, 2),
+                    (200, 3, 1, 2),
+                )
+            ),
+            *(
+                _training_case(hidden, rows, layers, directions, ragged=True)
+                for hidden, rows, layers, directions in (
+                    (12, 100, 1, 1),
+                    (48, 17, 1, 1),
+                    (75, 100, 1, 1),
+                    (200, 17, 1, 1),
+                    (333, 100, 1, 1),
+                    (200, 17, 2, 1),
+                    (75, 17, 1, 2),
+                )
+            ),
+        ]
+    ),
 }
 
 CASES = {case.name: case for group in _GROUPS.values() for case in group}
@@ -166,8 +237,28 @@ def inputs(case: Case, kind: str) -> Array:
 
 
 def output_sized(case: Case) -> Array:
-    """Draw the gradient by the output, or the target of the squared error (T, N, directions * H)."""
-    return _normal(2, (case.steps, case.rows, case.output_size), case.dtype)
+    """Draw the gradient by the output, or the target of the squared error (T, N, directions * H); zeros in padding."""
+    return without_padding(case, _normal(2, (case.steps, case.rows, case.output_size), case.dtype))
+
+
+def lengths(case: Case) -> NDArray[np.int64]:
+    """Draw the length of each row: where ragged, one is T and the others at least a tenth of it."""
+    if not case.ragged:
+        return np.full(case.rows, case.steps)
+    drawn = np.random.default_rng(3).integers(-(-case.steps // 10), case.steps, case.rows, endpoint=True)
+    drawn[case.rows // 2] = case.steps
+    return drawn
+
+
+def present(case: Case) -> NDArray[np.bool_]:
+    """Say which steps of which rows (T, N, 1) are no padding."""
+    within: NDArray[np.bool_] = np.arange(case.steps)[:, None, None] < lengths(case)[:, None]
+    return within
+
+
+def without_padding(case: Case, sequence: Array) -> Array:
+    """Put zeros into the padding of (T, N, any)."""
+    return np.where(present(case), sequence, np.zeros((), sequence.dtype))
 
 
 def _normal(seed: int, shape: tuple[int, ...], dtype: str) -> Array:

@@ -14,7 +14,7 @@ us: median over rounds of one call; every round visits every peer once, in rotat
 ratio: the peer's time divided by Latchwork's; above 1 Latchwork is faster. spread: widest distance between quartiles,
 over the median. difference: Latchwork's largest difference to the reference, over max(1, largest magnitude).
 GF/s: arithmetic of the matrix products over Latchwork's time; a backward pass is counted as two forward passes, with
-the gradient by the input, which nobody is asked for.
+the gradient by the input, which nobody is asked for; padding of ragged batches counts as nothing.
 training: gradients by the parameters. Latchwork gives those by h_0 and c_0 too.
 """
 
@@ -86,12 +86,13 @@ class Run:
             "measurements": [as_json(measurement) for measurement in self.measurements],
             "geometric_means": geometric_means(self.measurements),
             "least_ratios": least_ratios(self.measurements),
+            "round_ratios": round_ratios(self.measurements),
         }
 
 
 def header(names: Sequence[str]) -> str:
     """Make the table's first line, for the peers beside Latchwork."""
-    columns = [f"{'case':<13} {'T x N: in, H, layers':<24} {'kind':<8} {'th':>2} {OURS + ' us':>14} {'GF/s':>6}"]
+    columns = [f"{'case':<19} {'T x N: in, H, layers':<28} {'kind':<8} {'th':>2} {OURS + ' us':>14} {'GF/s':>6}"]
     columns += [f"{name + ' us':>14} {'ratio':>6}" for name in names]
     columns += [f"{'best peer':<20} {'spread':>6} {'difference':>10}"]
     return " ".join(columns)
@@ -100,7 +101,7 @@ def header(names: Sequence[str]) -> str:
 def row(measurement: Measurement, names: Sequence[str]) -> str:
     """Make one line of the table."""
     case = measurement.case
-    columns = [f"{case.name:<13} {shape_text(case):<24} {measurement.kind:<8} {measurement.threads:>2}"]
+    columns = [f"{case.name:<19} {shape_text(case):<28} {measurement.kind:<8} {measurement.threads:>2}"]
     columns += [f"{_microseconds(measurement, OURS):>14} {_number(measurement.gigaflops(), '.1f'):>6}"]
     for name in names:
         columns += [f"{_microseconds(measurement, name):>14} {_number(measurement.ratio(name), '.2f'):>6}"]
@@ -115,8 +116,8 @@ def row(measurement: Measurement, names: Sequence[str]) -> str:
 
 def shape_text(case: Case) -> str:
     """Write the shape as the table shows it."""
-    layers = f"{case.layers} bi" if case.directions == 2 else f"{case.layers}"
-    return f"{case.steps} x {case.rows}: {case.input_size}, {case.hidden_size}, {layers}"
+    marks = f"{' bi' if case.directions == 2 else ''}{' ragged' if case.ragged else ''}"
+    return f"{case.steps} x {case.rows}: {case.input_size}, {case.hidden_size}, {case.layers}{marks}"
 
 
 def notes(measurement: Measurement) -> list[str]:
@@ -167,8 +168,22 @@ def least_ratios(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
     return least
 
 
+def round_ratios(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Divide Latchwork's time per operation by that in the nearest round case, where both were measured."""
+    speeds: dict[tuple[str | None, str, int], float | None]
+    speeds = {(m.case.name, m.kind, m.threads): m.gigaflops() for m in measurements}
+    ratios: list[dict[str, Any]] = []
+    for m in measurements:
+        nearest = m.case.nearest_round
+        speed, round_speed = m.gigaflops(), speeds.get((nearest, m.kind, m.threads))
+        if speed and round_speed:
+            one = {"case": m.case.name, "kind": m.kind, "threads": m.threads, "round": nearest}
+            ratios.append({**one, "ratio": round_speed / speed})
+    return ratios
+
+
 def summary(measurements: Sequence[Measurement]) -> list[str]:
-    """Say what the ratios come to, line by line; nothing where there is no peer."""
+    """Say what the ratios come to, line by line; nothing where there is nothing to compare with."""
     lines = []
     means = geometric_means(measurements)
     if means:
@@ -183,6 +198,12 @@ def summary(measurements: Sequence[Measurement]) -> list[str]:
             f"least ratio on {threads_text(least['threads'])}: "
             f"{least['ratio']:.2f} ({least['case']} {least['kind']}, {least['peer']})"
         )
+    ratios = round_ratios(measurements)
+    if ratios:
+        lines.append("Latchwork's time per operation over that in the nearest round case")
+    for one in ratios:
+        label = f"{one['case']:<19} {one['kind']:<8} {threads_text(one['threads']):<10}"
+        lines.append(f"  {label} {one['ratio']:6.2f}  ({one['round']})")
     return lines
 
 
@@ -208,7 +229,7 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
             "note": result.note,
             "ratio": measurement.ratio(name),
         }
-    without = ("name", "kinds", "dtype")
+    without = ("name", "kinds", "dtype", "nearest_round")
     shape = {name: value for name, value in asdict(measurement.case).items() if name not in without}
     return {
         "case": measurement.case.name,

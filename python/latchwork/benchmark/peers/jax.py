@@ -129,7 +129,7 @@ class Jax:
 
         def results() -> dict[str, Array]:
             output, gradients = compute(x, d_output)
-            return {"output": np.asarray(output), **_torch_names(case, gradients)}
+            return {"output": cases.without_padding(case, np.asarray(output)), **_torch_names(case, gradients)}
 
         def loop(iterations: int) -> None:
             for _ in itertools.repeat(None, iterations):
@@ -207,22 +207,33 @@ class Jax:
         return seconds(made(True)) < seconds(made(False))
 
     def _network(self, case: Case, ahead: bool) -> Callable[[Parameters, Any], Any]:
-        """Make the function from parameters and x (T, N, in) to the output (T, N, D * H)."""
+        """Make the function from parameters and x (T, N, in) to the output (T, N, D * H).
+
+        What follows the end of a ragged row is computed, and has no part in a gradient as long as the gradient by the
+        output is zero there. In the reverse direction it comes first: there the state is kept at zero until the row
+        begins.
+        """
         jax, jnp = self._jax, self._jax.numpy
         zeros = np.zeros((case.rows, case.hidden_size), case.dtype)
+        present = cases.present(case)
 
         def direction(weights: dict[str, Any], x: Any, reverse: bool) -> Any:
-            def step(state: Any, x: Any) -> Any:
-                h, c = state
+            masked = case.ragged and reverse
+
+            def step(state: Any, inputs: Any) -> Any:
+                (h, c), (x, row_present) = state, inputs
                 if ahead:
                     gates = x + h @ weights["recurrent_kernel"]
                 else:
                     gates = self._projected(weights, jnp.concatenate([x, h], axis=-1))
                 state = self._cell(gates, c)
+                if masked:
+                    state = tuple(jnp.where(row_present, part, 0) for part in state)
                 return state, state[0]
 
             each = self._projected(weights, x) if ahead else x
-            return jax.lax.scan(step, (zeros, zeros), each, reverse=reverse)[1]
+            inputs = each, present[: len(x)] if masked else None
+            return jax.lax.scan(step, (zeros, zeros), inputs, reverse=reverse)[1]
 
         def network(parameters: Parameters, x: Any) -> Any:
             for layer in parameters:

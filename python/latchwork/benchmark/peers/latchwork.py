@@ -76,10 +76,11 @@ class Latchwork:
 
     def _prepare_training(self, case: Case, lstm: Any) -> Prepared:
         x, d_output = cases.inputs(case, "training"), cases.output_sized(case)
+        lengths = cases.lengths(case) if case.ragged else None
         gradients: Any = None
 
         def results() -> dict[str, Array]:
-            tape = lstm.record(x)
+            tape = lstm.record(x, lengths=lengths)
             own = tape.backward(d_output, input_gradient=False).parameters
             return {"output": tape.output, **{name: own[name] for name in lstm.parameters}}
 
@@ -87,7 +88,7 @@ class Latchwork:
         def loop(iterations: int) -> None:
             nonlocal gradients
             for _ in itertools.repeat(None, iterations):
-                gradients = lstm.record(x).backward(d_output, into=gradients, input_gradient=False)
+                gradients = lstm.record(x, lengths=lengths).backward(d_output, into=gradients, input_gradient=False)
 
         return Prepared(results, loop)
 

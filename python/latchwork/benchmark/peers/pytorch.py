@@ -9,6 +9,7 @@ import numpy as np
 from latchwork.benchmark import cases
 from latchwork.benchmark.cases import Array, Case
 from latchwork.benchmark.peers.peer import Prepared, import_library, onednn_environment
+from latchwork.benchmark.timing import elapsed
 
 
 class PyTorch:
@@ -89,19 +90,55 @@ class PyTorch:
         torch = self._torch
         x, d_output = (torch.from_numpy(data) for data in (cases.inputs(case, "training"), cases.output_sized(case)))
 
-        def results() -> dict[str, Array]:
+        # Gradients are added to those that are there, as in Latchwork's loop.
+        def padded() -> Any:
             output, _ = lstm(x)
             output.backward(d_output)
-            gradients = {name: parameter.grad.numpy().copy() for name, parameter in lstm.named_parameters()}
-            return {"output": output.detach().numpy(), **gradients}
+            return output
 
-        # Gradients are added to those that are there, as in Latchwork's loop.
+        compute = self._ragged_form(case, lstm, x, d_output, padded) if case.ragged else padded
+
+        def results() -> dict[str, Array]:
+            lstm.zero_grad()
+            output = compute()
+            if not isinstance(output, torch.Tensor):
+                output, _ = torch.nn.utils.rnn.pad_packed_sequence(output)
+            gradients = {name: parameter.grad.numpy().copy() for name, parameter in lstm.named_parameters()}
+            return {"output": cases.without_padding(case, output.detach().numpy()), **gradients}
+
         def loop(iterations: int) -> None:
             for _ in itertools.repeat(None, iterations):
-                output, _ = lstm(x)
-                output.backward(d_output)
+                compute()
 
         return Prepared(results, loop)
+
+    def _ragged_form(
+        self, case: Case, lstm: Any, x: Any, d_output: Any, padded: Callable[[], Any]
+    ) -> Callable[[], Any]:
+        """Choose what is faster here: packed sequences, or padding computed for nothing.
+
+        Packing and unpacking are not timed. Computing the padding is often much the faster, because PyTorch goes
+        through packed sequences step by step; but in the reverse direction it would change what follows it.
+        """
+        rnn = self._torch.nn.utils.rnn
+        lengths = self._torch.from_numpy(cases.lengths(case))
+        packed_x, packed_d_output = (
+            rnn.pack_padded_sequence(data, lengths, enforce_sorted=False) for data in (x, d_output)
+        )
+
+        def packed() -> Any:
+            output, _ = lstm(packed_x)
+            output.data.backward(packed_d_output.data)
+            return output
+
+        def seconds(compute: Callable[[], Any]) -> float:
+            def loop(iterations: int) -> None:
+                for _ in range(iterations):
+                    compute()
+
+            return min(elapsed(loop, 1) for _ in range(3))
+
+        return min([packed] if case.directions == 2 else [padded, packed], key=seconds)
 
     def _prepare_update(self, case: Case, lstm: Any) -> Prepared:
         torch = self._torch
