@@ -1,0 +1,109 @@
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "cell_step_backward.hpp"
+#include "chunk_positions.hpp"
+#include "layer.hpp"
+#include "recorded_segment.hpp"
+#include "weight_gradient.hpp"
+
+namespace latchwork {
+
+// What a chunk adds to the gradients by the parameters and by the input. The recurrence back through its steps leaves
+// the gradients by the gates here, at each step's and row's place; once it is done they are summed up.
+template <class T>
+class ChunkGradients {
+ public:
+  // positions: of the chunk in hand. gradients: of each block. recurrence_parts: parts of the rows. threads: how many
+  // may be used.
+  ChunkGradients(const LayerBackwardCall<T>& call, const RecordedSegment<T>& segment, const ChunkPositions& positions,
+                 const std::vector<LayerGradient<T>>& gradients, Index recurrence_parts, Index threads,
+                 Workspace<T>& workspace);
+
+  // How many threads add_parameters() uses for the weights.
+  Index parts() const { return parts_; }
+
+  // Points to where the recurrence leaves the gradients of a step and row.
+  void point(const CellBackwardPointers<T>& pointers, Index at, Index order, Index row) const {
+    const Index panel_place = positions_.place_in_panels(order, row, weights_.panels);
+    const Index packed_place = panel_place * panel_width_;
+    pointers.d_gates[at] = d_gates_ + packed_place;
+    pointers.d_hh[at] = d_hh_ + packed_place;
+    if (d_projected_ != nullptr) {
+      pointers.d_projected[at] = d_projected_ + positions_.place(order, row) * weights_.projection;
+    }
+    if (d_peephole_ != nullptr) pointers.d_peephole[at] = d_peephole_ + panel_place * peephole_width_;
+    if (!norm_) return;
+    pointers.d_ih[at] = d_ih_ + packed_place;
+    pointers.d_norm_ih_weight[at] = d_norm_ih_weight_ + packed_place;
+    pointers.d_norm_hh_weight[at] = d_norm_hh_weight_ + packed_place;
+    pointers.d_norm_cell[at] = d_norm_cell_ + positions_.place(order, row) * 2 * weights_.padded;
+  }
+  // From d_gates of a step and row to that of the step before, where every row has every step.
+  Index step_stride(Index row) const { return positions_.step_stride(row) * panel_width_; }
+
+  // Keeps the gradient by the start state that precedes a step.
+  void keep_start(Index order, Index row, const T* d_hidden, const T* d_cell) const {
+    T* const kept = d_start(order, row);
+    std::copy_n(d_hidden, h_size_, kept);
+    std::copy_n(d_cell, weights_.units, kept + h_size_);
+  }
+
+  // For one part's rows: the gradient by the input, and packing what the gates' gradients are multiplied with.
+  void add_input(const RowPart& part);
+  void pack_operands(const RowPart& part);
+
+  // Adds the chunk to the gradients by the parameters; all parts have packed and left theirs.
+  void add_parameters();
+  // Adds the gradient by the start state of one row: after a restart always, else as far as the caller gave no start
+  // state of his own.
+  void add_start(Index row, bool restarts, const T* d_start_hidden, const T* d_start_cell) const;
+
+ private:
+  static std::size_t index(Index value) { return static_cast<std::size_t>(value); }
+  T* d_start(Index order, Index row) const {
+    return d_start_ + positions_.place(order, row) * (h_size_ + weights_.units);
+  }
+  const LayerGradient<T>& gradient_of(Index block_at_once) const {
+    return gradients_[index(positions_.block(block_at_once))];
+  }
+
+  void add_panel(Index block, Index panel) const;
+  void add_projection();
+  void add_cell_norm() const;
+  void add_starts() const;
+
+  const LayerBackwardCall<T>& call_;
+  const PackedLayer<T>& weights_;
+  const Kernels<T>& kernels_;
+  const Schedule& schedule_;
+  const RecordedSegment<T>& segment_;
+  const ChunkPositions& positions_;
+  const std::vector<LayerGradient<T>>& gradients_;
+  Index h_size_;  // H or P
+  Index panel_width_, peephole_width_;
+  bool norm_;  // with layer norm
+  Index parts_;
+  Index packed_x_size_, packed_h_size_;  // of a block
+
+  T* d_gates_;                // [block][panel][position][GU]
+  T *packed_x_, *packed_h_;   // by block, as pack_outer makes them
+  T* d_projected_ = nullptr;  // with projection: by h, [block][position][P]
+  // What variants need; see CellBackwardPointers.
+  T *d_ih_, *d_hh_;                                              // as d_gates
+  T *d_norm_ih_weight_ = nullptr, *d_norm_hh_weight_ = nullptr;  // as d_gates
+  T* d_peephole_ = nullptr;                                      // [block][panel][position][(G - 1) U]
+  T* d_norm_cell_ = nullptr;                                     // [block][position][2][padded]
+  T* d_start_ = nullptr;                                         // [block][position][H or P, H]
+
+  std::vector<const T*> x_rows_, h_rows_;                  // by row, see RowPart
+  std::vector<const T*> exposed_rows_, d_projected_rows_;  // by place
+  std::vector<const T*> d_gate_rows_;                      // those of a part from its first row times steps on
+  std::vector<T*> d_input_rows_;
+  std::optional<WeightGradient<T>> projection_gradient_;
+};
+
+}  // namespace latchwork
