@@ -233,10 +233,12 @@ TEST_CASE_TEMPLATE("bits: gradients by parameters depend neither on threads nor 
   for_each_isa([] {
     Random random(42);
     for (const LstmOptions& options : shapes()) {
-      for (const Index rows : {1, 2, 29}) {
+      for (const Index rows : {1, 2, 38}) {
         CAPTURE(options.hidden_size);
         CAPTURE(rows);
-        const Problem problem = random_problem(random, options, 40, rows, true, rows > 1, true);
+        const Problem problem = random_problem(random, options, 36, rows, true, rows > 1, true);
+        // Of two blocks, two threads take one each, three work on both at once.
+        REQUIRE(row_blocks_of(problem).count() == (rows == 38 ? 2 : 1));
         const Network<T> network = network_of<T>(problem);
         const auto gradient = [&](const Problem& same) {
           Results<T> ignored(same);
@@ -250,6 +252,39 @@ TEST_CASE_TEMPLATE("bits: gradients by parameters depend neither on threads nor 
           CHECK(same_bits(gradient(padded_by(problem, 5)), expected));
           CHECK(same_bits(gradient(with_empty_rows(problem, 120)), expected));
         }
+      }
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("bits: gradients by parameters are the sum, in order, of those of each block of rows alone", T,
+                   float, double) {
+  for_each_isa([] {
+    Random random(50);
+    for (const LstmOptions& options : shapes()) {
+      CAPTURE(options.hidden_size);
+      const Problem problem = random_problem(random, options, 40, 74, true, true, true);
+      const Network<T> network = network_of<T>(problem);
+      const auto gradient = [&](const Problem& part) {
+        Results<T> ignored(part);
+        return run_backward(*run_record(network, part, ignored), part).parameters;
+      };
+      const RowBlocks blocks = row_blocks_of(problem);
+      REQUIRE(blocks.count() == 4);
+      std::vector<T> expected;
+      for (Index block = 0; block < blocks.count(); ++block) {
+        std::vector<Index> rows(static_cast<std::size_t>(blocks.rows_of(block)));
+        std::iota(rows.begin(), rows.end(), blocks.begin_of(block));
+        const Problem part = with_rows(problem, rows);
+        REQUIRE(row_blocks_of(part).count() == 1);
+        const std::vector<T> own = gradient(part);
+        expected.resize(own.size(), T(0));
+        for (std::size_t k = 0; k < own.size(); ++k) expected[k] += own[k];
+      }
+      CHECK(difference(expected, expected) == 0.0);  // finite
+      for (const Index count : {1, 2, 3}) {
+        const ThreadCount threads(count);
+        CHECK(same_bits(gradient(problem), expected));
       }
     }
   });

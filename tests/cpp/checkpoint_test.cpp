@@ -76,6 +76,34 @@ TEST_CASE_TEMPLATE("checkpoints change no bit, whatever the variant, their dista
   }
 }
 
+TEST_CASE_TEMPLATE("checkpoints: several blocks of rows, taken apart without checkpoints and all at once with them", T,
+                   float, double) {
+  Random random(84);
+  for (int round = 0; round < 8; ++round) {
+    LstmOptions options = random_sizes(random);
+    if (round > 1) add_random_variants(random, options);
+    Problem problem = random_problem(random, options, 25, 67, random.chance(0.5), round % 2 == 1, random.chance(0.5));
+    spoil_padding(problem);
+    const std::string description = described(problem);
+    CAPTURE(description);
+    REQUIRE(row_blocks_of(problem).count() >= 2);
+    RecordOptions record;
+    record.training = round > 3;
+    const Network<T> network = network_of<T>(problem);
+    Results<T> results(problem);
+    const Gradients<T> expected = run_backward(*run_record(network, problem, results, record), problem);
+    for (const Index checkpoint : {4, 25}) {
+      for (const Index count : {1, 2, 3}) {
+        CAPTURE(checkpoint);
+        CAPTURE(count);
+        const ThreadCount threads(count);
+        record.checkpoint = checkpoint;
+        CHECK(same_gradients(run_backward(*run_record(network, problem, results, record), problem), expected));
+      }
+    }
+  }
+}
+
 TEST_CASE("checkpoints: wide layers, whose units threads split, and both directions at once") {
   Random random(5);
   for (const Direction direction : {Direction::forward, Direction::reverse, Direction::both}) {

@@ -3,6 +3,7 @@
 #include "latchwork/network.hpp"
 #include "random.hpp"
 #include "reference.hpp"
+#include "row_blocks.hpp"
 #include "support.hpp"
 
 namespace latchwork::test {
@@ -136,6 +137,20 @@ Network<T> network_of(const Problem& problem) {
     for (std::size_t k = 0; k < problem.parameters.size(); ++k) values[k] = static_cast<T>(problem.parameters[k]);
   });
   return network;
+}
+
+// The blocks of rows in which the gradients of the first layer are summed.
+inline RowBlocks row_blocks_of(const Problem& problem) {
+  PackedLayer<double> layer;
+  layer.gates = problem.options.gates();
+  layer.input_size = problem.options.input_size;
+  layer.units = problem.options.hidden_size;
+  layer.projection = problem.options.proj_size;
+  Schedule schedule;
+  schedule.batch.steps = problem.input.steps;
+  schedule.batch.rows = problem.input.rows;
+  if (!problem.input.lengths.empty()) schedule.batch.lengths = problem.input.lengths.data();
+  return row_blocks(schedule, layer);
 }
 
 // The arrays of a problem in the library's element type, and the views of them that the library takes.
