@@ -263,14 +263,21 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
   const PackedLayer<T>& weights = *call.weights;
   const RowBlocks blocks = row_blocks(call.schedule, weights);
   const Index size = LayerGradient<T>::size(weights, *call.kernels);
-  T* const memory = workspace.take_zeros(blocks.count() * size);
+  T* const memory = workspace.take(blocks.count() * size);
   std::vector<LayerGradient<T>> gradients;
   for (Index block = 0; block < blocks.count(); ++block) {
     gradients.push_back(LayerGradient<T>::in(memory + block * size, weights));
   }
-  if (call.schedule.batch.rows == 0) return gradients.front();
+  if (call.schedule.batch.rows == 0) {
+    std::fill_n(memory, size, T(0));
+    return gradients.front();
+  }
   const Index threads = call.record->has_checkpoints() ? 0 : block_threads(call.schedule, weights, blocks.count());
   if (threads == 0) {
+    const Index numbers = blocks.count() * size, parts = number_parts(numbers, numbers);
+    parallel(parts, [&](Index part) {
+      std::fill(memory + piece_begin(numbers, parts, part), memory + piece_begin(numbers, parts, part + 1), T(0));
+    });
     LayerBackward<T>(call, blocks, gradients, true, free_threads(), workspace).run(0);
   } else {
     std::deque<LayerBackward<T>> backwards;
@@ -280,7 +287,10 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
     std::atomic<Index> next{0};
     parallel(threads, [&](Index thread) {
       LayerBackward<T>& own = backwards[static_cast<std::size_t>(thread)];
-      for (Index block = next++; block < blocks.count(); block = next++) own.run(block);
+      for (Index block = next++; block < blocks.count(); block = next++) {
+        std::fill_n(memory + block * size, size, T(0));
+        own.run(block);
+      }
     });
   }
   if (blocks.count() > 1) call.kernels->add_rows(memory + size, blocks.count() - 1, size, memory);

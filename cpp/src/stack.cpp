@@ -178,7 +178,11 @@ void unpack_gradient(const LstmOptions& lstm, const PackedLayer<T>& weights, con
                      const LayerGradient<T>& gradient, T* to, bool add) {
   const Index units = weights.units, gates = weights.gates, h_size = weights.output_size();
   const auto matrix = [&](const T* panels, Index columns) {
-    kernels.unpack_gate_panels(panels, units, gates, columns, to, add);
+    const Index parts = number_parts(gates * units * columns, weights.panels);
+    parallel(parts, [&](Index part) {
+      kernels.unpack_gate_panels(panels, units, gates, columns, to, add, piece_begin(weights.panels, parts, part),
+                                 piece_begin(weights.panels, parts, part + 1));
+    });
     to += gates * units * columns;
   };
   const auto packed_row = [&](const T* row, Index blocks) {

@@ -137,10 +137,12 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
         CHECK(right);
         CHECK(panels.guards_hold());
 
+        const Index cut = layout.panels(units) / 2;
         std::vector<T> back(weight.size(), T(7));
-        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), false);
+        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), false, cut, layout.panels(units));
+        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), false, 0, cut);
         CHECK(back == weight);
-        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), true);
+        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), true, 0, layout.panels(units));
         for (T& value : back) value /= 2;
         CHECK(back == weight);
 

@@ -46,7 +46,8 @@ void pack_gate_rows(const T* weight, Index units, Index gates, Index columns, T*
 template <class T>
 void pack_panels(const T* weight, Index k_size, Index columns, T* panels);
 template <class T>
-void unpack_gate_panels(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate);
+void unpack_gate_panels(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate,
+                        Index panel_begin, Index panel_end);
 template <class T>
 void unpack_gate_row(const T* row, Index units, Index gates, T* bias, bool accumulate);
 template <class T>

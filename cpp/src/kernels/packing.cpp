@@ -52,17 +52,22 @@ void transpose_out(const T* from, Index from_stride, Index count, Index k_size, 
   }
 }
 
-// Calls task(first unit, units in the panel, gate, where the gate's first row of U numbers lies) for every panel and
-// gate.
+// Calls task(first unit, units in the panel, gate, where the gate's first row of U numbers lies) for the panels
+// [panel_begin, panel_end) and every gate.
 template <class T, class Task>
-void for_each_gate(Index units, Index gates, Index k_size, Task&& task) {
+void for_each_gate(Index panel_begin, Index panel_end, Index units, Index gates, Index k_size, Task&& task) {
   constexpr Index width = lanes<T>;
-  for (Index panel = 0; panel < panel_count<T>(units); ++panel) {
+  for (Index panel = panel_begin; panel < panel_end; ++panel) {
     const Index unit = panel * width;
     for (Index gate = 0; gate < gates; ++gate) {
       task(unit, smaller(units - unit, width), gate, (panel * k_size * gates + gate) * width);
     }
   }
+}
+
+template <class T, class Task>
+void for_each_gate(Index units, Index gates, Index k_size, Task&& task) {
+  for_each_gate<T>(0, panel_count<T>(units), units, gates, k_size, task);
 }
 
 }  // namespace
@@ -135,8 +140,9 @@ void pack_gate_rows(const T* weight, Index units, Index gates, Index columns, T*
 }
 
 template <class T>
-void unpack_gate_panels(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate) {
-  for_each_gate<T>(units, gates, k_size, [&](Index unit, Index count, Index gate, Index at) {
+void unpack_gate_panels(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate,
+                        Index panel_begin, Index panel_end) {
+  for_each_gate<T>(panel_begin, panel_end, units, gates, k_size, [&](Index unit, Index count, Index gate, Index at) {
     transpose_out(panels + at, gates * lanes<T>, count, k_size, weight + (gate * units + unit) * k_size, k_size,
                   accumulate);
   });
@@ -185,15 +191,15 @@ void pack_outer(const T* const* a, Index rows, Index columns, T* packed, Index f
   }
 }
 
-#define LATCHWORK_INSTANTIATE(T)                                                \
-  template void pack_gate_panels<T>(const T*, Index, Index, Index, T*);         \
-  template void pack_gate_row<T>(const T*, const T*, Index, Index, T*);         \
-  template void pack_transposed_panels<T>(const T*, Index, Index, T*);          \
-  template void pack_gate_rows<T>(const T*, Index, Index, Index, T*);           \
-  template void pack_panels<T>(const T*, Index, Index, T*);                     \
-  template void unpack_gate_panels<T>(const T*, Index, Index, Index, T*, bool); \
-  template void unpack_gate_row<T>(const T*, Index, Index, T*, bool);           \
-  template void unpack_panels<T>(const T*, Index, Index, T*, bool);             \
+#define LATCHWORK_INSTANTIATE(T)                                                              \
+  template void pack_gate_panels<T>(const T*, Index, Index, Index, T*);                       \
+  template void pack_gate_row<T>(const T*, const T*, Index, Index, T*);                       \
+  template void pack_transposed_panels<T>(const T*, Index, Index, T*);                        \
+  template void pack_gate_rows<T>(const T*, Index, Index, Index, T*);                         \
+  template void pack_panels<T>(const T*, Index, Index, T*);                                   \
+  template void unpack_gate_panels<T>(const T*, Index, Index, Index, T*, bool, Index, Index); \
+  template void unpack_gate_row<T>(const T*, Index, Index, T*, bool);                         \
+  template void unpack_panels<T>(const T*, Index, Index, T*, bool);                           \
   template void pack_outer<T>(const T* const*, Index, Index, T*, Index, Index);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)

@@ -209,7 +209,8 @@ struct Kernels {
   // Column panels of a weight (k_size, columns) as it is: for d_y W.
   void (*pack_panels)(const T* weight, Index k_size, Index columns, T* panels);
   // The reverse of pack_gate_panels, for a weight's gradient: weight = panels, or += where accumulate.
-  void (*unpack_gate_panels)(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate);
+  void (*unpack_gate_panels)(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate,
+                             Index panel_begin, Index panel_end);
   // The same for a packed row, a bias's gradient.
   void (*unpack_gate_row)(const T* row, Index units, Index gates, T* bias, bool accumulate);
   // From column panels [panel][j][V U] to a matrix (k_size, columns): weight = panels, or += where accumulate.
