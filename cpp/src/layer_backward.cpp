@@ -36,7 +36,8 @@ class LayerBackward {
         general_(!weights_.plain || record_.candidate_dropout != nullptr),
         parts_(all_blocks ? backward_split(schedule_, weights_).row_parts : 1),
         units_{all_blocks ? backward_split(schedule_, weights_).unit_parts : 1, Threads::awake},
-        positions_(schedule_, blocks, all_blocks, chunk_steps(all_blocks ? rows_ : blocks.most_rows())),
+        positions_(schedule_, blocks, all_blocks,
+                   chunk_steps(blocks.most_rows(), all_blocks ? rows_ : blocks.most_rows())),
         gradients_(call, segment_, positions_, gradients, parts_, threads, workspace),
         arrays_(positions_.row_pointers(parts_)) {
     const Index rows = positions_.most_rows();
@@ -69,8 +70,10 @@ class LayerBackward {
   }
 
  private:
-  Index chunk_steps(Index rows) const {
-    return std::min(record_.segment_steps, std::max<Index>(1, gradient_chunk_rows * parts_ / rows));
+  // Each block's rows of a chunk are to stay in the nearest cache, and those of all blocks in that of each thread.
+  Index chunk_steps(Index block_rows, Index rows) const {
+    const Index steps = std::min(gradient_chunk_rows / block_rows, 2 * gradient_chunk_rows * parts_ / rows);
+    return std::min(record_.segment_steps, std::max<Index>(1, steps));
   }
   T* d_hidden(Index row) const { return d_hidden_ + (row - positions_.row_begin()) * padded_h_; }
   T* d_cell(Index row) const { return d_cell_ + (row - positions_.row_begin()) * weights_.padded; }

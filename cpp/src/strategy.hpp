@@ -36,7 +36,7 @@ inline constexpr Index fewest_inputs_ahead = 16;
 inline constexpr Index ahead_chunk_rows = 64;
 // Rows (steps x rows) whose gate gradients are held at once: the weight gradient's product then finds them in L1 and
 // L2. No program measures it: the training cases of `latchwork bench` do, in builds that differ here.
-inline constexpr Index gradient_chunk_rows = 256;
+inline constexpr Index gradient_chunk_rows = 128;
 
 // Multiply-adds of one time step of so many rows.
 template <class T>

@@ -6,20 +6,25 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
+constexpr Index cached_operand_bytes = 250'000;
+constexpr Index fewest_k_at_once = 256;
+
+// The part of the chains from k = k_begin to k_end. Both begin a block of a; what is not the first part continues y.
 template <class T, int Rows, int Panels, int Width, int Fetch>
-[[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel) {
+[[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel, Index k_begin,
+                                    Index k_end) {
   constexpr Index panel_width = Width * lanes<T>;
   const Index first_column = first_panel * args.panel_registers * lanes<T>;
   Packet<T> sum[Rows][Panels * Width];
   const T* operand[Rows];
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
-    operand[row] = args.a[first_row + row];
+    operand[row] = args.a[first_row + row] + k_begin / args.a_block * args.a_block_stride;
     const T* y = args.y[first_row + row];
 #pragma GCC unroll 16
     for (int v = 0; v < Panels * Width; ++v) {
       const Index column = first_column + v * lanes<T>;
-      if (args.accumulate) {
+      if (args.accumulate || k_begin > 0) {
         const Index left = args.columns - column;
         sum[row][v] = left >= lanes<T> ? load(y + column) : load_part(y + column, left);
       } else {
@@ -28,13 +33,13 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
     }
   }
   const Index panel_stride = args.depth * panel_width;
-  const T* weights = args.weights + first_column * args.depth;
+  const T* weights = args.weights + first_column * args.depth + k_begin * panel_width;
   NextPanel<T> next;
   if constexpr (Fetch == fetch_next_panel) {
     const T* panel = args.last_panel_first ? weights - panel_stride : weights + panel_stride;
-    next = next_panel(panel, args.depth, Width, first_row, args.rows);
+    next = next_panel(panel, k_end - k_begin, Width, first_row, args.rows);
   }
-  for (Index block = 0; block < args.depth; block += args.a_block) {
+  for (Index block = k_begin; block < k_end; block += args.a_block) {
     accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.a_block, weights, panel_stride, next);
     next.weights += args.a_block * next.stride;
     weights += args.a_block * panel_width;
@@ -88,6 +93,16 @@ template <class T, int Columns, int Width>
   }
 }
 
+// So many k at a time, of whole blocks of a: every panel reads all rows of a, which are then to be found in the second
+// cache, beside a panel and the next. One tile of rows reads them once in a panel anyway.
+template <class T>
+Index depth_at_once(const ProductArgs<T>& args) {
+  if (args.rows <= tile_rows) return args.depth;
+  const Index k = cached_operand_bytes / (args.rows * static_cast<Index>(sizeof(T)));
+  const Index blocks = (k > fewest_k_at_once ? k : fewest_k_at_once) / args.a_block;
+  return blocks == 0 ? args.a_block : blocks * args.a_block;
+}
+
 }  // namespace
 
 template <class T>
@@ -95,34 +110,39 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
   const Index full_width = args.panel_registers * lanes<T>;
   const Index full_panels = args.columns / full_width;
   const FetchAhead fetch = fetch_of<T>(args.rows, args.depth, args.panel_registers, full_panels);
-  const auto run_panel = [&](Index panel, Index registers) {
+  const auto run_panel = [&](Index panel, Index registers, Index k_begin, Index k_end) {
     with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
       for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
         with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
-          with_fetch<Rows>(
-              fetch, [&]<int Fetch>(Constant<Fetch>) { product_tile<T, Rows, 1, Width, Fetch>(args, first, panel); });
+          with_fetch<Rows>(fetch, [&]<int Fetch>(Constant<Fetch>) {
+            product_tile<T, Rows, 1, Width, Fetch>(args, first, panel, k_begin, k_end);
+          });
         });
       });
     });
   };
-  const auto run_narrow_panel = [&] {
+  const auto run_narrow_panel = [&](Index k_begin, Index k_end) {
     if (panel_end <= full_panels) return;
-    run_panel(full_panels, (args.columns - full_panels * full_width + lanes<T> - 1) / lanes<T>);
+    run_panel(full_panels, (args.columns - full_panels * full_width + lanes<T> - 1) / lanes<T>, k_begin, k_end);
   };
-  if (args.last_panel_first) run_narrow_panel();
   const Index full_end = panel_end < full_panels ? panel_end : full_panels;
   const Index most = args.rows == 1 && args.panel_registers >= 3 ? single_row_panels : 1;
-  for_panel_groups(panel_begin, full_end, most, args.last_panel_first, [&](Index panel, Index count) {
-    if (most == 1) return run_panel(panel, args.panel_registers);
-    with_constant<single_row_panels>(count, [&]<int Panels>(Constant<Panels>) {
-      if (args.panel_registers == 4) {
-        product_tile<T, 1, Panels, 4, fetch_nothing>(args, 0, panel);
-      } else {
-        product_tile<T, 1, Panels, 3, fetch_nothing>(args, 0, panel);
-      }
+  const Index k_at_once = depth_at_once(args);
+  for (Index k_begin = 0; k_begin < args.depth; k_begin += k_at_once) {
+    const Index k_end = args.depth - k_begin < k_at_once ? args.depth : k_begin + k_at_once;
+    if (args.last_panel_first) run_narrow_panel(k_begin, k_end);
+    for_panel_groups(panel_begin, full_end, most, args.last_panel_first, [&](Index panel, Index count) {
+      if (most == 1) return run_panel(panel, args.panel_registers, k_begin, k_end);
+      with_constant<single_row_panels>(count, [&]<int Panels>(Constant<Panels>) {
+        if (args.panel_registers == 4) {
+          product_tile<T, 1, Panels, 4, fetch_nothing>(args, 0, panel, k_begin, k_end);
+        } else {
+          product_tile<T, 1, Panels, 3, fetch_nothing>(args, 0, panel, k_begin, k_end);
+        }
+      });
     });
-  });
-  if (!args.last_panel_first) run_narrow_panel();
+    if (!args.last_panel_first) run_narrow_panel(k_begin, k_end);
+  }
 }
 
 template <class T>
