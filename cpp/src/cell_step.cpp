@@ -56,6 +56,7 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
   args.c = pointers.c;
   args.h = weights.projection > 0 ? pointers.exposed : pointers.output;
   args.gates = pointers.gates;
+  args.gates_past_cache = pointers.gates_past_cache;
   args.last_panel_first = last_panel_first(weights, number);
   if (pointers.hidden_dropout != nullptr) {
     for (Index row = 0; row < rows; ++row) {

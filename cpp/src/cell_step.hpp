@@ -34,12 +34,13 @@ struct CellStepPointers {
   const T** hidden_dropout;     // factors of h_prev before R
   const T** candidate_dropout;  // padded rows
   const T **hidden_zoneout, **cell_zoneout;
-  T** c;               // padded rows
-  T** exposed;         // o tanh(c) where it is projected, else null
-  T** output;          // h
-  T** gates;           // packed rows; null: not wanted, but with layer norm always
-  T** shown;           // with layer norm: padded rows, room
-  T** dropped_hidden;  // with hidden_dropout: room for what R sees
+  T** c;                          // padded rows
+  T** exposed;                    // o tanh(c) where it is projected, else null
+  T** output;                     // h
+  T** gates;                      // packed rows; null: not wanted, but with layer norm always
+  bool gates_past_cache = false;  // see StepArgs
+  T** shown;                      // with layer norm: padded rows, room
+  T** dropped_hidden;             // with hidden_dropout: room for what R sees
   T **norm_ih, **norm_hh, **norm_scale;
 
  private:

@@ -104,6 +104,7 @@ class LayerForward {
       scratch.norm_scale = workspace.take(rows * norm_scales);
     }
     if (ahead_steps > 0) step.x = nullptr;
+    step.gates_past_cache = record_ != nullptr && past_cache<T>(record_->segment_steps * rows_ * packed);
     if (call_.masks.hidden_dropout == 0.0) step.hidden_dropout = nullptr;
     if (call_.masks.candidate_dropout == 0.0) step.candidate_dropout = nullptr;
     if (weights_.hidden_zoneout.size() == 0) step.hidden_zoneout = nullptr;

@@ -38,6 +38,12 @@ inline constexpr Index ahead_chunk_rows = 64;
 // L2. No program measures it: the training cases of `latchwork bench` do, in builds that differ here.
 inline constexpr Index gradient_chunk_rows = 128;
 
+// Whether so many numbers, once written, are in no cache when they are read after the whole sequence.
+template <class T>
+bool past_cache(Index numbers) {
+  return numbers * static_cast<Index>(sizeof(T)) > 20'000'000;
+}
+
 // Multiply-adds of one time step of so many rows.
 template <class T>
 Index step_work(const PackedLayer<T>& weights, Index rows) {

@@ -6,6 +6,7 @@
 
 #include "lstm_problem.hpp"
 #include "random_variants.hpp"
+#include "strategy.hpp"
 #include "support.hpp"
 
 namespace latchwork::test {
@@ -101,6 +102,25 @@ TEST_CASE_TEMPLATE("checkpoints: several blocks of rows, taken apart without che
         CHECK(same_gradients(run_backward(*run_record(network, problem, results, record), problem), expected));
       }
     }
+  }
+}
+
+TEST_CASE_TEMPLATE("checkpoints: a recording too large for the caches, which is written past them", T, float, double) {
+  Random random(85);
+  LstmOptions options;
+  options.input_size = 3;
+  options.hidden_size = 61;
+  const Problem problem = random_problem(random, options, 330, 64, true, false, false);
+  REQUIRE(past_cache<T>(330 * 64 * 4 * 61));
+  const Network<T> network = network_of<T>(problem);
+  Results<T> results(problem);
+  RecordOptions record;
+  record.checkpoint = 40;
+  const Gradients<T> expected = run_backward(*run_record(network, problem, results, record), problem);
+  record.checkpoint = 0;
+  for (const Index count : {1, 2, 3}) {
+    const ThreadCount threads(count);
+    CHECK(same_gradients(run_backward(*run_record(network, problem, results, record), problem), expected));
   }
 }
 

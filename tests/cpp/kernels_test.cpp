@@ -531,6 +531,19 @@ TEST_CASE_TEMPLATE("step: one row alone, panel by panel, in place, or from a pro
         CHECK(same_bits(turned.gates.all(), straight.gates.all()));
       }
 
+      const StepResult<T> past(rows, units, problem.padded);  // gates past the caches
+      const Index packed = 4 * problem.padded;
+      Buffer<T> gates(rows * packed);
+      std::vector<T*> gate_rows;
+      for (Index row = 0; row < rows; ++row) gate_rows.push_back(gates.data() + row * packed);
+      StepArgs<T> past_cache = problem.args(past.c.pointers(), past.h.pointers(), gate_rows.data());
+      past_cache.gates_past_cache = true;
+      table.step(past_cache, 0, panels);
+      for (Index row = 0; row < rows; ++row)
+        std::copy_n(gate_rows[static_cast<std::size_t>(row)], packed, past.gates[row]);
+      CHECK(same_bits(past.gates.all(), whole.gates.all()));
+      CHECK(same_bits(past.h.all(), whole.h.all()));
+
       const StepResult<T> apart(rows, units, problem.padded);  // rows alone, panels last first, no gates kept
       for (Index row = 0; row < rows; ++row) {
         StepArgs<T> args = problem.args(apart.c.pointers() + row, apart.h.pointers() + row, nullptr);

@@ -49,6 +49,37 @@ template <class T>
 EIGEN_ALWAYS_INLINE void store(T* to, const Packet<T>& value) {
   eigen::pstoreu(to, value);
 }
+// For what is not read again before the caches are full of other things: whole cache lines, one after another, aligned,
+// go to memory without being read first. Other threads see them after end_stores_past_cache().
+template <class T>
+EIGEN_ALWAYS_INLINE void store_past_cache(T* to, const Packet<T>& value) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    _mm512_stream_ps(to, value);
+  } else {
+    _mm512_stream_pd(to, value);
+  }
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4) {
+    _mm256_stream_ps(to, value);
+  } else {
+    _mm256_stream_pd(to, value);
+  }
+#elif defined(__SSE2__)
+  if constexpr (sizeof(T) == 4) {
+    _mm_stream_ps(to, value);
+  } else {
+    _mm_stream_pd(to, value);
+  }
+#else
+  store(to, value);
+#endif
+}
+EIGEN_ALWAYS_INLINE void end_stores_past_cache() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> broadcast(T value) {
   return eigen::pset1<Packet<T>>(value);

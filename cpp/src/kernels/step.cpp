@@ -27,10 +27,17 @@ template <class T, int Rows, int Panels, int Fetch>
       pre[3] = gate.o;
       if (args.gates != nullptr) {
         T* kept = args.gates[first_row + row] + unit * 4;
-        store(kept, gate.i);
-        store(kept + unit_count, gate.f);
-        store(kept + 2 * unit_count, gate.g);
-        store(kept + 3 * unit_count, gate.o);
+        if (args.gates_past_cache) {
+          store_past_cache(kept, gate.i);
+          store_past_cache(kept + unit_count, gate.f);
+          store_past_cache(kept + 2 * unit_count, gate.g);
+          store_past_cache(kept + 3 * unit_count, gate.o);
+        } else {
+          store(kept, gate.i);
+          store(kept + unit_count, gate.f);
+          store(kept + 2 * unit_count, gate.g);
+          store(kept + 3 * unit_count, gate.o);
+        }
       }
     }
   }
@@ -61,6 +68,7 @@ void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
                         step_tile<T, Rows, Panels, Fetch>(args, first_row, first_panel);
                       });
                     });
+  if (args.gates_past_cache) end_stores_past_cache();
 }
 
 template <class T>

@@ -35,6 +35,7 @@ struct StepArgs {  // one time step of one layer and direction
   T* const* h;                    // H numbers each
   T* const* gates;                // packed rows i, f, g, o after activation; null: not wanted
   bool last_panel_first = false;  // in which order panels are taken; no result depends on it
+  bool gates_past_cache = false;  // gates, aligned to the cache line, are too many to be found in a cache later
 };
 
 template <class T>
