@@ -185,7 +185,10 @@ void pack_outer(const T* const* a, Index rows, Index columns, T* packed, Index f
       for (Index k = 0; k < rows; ++k) std::memcpy(to + k * width, a[k] + block, sizeof(T) * width);
     } else {
       for (Index k = 0; k < rows; ++k) {
-        for (Index column = 0; column < count; ++column) to[k * width + column] = a[k][block + column];
+        for (Index column = 0; column < count; column += lanes<T>) {
+          const Index part = smaller(count - column, lanes<T>);
+          store_part(to + k * width + column, load_part(a[k] + block + column, part), part);
+        }
       }
     }
   }
