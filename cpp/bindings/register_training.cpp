@@ -192,6 +192,17 @@ py::array norms_of(const py::object& gradient, Index pieces) {
   return norms;
 }
 
+template <class T>
+bool is_finite(const py::array& values) {
+  // Of any shape: as its own.
+  Shape shape;
+  for (py::ssize_t axis = 0; axis < values.ndim(); ++axis) shape.emplace_back(static_cast<Index>(values.shape(axis)));
+  const T* const data = contiguous<const T>(values, "values", shape);
+  const auto size = static_cast<Index>(values.size());
+  const py::gil_scoped_release release;
+  return all_finite(data, size);
+}
+
 }  // namespace
 
 void register_training(py::module_& module) {
@@ -208,6 +219,16 @@ void register_training(py::module_& module) {
         return single ? norms_of<float>(gradient, count) : norms_of<double>(gradient, count);
       },
       py::arg("gradient"), py::arg("pieces"));
+  module.def(
+      "all_finite",
+      [](const py::object& values) {
+        if (!py::isinstance<py::array>(values)) {
+          throw py::type_error(complaint("values", "an array", Py_TYPE(values.ptr())->tp_name));
+        }
+        const auto array = py::reinterpret_borrow<py::array>(values);
+        return array.itemsize() == sizeof(float) ? is_finite<float>(array) : is_finite<double>(array);
+      },
+      py::arg("values"));
   module.def("clip_scale", py::vectorize(clip_scale), py::arg("norm"), py::arg("max_norm"));
 }
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork import _core
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,6 +29,8 @@ def shape_text(extents: Extents) -> str:
 
 def check_shape(name: str, array: Array, extents: Extents) -> None:
     """Raise ValueError unless the array has this shape."""
+    if array.shape == extents:
+        return
     if len(extents) != array.ndim or any(
         not isinstance(extent, str) and extent != size for extent, size in zip(extents, array.shape, strict=True)
     ):
@@ -111,9 +115,13 @@ def check_finite(name: str, array: Array, valid: Array | None, members: bool = F
 
     ``valid``: (T, N), which steps are no padding; None: all. ``members``: whether an axis of members comes first.
     """
-    with np.errstate(all="ignore"):
-        if np.isfinite(array.sum()):  # NaN and infinity always reach the sum, and it needs no memory
+    if array.flags.c_contiguous:
+        if _core.all_finite(array):
             return
+    else:
+        with np.errstate(all="ignore"):
+            if np.isfinite(array.sum()):  # NaN and infinity always reach the sum, and it needs no memory
+                return
     _check_none(name, "finite numbers", array, ~np.isfinite(array), valid, members)
 
 

@@ -155,6 +155,7 @@ class Trainer32:
 
 # Of equal pieces of a float32 or float64 array, 1-D contiguous; float64 (pieces,).
 def gradient_norms(gradient: Array, pieces: int) -> Array: ...
+def all_finite(values: Array) -> bool: ...  # C-contiguous, float32 or float64
 def clip_scale(norm: Array, max_norm: float) -> Array: ...  # of each norm
 
 # LSTMs of one shape: what Network32 has but for module(), with an axis of M members before all others. x, start,

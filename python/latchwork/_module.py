@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork._core import Network32
 
+# Finding a dtype by its name costs as much as a small step's arithmetic.
+_DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
+
 V = TypeVar("V")
 # What the state of a module looks like to the user.
 S = TypeVar("S")
@@ -73,8 +76,7 @@ class Module:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the parameters and of every output."""
-        dtype: np.dtype[Any] = np.dtype(self._config["dtype"])
-        return dtype
+        return _DTYPES[self._config["dtype"]]
 
     @property
     def parameters(self) -> Parameters:

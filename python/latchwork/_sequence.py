@@ -301,15 +301,17 @@ class SequenceModule(Module, Generic[S]):
 
     def _new_states(self, call: Call) -> tuple[S, Pairs]:
         """Make states, not yet written: as the user sees them, and the core's views of them."""
-        axes = call.axes
+        axes, rows, dtype = call.axes, call.rows, self.dtype
         pairs = [
             (
-                np.empty(axes.state_shape(size.states, call.rows, size.hidden), self.dtype),
-                np.empty(axes.state_shape(size.states, call.rows, size.cell), self.dtype),
+                np.empty(axes.state_shape(size.states, rows, size.hidden), dtype),
+                np.empty(axes.state_shape(size.states, rows, size.cell), dtype),
             )
             for size in self._state_sizes
         ]
-        core_pairs = [(axes.state_to_core(hidden), axes.state_to_core(cell)) for hidden, cell in pairs]
+        core_pairs = pairs
+        if not axes.batched:
+            core_pairs = [(axes.state_to_core(hidden), axes.state_to_core(cell)) for hidden, cell in pairs]
         return self._user_states(pairs), core_pairs
 
     def _user_states(self, pairs: Pairs) -> S:

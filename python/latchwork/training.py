@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
@@ -23,16 +23,12 @@ from latchwork.optim import Optimizer
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
-    from latchwork._sequence import Call, Pairs
+    from latchwork._sequence import Pairs
+
+    # x, lengths, reset, start, target, end
+    _Batch = tuple[Array, Array | None, Array | None, Pairs | None, Array, Pairs]
 
 _LOSSES = ("cross_entropy", "squared_error", "absolute_error", "quantile")
-
-
-class _Batch(NamedTuple, Generic[S]):
-    call: Call
-    target: Array
-    end: S
-    core_end: Pairs
 
 
 class Trainer(Generic[S]):
@@ -153,10 +149,8 @@ class Trainer(Generic[S]):
             If the loss or the gradient is not finite, of an ensemble that of any member, which is named. Nothing has
             changed then, in no member.
         """
-        batch = self._batch(x, y, state, lengths, reset)
-        call = batch.call
-        loss = self._core.step(call.x, call.lengths, call.reset, call.start, batch.target, batch.core_end)
-        return loss, batch.end
+        batch, end = self._batch(x, y, state, lengths, reset)
+        return self._core.step(*batch), end
 
     def evaluate(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Any, S]:
         """Measure the loss on one mini-batch, without training: nothing is dropped.
@@ -178,16 +172,15 @@ class Trainer(Generic[S]):
         ValueError, TypeError
             As for `step`.
         """
-        batch = self._batch(x, y, state, lengths, reset)
-        call = batch.call
-        loss = self._core.evaluate(call.x, call.lengths, call.reset, call.start, batch.target, batch.core_end)
-        return loss, batch.end
+        batch, end = self._batch(x, y, state, lengths, reset)
+        return self._core.evaluate(*batch), end
 
     def __repr__(self) -> str:
         """Show the network and the steps taken."""
         return f"<Trainer of {self._network!r}, {self.steps} steps>"
 
-    def _batch(self, x: Any, y: Any, state: Any, lengths: Any, reset: Any) -> _Batch[S]:
+    def _batch(self, x: Any, y: Any, state: Any, lengths: Any, reset: Any) -> tuple[_Batch, S]:
+        """Check and convert a mini-batch; give it as the core takes it, and the states that the core will fill."""
         network = self._network
         if network._core is not self._network_core:
             raise ValueError("network: expected the layer as it was given, got one that joined a Network since")
@@ -207,7 +200,8 @@ class Trainer(Generic[S]):
             check_classes("y", "labels", self._target_size, target, valid, members=axes.members is not None)
         else:
             check_finite("y", target, valid, members=axes.members is not None)
-        return _Batch(call, target, *network._new_states(call))
+        end, core_end = network._new_states(call)
+        return (call.x, call.lengths, call.reset, call.start, target, core_end), end
 
 
 def _loss_options(loss: Any, quantiles: Any) -> dict[str, Any]:

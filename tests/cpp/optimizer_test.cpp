@@ -1,7 +1,9 @@
 // Optimisers, norm and clipping against PyTorch's definitions in plain double.
 #include <doctest/doctest.h>
 
+#include <limits>
 #include <stdexcept>
+#include <utility>
 
 #include "latchwork/training.hpp"
 #include "support.hpp"
@@ -242,6 +244,27 @@ TEST_CASE("clipping is PyTorch's") {
   CHECK(clip_scale(1.0, 1.0) == 1.0 / (1.0 + 1e-6));
   CHECK(clip_scale(0.0, 1.0) == 1.0);
   CHECK(std::isnan(clip_scale(std::numeric_limits<double>::quiet_NaN(), 1.0)));
+}
+
+TEST_CASE_TEMPLATE("all_finite: sees NaN and infinity wherever they are, and large numbers are finite", T, float,
+                   double) {
+  using Limits = std::numeric_limits<T>;
+  for (const Index size : {1, 15, 16, 17, 31, 100, 50'001}) {
+    std::vector<T> values(static_cast<std::size_t>(size), Limits::max());
+    CAPTURE(size);
+    for (const Index threads : {1, 3}) {
+      const ThreadCount count(threads);
+      CHECK(all_finite(values.data(), size));
+      for (const Index at : {Index(0), size / 2, size - 1}) {
+        for (const T spoiled : {Limits::quiet_NaN(), Limits::infinity(), -Limits::infinity()}) {
+          const T before = std::exchange(values[static_cast<std::size_t>(at)], spoiled);
+          CHECK_FALSE(all_finite(values.data(), size));
+          values[static_cast<std::size_t>(at)] = before;
+        }
+      }
+    }
+  }
+  CHECK(all_finite<T>(nullptr, 0));
 }
 
 }  // namespace latchwork::test

@@ -86,6 +86,10 @@ double gradient_norm(const T* gradient, Index size);
 // min(1, max_norm / (norm + 1e-6)).
 double clip_scale(double norm, double max_norm);
 
+// Whether no number is NaN or infinite. Threads share the numbers.
+template <class T>
+bool all_finite(const T* values, Index size);
+
 // Forward, loss, backward, clipping and optimiser of one mini-batch in one call.
 template <class T>
 class Trainer {
