@@ -249,16 +249,16 @@ TEST_CASE("clipping is PyTorch's") {
 TEST_CASE_TEMPLATE("all_finite: sees NaN and infinity wherever they are, and large numbers are finite", T, float,
                    double) {
   using Limits = std::numeric_limits<T>;
-  for (const Index size : {1, 15, 16, 17, 31, 100, 50'001}) {
-    std::vector<T> values(static_cast<std::size_t>(size), Limits::max());
-    CAPTURE(size);
+  for (const Index count : {1, 15, 16, 17, 31, 100, 50'001}) {
+    std::vector<T> values(static_cast<std::size_t>(count), Limits::max());
+    CAPTURE(count);
     for (const Index threads : {1, 3}) {
-      const ThreadCount count(threads);
-      CHECK(all_finite(values.data(), size));
-      for (const Index at : {Index(0), size / 2, size - 1}) {
+      const ThreadCount thread_count(threads);
+      CHECK(all_finite(values.data(), count));
+      for (const Index at : {Index(0), count / 2, count - 1}) {
         for (const T spoiled : {Limits::quiet_NaN(), Limits::infinity(), -Limits::infinity()}) {
           const T before = std::exchange(values[static_cast<std::size_t>(at)], spoiled);
-          CHECK_FALSE(all_finite(values.data(), size));
+          CHECK_FALSE(all_finite(values.data(), count));
           values[static_cast<std::size_t>(at)] = before;
         }
       }
