@@ -306,6 +306,7 @@ class TestTiming:
 
     def test_every_peer_comes_first(self) -> None:
         assert [timing.rotated(["a", "b", "c"], number)[0] for number in range(4)] == ["a", "b", "c", "a"]
+        assert timing.rotated([], 3) == []  # where every peer has failed
         summary = timing.summarise([1.0, 2.0, 3.0, 4.0, 100.0])
         assert (summary.lower_quartile, summary.median, summary.upper_quartile) == (2.0, 3.0, 4.0)
 

@@ -87,7 +87,7 @@ def settle(limit: float = 0.25) -> bool:
 
 def rotated(names: Sequence[Name], round_number: int) -> list[Name]:
     """Order the peers of a round: each comes first, second, ... equally often."""
-    first = round_number % len(names)
+    first = round_number % max(1, len(names))
     return [*names[first:], *names[:first]]
 
 

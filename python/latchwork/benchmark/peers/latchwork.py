@@ -60,7 +60,7 @@ class Latchwork:
         stream = lstm.stream(None if single else case.rows)
         steps = [step[0] if single else step for step in x]
         first = steps[0]
-        buffer = np.empty(case.hidden_size if single else (case.rows, case.hidden_size), np.float32)
+        buffer = np.empty(case.hidden_size if single else (case.rows, case.hidden_size), x.dtype)
 
         def results() -> dict[str, Array]:
             for step in steps:
