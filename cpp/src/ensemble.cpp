@@ -2,22 +2,16 @@
 
 #include <algorithm>
 #include <limits>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 
 #include "chain.hpp"
 #include "ensemble_members.hpp"
 #include "float_state.hpp"
+#include "snapshot_cache.hpp"
 #include "weight_dropout.hpp"
 
 namespace latchwork {
-
-template <class T>
-struct Ensemble<T>::SnapshotCache {
-  std::mutex mutex;
-  std::shared_ptr<const EnsembleSnapshot<T>> latest;
-};
 
 namespace {
 
@@ -48,18 +42,16 @@ template <class T>
 Ensemble<T>::Ensemble(Index members, const LstmOptions& options, std::uint64_t seed)
     : members_(members),
       first_({options}, false, initial_parameters<T>(members, options, seed), 0),
-      snapshots_(std::make_shared<SnapshotCache>()),
+      snapshots_(std::make_shared<SnapshotCache<T, EnsembleSnapshot<T>>>()),
       workspaces_(std::make_shared<WorkspaceCaches>()) {}
 
 template <class T>
-EnsembleSnapshot<T> Ensemble<T>::pack_members(const T* parameters, bool with_backward,
-                                              const std::vector<RecordOptions>& options) const {
+void Ensemble<T>::pack_members(const T* parameters, bool with_backward, const std::vector<RecordOptions>& options,
+                               EnsembleSnapshot<T>& packed) const {
   const std::vector<ModuleOptions>& modules = first_.modules();
   const Kernels<T>& kernels = kernels_for<T>(modules);
   const Index size = member_parameter_count();
   const bool drops = !options.empty() && drops_weights(modules, options.front());
-  EnsembleSnapshot<T> packed;
-  packed.version = store()->version();
   packed.kernels = &kernels;
   packed.with_backward = with_backward;
   packed.members.resize(static_cast<std::size_t>(members_));
@@ -74,37 +66,28 @@ EnsembleSnapshot<T> Ensemble<T>::pack_members(const T* parameters, bool with_bac
         apply_weight_dropout(modules, kernels, options[at], dropped);
         own = dropped;
       }
-      packed.members[at] = pack(modules, layout(), own, kernels, with_backward);
+      pack(modules, layout(), own, kernels, with_backward, packed.members[at]);
     }
   });
-  return packed;
 }
 
 template <class T>
 std::shared_ptr<const EnsembleSnapshot<T>> Ensemble<T>::snapshot(bool with_backward) const {
-  const std::lock_guard<std::mutex> lock(snapshots_->mutex);
-  std::shared_ptr<const EnsembleSnapshot<T>>& latest = snapshots_->latest;
-  if (latest != nullptr && latest->version == store()->version() &&
-      latest->kernels == &kernels_for<T>(first_.modules()) && (latest->with_backward || !with_backward)) {
-    return latest;
-  }
-  const FlushToZero flush;
-  store()->read([&](const T* parameters) {
-    latest = std::make_shared<EnsembleSnapshot<T>>(pack_members(parameters, with_backward, {}));
-  });
-  return latest;
+  return snapshots_->latest(*store(), kernels_for<T>(first_.modules()), with_backward,
+                            [&](const T* parameters, EnsembleSnapshot<T>& packed) {
+                              const FlushToZero flush;
+                              pack_members(parameters, with_backward, {}, packed);
+                            });
 }
 
 template <class T>
 std::shared_ptr<const EnsembleSnapshot<T>> Ensemble<T>::snapshot_of_recording(
     const std::vector<RecordOptions>& options) const {
   if (!drops_weights(first_.modules(), options.front())) return snapshot(true);
-  const FlushToZero flush;
-  std::shared_ptr<const EnsembleSnapshot<T>> own;
-  store()->read([&](const T* parameters) {
-    own = std::make_shared<EnsembleSnapshot<T>>(pack_members(parameters, true, options));
+  return snapshots_->of_recording(*store(), [&](EnsembleSnapshot<T>& packed) {
+    const FlushToZero flush;
+    store()->read([&](const T* parameters) { pack_members(parameters, true, options, packed); });
   });
-  return own;
 }
 
 template <class T>

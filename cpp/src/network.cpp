@@ -1,7 +1,6 @@
 #include "latchwork/network.hpp"
 
 #include <algorithm>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -9,17 +8,12 @@
 #include "dispatch.hpp"
 #include "float_state.hpp"
 #include "snapshot.hpp"
+#include "snapshot_cache.hpp"
 #include "tape.hpp"
 #include "weight_dropout.hpp"
 #include "workspace.hpp"
 
 namespace latchwork {
-
-template <class T>
-struct Network<T>::SnapshotCache {
-  std::mutex mutex;
-  std::shared_ptr<const Snapshot<T>> latest;
-};
 
 namespace {
 
@@ -77,7 +71,7 @@ Network<T>::Network(std::vector<ModuleOptions> modules, bool numbered, std::uint
   for (const ParameterSpec& spec : layout_) parameter_count_ += spec.size();
   store_ = std::make_shared<ParameterStore<T>>(parameter_count_);
   store_->write([&](T* parameters) { initialise_parameters(*modules_, seed, parameters); });
-  snapshots_ = std::make_shared<SnapshotCache>();
+  snapshots_ = std::make_shared<SnapshotCache<T, Snapshot<T>>>();
   workspaces_ = std::make_shared<WorkspaceCache<T>>();
 }
 
@@ -88,7 +82,7 @@ Network<T>::Network(std::vector<ModuleOptions> modules, bool numbered, std::shar
       layout_(parameter_layout(*modules_, numbered)),
       parameters_begin_(begin),
       store_(std::move(store)),
-      snapshots_(std::make_shared<SnapshotCache>()),
+      snapshots_(std::make_shared<SnapshotCache<T, Snapshot<T>>>()),
       workspaces_(std::make_shared<WorkspaceCache<T>>()) {
   for (const ParameterSpec& spec : layout_) parameter_count_ += spec.size();
 }
@@ -145,21 +139,10 @@ const LstmOptions& Network<T>::lstm(Index index) const {
 template <class T>
 std::shared_ptr<const Snapshot<T>> Network<T>::snapshot(bool with_backward) const {
   const Kernels<T>& kernels = kernels_for<T>(*modules_);
-  const std::lock_guard<std::mutex> lock(snapshots_->mutex);
-  std::shared_ptr<const Snapshot<T>>& latest = snapshots_->latest;
-  if (latest != nullptr && latest->version == store_->version() && latest->kernels == &kernels &&
-      (latest->with_backward || !with_backward)) {
-    return latest;
-  }
-  const FlushToZero flush;
-  store_->read([&](const T* parameters) {
-    const std::uint64_t version = store_->version();
-    auto packed =
-        std::make_shared<Snapshot<T>>(pack(*modules_, layout_, parameters + parameters_begin_, kernels, with_backward));
-    packed->version = version;
-    latest = std::move(packed);
+  return snapshots_->latest(*store_, kernels, with_backward, [&](const T* parameters, Snapshot<T>& packed) {
+    const FlushToZero flush;
+    pack(*modules_, layout_, parameters + parameters_begin_, kernels, with_backward, packed);
   });
-  return latest;
 }
 
 template <class T>
@@ -171,7 +154,8 @@ std::shared_ptr<const Snapshot<T>> Network<T>::snapshot_of_recording(const Recor
   T* dropped = workspace.take(parameter_count_);
   store_->read([&](const T* parameters) { std::copy_n(parameters + parameters_begin_, parameter_count_, dropped); });
   apply_weight_dropout(*modules_, kernels, options, dropped);
-  return std::make_shared<Snapshot<T>>(pack(*modules_, layout_, dropped, kernels, true));
+  return snapshots_->of_recording(
+      *store_, [&](Snapshot<T>& packed) { pack(*modules_, layout_, dropped, kernels, true, packed); });
 }
 
 template <class T>

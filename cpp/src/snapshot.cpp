@@ -54,11 +54,10 @@ bool has_plain_cell(const LstmOptions& lstm, Index direction) {
 
 // Numbers, then zeros up to `padded`.
 template <class T>
-Buffer<T> padded_row(const T* values, Index size, Index padded) {
-  Buffer<T> row(padded);
+void pack_padded_row(const T* values, Index size, Index padded, Buffer<T>& row) {
+  row.resize(padded);
   std::fill_n(row.data(), padded, T(0));
   if (values != nullptr) std::copy_n(values, size, row.data());
-  return row;
 }
 
 // The tensors that only a variant has, in the order of the layout.
@@ -66,24 +65,23 @@ template <class T>
 void pack_variant(const LstmOptions& lstm, Index direction, TensorReader<T>& tensors, const Kernels<T>& kernels,
                   PackedLayer<T>& packed) {
   const Index units = packed.units;
-  const auto packed_row = [&](const T* values, Index gates) {
-    Buffer<T> row(gates * packed.padded);
+  const auto pack_row = [&](const T* values, Index gates, Buffer<T>& row) {
+    row.resize(gates * packed.padded);
     kernels.pack_gate_row(values, nullptr, units, gates, row.data());
-    return row;
   };
   packed.plain = has_plain_cell(lstm, direction);
   packed.variant = cell_variant<T>(lstm, direction);
   if (lstm.peephole) {
-    packed.peephole = packed_row(tensors.next(), packed.gates - 1);
+    pack_row(tensors.next(), packed.gates - 1, packed.peephole);
     packed.variant.peephole = packed.peephole.data();
   }
   if (lstm.layer_norm) {
-    packed.norm_ih_weight = packed_row(tensors.next(), packed.gates);
-    packed.norm_ih_bias = packed_row(tensors.next(), packed.gates);
-    packed.norm_hh_weight = packed_row(tensors.next(), packed.gates);
-    packed.norm_hh_bias = packed_row(tensors.next(), packed.gates);
-    packed.norm_cell_weight = padded_row(tensors.next(), units, packed.padded);
-    packed.norm_cell_bias = padded_row(tensors.next(), units, packed.padded);
+    pack_row(tensors.next(), packed.gates, packed.norm_ih_weight);
+    pack_row(tensors.next(), packed.gates, packed.norm_ih_bias);
+    pack_row(tensors.next(), packed.gates, packed.norm_hh_weight);
+    pack_row(tensors.next(), packed.gates, packed.norm_hh_bias);
+    pack_padded_row(tensors.next(), units, packed.padded, packed.norm_cell_weight);
+    pack_padded_row(tensors.next(), units, packed.padded, packed.norm_cell_bias);
     packed.variant.norm_ih_weight = packed.norm_ih_weight.data();
     packed.variant.norm_ih_bias = packed.norm_ih_bias.data();
     packed.variant.norm_hh_weight = packed.norm_hh_weight.data();
@@ -92,24 +90,22 @@ void pack_variant(const LstmOptions& lstm, Index direction, TensorReader<T>& ten
     packed.variant.norm_cell_bias = packed.norm_cell_bias.data();
   }
   const Index padded_h = round_up(packed.output_size(), kernels.units);
-  const auto expectation = [](double probability, Index size) {
-    Buffer<T> row(probability > 0.0 ? size : 0);
+  const auto fill_expectation = [](double probability, Index size, Buffer<T>& row) {
+    row.resize(probability > 0.0 ? size : 0);
     std::fill_n(row.data(), row.size(), static_cast<T>(probability));
-    return row;
   };
-  packed.hidden_zoneout = expectation(lstm.zoneout_hidden, padded_h);
-  packed.cell_zoneout = expectation(lstm.zoneout_cell, packed.padded);
+  fill_expectation(lstm.zoneout_hidden, padded_h, packed.hidden_zoneout);
+  fill_expectation(lstm.zoneout_cell, packed.padded, packed.cell_zoneout);
   packed.learns_start = lstm.learn_start_state;
   const T* hidden = packed.learns_start ? tensors.next() : nullptr;
   const T* cell = packed.learns_start ? tensors.next() : nullptr;
-  packed.start_hidden = padded_row(hidden, packed.output_size(), padded_h);
-  packed.start_cell = padded_row(cell, units, packed.padded);
+  pack_padded_row(hidden, packed.output_size(), padded_h, packed.start_hidden);
+  pack_padded_row(cell, units, packed.padded, packed.start_cell);
 }
 
 template <class T>
-PackedLayer<T> pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorReader<T>& tensors,
-                          const Kernels<T>& kernels, bool with_backward) {
-  PackedLayer<T> packed;
+void pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorReader<T>& tensors,
+                const Kernels<T>& kernels, bool with_backward, PackedLayer<T>& packed) {
   packed.input_size = layer == 0 ? lstm.input_size : lstm.output_size();
   packed.units = lstm.hidden_size;
   packed.padded = round_up(lstm.hidden_size, kernels.units);
@@ -125,50 +121,47 @@ PackedLayer<T> pack_layer(const LstmOptions& lstm, Index layer, Index direction,
   const T* weight_hh = tensors.next();
   const T* bias_ih = lstm.bias ? tensors.next() : nullptr;
   const T* bias_hh = lstm.bias ? tensors.next() : nullptr;
-  packed.bias = Buffer<T>(packed.packed_size());
+  packed.bias.resize(packed.packed_size());
   kernels.pack_gate_row(bias_ih, bias_hh, units, gates, packed.bias.data());
-  packed.x_weights = Buffer<T>(packed.packed_size() * packed.input_size);
+  packed.x_weights.resize(packed.packed_size() * packed.input_size);
   kernels.pack_gate_panels(weight_ih, units, gates, packed.input_size, packed.x_weights.data());
-  packed.h_weights = Buffer<T>(packed.packed_size() * h_size);
+  packed.h_weights.resize(packed.packed_size() * h_size);
   kernels.pack_gate_panels(weight_hh, units, gates, h_size, packed.h_weights.data());
+  packed.x_gradient.resize(with_backward ? packed.packed_size() * round_up(packed.input_size, kernels.units) : 0);
+  packed.h_gradient.resize(with_backward ? packed.packed_size() * round_up(h_size, kernels.units) : 0);
   if (with_backward) {
-    packed.x_gradient = Buffer<T>(packed.packed_size() * round_up(packed.input_size, kernels.units));
     kernels.pack_gate_rows(weight_ih, units, gates, packed.input_size, packed.x_gradient.data());
-    packed.h_gradient = Buffer<T>(packed.packed_size() * round_up(h_size, kernels.units));
     kernels.pack_gate_rows(weight_hh, units, gates, h_size, packed.h_gradient.data());
   }
   if (lstm.proj_size > 0) {
     const T* weight_hr = tensors.next();
-    packed.projection_weights = Buffer<T>(units * round_up(h_size, kernels.units));
+    packed.projection_weights.resize(units * round_up(h_size, kernels.units));
     kernels.pack_transposed_panels(weight_hr, h_size, units, packed.projection_weights.data());
+    packed.projection_gradient.resize(with_backward ? h_size * packed.padded : 0);
     if (with_backward) {
-      packed.projection_gradient = Buffer<T>(h_size * packed.padded);
       kernels.pack_panels(weight_hr, h_size, units, packed.projection_gradient.data());
     }
   }
   pack_variant(lstm, direction, tensors, kernels, packed);
-  return packed;
 }
 
 template <class T>
-PackedLinear<T> pack_linear(const LinearOptions& linear, TensorReader<T>& tensors, const Kernels<T>& kernels,
-                            bool with_backward) {
-  PackedLinear<T> packed;
+void pack_linear(const LinearOptions& linear, TensorReader<T>& tensors, const Kernels<T>& kernels, bool with_backward,
+                 PackedLinear<T>& packed) {
   packed.input_size = linear.input_size;
   packed.output_size = linear.output_size;
   packed.activation = linear.activation;
   const T* weight = tensors.next();
   const Index columns = round_up(linear.output_size, kernels.units);
-  packed.weights = Buffer<T>(linear.input_size * columns);
+  packed.weights.resize(linear.input_size * columns);
   kernels.pack_transposed_panels(weight, linear.output_size, linear.input_size, packed.weights.data());
-  packed.bias = Buffer<T>(columns);
+  packed.bias.resize(columns);
   std::fill(packed.bias.data(), packed.bias.data() + columns, T(0));
   if (linear.bias) std::copy_n(tensors.next(), linear.output_size, packed.bias.data());
+  packed.gradient.resize(with_backward ? linear.output_size * round_up(linear.input_size, kernels.units) : 0);
   if (with_backward) {
-    packed.gradient = Buffer<T>(linear.output_size * round_up(linear.input_size, kernels.units));
     kernels.pack_panels(weight, linear.output_size, linear.input_size, packed.gradient.data());
   }
-  return packed;
 }
 
 }  // namespace
@@ -189,34 +182,33 @@ template const Kernels<float>& kernels_for<float>(const std::vector<ModuleOption
 template const Kernels<double>& kernels_for<double>(const std::vector<ModuleOptions>&);
 
 template <class T>
-Snapshot<T> pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout,
-                 const T* parameters, const Kernels<T>& kernels, bool with_backward) {
-  Snapshot<T> snapshot;
+void pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout, const T* parameters,
+          const Kernels<T>& kernels, bool with_backward, Snapshot<T>& snapshot) {
   snapshot.kernels = &kernels;
   snapshot.with_backward = with_backward;
+  snapshot.modules.resize(modules.size());
   TensorReader<T> tensors(layout, parameters);
-  for (const ModuleOptions& module : modules) {
-    PackedModule<T>& packed = snapshot.modules.emplace_back();
+  for (std::size_t at = 0; at < modules.size(); ++at) {
+    PackedModule<T>& packed = snapshot.modules[at];
     packed.parameters_begin = tensors.offset();
-    if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
-      for (Index layer = 0; layer < lstm->num_layers; ++layer) {
-        for (Index direction = 0; direction < lstm->directions(); ++direction) {
-          packed.layers.push_back(pack_layer(*lstm, layer, direction, tensors, kernels, with_backward));
-        }
+    if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
+      packed.layers.resize(static_cast<std::size_t>(lstm->states()));
+      for (Index state = 0; state < lstm->states(); ++state) {
+        pack_layer(*lstm, state / lstm->directions(), state % lstm->directions(), tensors, kernels, with_backward,
+                   packed.layers[static_cast<std::size_t>(state)]);
       }
-    } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
-      packed.linear = pack_linear(*linear, tensors, kernels, with_backward);
-    } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-      packed.table = Buffer<T>(embedding->vocabulary * embedding->size);
+    } else if (const auto* linear = std::get_if<LinearOptions>(&modules[at])) {
+      pack_linear(*linear, tensors, kernels, with_backward, packed.linear);
+    } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&modules[at])) {
+      packed.table.resize(embedding->vocabulary * embedding->size);
       std::copy_n(tensors.next(), packed.table.size(), packed.table.data());
     }
   }
-  return snapshot;
 }
 
-template Snapshot<float> pack(const std::vector<ModuleOptions>&, const std::vector<ParameterSpec>&, const float*,
-                              const Kernels<float>&, bool);
-template Snapshot<double> pack(const std::vector<ModuleOptions>&, const std::vector<ParameterSpec>&, const double*,
-                               const Kernels<double>&, bool);
+template void pack(const std::vector<ModuleOptions>&, const std::vector<ParameterSpec>&, const float*,
+                   const Kernels<float>&, bool, Snapshot<float>&);
+template void pack(const std::vector<ModuleOptions>&, const std::vector<ParameterSpec>&, const double*,
+                   const Kernels<double>&, bool, Snapshot<double>&);
 
 }  // namespace latchwork

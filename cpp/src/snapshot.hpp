@@ -61,7 +61,7 @@ struct PackedModule {
   Index parameters_begin = 0;
 };
 
-// The weights of one moment, for one instruction set. Immutable.
+// The weights of one moment, for one instruction set. Immutable while a call, a tape or a stream holds it.
 template <class T>
 struct Snapshot {
   const Kernels<T>* kernels = nullptr;
@@ -76,8 +76,9 @@ struct Snapshot {
 template <class T>
 const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules);
 
+// Sets all but the version. A snapshot that was packed for the same modules keeps its memory where the sizes are those.
 template <class T>
-Snapshot<T> pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout,
-                 const T* parameters, const Kernels<T>& kernels, bool with_backward);
+void pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout, const T* parameters,
+          const Kernels<T>& kernels, bool with_backward, Snapshot<T>& snapshot);
 
 }  // namespace latchwork

@@ -75,14 +75,13 @@ class Ensemble {
  private:
   template <class>
   friend class EnsembleTrainer;
-  struct SnapshotCache;
   struct WorkspaceCaches;
 
   std::shared_ptr<const EnsembleSnapshot<T>> snapshot(bool with_backward) const;
   // options: of each member.
   std::shared_ptr<const EnsembleSnapshot<T>> snapshot_of_recording(const std::vector<RecordOptions>& options) const;
-  EnsembleSnapshot<T> pack_members(const T* parameters, bool with_backward,
-                                   const std::vector<RecordOptions>& options) const;
+  void pack_members(const T* parameters, bool with_backward, const std::vector<RecordOptions>& options,
+                    EnsembleSnapshot<T>& packed) const;
   // Calls task(workspace cache, begin, end) for pieces of the members, on several threads or, where the members are few
   // and large, in one piece, so that threads work inside each member. The task may throw.
   template <class Task>
@@ -96,7 +95,7 @@ class Ensemble {
 
   Index members_;
   Network<T> first_;  // member 0
-  std::shared_ptr<SnapshotCache> snapshots_;
+  std::shared_ptr<SnapshotCache<T, EnsembleSnapshot<T>>> snapshots_;
   std::shared_ptr<WorkspaceCaches> workspaces_;
 };
 

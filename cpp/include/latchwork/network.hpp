@@ -15,6 +15,8 @@ template <class T>
 class Stream;
 template <class T>
 struct Snapshot;
+template <class T, class Packed>
+class SnapshotCache;
 template <class T>
 class WorkspaceCache;
 template <class T>
@@ -109,7 +111,6 @@ class Network {
 
  private:
   friend class Ensemble<T>;
-  struct SnapshotCache;
 
   Network(std::vector<ModuleOptions> modules, bool numbered, std::shared_ptr<ParameterStore<T>> store, Index begin);
 
@@ -121,7 +122,7 @@ class Network {
   Index parameter_count_ = 0;
   Index parameters_begin_ = 0;
   std::shared_ptr<ParameterStore<T>> store_;
-  std::shared_ptr<SnapshotCache> snapshots_;
+  std::shared_ptr<SnapshotCache<T, Snapshot<T>>> snapshots_;
   std::shared_ptr<WorkspaceCache<T>> workspaces_;  // memory of finished tapes, for the next ones
 };
 

@@ -1,0 +1,181 @@
+// Packed weights: an update packs them in the same memory again, unless somebody still holds them.
+#include "snapshot.hpp"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "lstm_problem.hpp"
+#include "snapshot_cache.hpp"
+#include "support.hpp"
+
+namespace latchwork::test {
+namespace {
+
+Problem random_problem(double weight_dropout) {
+  Random random(31);
+  LstmOptions options;
+  options.input_size = 5;
+  options.hidden_size = 20;
+  options.num_layers = 2;
+  options.proj_size = 9;
+  options.layer_norm = true;
+  options.learn_start_state = true;
+  options.weight_dropout = weight_dropout;
+  return random_problem(random, options, 7, 3, false, false, false);
+}
+
+void shrink_parameters(const Network<float>& network) {
+  network.store()->write([&](float* values) {
+    for (Index at = 0; at < network.parameter_count(); ++at) values[at] *= 0.5f;
+  });
+}
+
+// Where the weights that are wanted lie now.
+const float* packed_address(const Network<float>& network, bool with_backward) {
+  return network.snapshot(with_backward)->modules.front().layers.back().h_weights.data();
+}
+
+// To the bit what a network packs that has never packed before.
+void check_packed_as_new(const Network<float>& network, const Problem& problem) {
+  Problem same = problem;
+  network.store()->read(
+      [&](const float* values) { same.parameters.assign(values, values + network.parameter_count()); });
+  const Network<float> fresh = network_of<float>(same);
+  CHECK(same_bits(run_forward(network, problem).output, run_forward(fresh, problem).output));
+  Results<float> results(problem), expected(problem);
+  const auto tape = run_record(network, problem, results);
+  const auto fresh_tape = run_record(fresh, problem, expected);
+  CHECK(same_bits(results.output, expected.output));
+  CHECK(same_bits(run_backward(*tape, problem).parameters, run_backward(*fresh_tape, problem).parameters));
+}
+
+// What a cache wants to know of what it keeps.
+struct Packed {
+  const int* kernels = nullptr;
+  std::uint64_t version = 0;
+  bool with_backward = false;
+  float value = 0.0f;
+};
+
+}  // namespace
+
+TEST_CASE("snapshot: an update packs again in the same memory") {
+  const Problem problem = random_problem(0.0);
+  const Network<float> network = network_of<float>(problem);
+  const float* const address = packed_address(network, true);
+  for (Index round = 0; round < 3; ++round) {
+    shrink_parameters(network);
+    CHECK(packed_address(network, true) == address);
+    check_packed_as_new(network, problem);
+  }
+  // Nor does one that may only go forward keep what it has no use for.
+  shrink_parameters(network);
+  CHECK(packed_address(network, false) == address);
+  CHECK(network.snapshot(false)->modules.front().layers.front().h_gradient.size() == 0);
+  check_packed_as_new(network, problem);
+}
+
+TEST_CASE("snapshot: other instruction sets pack it anew") {
+  const Problem problem = random_problem(0.0);
+  const Network<float> network = network_of<float>(problem);
+  for_each_isa([&] { check_packed_as_new(network, problem); });
+}
+
+TEST_CASE("snapshot: who holds one is left it through updates") {
+  const Problem problem = random_problem(0.0);
+  const Network<float> network = network_of<float>(problem);
+  Results<float> results(problem);
+  auto tape = run_record(network, problem, results);
+  const float* const held = packed_address(network, true);
+  const std::vector<float> before = run_backward(*tape, problem).parameters;
+  shrink_parameters(network);
+  CHECK(packed_address(network, true) != held);
+  check_packed_as_new(network, problem);
+  CHECK(same_bits(run_backward(*tape, problem).parameters, before));
+  // The next one, too, has memory of its own, and keeps it once the tape is gone.
+  const float* const next = packed_address(network, true);
+  tape.reset();
+  shrink_parameters(network);
+  CHECK(packed_address(network, true) == next);
+}
+
+TEST_CASE("snapshot: dropped weights are those of their recording alone") {
+  const Problem problem = random_problem(0.25);
+  const Network<float> network = network_of<float>(problem);
+  const std::vector<float> whole = run_forward(network, problem).output;
+  std::vector<std::shared_ptr<Tape<float>>> tapes;
+  std::vector<std::vector<float>> gradients;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    Results<float> results(problem);
+    const Network<float> fresh = network_of<float>(problem);
+    gradients.push_back(run_backward(*run_record(fresh, problem, results, {true, seed}), problem).parameters);
+    if (seed == 3) shrink_parameters(network);  // so that the third may take the memory of the latest
+    tapes.push_back(run_record(network, problem, results, {true, seed}));
+    CHECK(results.output != whole);
+  }
+  for (std::size_t at = 0; at < 2; ++at) {
+    CHECK(same_bits(run_backward(*tapes[at], problem).parameters, gradients[at]));
+  }
+  const std::vector<float> third = run_backward(*tapes[2], problem).parameters;
+  CHECK(third != gradients[2]);
+  check_packed_as_new(network, problem);
+  CHECK(same_bits(run_backward(*tapes[2], problem).parameters, third));
+}
+
+TEST_CASE("snapshot: what fails to pack is not kept") {
+  ParameterStore<float> store(1);
+  const int kernels = 0;
+  SnapshotCache<float, Packed> cache;
+  const auto pack = [&](const float* parameters, Packed& packed) {
+    packed.kernels = &kernels;
+    packed.value = *parameters;
+    if (*parameters == 2.0f) throw std::runtime_error("no memory");
+  };
+  const auto latest = [&] { return cache.latest(store, kernels, false, pack)->value; };
+  const auto write = [&](float value) { store.write([&](float* values) { *values = value; }); };
+  write(1.0f);
+  CHECK(latest() == 1.0f);
+  write(2.0f);
+  CHECK_THROWS_AS(latest(), std::runtime_error);
+  CHECK_THROWS_AS(latest(), std::runtime_error);
+  write(3.0f);
+  CHECK(latest() == 3.0f);
+}
+
+TEST_CASE("snapshot: callers beside a writer each compute with the weights of one moment") {
+  const Problem problem = random_problem(0.0);
+  const Network<float> network = network_of<float>(problem);
+  std::vector<std::vector<float>> parameters(2);
+  std::vector<std::vector<float>> outputs;
+  for (std::vector<float>& one : parameters) {
+    network.store()->read([&](const float* values) { one.assign(values, values + network.parameter_count()); });
+    outputs.push_back(run_forward(network, problem).output);
+    shrink_parameters(network);
+  }
+  std::atomic<bool> done{false};
+  std::atomic<Index> mixed{0};
+  const auto call = [&] {
+    do {
+      const std::vector<float> output = run_forward(network, problem).output;
+      if (output != outputs[0] && output != outputs[1]) ++mixed;
+    } while (!done);
+  };
+  network.store()->write([&](float* values) { std::copy(parameters[0].begin(), parameters[0].end(), values); });
+  std::vector<std::thread> callers;
+  for (Index caller = 0; caller < 3; ++caller) callers.emplace_back(call);
+  for (std::size_t round = 1; round <= 2000; ++round) {
+    const std::vector<float>& next = parameters[round % 2];
+    network.store()->write([&](float* values) { std::copy(next.begin(), next.end(), values); });
+    const std::vector<float> output = run_forward(network, problem).output;
+    if (output != outputs[round % 2]) ++mixed;
+  }
+  done = true;
+  for (std::thread& caller : callers) caller.join();
+  CHECK(mixed == 0);
+}
+
+}  // namespace latchwork::test
