@@ -12,45 +12,86 @@
 namespace latchwork {
 
 // Memory of finished calls, kept for the next ones of the same network: touching fresh memory for the first time costs
-// as much as some of the arithmetic. Holds at most twice what the largest call needed. Lists, because moving a node
-// from one to another can neither fail nor move the memory.
+// as much as some of the arithmetic. What is lent out and what is free never exceed together 1.1 times the most that
+// was asked for at once, and 4 MB: so much may be wasted by lending buffers that are larger than what was asked for,
+// and free ones make room before memory is taken. Lists, because moving a node from one to another can neither fail nor
+// move the memory.
 template <class T>
 class WorkspaceCache {
  public:
   // Appends a buffer of at least `size` to `taken`.
   void take(Index size, std::list<Buffer<T>>& taken) {
+    std::list<Buffer<T>> outgrown;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      const auto fits = [size](const Buffer<T>& buffer) { return buffer.size() >= size && buffer.size() <= 2 * size; };
-      const auto found = std::find_if(free_.begin(), free_.end(), fits);
+      const Index most = std::max(most_, lent_ + size);
+      const auto found = best_fit(size, size + tenth(most) + negligible - (held_ - free_size_ - lent_));
       if (found != free_.end()) {
-        held_ -= found->size();
+        free_size_ -= found->size();
+        lend(size);
         taken.splice(taken.end(), free_, found);
         return;
       }
+      while (!free_.empty() && held_ + size > most + tenth(most)) {
+        held_ -= free_.back().size();
+        free_size_ -= free_.back().size();
+        outgrown.splice(outgrown.end(), free_, std::prev(free_.end()));
+      }
+      held_ += size;
     }
-    taken.emplace_back(size);
+    outgrown.clear();
+    try {
+      taken.emplace_back(size);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      held_ -= size;
+      throw;
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    lend(size);
   }
 
-  void give_back(std::list<Buffer<T>>& buffers) noexcept {
-    Index total = 0;
-    for (const Buffer<T>& buffer : buffers) total += buffer.size();
-    std::list<Buffer<T>> outgrown;  // freed after the lock
+  // `asked`: the sum of the sizes that the buffers were taken for.
+  void give_back(std::list<Buffer<T>>& buffers, Index asked) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
-    largest_ = std::max(largest_, total);
-    held_ += total;
+    for (const Buffer<T>& buffer : buffers) free_size_ += buffer.size();
+    lent_ -= asked;
     free_.splice(free_.begin(), buffers);
-    while (held_ > 2 * largest_) {
-      held_ -= free_.back().size();
-      outgrown.splice(outgrown.end(), free_, std::prev(free_.end()));
-    }
+  }
+
+  // Numbers that there is memory for, lent out or free.
+  Index held() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return held_;
   }
 
  private:
-  std::mutex mutex_;
+  static constexpr Index negligible = (Index{4} << 20) / static_cast<Index>(sizeof(T));
+  static Index tenth(Index size) { return size / 10; }
+
+  // The smallest free buffer from `size` to `largest`, among equals the one that was used last.
+  typename std::list<Buffer<T>>::iterator best_fit(Index size, Index largest) {
+    auto best = free_.end();
+    for (auto at = free_.begin(); at != free_.end(); ++at) {
+      if (at->size() < size || at->size() > largest) continue;
+      best = at;
+      if (at->size() == size) break;
+      largest = at->size() - 1;
+    }
+    return best;
+  }
+
+  void lend(Index size) {
+    lent_ += size;
+    most_ = std::max(most_, lent_);
+  }
+
+  mutable std::mutex mutex_;
   std::list<Buffer<T>> free_;  // the latest first
-  Index held_ = 0;
-  Index largest_ = 0;
+  Index free_size_ = 0;
+  Index lent_ = 0;  // as it was asked for
+  Index held_ = 0;  // lent out, in whole buffers, or free
+  Index most_ = 0;  // that was ever lent at once
 };
 
 // The memory of one call or tape; goes back to the cache at the end.
@@ -58,7 +99,7 @@ template <class T>
 class Workspace {
  public:
   explicit Workspace(std::shared_ptr<WorkspaceCache<T>> cache) : cache_(std::move(cache)) {}
-  ~Workspace() { cache_->give_back(buffers_); }
+  ~Workspace() { cache_->give_back(buffers_, asked_); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
@@ -67,6 +108,7 @@ class Workspace {
   // Not initialised, aligned to the cache line.
   T* take(Index size) {
     cache_->take(size, buffers_);
+    asked_ += size;
     return buffers_.back().data();
   }
   T* take_zeros(Index size) {
@@ -78,6 +120,7 @@ class Workspace {
  private:
   std::shared_ptr<WorkspaceCache<T>> cache_;
   std::list<Buffer<T>> buffers_;
+  Index asked_ = 0;
 };
 
 }  // namespace latchwork
