@@ -5,27 +5,33 @@ threads. It then makes the case ready and takes steps, and asks the kernel for t
 Subtracted are what was resident after the small step, and by arithmetic the weights, the input and the target (or the
 gradient by the output): all else is the step's, also what a peer makes ready beforehand, as one does with the
 optimiser's moments and another not. Pages of files are left out: they are libraries' code.
+
+Kind varied is training on sequences of varying length: first the case's, then from a sixth of it up. JAX would compile
+each length anew and is left out.
 """
 
 import argparse
 import ctypes
 import gc
+import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from latchwork.benchmark import cases
 from latchwork.benchmark.cases import CASES, Case
 from latchwork.benchmark.peers import OURS, PEERS
 from latchwork.benchmark.peers.peer import MissingPeerError
 
-KINDS = ("training", "update")
-TRAINING_PEERS = [name for name, peer in PEERS.items() if set(KINDS) <= set(peer.kinds)]
+KINDS = ("training", "update", "varied")
+TRAINING_PEERS = [name for name, peer in PEERS.items() if {"training", "update"} <= set(peer.kinds)]
+VARIED_PEERS = (OURS, "torch")
 FURTHER_STEPS = 10
 MEGABYTE = 1e6
 
@@ -60,6 +66,34 @@ def data_bytes(case: Case) -> int:
     return 4 * (sum(value.size for value in cases.weights(case).values()) + sequences)
 
 
+def varied_loop(name: str, case: Case) -> Callable[[int], None]:
+    """Training by one network, each time on another number of the case's steps."""
+    x, d_output = cases.inputs(case, "training"), cases.output_sized(case)
+    shape = case.input_size, case.hidden_size, case.layers
+    bidirectional = case.directions == 2
+    library = importlib.import_module(name)
+    if name == OURS:
+        ours = library.LSTM(*shape, bidirectional=bidirectional)
+
+        def train(steps: int) -> None:
+            ours.record(x[:steps]).backward(d_output[:steps], input_gradient=False)
+    else:
+        theirs = library.nn.LSTM(*shape, bidirectional=bidirectional)
+        tensor, d_tensor = library.from_numpy(x), library.from_numpy(d_output)
+
+        def train(steps: int) -> None:
+            theirs(tensor[:steps])[0].backward(d_tensor[:steps])
+
+    further = np.random.default_rng(0).integers(case.steps // 6, case.steps + 1, FURTHER_STEPS)
+    lengths = iter([case.steps, *map(int, further)])
+
+    def loop(iterations: int) -> None:
+        for _ in range(iterations):
+            train(next(lengths))
+
+    return loop
+
+
 def run_child(name: str, case: Case, kind: str, threads: int) -> None:
     """Print the bytes of one peer, or why it is missing."""
     try:
@@ -67,21 +101,22 @@ def run_child(name: str, case: Case, kind: str, threads: int) -> None:
     except MissingPeerError as error:
         print(json.dumps({"missing": str(error)}))
         return
-    peer.prepare(replace(case, steps=3, rows=2, input_size=8, hidden_size=16), kind).loop(2)
+    warming = "training" if kind == "varied" else kind
+    peer.prepare(replace(case, steps=3, rows=2, input_size=8, hidden_size=16), warming).loop(2)
     data = data_bytes(case)
     give_back_free_memory()
     before = unnamed("VmRSS") + data
 
-    prepared = peer.prepare(case, kind)
+    loop = varied_loop(name, case) if kind == "varied" else peer.prepare(case, kind).loop
     give_back_free_memory()
     whole = status()["VmHWM"]
     forget_peak()
-    prepared.loop(1)
+    loop(1)
     first = unnamed("VmHWM") - before
     whole = max(whole, status()["VmHWM"])
     forget_peak()
     for _ in range(FURTHER_STEPS):
-        prepared.loop(1)
+        loop(1)
     further = unnamed("VmHWM") - before
     whole = max(whole, status()["VmHWM"])
     kept = unnamed("VmRSS") - before
@@ -105,7 +140,7 @@ def measurements(names: list[str], kinds: list[str], thread_counts: list[int]) -
         for case in names:
             for kind in kinds:
                 found = {}
-                for name in list(peers):
+                for name in [name for name in peers if kind != "varied" or name in VARIED_PEERS]:
                     found[name] = child_figures(name, case, kind, threads)
                     if "missing" in found[name]:
                         print(f"{name}: {found.pop(name)['missing']}", file=sys.stderr)
