@@ -58,6 +58,7 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
   args.gates = pointers.gates;
   args.gates_past_cache = pointers.gates_past_cache;
   args.last_panel_first = last_panel_first(weights, number);
+  args.last_registers = weights.last_registers;
   if (pointers.hidden_dropout != nullptr) {
     for (Index row = 0; row < rows; ++row) {
       const T *hidden = pointers.h_prev[row], *factor = pointers.hidden_dropout[row];

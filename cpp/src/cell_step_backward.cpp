@@ -97,7 +97,8 @@ class CellStepBackward {
     args.d_output = d_output;
     args.d_c = p_.d_c;
     args.d_gates = p_.d_gates;
-    args.d_gates_panel_stride = slots_ * weights_.gates * kernels_.units;
+    args.d_gates_panel_stride = slots_ * weights_.panel_width;
+    args.last_registers = weights_.last_registers;
     if (room_ == nullptr) {
       // Whoever computes units here has them, in its cache, from the product of the step after, if h is not projected.
       for_parts([&](Index part) {
@@ -126,14 +127,13 @@ class CellStepBackward {
   }
 
   void multiply(const T* const* d_gates, T* const* y, bool accumulate) const {
-    const Index panel_width = weights_.gates * kernels_.units;
     ProductArgs<T> args{};
     args.rows = rows_;
     args.columns = h_size_;
     args.a = d_gates;
-    args.depth = weights_.packed_size();
-    args.a_block = panel_width;
-    args.a_block_stride = slots_ * panel_width;
+    args.depth = weights_.packed_size;
+    args.a_block = weights_.panel_width;
+    args.a_block_stride = slots_ * weights_.panel_width;
     args.weights = weights_.h_gradient.data();
     args.y = y;
     args.accumulate = accumulate;

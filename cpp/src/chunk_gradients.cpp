@@ -17,7 +17,7 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
       positions_(positions),
       gradients_(gradients),
       h_size_(weights_.output_size()),
-      panel_width_(weights_.gates * kernels_.units),
+      panel_width_(weights_.panel_width),
       peephole_width_(panel_width_ - kernels_.units),
       norm_(weights_.variant.norm_ih_weight != nullptr) {
   const Index blocks = positions.blocks_at_once(), capacity = positions.capacity(), places = positions.places();
@@ -25,7 +25,8 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
   parts_ = work < smallest_parallel_work ? 1 : std::min(threads, blocks * weights_.panels);
   packed_x_size_ = capacity * round_up(weights_.input_size, kernels_.outer_block);
   packed_h_size_ = capacity * round_up(h_size_, kernels_.outer_block);
-  d_gates_ = workspace.take(places * weights_.packed_size());
+  const Index panels_size = places * weights_.panels * panel_width_;
+  d_gates_ = workspace.take(panels_size);
   packed_x_ = workspace.take(blocks * packed_x_size_);
   packed_h_ = workspace.take(blocks * packed_h_size_);
   for (auto* pointers : {&x_rows_, &h_rows_}) pointers->resize(index(positions.row_pointers(recurrence_parts)));
@@ -37,10 +38,10 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
   }
   if (weights_.variant.peephole != nullptr) d_peephole_ = workspace.take(places * weights_.panels * peephole_width_);
   if (norm_) {
-    d_ih_ = workspace.take(places * weights_.packed_size());
-    d_hh_ = workspace.take(places * weights_.packed_size());
-    d_norm_ih_weight_ = workspace.take(places * weights_.packed_size());
-    d_norm_hh_weight_ = workspace.take(places * weights_.packed_size());
+    d_ih_ = workspace.take(panels_size);
+    d_hh_ = workspace.take(panels_size);
+    d_norm_ih_weight_ = workspace.take(panels_size);
+    d_norm_hh_weight_ = workspace.take(panels_size);
     d_norm_cell_ = workspace.take(places * 2 * weights_.padded);
   }
   if (weights_.learns_start) d_start_ = workspace.take(places * (h_size_ + weights_.units));
@@ -67,7 +68,7 @@ void ChunkGradients<T>::add_input(const RowPart& part) {
   args.rows = static_cast<Index>(end - first);
   args.columns = weights_.input_size;
   args.a = d_gate_rows_.data() + first;
-  args.depth = weights_.packed_size();
+  args.depth = weights_.packed_size;
   args.a_block = panel_width_;
   args.a_block_stride = positions_.capacity() * panel_width_;
   args.weights = weights_.x_gradient.data();
@@ -126,7 +127,8 @@ void ChunkGradients<T>::add_panel(Index block, Index panel) const {
   const Index packed_place = panel_place * panel_width_;
   OuterArgs<T> args{};
   args.depth = count;
-  args.registers = weights_.gates;
+  args.registers = panel + 1 == weights_.panels ? weights_.last_registers : weights_.gates;
+  args.b_stride = panel_width_;
   args.b = d_ih_ + packed_place;
   args.columns = weights_.input_size;
   args.a = packed_x_ + block * packed_x_size_;
@@ -138,11 +140,12 @@ void ChunkGradients<T>::add_panel(Index block, Index panel) const {
   args.c = gradient.h_weights + panel * h_size_ * panel_width_;
   kernels_.outer(args);
   const auto add_packed = [&](const T* rows, T* sum) {
-    kernels_.add_rows(rows + packed_place, count, panel_width_, sum + panel * panel_width_);
+    kernels_.add_rows(rows + packed_place, panel_width_, count, args.registers * kernels_.units,
+                      sum + panel * panel_width_);
   };
   add_packed(d_gates_, gradient.bias);
   if (gradient.peephole != nullptr) {
-    kernels_.add_rows(d_peephole_ + panel_place * peephole_width_, count, peephole_width_,
+    kernels_.add_rows(d_peephole_ + panel_place * peephole_width_, peephole_width_, count, peephole_width_,
                       gradient.peephole + panel * peephole_width_);
   }
   if (norm_) {

@@ -89,7 +89,7 @@ class ChunkGradients {
   Index parts_;
   Index packed_x_size_, packed_h_size_;  // of a block
 
-  T* d_gates_;                // [block][panel][position][GU]
+  T* d_gates_;                // [block][panel][position][panel_width_], of which a compact panel takes the first
   T *packed_x_, *packed_h_;   // by block, as pack_outer makes them
   T* d_projected_ = nullptr;  // with projection: by h, [block][position][P]
   // What variants need; see CellBackwardPointers.

@@ -165,7 +165,7 @@ class LayerBackward {
       if (!schedule_.active(step, row)) continue;
       const Index slot = segment_.slot(step, row);
       if (own.d_output != nullptr) own.d_output[count] = call_.d_output.at(step, row);
-      own.gates[count] = record_.gates + slot * weights_.packed_size();
+      own.gates[count] = record_.gates + slot * weights_.packed_size;
       own.c[count] = record_.cell + slot * weights_.padded;
       own.c_prev[count] = segment_.previous_cell(step, row);
       own.d_hidden[count] = d_hidden(row);
@@ -175,8 +175,8 @@ class LayerBackward {
         own.d_exposed[count] = d_exposed_ + (row - positions_.row_begin()) * weights_.padded;
       }
       if (record_.norm_ih != nullptr) {
-        own.norm_ih[count] = record_.norm_ih + slot * weights_.packed_size();
-        own.norm_hh[count] = record_.norm_hh + slot * weights_.packed_size();
+        own.norm_ih[count] = record_.norm_ih + slot * weights_.packed_size;
+        own.norm_hh[count] = record_.norm_hh + slot * weights_.packed_size;
         own.norm_scale[count] = record_.norm_scale + slot * norm_scales;
       }
       point_to_factors(own, count, slot, row);
@@ -193,7 +193,7 @@ class LayerBackward {
     const bool steady_cell = order > 0 && segment_.contains(schedule_.previous(step));
     for (Index at = 0; at < rows; ++at) {
       const Index row = part.row_begin + at;
-      own.gates[at] += slots * weights_.packed_size();
+      own.gates[at] += slots * weights_.packed_size;
       own.c[at] = own.c_prev[at];
       own.c_prev[at] = steady_cell ? own.c[at] + slots * weights_.padded : segment_.previous_cell(step, row);
       own.d_gates[at] += gradients_.step_stride(row);
@@ -296,7 +296,7 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
       }
     });
   }
-  if (blocks.count() > 1) call.kernels->add_rows(memory + size, blocks.count() - 1, size, memory);
+  if (blocks.count() > 1) call.kernels->add_rows(memory + size, size, blocks.count() - 1, size, memory);
   return gradients.front();
 }
 

@@ -89,7 +89,7 @@ class LayerForward {
   Index part_row(Index part) const { return part_begin(schedule_, 0, steps_, parts_, part); }
 
   void prepare(Index rows, Workspace<T>& workspace) {
-    const Index packed = weights_.packed_size();
+    const Index packed = weights_.packed_size;
     const Index ahead_steps = project_ahead_steps(weights_, rows, steps_);
     PartScratch<T>& scratch = scratch_.emplace_back(rows, ahead_steps * rows);
     CellStepPointers<T>& step = scratch.step;
@@ -104,7 +104,9 @@ class LayerForward {
       scratch.norm_scale = workspace.take(rows * norm_scales);
     }
     if (ahead_steps > 0) step.x = nullptr;
-    step.gates_past_cache = record_ != nullptr && past_cache<T>(record_->segment_steps * rows_ * packed);
+    // With a compact panel rows may begin within a cache line.
+    const bool whole_lines = packed * static_cast<Index>(sizeof(T)) % 64 == 0;
+    step.gates_past_cache = record_ != nullptr && whole_lines && past_cache<T>(record_->segment_steps * rows_ * packed);
     if (call_.masks.hidden_dropout == 0.0) step.hidden_dropout = nullptr;
     if (call_.masks.candidate_dropout == 0.0) step.candidate_dropout = nullptr;
     if (weights_.hidden_zoneout.size() == 0) step.hidden_zoneout = nullptr;
@@ -181,7 +183,7 @@ class LayerForward {
     }
     ProductArgs<T> args{};
     args.rows = count;
-    args.columns = weights_.packed_size();
+    args.columns = weights_.packed_size;
     args.start = norm_ ? nullptr : weights_.bias.data();
     args.a = scratch.ahead_x.data();
     args.depth = weights_.input_size;
@@ -200,8 +202,8 @@ class LayerForward {
   }
 
   T* ahead_row(Index step, Index row, Index place, const PartScratch<T>& scratch) const {
-    return scratch.ahead == nullptr ? record_->norm_ih + slot(step, row, scratch) * weights_.packed_size()
-                                    : scratch.ahead + place * weights_.packed_size();
+    return scratch.ahead == nullptr ? record_->norm_ih + slot(step, row, scratch) * weights_.packed_size
+                                    : scratch.ahead + place * weights_.packed_size;
   }
 
   // Where a recording keeps a step and row.
@@ -237,13 +239,13 @@ class LayerForward {
       }
       if (pointers.gates != nullptr) {
         pointers.gates[count] =
-            kept(record_ == nullptr ? nullptr : record_->gates, slot, scratch.gates, at, weights_.packed_size());
+            kept(record_ == nullptr ? nullptr : record_->gates, slot, scratch.gates, at, weights_.packed_size);
       }
       if (norm_) {
         pointers.shown[count] = scratch.shown + at * weights_.padded;
         point_to_norms(count, slot, at, scratch);
         pointers.norm_ih[count] = first_ahead < 0 ? kept(record_ == nullptr ? nullptr : record_->norm_ih, slot,
-                                                         scratch.norm_ih, at, weights_.packed_size())
+                                                         scratch.norm_ih, at, weights_.packed_size)
                                                   : ahead_row(step, row, first_ahead + at, scratch);
       }
       point_to_factors(count, step, row, slot, pointers);
@@ -272,10 +274,10 @@ class LayerForward {
       for (Index row = 0; row < rows; ++row) array[row] += stride;
     };
     move(pointers.x, direction * call_.input.values.step_stride);
-    move(pointers.gates, slots * weights_.packed_size());
+    move(pointers.gates, slots * weights_.packed_size);
     move(pointers.exposed, record_ != nullptr && record_->exposed != nullptr ? slots * weights_.units : 0);
     for (Index row = 0; first_ahead >= 0 && row < rows; ++row) {
-      pointers.start[row] = scratch.ahead + (first_ahead + row) * weights_.packed_size();
+      pointers.start[row] = scratch.ahead + (first_ahead + row) * weights_.packed_size;
     }
     cell_step(weights_, kernels_, rows, order, pointers, units_);
   }
@@ -287,7 +289,7 @@ class LayerForward {
 
   void point_to_norms(Index count, Index slot, Index at, const PartScratch<T>& scratch) const {
     const CellStepPointers<T>& pointers = scratch.step;
-    const Index packed = weights_.packed_size();
+    const Index packed = weights_.packed_size;
     const bool records = record_ != nullptr;
     pointers.norm_hh[count] = kept(records ? record_->norm_hh : nullptr, slot, scratch.norm_hh, at, packed);
     pointers.norm_scale[count] =

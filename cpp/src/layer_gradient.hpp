@@ -22,7 +22,7 @@ struct LayerGradient {
   // Calls task(array, numbers in it) for every array that the layer has.
   template <class Task>
   void for_each_array(const PackedLayer<T>& weights, Task&& task) {
-    const Index packed = weights.packed_size();
+    const Index packed = weights.packed_size;
     task(x_weights, packed * weights.input_size);
     task(h_weights, packed * weights.output_size());
     task(bias, packed);

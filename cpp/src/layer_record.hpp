@@ -53,7 +53,7 @@ void take_steps(const PackedLayer<T>& weights, const Kernels<T>& kernels, const 
                 LayerRecord<T>& record, Workspace<T>& workspace) {
   const Index slots = record.segment_steps * rows;
   const Index h_size = weights.output_size();
-  record.gates = workspace.take(slots * weights.packed_size());
+  record.gates = workspace.take(slots * weights.packed_size);
   record.cell = workspace.take(slots * weights.padded);
   if (weights.projection > 0) record.exposed = workspace.take(slots * weights.units);
   if (masks.hidden_dropout > 0.0) record.dropped_hidden = workspace.take(slots * h_size);
@@ -61,8 +61,8 @@ void take_steps(const PackedLayer<T>& weights, const Kernels<T>& kernels, const 
   if (masks.hidden_zoneout > 0.0) record.hidden_zoneout = workspace.take(slots * round_up(h_size, kernels.units));
   if (masks.cell_zoneout > 0.0) record.cell_zoneout = workspace.take(slots * weights.padded);
   if (weights.variant.norm_ih_weight != nullptr) {
-    record.norm_ih = workspace.take(slots * weights.packed_size());
-    record.norm_hh = workspace.take(slots * weights.packed_size());
+    record.norm_ih = workspace.take(slots * weights.packed_size);
+    record.norm_hh = workspace.take(slots * weights.packed_size);
     record.norm_scale = workspace.take(slots * norm_scales);
   }
 }

@@ -130,7 +130,7 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
       });
     }
     weight_gradient.add(d_y_rows.data(), x.data(), count, weight_panels);
-    kernels.add_rows(d_y, count, padded_outputs, bias_sum);
+    kernels.add_rows(d_y, padded_outputs, count, padded_outputs, bias_sum);
     count = 0;
   };
 

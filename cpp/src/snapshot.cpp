@@ -67,7 +67,7 @@ void pack_variant(const LstmOptions& lstm, Index direction, TensorReader<T>& ten
   const Index units = packed.units;
   const auto pack_row = [&](const T* values, Index gates, Buffer<T>& row) {
     row.resize(gates * packed.padded);
-    kernels.pack_gate_row(values, nullptr, units, gates, row.data());
+    kernels.pack_gate_row(values, nullptr, {units, gates, gates}, row.data());
   };
   packed.plain = has_plain_cell(lstm, direction);
   packed.variant = cell_variant<T>(lstm, direction);
@@ -111,27 +111,29 @@ void pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorRea
   packed.padded = round_up(lstm.hidden_size, kernels.units);
   packed.gates = lstm.gates();
   packed.panels = packed.padded / kernels.units;
+  packed.last_registers = packed.gates;
+  packed.panel_width = (packed.panels > 1 ? packed.gates : packed.last_registers) * kernels.units;
+  packed.packed_size = ((packed.panels - 1) * packed.gates + packed.last_registers) * kernels.units;
   packed.projection = lstm.proj_size;
   packed.parameters_begin = tensors.offset();
-  const Index units = packed.units;
-  const Index gates = packed.gates;
-  const Index h_size = packed.output_size();
+  const GateShape shape = packed.shape();
+  const Index units = packed.units, h_size = packed.output_size();
 
   const T* weight_ih = tensors.next();
   const T* weight_hh = tensors.next();
   const T* bias_ih = lstm.bias ? tensors.next() : nullptr;
   const T* bias_hh = lstm.bias ? tensors.next() : nullptr;
-  packed.bias.resize(packed.packed_size());
-  kernels.pack_gate_row(bias_ih, bias_hh, units, gates, packed.bias.data());
-  packed.x_weights.resize(packed.packed_size() * packed.input_size);
-  kernels.pack_gate_panels(weight_ih, units, gates, packed.input_size, packed.x_weights.data());
-  packed.h_weights.resize(packed.packed_size() * h_size);
-  kernels.pack_gate_panels(weight_hh, units, gates, h_size, packed.h_weights.data());
-  packed.x_gradient.resize(with_backward ? packed.packed_size() * round_up(packed.input_size, kernels.units) : 0);
-  packed.h_gradient.resize(with_backward ? packed.packed_size() * round_up(h_size, kernels.units) : 0);
+  packed.bias.resize(packed.packed_size);
+  kernels.pack_gate_row(bias_ih, bias_hh, shape, packed.bias.data());
+  packed.x_weights.resize(packed.packed_size * packed.input_size);
+  kernels.pack_gate_panels(weight_ih, shape, packed.input_size, packed.x_weights.data());
+  packed.h_weights.resize(packed.packed_size * h_size);
+  kernels.pack_gate_panels(weight_hh, shape, h_size, packed.h_weights.data());
+  packed.x_gradient.resize(with_backward ? packed.packed_size * round_up(packed.input_size, kernels.units) : 0);
+  packed.h_gradient.resize(with_backward ? packed.packed_size * round_up(h_size, kernels.units) : 0);
   if (with_backward) {
-    kernels.pack_gate_rows(weight_ih, units, gates, packed.input_size, packed.x_gradient.data());
-    kernels.pack_gate_rows(weight_hh, units, gates, h_size, packed.h_gradient.data());
+    kernels.pack_gate_rows(weight_ih, shape, packed.input_size, packed.x_gradient.data());
+    kernels.pack_gate_rows(weight_hh, shape, h_size, packed.h_gradient.data());
   }
   if (lstm.proj_size > 0) {
     const T* weight_hr = tensors.next();

@@ -18,8 +18,11 @@ struct PackedLayer {
   Index gates = 4;       // G
   Index projection = 0;  // P, 0 without
   Index output_size() const { return projection > 0 ? projection : units; }
-  Index packed_size() const { return gates * padded; }  // of a packed row
   Index panels = 0;
+  Index last_registers = 4;  // that the last gate panel takes
+  Index panel_width = 0;     // numbers in a row of the widest gate panel
+  Index packed_size = 0;     // of a packed row
+  GateShape shape() const { return {units, gates, last_registers}; }
   Index parameters_begin = 0;  // of its tensors in the network's layout, one behind another
 
   bool plain = true;       // whether the plain epilogue will do

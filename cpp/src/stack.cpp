@@ -180,14 +180,14 @@ void unpack_gradient(const LstmOptions& lstm, const PackedLayer<T>& weights, con
   const auto matrix = [&](const T* panels, Index columns) {
     const Index parts = number_parts(gates * units * columns, weights.panels);
     parallel(parts, [&](Index part) {
-      kernels.unpack_gate_panels(panels, units, gates, columns, to, add, piece_begin(weights.panels, parts, part),
+      kernels.unpack_gate_panels(panels, weights.shape(), columns, to, add, piece_begin(weights.panels, parts, part),
                                  piece_begin(weights.panels, parts, part + 1));
     });
     to += gates * units * columns;
   };
-  const auto packed_row = [&](const T* row, Index blocks) {
-    kernels.unpack_gate_row(row, units, blocks, to, add);
-    to += blocks * units;
+  const auto packed_row = [&](const T* row, const GateShape& shape) {
+    kernels.unpack_gate_row(row, shape, to, add);
+    to += shape.gates * units;
   };
   const auto plain_row = [&](const T* row, Index size) {
     for (Index at = 0; at < size; ++at) to[at] = add ? to[at] + row[at] : row[at];
@@ -196,20 +196,20 @@ void unpack_gradient(const LstmOptions& lstm, const PackedLayer<T>& weights, con
   matrix(gradient.x_weights, weights.input_size);
   matrix(gradient.h_weights, h_size);
   if (lstm.bias) {
-    packed_row(gradient.bias, gates);
-    packed_row(gradient.bias, gates);
+    packed_row(gradient.bias, weights.shape());
+    packed_row(gradient.bias, weights.shape());
   }
   if (weights.projection > 0) {
     kernels.unpack_panels(gradient.projection, weights.projection, units, to, add);
     to += weights.projection * units;
   }
-  if (lstm.peephole) packed_row(gradient.peephole, gates - 1);
+  if (lstm.peephole) packed_row(gradient.peephole, {units, gates - 1, gates - 1});
   if (lstm.layer_norm) {
     // The norms' biases are added to the pre-activations, as the gates' are.
-    packed_row(gradient.norm_ih_weight, gates);
-    packed_row(gradient.bias, gates);
-    packed_row(gradient.norm_hh_weight, gates);
-    packed_row(gradient.bias, gates);
+    packed_row(gradient.norm_ih_weight, weights.shape());
+    packed_row(gradient.bias, weights.shape());
+    packed_row(gradient.norm_hh_weight, weights.shape());
+    packed_row(gradient.bias, weights.shape());
     plain_row(gradient.norm_cell_weight, units);
     plain_row(gradient.norm_cell_bias, units);
   }

@@ -82,7 +82,7 @@ class StreamLayer {
   static Index room_size(const PackedLayer<T>& packed) {
     Index size = packed.padded;
     if (packed.projection > 0) size += packed.padded;
-    if (packed.variant.norm_ih_weight != nullptr) size += packed.padded + 3 * packed.packed_size() + norm_scales;
+    if (packed.variant.norm_ih_weight != nullptr) size += packed.padded + 3 * packed.packed_size + norm_scales;
     return size;
   }
 
@@ -96,9 +96,9 @@ class StreamLayer {
     if (weights->projection > 0) pointers_.exposed[row] = take(weights->padded);
     if (weights->variant.norm_ih_weight != nullptr) {
       pointers_.shown[row] = take(weights->padded);
-      pointers_.gates[row] = take(weights->packed_size());
-      pointers_.norm_ih[row] = take(weights->packed_size());
-      pointers_.norm_hh[row] = take(weights->packed_size());
+      pointers_.gates[row] = take(weights->packed_size);
+      pointers_.norm_ih[row] = take(weights->packed_size);
+      pointers_.norm_hh[row] = take(weights->packed_size);
       pointers_.norm_scale[row] = take(norm_scales);
     }
     for (Index copy = 0; copy < 2; ++copy) {

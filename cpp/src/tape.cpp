@@ -47,7 +47,8 @@ void clear_padding(const Batch& batch, Index features, SequenceView<T> values) {
 
 // One gate of a packed row.
 template <class T>
-void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, Index units_per_panel, T* values) {
+void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, const GateShape& shape, Index units_per_panel,
+               T* values) {
   const bool own_forget = lstm.forget_gate == ForgetGate::own;
   const bool coupled = lstm.forget_gate == ForgetGate::coupled;
   const bool derived = signal == Signal::forget_gate && !own_forget;
@@ -56,7 +57,9 @@ void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, Index un
   if (!own_forget && gate > 0) --gate;
   for (Index unit = 0; unit < lstm.hidden_size; ++unit) {
     const Index panel = unit / units_per_panel;
-    const T value = packed[(panel * lstm.gates() + gate) * units_per_panel + unit % units_per_panel];
+    const bool last = (panel + 1) * units_per_panel >= shape.units;
+    const Index room = (last ? shape.last_registers : shape.gates) * units_per_panel / shape.gates;
+    const T value = packed[panel * shape.gates * units_per_panel + gate * room + unit % units_per_panel];
     values[unit] = derived ? T(1) - value : value;
   }
 }
@@ -153,7 +156,7 @@ void Tape<T>::signal(Index lstm_wanted, Index state, Signal signal, T* values) c
     if (lstm == nullptr || lstm_wanted-- > 0) continue;
     const ModuleRecord<T>& record = recording.modules[at];
     const LayerRecord<T>& layer = record.stack.layers[static_cast<std::size_t>(state)];
-    const Index padded = round_up(lstm->hidden_size, units_per_panel);
+    const PackedLayer<T>& weights = recording.weights->modules[at].layers[static_cast<std::size_t>(state)];
     const Index size = signal == Signal::hidden ? lstm->hidden_output_size() : lstm->hidden_size;
     const Schedule schedule{record.batch, false};
     for (Index step = 0; step < record.batch.steps; ++step) {
@@ -165,9 +168,9 @@ void Tape<T>::signal(Index lstm_wanted, Index state, Signal signal, T* values) c
           const SequenceView<T>& output = record.stack.outputs[static_cast<std::size_t>(state / lstm->directions())];
           std::copy_n(output.at(step, row) + state % lstm->directions() * size, size, values);
         } else if (signal == Signal::cell) {
-          std::copy_n(layer.cell + slot * padded, size, values);
+          std::copy_n(layer.cell + slot * weights.padded, size, values);
         } else {
-          copy_gate(*lstm, signal, layer.gates + slot * lstm->gates() * padded, units_per_panel, values);
+          copy_gate(*lstm, signal, layer.gates + slot * weights.packed_size, weights.shape(), units_per_panel, values);
         }
       }
     }

@@ -34,6 +34,7 @@ void WeightGradient<T>::add(const T* const* d_y, const T* const* x, Index count,
       args.a = packed_d_y_;
       args.registers = std::min<Index>(4, (inputs_ - first + kernels_.units - 1) / kernels_.units);
       args.b = x_panels_ + first * count;
+      args.b_stride = args.registers * kernels_.units;
       args.c = gradient + first * outputs_;
       kernels_.outer(args);
     }

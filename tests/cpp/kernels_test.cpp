@@ -125,7 +125,7 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
         const Index packed_size = gates * layout.padded(units);
 
         Rows<T> panels(1, packed_size * k_size, T(7));
-        table.pack_gate_panels(weight.data(), units, gates, k_size, panels[0]);
+        table.pack_gate_panels(weight.data(), {units, gates, gates}, k_size, panels[0]);
         bool right = true;
         for (Index gate = 0; gate < gates; ++gate) {
           for (Index unit = 0; unit < layout.padded(units); ++unit) {
@@ -139,15 +139,16 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
 
         const Index cut = layout.panels(units) / 2;
         std::vector<T> back(weight.size(), T(7));
-        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), false, cut, layout.panels(units));
-        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), false, 0, cut);
+        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), false, cut,
+                                 layout.panels(units));
+        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), false, 0, cut);
         CHECK(back == weight);
-        table.unpack_gate_panels(panels[0], units, gates, k_size, back.data(), true, 0, layout.panels(units));
+        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), true, 0, layout.panels(units));
         for (T& value : back) value /= 2;
         CHECK(back == weight);
 
         Rows<T> gate_rows(1, packed_size * layout.padded(k_size), T(7));
-        table.pack_gate_rows(weight.data(), units, gates, k_size, gate_rows[0]);
+        table.pack_gate_rows(weight.data(), {units, gates, gates}, k_size, gate_rows[0]);
         right = true;
         for (Index gate = 0; gate < gates; ++gate) {
           for (Index unit = 0; unit < layout.padded(units); ++unit) {
@@ -192,21 +193,21 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
       const std::vector<T> ih = converted<T>(random.numbers(gates * units));
       const std::vector<T> hh = converted<T>(random.numbers(gates * units));
       Rows<T> row(1, gates * layout.padded(units), T(7));
-      table.pack_gate_row(ih.data(), hh.data(), units, gates, row[0]);
+      table.pack_gate_row(ih.data(), hh.data(), {units, gates, gates}, row[0]);
       std::vector<T> sum(ih.size(), T(7));
-      table.unpack_gate_row(row[0], units, gates, sum.data(), false);
+      table.unpack_gate_row(row[0], {units, gates, gates}, sum.data(), false);
       bool right = true;
       for (std::size_t k = 0; k < sum.size(); ++k) right = right && sum[k] == ih[k] + hh[k];
       for (Index unit = units; unit < layout.padded(units); ++unit)
         right = right && row[0][layout.packed(gates - 1, unit)] == 0;
       CHECK(right);
       CHECK(row.guards_hold());
-      table.unpack_gate_row(row[0], units, gates, sum.data(), true);
+      table.unpack_gate_row(row[0], {units, gates, gates}, sum.data(), true);
       CHECK(sum.back() == 2 * (ih.back() + hh.back()));
-      table.pack_gate_row(ih.data(), nullptr, units, gates, row[0]);
-      table.unpack_gate_row(row[0], units, gates, sum.data(), false);
+      table.pack_gate_row(ih.data(), nullptr, {units, gates, gates}, row[0]);
+      table.unpack_gate_row(row[0], {units, gates, gates}, sum.data(), false);
       CHECK(sum == ih);
-      table.pack_gate_row(nullptr, nullptr, units, gates, row[0]);
+      table.pack_gate_row(nullptr, nullptr, {units, gates, gates}, row[0]);
       CHECK(row.all() == std::vector<T>(row.all().size(), T(0)));
     }
   });
@@ -292,7 +293,7 @@ TEST_CASE_TEMPLATE("product: blocks of a, pieces of panels and an interrupted ch
     const Kernels<T>& table = kernels<T>();
     const Layout<T> layout(table);
     Random random(13);
-    const Index columns = 10 * layout.lanes + 3, depth = 24, block = 6, block_stride = 11, rows = 4;
+    const Index columns = 10 * layout.lanes + 3, depth = 24, block = 7, block_stride = 11, rows = 4;
     const Index columns_padded = layout.padded(columns), panel_count = layout.column_panels(columns);
     const std::vector<T> weight = converted<T>(random.numbers(depth * columns));
     const Rows<T> a(random.numbers(rows * depth), depth);
@@ -302,7 +303,7 @@ TEST_CASE_TEMPLATE("product: blocks of a, pieces of panels and an interrupted ch
     table.product({rows, columns, nullptr, a.pointers(), depth, depth, 0, panels.data(), whole.pointers()}, 0,
                   panel_count);
 
-    const Rows<T> blocked_a(rows, depth / block * block_stride, T(99));
+    const Rows<T> blocked_a(rows, (depth / block + 1) * block_stride, T(99));
     for (Index row = 0; row < rows; ++row) {
       for (Index k = 0; k < depth; ++k) blocked_a[row][k / block * block_stride + k % block] = a[row][k];
     }
@@ -351,7 +352,8 @@ TEST_CASE_TEMPLATE("outer and add_rows: one chain over k, continued from call to
         CAPTURE(registers);
         const Index depth = 13, width = registers * layout.lanes;
         const Rows<T> a(random.numbers(depth * columns), columns);
-        const Buffer<T> b = buffer_of(converted<T>(random.numbers(depth * width)));
+        const Index b_stride = width + registers % 2 * 5;
+        const Buffer<T> b = buffer_of(converted<T>(random.numbers(depth * b_stride)));
         const std::vector<T> before = converted<T>(random.numbers(columns * width));
 
         const auto run = [&](std::vector<Index> cuts) {  // from one cut of k to the next
@@ -364,7 +366,7 @@ TEST_CASE_TEMPLATE("outer and add_rows: one chain over k, continued from call to
             table.pack_outer(a.pointers() + from, count / 2, columns, packed[0], 0, count);
             table.pack_outer(a.pointers() + from + count / 2, count - count / 2, columns, packed[0], count / 2, count);
             CHECK(packed.guards_hold());
-            table.outer({count, columns, packed[0], registers, b.data() + from * width, c[0]});
+            table.outer({count, columns, packed[0], registers, b.data() + from * b_stride, b_stride, c[0]});
           }
           CHECK(c.guards_hold());
           return c.all();
@@ -373,7 +375,7 @@ TEST_CASE_TEMPLATE("outer and add_rows: one chain over k, continued from call to
         for (Index j = 0; j < columns; ++j) {
           for (Index lane = 0; lane < width; ++lane) {
             T& chain = expected[static_cast<std::size_t>(j * width + lane)];
-            for (Index k = 0; k < depth; ++k) chain = multiply_add(a[k][j], b.data()[k * width + lane], chain);
+            for (Index k = 0; k < depth; ++k) chain = multiply_add(a[k][j], b.data()[k * b_stride + lane], chain);
           }
         }
         CHECK(same_bits(run({0, depth}), expected));
@@ -381,15 +383,16 @@ TEST_CASE_TEMPLATE("outer and add_rows: one chain over k, continued from call to
 
         // As wide as any number of registers: here the columns' outputs side by side.
         const Index sums = std::min<Index>(columns, 7) * layout.lanes;
-        const Buffer<T> rows = buffer_of(converted<T>(random.numbers(depth * sums)));
+        const Index stride = sums + registers % 2 * 5;
+        const Buffer<T> rows = buffer_of(converted<T>(random.numbers(depth * stride)));
         Rows<T> sum(1, sums);
         std::copy_n(before.begin(), sums, sum[0]);
-        table.add_rows(rows.data(), 4, sums, sum[0]);
-        table.add_rows(rows.data() + 4 * sums, depth - 4, sums, sum[0]);
+        table.add_rows(rows.data(), stride, 4, sums, sum[0]);
+        table.add_rows(rows.data() + 4 * stride, stride, depth - 4, sums, sum[0]);
         bool right = true;
         for (Index lane = 0; lane < sums; ++lane) {
           T chain = before[static_cast<std::size_t>(lane)];
-          for (Index k = 0; k < depth; ++k) chain += rows.data()[k * sums + lane];
+          for (Index k = 0; k < depth; ++k) chain += rows.data()[k * stride + lane];
           right = right && sum[0][lane] == chain;
         }
         CHECK(right);
@@ -426,9 +429,10 @@ struct StepProblem {
       for (Index unit = 0; unit < units; ++unit) c_prev[row][unit] = static_cast<T>(random.number());
     }
     const Kernels<T>& table = kernels<T>();
-    table.pack_gate_panels(converted<T>(weights.weight_ih).data(), units, 4, x_size, x_weights.data());
-    table.pack_gate_panels(converted<T>(weights.weight_hh).data(), units, 4, h_size, h_weights.data());
-    table.pack_gate_row(converted<T>(weights.bias_ih).data(), converted<T>(weights.bias_hh).data(), units, 4, bias[0]);
+    table.pack_gate_panels(converted<T>(weights.weight_ih).data(), {units, 4, 4}, x_size, x_weights.data());
+    table.pack_gate_panels(converted<T>(weights.weight_hh).data(), {units, 4, 4}, h_size, h_weights.data());
+    table.pack_gate_row(converted<T>(weights.bias_ih).data(), converted<T>(weights.bias_hh).data(), {units, 4, 4},
+                        bias[0]);
   }
 
   reference::CellStep expected(Index row) const {

@@ -30,26 +30,26 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end);
 template <class T>
 void outer(const OuterArgs<T>& args);
 template <class T>
-void add_rows(const T* b, Index depth, Index width, T* sum);
+void add_rows(const T* b, Index stride, Index depth, Index width, T* sum);
 template <class T>
 inline constexpr Index outer_block = 4 * tile_rows;
 
 // packing.cpp
 template <class T>
-void pack_gate_panels(const T* weight, Index units, Index gates, Index k_size, T* panels);
+void pack_gate_panels(const T* weight, const GateShape& shape, Index k_size, T* panels);
 template <class T>
-void pack_gate_row(const T* first, const T* second, Index units, Index gates, T* row);
+void pack_gate_row(const T* first, const T* second, const GateShape& shape, T* row);
 template <class T>
 void pack_transposed_panels(const T* weight, Index columns, Index k_size, T* panels);
 template <class T>
-void pack_gate_rows(const T* weight, Index units, Index gates, Index columns, T* panels);
+void pack_gate_rows(const T* weight, const GateShape& shape, Index columns, T* panels);
 template <class T>
 void pack_panels(const T* weight, Index k_size, Index columns, T* panels);
 template <class T>
-void unpack_gate_panels(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate,
+void unpack_gate_panels(const T* panels, const GateShape& shape, Index k_size, T* weight, bool accumulate,
                         Index panel_begin, Index panel_end);
 template <class T>
-void unpack_gate_row(const T* row, Index units, Index gates, T* bias, bool accumulate);
+void unpack_gate_row(const T* row, const GateShape& shape, T* bias, bool accumulate);
 template <class T>
 void unpack_panels(const T* panels, Index k_size, Index columns, T* weight, bool accumulate);
 template <class T>

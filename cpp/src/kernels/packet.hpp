@@ -174,6 +174,40 @@ EIGEN_ALWAYS_INLINE T sum_of_lanes(const Packet<T>& value) {
   return sum;
 }
 
+// The lanes of `a` from `Shift` on, then the first of `b`.
+template <class T, int Shift>
+EIGEN_ALWAYS_INLINE Packet<T> joined_lanes(const Packet<T>& a, [[maybe_unused]] const Packet<T>& b) {
+  if constexpr (Shift == 0) {
+    return a;
+  } else {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+      return _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(b), _mm512_castps_si512(a), Shift));
+    } else {
+      return _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(b), _mm512_castpd_si512(a), Shift));
+    }
+#elif defined(__AVX2__)
+    constexpr int bytes = Shift * static_cast<int>(sizeof(T));
+    __m256i low, high;
+    std::memcpy(&low, &a, sizeof low);
+    std::memcpy(&high, &b, sizeof high);
+    // The instruction joins within each half.
+    const __m256i middle = _mm256_permute2x128_si256(low, high, 0x21);
+    __m256i joined = middle;
+    if constexpr (bytes < 16) joined = _mm256_alignr_epi8(middle, low, bytes);
+    if constexpr (bytes > 16) joined = _mm256_alignr_epi8(high, middle, bytes - 16);
+    Packet<T> result;
+    std::memcpy(&result, &joined, sizeof result);
+    return result;
+#else
+    T both[2 * lanes<T>];
+    store(both, a);
+    store(both + lanes<T>, b);
+    return load(both + Shift);
+#endif
+  }
+}
+
 // Explicit, because contraction is off: a * b + c in one rounding where the instruction set has it, else in two.
 template <class P>
 EIGEN_ALWAYS_INLINE P multiply_add(const P& a, const P& b, const P& c) {

@@ -12,19 +12,26 @@ constexpr Index panel_count(Index units) {
   return (units + lanes<T> - 1) / lanes<T>;
 }
 
-// to[k * to_stride + u] = from[u * from_stride + k] for u below `count`, else zero, up to u = U - 1.
+// to[k * to_stride + u] = from[u * from_stride + k] for u below `count`, else zero, up to u = room - 1, room <= U.
 template <class T>
-void transpose_in(const T* from, Index from_stride, Index count, Index k_size, T* to, Index to_stride) {
+void transpose_in(const T* from, Index from_stride, Index count, Index k_size, T* to, Index to_stride, Index room) {
   constexpr Index width = lanes<T>;
   Index k = 0;
   for (; k + width <= k_size; k += width) {
     Packet<T> block[width];
     for (Index u = 0; u < width; ++u) block[u] = u < count ? load(from + u * from_stride + k) : broadcast(T(0));
     transpose<T>(block);
-    for (Index j = 0; j < width; ++j) store(to + (k + j) * to_stride, block[j]);
+    for (Index j = 0; j < width; ++j) {
+      T* target = to + (k + j) * to_stride;
+      if (room == width) {
+        store(target, block[j]);
+      } else {
+        store_part(target, block[j], room);
+      }
+    }
   }
   for (; k < k_size; ++k) {
-    for (Index u = 0; u < width; ++u) to[k * to_stride + u] = u < count ? from[u * from_stride + k] : T(0);
+    for (Index u = 0; u < room; ++u) to[k * to_stride + u] = u < count ? from[u * from_stride + k] : T(0);
   }
 }
 
@@ -36,7 +43,10 @@ void transpose_out(const T* from, Index from_stride, Index count, Index k_size, 
   Index k = 0;
   for (; k + width <= k_size; k += width) {
     Packet<T> block[width];
-    for (Index j = 0; j < width; ++j) block[j] = load(from + (k + j) * from_stride);
+    for (Index j = 0; j < width; ++j) {
+      const T* source = from + (k + j) * from_stride;
+      block[j] = count == width ? load(source) : load_part(source, count);
+    }
     transpose<T>(block);
     for (Index u = 0; u < count; ++u) {
       T* target = to + u * to_stride + k;
@@ -52,42 +62,55 @@ void transpose_out(const T* from, Index from_stride, Index count, Index k_size, 
   }
 }
 
-// Calls task(first unit, units in the panel, gate, where the gate's first row of U numbers lies) for the panels
-// [panel_begin, panel_end) and every gate.
+// One gate in one panel.
+struct GatePlace {
+  Index gate;
+  Index first_unit;
+  Index count;   // of units
+  Index at;      // where its numbers for k = 0 begin
+  Index room;    // how many there are: U, or fewer in a compact panel
+  Index stride;  // from k to k + 1
+};
+
+// Calls task(place) for the panels [panel_begin, panel_end) and every gate.
 template <class T, class Task>
-void for_each_gate(Index panel_begin, Index panel_end, Index units, Index gates, Index k_size, Task&& task) {
+void for_each_gate(Index panel_begin, Index panel_end, const GateShape& shape, Index k_size, Task&& task) {
   constexpr Index width = lanes<T>;
+  const Index panels = panel_count<T>(shape.units);
   for (Index panel = panel_begin; panel < panel_end; ++panel) {
-    const Index unit = panel * width;
-    for (Index gate = 0; gate < gates; ++gate) {
-      task(unit, smaller(units - unit, width), gate, (panel * k_size * gates + gate) * width);
+    const Index unit = panel * width, begin = panel * k_size * shape.gates * width;
+    const Index stride = (panel + 1 == panels ? shape.last_registers : shape.gates) * width;
+    const Index room = stride / shape.gates;
+    for (Index gate = 0; gate < shape.gates; ++gate) {
+      task(GatePlace{gate, unit, smaller(shape.units - unit, width), begin + gate * room, room, stride});
     }
   }
 }
 
 template <class T, class Task>
-void for_each_gate(Index units, Index gates, Index k_size, Task&& task) {
-  for_each_gate<T>(0, panel_count<T>(units), units, gates, k_size, task);
+void for_each_gate(const GateShape& shape, Index k_size, Task&& task) {
+  for_each_gate<T>(0, panel_count<T>(shape.units), shape, k_size, task);
 }
 
 }  // namespace
 
 template <class T>
-void pack_gate_panels(const T* weight, Index units, Index gates, Index k_size, T* panels) {
-  for_each_gate<T>(units, gates, k_size, [&](Index unit, Index count, Index gate, Index at) {
-    transpose_in(weight + (gate * units + unit) * k_size, k_size, count, k_size, panels + at, gates * lanes<T>);
+void pack_gate_panels(const T* weight, const GateShape& shape, Index k_size, T* panels) {
+  for_each_gate<T>(shape, k_size, [&](const GatePlace& place) {
+    transpose_in(weight + (place.gate * shape.units + place.first_unit) * k_size, k_size, place.count, k_size,
+                 panels + place.at, place.stride, place.room);
   });
 }
 
 template <class T>
-void pack_gate_row(const T* first, const T* second, Index units, Index gates, T* row) {
-  for_each_gate<T>(units, gates, 1, [&](Index unit, Index count, Index gate, Index at) {
-    for (Index u = 0; u < lanes<T>; ++u) {
-      const Index source = gate * units + unit + u;
+void pack_gate_row(const T* first, const T* second, const GateShape& shape, T* row) {
+  for_each_gate<T>(shape, 1, [&](const GatePlace& place) {
+    for (Index u = 0; u < place.room; ++u) {
+      const Index source = place.gate * shape.units + place.first_unit + u;
       T sum = T(0);
-      if (first != nullptr && u < count) sum = first[source];
-      if (second != nullptr && u < count) sum += second[source];
-      row[at + u] = sum;
+      if (first != nullptr && u < place.count) sum = first[source];
+      if (second != nullptr && u < place.count) sum += second[source];
+      row[place.at + u] = sum;
     }
   });
 }
@@ -100,7 +123,7 @@ void pack_transposed_panels(const T* weight, Index columns, Index k_size, T* pan
     for (Index v = 0; v < registers; ++v) {
       const Index column = panel + v * width;
       transpose_in(weight + column * k_size, k_size, smaller(columns - column, width), k_size,
-                   panels + panel * k_size + v * width, registers * width);
+                   panels + panel * k_size + v * width, registers * width, width);
     }
   }
 }
@@ -120,18 +143,18 @@ void pack_panels(const T* weight, Index k_size, Index columns, T* panels) {
 }
 
 template <class T>
-void pack_gate_rows(const T* weight, Index units, Index gates, Index columns, T* panels) {
+void pack_gate_rows(const T* weight, const GateShape& shape, Index columns, T* panels) {
   constexpr Index width = lanes<T>;
-  const Index k_size = gates * width * panel_count<T>(units);
+  const Index k_size = ((panel_count<T>(shape.units) - 1) * shape.gates + shape.last_registers) * width;
   for (Index panel = 0; panel < columns; panel += 4 * width) {
     const Index panel_width = smaller(panel_count<T>(columns - panel), 4) * width;
     const Index count = smaller(columns - panel, panel_width);
     T* to = panels + panel * k_size;
-    for_each_gate<T>(units, gates, 1, [&](Index unit, Index unit_count, Index gate, Index at) {
-      for (Index u = 0; u < width; ++u) {
-        T* row = to + (at + u) * panel_width;
-        const Index valid = u < unit_count ? count : 0;
-        const T* from = weight + (gate * units + unit + u) * columns + panel;
+    for_each_gate<T>(shape, 1, [&](const GatePlace& place) {
+      for (Index u = 0; u < place.room; ++u) {
+        T* row = to + (place.at + u) * panel_width;
+        const Index valid = u < place.count ? count : 0;
+        const T* from = weight + (place.gate * shape.units + place.first_unit + u) * columns + panel;
         if (valid > 0) std::memcpy(row, from, static_cast<std::size_t>(valid) * sizeof(T));
         for (Index column = valid; column < panel_width; ++column) row[column] = T(0);
       }
@@ -140,20 +163,21 @@ void pack_gate_rows(const T* weight, Index units, Index gates, Index columns, T*
 }
 
 template <class T>
-void unpack_gate_panels(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate,
+void unpack_gate_panels(const T* panels, const GateShape& shape, Index k_size, T* weight, bool accumulate,
                         Index panel_begin, Index panel_end) {
-  for_each_gate<T>(panel_begin, panel_end, units, gates, k_size, [&](Index unit, Index count, Index gate, Index at) {
-    transpose_out(panels + at, gates * lanes<T>, count, k_size, weight + (gate * units + unit) * k_size, k_size,
-                  accumulate);
+  for_each_gate<T>(panel_begin, panel_end, shape, k_size, [&](const GatePlace& place) {
+    transpose_out(panels + place.at, place.stride, place.count, k_size,
+                  weight + (place.gate * shape.units + place.first_unit) * k_size, k_size, accumulate);
   });
 }
 
 template <class T>
-void unpack_gate_row(const T* row, Index units, Index gates, T* bias, bool accumulate) {
-  for_each_gate<T>(units, gates, 1, [&](Index unit, Index count, Index gate, Index at) {
-    for (Index u = 0; u < count; ++u) {
-      T& target = bias[gate * units + unit + u];
-      target = accumulate ? target + row[at + u] : row[at + u];
+void unpack_gate_row(const T* row, const GateShape& shape, T* bias, bool accumulate) {
+  for_each_gate<T>(shape, 1, [&](const GatePlace& place) {
+    for (Index u = 0; u < place.count; ++u) {
+      T& target = bias[place.gate * shape.units + place.first_unit + u];
+      const T value = row[place.at + u];
+      target = accumulate ? target + value : value;
     }
   });
 }
@@ -194,15 +218,15 @@ void pack_outer(const T* const* a, Index rows, Index columns, T* packed, Index f
   }
 }
 
-#define LATCHWORK_INSTANTIATE(T)                                                              \
-  template void pack_gate_panels<T>(const T*, Index, Index, Index, T*);                       \
-  template void pack_gate_row<T>(const T*, const T*, Index, Index, T*);                       \
-  template void pack_transposed_panels<T>(const T*, Index, Index, T*);                        \
-  template void pack_gate_rows<T>(const T*, Index, Index, Index, T*);                         \
-  template void pack_panels<T>(const T*, Index, Index, T*);                                   \
-  template void unpack_gate_panels<T>(const T*, Index, Index, Index, T*, bool, Index, Index); \
-  template void unpack_gate_row<T>(const T*, Index, Index, T*, bool);                         \
-  template void unpack_panels<T>(const T*, Index, Index, T*, bool);                           \
+#define LATCHWORK_INSTANTIATE(T)                                                                  \
+  template void pack_gate_panels<T>(const T*, const GateShape&, Index, T*);                       \
+  template void pack_gate_row<T>(const T*, const T*, const GateShape&, T*);                       \
+  template void pack_transposed_panels<T>(const T*, Index, Index, T*);                            \
+  template void pack_gate_rows<T>(const T*, const GateShape&, Index, T*);                         \
+  template void pack_panels<T>(const T*, Index, Index, T*);                                       \
+  template void unpack_gate_panels<T>(const T*, const GateShape&, Index, T*, bool, Index, Index); \
+  template void unpack_gate_row<T>(const T*, const GateShape&, T*, bool);                         \
+  template void unpack_panels<T>(const T*, Index, Index, T*, bool);                               \
   template void pack_outer<T>(const T* const*, Index, Index, T*, Index, Index);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)

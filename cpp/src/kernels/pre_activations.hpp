@@ -6,10 +6,11 @@
 // W x + R h + b of one time step, in registers, for whatever epilogue follows.
 namespace latchwork::LATCHWORK_ISA {
 
-// One chain for each sum: the start, then x in ascending k, then h in ascending k. Width: gates.
-template <class T, int Rows, int Panels, int Width, int Fetch>
+// One chain for each sum: the start, then x in ascending k, then h in ascending k. Width: gates. Tail: registers of a
+// compact panel behind the others.
+template <class T, int Rows, int Panels, int Width, int Fetch, int Tail = 0>
 EIGEN_ALWAYS_INLINE void pre_activations(const StepArgs<T>& args, Index first_row, Index first_panel,
-                                         Packet<T> (&sum)[Rows][Panels * Width]) {
+                                         Packet<T> (&sum)[Rows][Panels * Width + Tail]) {
   constexpr Index panel_width = Width * lanes<T>;
   const auto next = [&](const T* weights, Index depth) {
     if constexpr (Fetch != fetch_next_panel) return NextPanel<T>{};
@@ -21,20 +22,20 @@ EIGEN_ALWAYS_INLINE void pre_activations(const StepArgs<T>& args, Index first_ro
   for (int row = 0; row < Rows; ++row) {
     const T* start = args.start[first_row + row] + first_panel * panel_width;
 #pragma GCC unroll 16
-    for (int v = 0; v < Panels * Width; ++v) sum[row][v] = load(start + v * lanes<T>);
+    for (int v = 0; v < Panels * Width + Tail; ++v) sum[row][v] = load(start + v * lanes<T>);
   }
   if (args.x != nullptr) {
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) operand[row] = args.x[first_row + row];
     const Index stride = args.x_size * panel_width;
-    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.x_size, args.x_weights + first_panel * stride, stride,
-                                              next(args.x_weights, args.x_size));
+    accumulate<T, Rows, Panels, Width, Fetch, Tail>(sum, operand, args.x_size, args.x_weights + first_panel * stride,
+                                                    stride, next(args.x_weights, args.x_size));
   }
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) operand[row] = args.h_prev[first_row + row];
   const Index stride = args.h_size * panel_width;
-  accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.h_size, args.h_weights + first_panel * stride, stride,
-                                            next(args.h_weights, args.h_size));
+  accumulate<T, Rows, Panels, Width, Fetch, Tail>(sum, operand, args.h_size, args.h_weights + first_panel * stride,
+                                                  stride, next(args.h_weights, args.h_size));
 }
 
 template <class T>

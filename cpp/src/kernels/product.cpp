@@ -40,7 +40,8 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
     next = next_panel(panel, k_end - k_begin, Width, first_row, args.rows);
   }
   for (Index block = k_begin; block < k_end; block += args.a_block) {
-    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, args.a_block, weights, panel_stride, next);
+    const Index left = k_end - block, count = left < args.a_block ? left : args.a_block;
+    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next);
     next.weights += args.a_block * next.stride;
     weights += args.a_block * panel_width;
 #pragma GCC unroll 8
@@ -84,7 +85,7 @@ template <class T, int Columns, int Width>
       }
     }
     a += outer_block<T>;
-    b += Width * lanes<T>;
+    b += args.b_stride;
   }
 #pragma GCC unroll 8
   for (int column = 0; column < Columns; ++column) {
@@ -161,7 +162,7 @@ void outer(const OuterArgs<T>& args) {
 }
 
 template <class T>
-void add_rows(const T* b, Index depth, Index width, T* sum) {
+void add_rows(const T* b, Index stride, Index depth, Index width, T* sum) {
   // Several chains at a time: each waits for its own additions.
   constexpr Index most = 4 * lanes<T>;
   for (Index column = 0; column < width; column += most) {
@@ -172,7 +173,7 @@ void add_rows(const T* b, Index depth, Index width, T* sum) {
       for (int v = 0; v < Width; ++v) chain[v] = load(sum + column + v * lanes<T>);
       for (Index k = 0; k < depth; ++k) {
 #pragma GCC unroll 4
-        for (int v = 0; v < Width; ++v) chain[v] = add(chain[v], load(b + k * width + column + v * lanes<T>));
+        for (int v = 0; v < Width; ++v) chain[v] = add(chain[v], load(b + k * stride + column + v * lanes<T>));
       }
 #pragma GCC unroll 4
       for (int v = 0; v < Width; ++v) store(sum + column + v * lanes<T>, chain[v]);
@@ -184,7 +185,7 @@ template void product<float>(const ProductArgs<float>&, Index, Index);
 template void product<double>(const ProductArgs<double>&, Index, Index);
 template void outer<float>(const OuterArgs<float>&);
 template void outer<double>(const OuterArgs<double>&);
-template void add_rows<float>(const float*, Index, Index, float*);
-template void add_rows<double>(const double*, Index, Index, double*);
+template void add_rows<float>(const float*, Index, Index, Index, float*);
+template void add_rows<double>(const double*, Index, Index, Index, double*);
 
 }  // namespace latchwork::LATCHWORK_ISA

@@ -1,5 +1,5 @@
 // One time step: product, gates and cell update while everything is in registers; and its gradient.
-#include "kernels/cell.hpp"
+#include "kernels/gate_panel.hpp"
 #include "kernels/kernels.hpp"
 #include "kernels/pre_activations.hpp"
 
@@ -7,46 +7,55 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-// Not inlined: inside a larger function the accumulators no longer stay in registers.
-template <class T, int Rows, int Panels, int Fetch>
+// From pre-activations of one panel, whose first unit is given, to c, which it returns, and o.
+template <class T, int Registers>
+EIGEN_ALWAYS_INLINE Packet<T> update_cell(const StepArgs<T>& args, Index row, Index unit, const Packet<T>* pre,
+                                          Packet<T>& o) {
+  const Gates<T> gates = activate_panel<T, Registers>(pre);
+  if (args.gates != nullptr) {
+    T* const kept = args.gates[row] + unit * 4;
+    if (Registers == 4 && args.gates_past_cache) {
+      store_past_cache(kept, gates.i);
+      store_past_cache(kept + lanes<T>, gates.f);
+      store_past_cache(kept + 2 * lanes<T>, gates.g);
+      store_past_cache(kept + 3 * lanes<T>, gates.o);
+    } else {
+      store_panel<T, Registers>(kept, gates);
+    }
+  }
+  o = gates.o;
+  return cell_state<T>(gates, load(args.c_prev[row] + unit));
+}
+
+// Tail: registers of a compact panel behind the others. Not inlined: inside a larger function the accumulators no
+// longer stay in registers.
+template <class T, int Rows, int Panels, int Tail, int Fetch>
 [[gnu::noinline]] void step_tile(const StepArgs<T>& args, Index first_row, Index first_panel) {
   constexpr Index unit_count = lanes<T>;
-  Packet<T> sum[Rows][Panels * 4];
-  pre_activations<T, Rows, Panels, 4, Fetch>(args, first_row, first_panel, sum);
+  Packet<T> sum[Rows][Panels * 4 + Tail];
+  pre_activations<T, Rows, Panels, 4, Fetch, Tail>(args, first_row, first_panel, sum);
 
   // In two passes, so that the processor finds other rows' work while it waits for one row's chain of operations.
-  Packet<T> c[Rows][Panels];
+  constexpr int all_panels = Panels + (Tail > 0 ? 1 : 0);
+  Packet<T> c[Rows][all_panels], o[Rows][all_panels];
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
 #pragma GCC unroll 4
     for (int panel = 0; panel < Panels; ++panel) {
-      Packet<T>* pre = &sum[row][panel * 4];
       const Index unit = (first_panel + panel) * unit_count;
-      const Gates<T> gate = activate<T>({pre[0], pre[1], pre[2], pre[3]});
-      c[row][panel] = cell_state<T>(gate, load(args.c_prev[first_row + row] + unit));
-      pre[3] = gate.o;
-      if (args.gates != nullptr) {
-        T* kept = args.gates[first_row + row] + unit * 4;
-        if (args.gates_past_cache) {
-          store_past_cache(kept, gate.i);
-          store_past_cache(kept + unit_count, gate.f);
-          store_past_cache(kept + 2 * unit_count, gate.g);
-          store_past_cache(kept + 3 * unit_count, gate.o);
-        } else {
-          store(kept, gate.i);
-          store(kept + unit_count, gate.f);
-          store(kept + 2 * unit_count, gate.g);
-          store(kept + 3 * unit_count, gate.o);
-        }
-      }
+      c[row][panel] = update_cell<T, 4>(args, first_row + row, unit, &sum[row][panel * 4], o[row][panel]);
+    }
+    if constexpr (Tail > 0) {
+      const Index unit = (first_panel + Panels) * unit_count;
+      c[row][Panels] = update_cell<T, Tail>(args, first_row + row, unit, &sum[row][Panels * 4], o[row][Panels]);
     }
   }
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
 #pragma GCC unroll 4
-    for (int panel = 0; panel < Panels; ++panel) {
+    for (int panel = 0; panel < all_panels; ++panel) {
       const Index unit = (first_panel + panel) * unit_count;
-      const Packet<T> h = hidden_state<T>(sum[row][panel * 4 + 3], tanh<T>(c[row][panel]));
+      const Packet<T> h = hidden_state<T>(o[row][panel], tanh<T>(c[row][panel]));
       store(args.c[first_row + row] + unit, c[row][panel]);
       if (const Index left = args.units - unit; left >= unit_count) {
         store(args.h[first_row + row] + unit, h);
@@ -57,15 +66,39 @@ template <class T, int Rows, int Panels, int Fetch>
   }
 }
 
+template <class T, int Registers>
+EIGEN_ALWAYS_INLINE void differentiate_panel(const CellBackwardArgs<T>& args, Index row, Index panel) {
+  constexpr Index unit_count = lanes<T>;
+  const Index unit = panel * unit_count;
+  const Gates<T> gates = load_panel<T, Registers>(args.gates[row] + unit * 4);
+  Packet<T> d_h = load(args.d_h[row] + unit);
+  if (args.d_output != nullptr) {
+    const Index left = args.units - unit;
+    const T* d_output = args.d_output[row] + unit;
+    d_h = add(d_h, left >= unit_count ? load(d_output) : load_part(d_output, left));
+  }
+  const CellGradient<T> gradient =
+      cell_gradient<T>(gates, load(args.c[row] + unit), load(args.c_prev[row] + unit), d_h, load(args.d_c[row] + unit));
+  store(args.d_c[row] + unit, gradient.c_prev);
+  store_panel<T, Registers>(args.d_gates[row] + panel * args.d_gates_panel_stride, gradient.pre);
+}
+
 }  // namespace
 
 template <class T>
 void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
   const FetchAhead fetch = step_fetch(args, 4);
+  const Index full_panels = args.last_registers < 4 ? args.units / lanes<T> : panel_end;
   for_step_tiles<T>(args.rows, panel_begin, panel_end, args.last_panel_first,
                     [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index first_row, Index first_panel) {
+                      if (first_panel + Panels > full_panels) {
+                        with_compact<T>(args.last_registers, [&]<int Tail>(Constant<Tail>) {
+                          step_tile<T, Rows, Panels - 1, Tail, fetch_nothing>(args, first_row, first_panel);
+                        });
+                        return;
+                      }
                       with_fetch<Rows>(fetch, [&]<int Fetch>(Constant<Fetch>) {
-                        step_tile<T, Rows, Panels, Fetch>(args, first_row, first_panel);
+                        step_tile<T, Rows, Panels, 0, Fetch>(args, first_row, first_panel);
                       });
                     });
   if (args.gates_past_cache) end_stores_past_cache();
@@ -73,29 +106,15 @@ void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
 
 template <class T>
 void cell_backward(const CellBackwardArgs<T>& args, Index panel_begin, Index panel_end) {
-  constexpr Index unit_count = lanes<T>;
+  const bool has_compact = args.last_registers < 4 && panel_end * lanes<T> > args.units;
+  const Index full_end = has_compact ? panel_end - 1 : panel_end;
   for (Index row = 0; row < args.rows; ++row) {
-    for (Index panel = panel_begin; panel < panel_end; ++panel) {
-      const Index unit = panel * unit_count;
-      const T* kept = args.gates[row] + unit * 4;
-      const Gates<T> gate = {load(kept), load(kept + unit_count), load(kept + 2 * unit_count),
-                             load(kept + 3 * unit_count)};
-      Packet<T> d_h = load(args.d_h[row] + unit);
-      if (args.d_output != nullptr) {
-        const Index left = args.units - unit;
-        const T* d_output = args.d_output[row] + unit;
-        d_h = add(d_h, left >= unit_count ? load(d_output) : load_part(d_output, left));
-      }
-      const CellGradient<T> gradient = cell_gradient<T>(gate, load(args.c[row] + unit), load(args.c_prev[row] + unit),
-                                                        d_h, load(args.d_c[row] + unit));
-      store(args.d_c[row] + unit, gradient.c_prev);
-      T* d_gates = args.d_gates[row] + panel * args.d_gates_panel_stride;
-      store(d_gates, gradient.pre.i);
-      store(d_gates + unit_count, gradient.pre.f);
-      store(d_gates + 2 * unit_count, gradient.pre.g);
-      store(d_gates + 3 * unit_count, gradient.pre.o);
-    }
+    for (Index panel = panel_begin; panel < full_end; ++panel) differentiate_panel<T, 4>(args, row, panel);
   }
+  if (!has_compact || panel_begin == panel_end) return;
+  with_compact<T>(args.last_registers, [&]<int Registers>(Constant<Registers>) {
+    for (Index row = 0; row < args.rows; ++row) differentiate_panel<T, Registers>(args, row, full_end);
+  });
 }
 
 template void step<float>(const StepArgs<float>&, Index, Index);

@@ -14,10 +14,26 @@
 // by panel. A *column panel* holds up to VU columns of an ordinary matrix, V = 4: for each k, V x U numbers, and as few
 // registers as hold the rest in the last panel; columns beyond are zero. Gate panels are column panels with V = G.
 //
+// The last gate panel may be *compact*, where only the plain step and its gradient read it: it takes w registers, as
+// few as hold G = 4 gates of the units left, and gives each gate s = w U / 4 units: for each k, w U numbers [i | f | g
+// | o]. The panels before it lie where they always do, and a packed row ends with it.
+//
 // One chain. Every result of a product is one accumulator that starts at `start` and takes k in ascending order with
 // explicit multiply-adds: never a second accumulator, never a split of k. So results depend neither on how many rows
 // there are, nor on which of them share a call, nor on whether a product was interrupted and continued.
 namespace latchwork {
+
+struct GateShape {       // of gate panels and packed rows
+  Index units;           // H
+  Index gates;           // G
+  Index last_registers;  // which the last panel takes: G, or fewer where it is compact
+};
+
+// w, or G where H fills the last panel.
+constexpr Index compact_registers(Index units, Index gates, Index register_size) {
+  const Index left = units % register_size;
+  return left == 0 ? gates : (gates * left + register_size - 1) / register_size;
+}
 
 template <class T>
 struct StepArgs {  // one time step of one layer and direction
@@ -35,7 +51,8 @@ struct StepArgs {  // one time step of one layer and direction
   T* const* h;                    // H numbers each
   T* const* gates;                // packed rows i, f, g, o after activation; null: not wanted
   bool last_panel_first = false;  // in which order panels are taken; no result depends on it
-  bool gates_past_cache = false;  // gates, aligned to the cache line, are too many to be found in a cache later
+  bool gates_past_cache = false;  // gates, whose rows begin cache lines, are too many to be found in a cache later
+  Index last_registers = 4;       // fewer: the last gate panel is compact
 };
 
 template <class T>
@@ -82,7 +99,7 @@ struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gat
   const T* start;     // `columns` rounded up to a multiple of U; for every row alike; null: zeros
   const T* const* a;  // element k of a row lies at a[k / a_block * a_block_stride + k % a_block]
   Index depth;        // number of k
-  Index a_block;      // divides depth; depth itself for a contiguous row
+  Index a_block;      // the last block may be shorter; depth itself for a contiguous row
   Index a_block_stride;
   const T* weights;
   T* const* y;                // `columns` numbers each
@@ -97,7 +114,8 @@ struct OuterArgs {  // c[panel][j][4U] += sum over k of a[k][j] * b[panel][k][4U
   Index columns;    // number of j
   const T* a;       // as pack_outer made it
   Index registers;  // V: registers a panel is wide, 1 to 4
-  const T* b;       // one panel: k-th row at b + k * V * U
+  const T* b;       // one panel: k-th row at b + k * b_stride
+  Index b_stride;   // V * U or more
   T* c;             // one panel: j-th row at c + j * V * U
 };
 
@@ -113,6 +131,7 @@ struct CellBackwardArgs {  // the gates' equations differentiated, for one step
   T* const* d_c;      // padded rows: gradient by c of this step from later ones; becomes that by c_prev
   T* const* d_gates;  // row r of gate panel p at d_gates[r] + p * d_gates_panel_stride: gradient by the pre-activations
   Index d_gates_panel_stride;
+  Index last_registers = 4;  // fewer: the last panel of gates and d_gates is compact
 };
 
 // Registers of hidden units that the general cell's backward pass takes at once, or else one row.
@@ -200,20 +219,20 @@ struct Kernels {
   Index outer_block;  // columns of `a` that pack_outer lays side by side
 
   // Gate panels of a PyTorch weight (GH, k_size), row-major, gate order i, f, g, o or i, g, o.
-  void (*pack_gate_panels)(const T* weight, Index units, Index gates, Index k_size, T* panels);
+  void (*pack_gate_panels)(const T* weight, const GateShape& shape, Index k_size, T* panels);
   // One packed row from two PyTorch biases (GH) each: their sum. Null pointers: zeros.
-  void (*pack_gate_row)(const T* first, const T* second, Index units, Index gates, T* row);
+  void (*pack_gate_row)(const T* first, const T* second, const GateShape& shape, T* row);
   // Column panels of the transpose of a weight (columns, k_size): for y = x W^T.
   void (*pack_transposed_panels)(const T* weight, Index columns, Index k_size, T* panels);
   // Column panels of a weight (GH, columns) for d_gates W: k runs in the order of a packed row, padding zero.
-  void (*pack_gate_rows)(const T* weight, Index units, Index gates, Index columns, T* panels);
+  void (*pack_gate_rows)(const T* weight, const GateShape& shape, Index columns, T* panels);
   // Column panels of a weight (k_size, columns) as it is: for d_y W.
   void (*pack_panels)(const T* weight, Index k_size, Index columns, T* panels);
   // The reverse of pack_gate_panels, for a weight's gradient: weight = panels, or += where accumulate.
-  void (*unpack_gate_panels)(const T* panels, Index units, Index gates, Index k_size, T* weight, bool accumulate,
+  void (*unpack_gate_panels)(const T* panels, const GateShape& shape, Index k_size, T* weight, bool accumulate,
                              Index panel_begin, Index panel_end);
   // The same for a packed row, a bias's gradient.
-  void (*unpack_gate_row)(const T* row, Index units, Index gates, T* bias, bool accumulate);
+  void (*unpack_gate_row)(const T* row, const GateShape& shape, T* bias, bool accumulate);
   // From column panels [panel][j][V U] to a matrix (k_size, columns): weight = panels, or += where accumulate.
   void (*unpack_panels)(const T* panels, Index k_size, Index columns, T* weight, bool accumulate);
   // Rows a[k] (columns numbers each) laid out for `outer` from its k = first on: blocks of outer_block columns,
@@ -227,8 +246,8 @@ struct Kernels {
   // The same for every variant of the cell.
   void (*general_step)(const GeneralStepArgs<T>&, Index panel_begin, Index panel_end);  // with layer norm all panels
   void (*general_cell_backward)(const GeneralBackwardArgs<T>&);
-  // sum[j] += rows k ascending of b[k][j], j below width (a multiple of U).
-  void (*add_rows)(const T* b, Index depth, Index width, T* sum);
+  // sum[j] += rows k ascending of b[k][j], j below width (a multiple of U), rows `stride` apart.
+  void (*add_rows)(const T* b, Index stride, Index depth, Index width, T* sum);
 
   void (*mask)(const MaskArgs<T>&);
   // values = z previous + (1 - z) values, z being `kept`.

@@ -100,10 +100,11 @@ EIGEN_ALWAYS_INLINE NextPanel<T> next_panel(const T* weights, Index depth, Index
   return part < lines ? NextPanel<T>{weights + part * depth * line<T>, line<T>} : NextPanel<T>{weights, 0};
 }
 
-// sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum.
-template <class T, int Rows, int Panels, int Width, int Fetch>
-EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width], const T* const (&a)[Rows], Index depth,
-                                    const T* weights, Index panel_stride, const NextPanel<T>& next = {}) {
+// sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum. Tail:
+// registers of a narrower panel behind the others.
+template <class T, int Rows, int Panels, int Width, int Fetch, int Tail = 0>
+EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width + Tail], const T* const (&a)[Rows],
+                                    Index depth, const T* weights, Index panel_stride, const NextPanel<T>& next = {}) {
   for (Index k = 0; k < depth; ++k) {
     Packet<T> factor[Rows];
 #pragma GCC unroll 8
@@ -115,18 +116,13 @@ EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width], cons
       }
       if constexpr (Fetch == fetch_next_panel) fetch_farther(next.weights + k * next.stride);
     }
-#pragma GCC unroll 4
-    for (int panel = 0; panel < Panels; ++panel) {
-#pragma GCC unroll 4
-      for (int v = 0; v < Width; ++v) {
-        Packet<T> weight = load(weights + panel * panel_stride + (k * Width + v) * lanes<T>);
-        if constexpr (Rows == 2 || Rows == 3) keep_in_register(weight);
+#pragma GCC unroll 16
+    for (int at = 0; at < Panels * Width + Tail; ++at) {
+      const int panel = at / Width, width = panel < Panels ? Width : Tail;
+      Packet<T> weight = load(weights + panel * panel_stride + (k * width + at % Width) * lanes<T>);
+      if constexpr (Rows == 2 || Rows == 3) keep_in_register(weight);
 #pragma GCC unroll 8
-        for (int row = 0; row < Rows; ++row) {
-          Packet<T>& chain = sum[row][panel * Width + v];
-          chain = multiply_add(factor[row], weight, chain);
-        }
-      }
+      for (int row = 0; row < Rows; ++row) sum[row][at] = multiply_add(factor[row], weight, sum[row][at]);
     }
   }
 }
