@@ -52,6 +52,12 @@ bool has_plain_cell(const LstmOptions& lstm, Index direction) {
          lstm.activations[static_cast<std::size_t>(direction)] == CellActivations{};
 }
 
+// Whether no step of the layer needs the general epilogue, which reads panels of whole registers.
+bool may_be_compact(const LstmOptions& lstm, Index direction) {
+  const bool drops_candidate = lstm.recurrent_dropout_on == RecurrentDropoutOn::candidate;
+  return has_plain_cell(lstm, direction) && !(drops_candidate && lstm.recurrent_dropout > 0.0);
+}
+
 // Numbers, then zeros up to `padded`.
 template <class T>
 void pack_padded_row(const T* values, Index size, Index padded, Buffer<T>& row) {
@@ -111,7 +117,8 @@ void pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorRea
   packed.padded = round_up(lstm.hidden_size, kernels.units);
   packed.gates = lstm.gates();
   packed.panels = packed.padded / kernels.units;
-  packed.last_registers = packed.gates;
+  packed.last_registers =
+      may_be_compact(lstm, direction) ? compact_registers(lstm.hidden_size, packed.gates, kernels.units) : packed.gates;
   packed.panel_width = (packed.panels > 1 ? packed.gates : packed.last_registers) * kernels.units;
   packed.packed_size = ((packed.panels - 1) * packed.gates + packed.last_registers) * kernels.units;
   packed.projection = lstm.proj_size;
