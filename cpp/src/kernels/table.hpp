@@ -16,7 +16,8 @@
 //
 // The last gate panel may be *compact*, where only the plain step and its gradient read it: it takes w registers, as
 // few as hold G = 4 gates of the units left, and gives each gate s = w U / 4 units: for each k, w U numbers [i | f | g
-// | o]. The panels before it lie where they always do, and a packed row ends with it.
+// | o]. The panels before it lie where they always do, and a packed row ends with it. What a padded row of c holds
+// beyond the units then means nothing.
 //
 // One chain. Every result of a product is one accumulator that starts at `start` and takes k in ascending order with
 // explicit multiply-adds: never a second accumulator, never a split of k. So results depend neither on how many rows
