@@ -37,6 +37,7 @@ class ChainForward {
       SequenceView<T> result;
       if (std::holds_alternative<EmbeddingOptions>(modules_[at])) {
         source.table = weights.table.data();
+        source.vocabulary = weights.table.size() / features;
         source.features = features;
         if (last) copy(source, output, features);
         continue;

@@ -27,7 +27,11 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
   packed_h_size_ = capacity * round_up(h_size_, kernels_.outer_block);
   const Index panels_size = places * weights_.panels * panel_width_;
   d_gates_ = workspace.take(panels_size);
-  packed_x_ = workspace.take(blocks * packed_x_size_);
+  if (call.tokens == nullptr) {
+    packed_x_ = workspace.take(blocks * packed_x_size_);
+  } else {
+    tokens_.resize(index(places));
+  }
   packed_h_ = workspace.take(blocks * packed_h_size_);
   for (auto* pointers : {&x_rows_, &h_rows_}) pointers->resize(index(positions.row_pointers(recurrence_parts)));
   d_ih_ = d_hh_ = d_gates_;
@@ -93,12 +97,19 @@ void ChunkGradients<T>::pack_operands(const RowPart& part) {
       for (Index row = row_begin; row < row_end; ++row) {
         if (!schedule_.active(step, row)) continue;
         if (active == 0) first = positions_.position(order, row);
-        x[active] = call_.input.at(step, row);
+        if (call_.tokens == nullptr) {
+          x[active] = call_.input.at(step, row);
+        } else {
+          tokens_[index(block * positions_.capacity() + first + active)] =
+              call_.tokens->number(*call_.input.tokens.at(step, row));
+        }
         h[active] = record.dropped_hidden == nullptr ? segment_.previous_hidden(step, row)
                                                      : record.dropped_hidden + segment_.slot(step, row) * h_size_;
         ++active;
       }
-      kernels_.pack_outer(x, active, weights_.input_size, packed_x_ + block * packed_x_size_, first, count);
+      if (call_.tokens == nullptr) {
+        kernels_.pack_outer(x, active, weights_.input_size, packed_x_ + block * packed_x_size_, first, count);
+      }
       kernels_.pack_outer(h, active, h_size_, packed_h_ + block * packed_h_size_, first, count);
     }
   }
@@ -129,11 +140,17 @@ void ChunkGradients<T>::add_panel(Index block, Index panel) const {
   args.depth = count;
   args.registers = panel + 1 == weights_.panels ? weights_.last_registers : weights_.gates;
   args.b_stride = panel_width_;
-  args.b = d_ih_ + packed_place;
-  args.columns = weights_.input_size;
-  args.a = packed_x_ + block * packed_x_size_;
-  args.c = gradient.x_weights + panel * weights_.input_size * panel_width_;
-  kernels_.outer(args);
+  if (call_.tokens == nullptr) {
+    args.b = d_ih_ + packed_place;
+    args.columns = weights_.input_size;
+    args.a = packed_x_ + block * packed_x_size_;
+    args.c = gradient.x_weights + panel * weights_.input_size * panel_width_;
+    kernels_.outer(args);
+  } else {
+    kernels_.scatter_rows(d_ih_ + packed_place, panel_width_, tokens_.data() + block * positions_.capacity(), count,
+                          args.registers * kernels_.units,
+                          gradient.by_token + panel * call_.tokens->count() * panel_width_, panel_width_);
+  }
   args.b = d_hh_ + packed_place;
   args.columns = h_size_;
   args.a = packed_h_ + block * packed_h_size_;

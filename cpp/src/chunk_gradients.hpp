@@ -90,7 +90,8 @@ class ChunkGradients {
   Index packed_x_size_, packed_h_size_;  // of a block
 
   T* d_gates_;                // [block][panel][position][panel_width_], of which a compact panel takes the first
-  T *packed_x_, *packed_h_;   // by block, as pack_outer makes them
+  T* packed_x_ = nullptr;     // by block, as pack_outer makes it; summed by token: none
+  T* packed_h_;               // likewise
   T* d_projected_ = nullptr;  // with projection: by h, [block][position][P]
   // What variants need; see CellBackwardPointers.
   T *d_ih_, *d_hh_;                                              // as d_gates
@@ -99,6 +100,7 @@ class ChunkGradients {
   T* d_norm_cell_ = nullptr;                                     // [block][position][2][padded]
   T* d_start_ = nullptr;                                         // [block][position][H or P, H]
 
+  std::vector<Index> tokens_;                              // summed by token: the number of each position's, by block
   std::vector<const T*> x_rows_, h_rows_;                  // by row, see RowPart
   std::vector<const T*> exposed_rows_, d_projected_rows_;  // by place
   std::vector<const T*> d_gate_rows_;                      // those of a part from its first row times steps on

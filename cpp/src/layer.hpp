@@ -7,6 +7,7 @@
 #include "layer_record.hpp"
 #include "rows.hpp"
 #include "snapshot.hpp"
+#include "token_numbers.hpp"
 #include "workspace.hpp"
 
 namespace latchwork {
@@ -50,7 +51,11 @@ struct LayerBackwardCall {
   const T* d_end_cell = nullptr;
   SequenceView<T> d_input;        // null: not wanted; padding is not touched
   bool accumulate_input = false;  // add to d_input: the second direction
-  T* d_start_hidden = nullptr;    // null: not wanted
+  // Not null: the gradients by the gates are summed by token, and what follows from that for the rows of input.table is
+  // added to d_table.
+  const TokenNumbers* tokens = nullptr;
+  T* d_table = nullptr;
+  T* d_start_hidden = nullptr;  // null: not wanted
   T* d_start_cell = nullptr;
 };
 

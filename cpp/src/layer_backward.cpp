@@ -259,17 +259,66 @@ class LayerBackward {
   Index room_size_ = 0;
 };
 
+// From the gradients by the gates, summed by token, to those by W and by the tokens' rows of the table.
+template <class T>
+void finish_token_sums(const LayerBackwardCall<T>& call, LayerGradient<T>& gradient, Workspace<T>& workspace) {
+  const PackedLayer<T>& weights = *call.weights;
+  const Kernels<T>& kernels = *call.kernels;
+  const Index count = call.tokens->count(), features = weights.input_size;
+  const Index panel_size = count * weights.panel_width;
+  std::vector<const T*> x, sums;
+  std::vector<T*> d_x;
+  for (Index number = 0; number < count; ++number) {
+    const Index token = call.tokens->token(number);
+    x.push_back(call.input.table + token * features);
+    d_x.push_back(call.d_table + token * features);
+    sums.push_back(gradient.by_token + number * weights.panel_width);
+  }
+  T* const packed_x = workspace.take(count * round_up(features, kernels.outer_block));
+  kernels.pack_outer(x.data(), count, features, packed_x, 0, count);
+  gradient.x_weights = workspace.take_zeros(weights.packed_size * features);
+  const bool small = count * weights.packed_size * features < smallest_parallel_work;
+  const Index parts = small ? 1 : free_threads();
+  parallel(parts, [&](Index part) {
+    for (Index panel = piece_begin(weights.panels, parts, part); panel < piece_begin(weights.panels, parts, part + 1);
+         ++panel) {
+      OuterArgs<T> args{};
+      args.depth = count;
+      args.columns = features;
+      args.a = packed_x;
+      args.registers = panel + 1 == weights.panels ? weights.last_registers : weights.gates;
+      args.b = gradient.by_token + panel * panel_size;
+      args.b_stride = weights.panel_width;
+      args.c = gradient.x_weights + panel * features * weights.panel_width;
+      kernels.outer(args);
+    }
+    const Index first = piece_begin(count, parts, part);
+    ProductArgs<T> args{};
+    args.rows = piece_begin(count, parts, part + 1) - first;
+    args.columns = features;
+    args.a = sums.data() + first;
+    args.depth = weights.packed_size;
+    args.a_block = weights.panel_width;
+    args.a_block_stride = panel_size;
+    args.weights = weights.x_gradient.data();
+    args.y = d_x.data() + first;
+    args.accumulate = true;
+    if (args.rows > 0) kernels.product(args, 0, (features + 4 * kernels.units - 1) / (4 * kernels.units));
+  });
+}
+
 }  // namespace
 
 template <class T>
 LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace) {
   const PackedLayer<T>& weights = *call.weights;
   const RowBlocks blocks = row_blocks(call.schedule, weights);
-  const Index size = LayerGradient<T>::size(weights, *call.kernels);
+  const Index tokens = call.tokens == nullptr ? 0 : call.tokens->count();
+  const Index size = LayerGradient<T>::size(weights, tokens, *call.kernels);
   T* const memory = workspace.take(blocks.count() * size);
   std::vector<LayerGradient<T>> gradients;
   for (Index block = 0; block < blocks.count(); ++block) {
-    gradients.push_back(LayerGradient<T>::in(memory + block * size, weights));
+    gradients.push_back(LayerGradient<T>::in(memory + block * size, weights, tokens));
   }
   if (call.schedule.batch.rows == 0) {
     std::fill_n(memory, size, T(0));
@@ -297,6 +346,7 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
     });
   }
   if (blocks.count() > 1) call.kernels->add_rows(memory + size, size, blocks.count() - 1, size, memory);
+  if (tokens > 0) finish_token_sums(call, gradients.front(), workspace);
   return gradients.front();
 }
 

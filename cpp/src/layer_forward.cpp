@@ -1,10 +1,12 @@
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "cell_step.hpp"
 #include "layer.hpp"
 #include "parallel.hpp"
 #include "strategy.hpp"
+#include "token_numbers.hpp"
 
 namespace latchwork {
 
@@ -37,7 +39,9 @@ struct PartScratch {
 template <class T>
 class LayerForward {
  public:
-  LayerForward(const LayerCall<T>& call, const LayerSplit& split, Workspace<T>& workspace)
+  // For the steps that are computed as [order_begin, order_end): all, or one segment of a recording.
+  LayerForward(const LayerCall<T>& call, const LayerSplit& split, Index order_begin, Index order_end,
+               Workspace<T>& workspace)
       : call_(call),
         weights_(*call.weights),
         kernels_(*call.kernels),
@@ -49,31 +53,36 @@ class LayerForward {
         padded_h_(round_up(weights_.output_size(), kernels_.units)),
         parts_(split.row_parts),
         units_{split.unit_parts, Threads::awake},
-        norm_(weights_.variant.norm_ih_weight != nullptr),
-        steady_(schedule_.batch.lengths == nullptr && schedule_.batch.reset.data == nullptr &&
-                call.input.table == nullptr && !call.masks.any() && !norm_) {
+        order_begin_(order_begin),
+        order_end_(order_end),
+        norm_(weights_.variant.norm_ih_weight != nullptr) {
+    if (!norm_) tokens_ = repeated_tokens(call.input, schedule_, order_begin, order_end, 1);
+    if (tokens_) prepare_tokens(workspace);
+    steady_ = schedule_.batch.lengths == nullptr && schedule_.batch.reset.data == nullptr &&
+              (call.input.table == nullptr || tokens_) && !call.masks.any() && !norm_;
     cell_ = record_ == nullptr ? workspace.take(rows_ * weights_.padded) : record_->segment_cell;
     scratch_.reserve(static_cast<std::size_t>(parts_));
     for (Index part = 0; part < parts_; ++part) prepare(part_row(part + 1) - part_row(part), workspace);
   }
 
+  // From the call's start states.
   void run() {
+    if (tokens_) project_tokens();
     for_row_parts(
         [&](Index row_begin, Index row_end, PartScratch<T>& scratch) { run_rows(row_begin, row_end, scratch); });
   }
 
   // One segment alone, from the state that was kept before it.
   void replay(Index segment) {
-    const Index order_begin = segment * segment_steps_;
-    const Index order_end = std::min(order_begin + segment_steps_, steps_);
-    output_begin_ = schedule_.first_step(order_begin, order_end);
+    if (tokens_) project_tokens();
+    output_begin_ = schedule_.first_step(order_begin_, order_end_);
     for_row_parts([&](Index row_begin, Index row_end, PartScratch<T>& scratch) {
       for (Index row = row_begin; row < row_end; ++row) {
         const Index state = segment * rows_ + row;
         scratch.cell[index(row - row_begin)] = record_->segment_cell + state * weights_.padded;
         scratch.hidden[index(row - row_begin)] = record_->segment_hidden + state * weights_.output_size();
       }
-      run_segment(row_begin, row_end, order_begin, order_end, scratch);
+      run_segment(row_begin, row_end, order_begin_, order_end_, scratch);
     });
   }
 
@@ -90,7 +99,7 @@ class LayerForward {
 
   void prepare(Index rows, Workspace<T>& workspace) {
     const Index packed = weights_.packed_size;
-    const Index ahead_steps = project_ahead_steps(weights_, rows, steps_);
+    const Index ahead_steps = this->ahead_steps(rows);
     PartScratch<T>& scratch = scratch_.emplace_back(rows, ahead_steps * rows);
     CellStepPointers<T>& step = scratch.step;
     // With layer norm a recording takes W x where it stays.
@@ -103,7 +112,7 @@ class LayerForward {
       scratch.norm_hh = workspace.take(rows * packed);
       scratch.norm_scale = workspace.take(rows * norm_scales);
     }
-    if (ahead_steps > 0) step.x = nullptr;
+    if (ahead_steps > 0 || tokens_) step.x = nullptr;
     // With a compact panel rows may begin within a cache line.
     const bool whole_lines = packed * static_cast<Index>(sizeof(T)) % 64 == 0;
     step.gates_past_cache = record_ != nullptr && whole_lines && past_cache<T>(record_->segment_steps * rows_ * packed);
@@ -113,6 +122,15 @@ class LayerForward {
     if (weights_.cell_zoneout.size() == 0) step.cell_zoneout = nullptr;
     if (weights_.projection == 0) step.exposed = nullptr;
     if (!norm_ && record_ == nullptr) step.gates = nullptr;
+  }
+
+  void prepare_tokens(Workspace<T>& workspace) {
+    const Index count = tokens_->count();
+    T* const projections = workspace.take(count * weights_.packed_size);
+    for (Index number = 0; number < count; ++number) {
+      token_x_.push_back(call_.input.table + tokens_->token(number) * call_.input.features);
+      token_y_.push_back(projections + number * weights_.packed_size);
+    }
   }
 
   void run_rows(Index row_begin, Index row_end, PartScratch<T>& scratch) const {
@@ -152,7 +170,7 @@ class LayerForward {
 
   void run_segment(Index row_begin, Index row_end, Index order_begin, Index order_end, PartScratch<T>& scratch) const {
     scratch.first_step = schedule_.first_step(order_begin, order_end);
-    const Index ahead_steps = project_ahead_steps(weights_, row_end - row_begin, steps_);
+    const Index ahead_steps = this->ahead_steps(row_end - row_begin);
     for (Index order = order_begin; order < order_end; ++order) {
       // They may have fallen asleep while the caller was kept from running.
       if (units_.parts > 1) wake_threads();
@@ -160,12 +178,40 @@ class LayerForward {
       if (ahead == 0) project_ahead(row_begin, row_end, order, std::min(order + ahead_steps, order_end), scratch);
       const Index first_ahead = ahead_steps > 0 ? ahead * (row_end - row_begin) : -1;
       if (steady_ && order > order_begin) {
-        advance(row_end - row_begin, order, first_ahead, scratch);
+        advance(row_begin, row_end, order, first_ahead, scratch);
       } else {
         step(row_begin, row_end, order, first_ahead, scratch);
       }
     }
   }
+
+  // Bias and W x of each token.
+  void project_tokens() const {
+    const ProductArgs<T> args = input_product(tokens_->count(), token_x_.data(), token_y_.data());
+    const bool small = args.rows * args.columns * args.depth < smallest_parallel_work;
+    const Index parts = small ? 1 : std::min(free_threads(), weights_.panels);
+    parallel(parts, [&](Index part) {
+      kernels_.product(args, piece_begin(weights_.panels, parts, part), piece_begin(weights_.panels, parts, part + 1));
+    });
+  }
+
+  // Bias and W x of so many rows; with layer norm W x alone.
+  ProductArgs<T> input_product(Index rows, const T* const* x, T* const* y) const {
+    ProductArgs<T> args{};
+    args.rows = rows;
+    args.columns = weights_.packed_size;
+    args.start = norm_ ? nullptr : weights_.bias.data();
+    args.a = x;
+    args.depth = weights_.input_size;
+    args.a_block = weights_.input_size;
+    args.weights = weights_.x_weights.data();
+    args.y = y;
+    args.panel_registers = weights_.gates;
+    return args;
+  }
+
+  // How many steps of so many rows project_ahead() takes together; 0: none.
+  Index ahead_steps(Index rows) const { return tokens_ ? 0 : project_ahead_steps(weights_, rows, steps_); }
 
   // Bias and W x of several steps as one product; step() continues the chains with R h. With layer norm W x alone.
   void project_ahead(Index row_begin, Index row_end, Index order_begin, Index order_end,
@@ -181,17 +227,8 @@ class LayerForward {
         ++count;
       }
     }
-    ProductArgs<T> args{};
-    args.rows = count;
-    args.columns = weights_.packed_size;
-    args.start = norm_ ? nullptr : weights_.bias.data();
-    args.a = scratch.ahead_x.data();
-    args.depth = weights_.input_size;
-    args.a_block = weights_.input_size;
-    args.weights = weights_.x_weights.data();
-    args.y = scratch.ahead_y.data();
-    args.panel_registers = weights_.gates;
     if (count == 0) return;
+    const ProductArgs<T> args = input_product(count, scratch.ahead_x.data(), scratch.ahead_y.data());
     parallel(
         units_.parts,
         [&](Index part) {
@@ -204,6 +241,10 @@ class LayerForward {
   T* ahead_row(Index step, Index row, Index place, const PartScratch<T>& scratch) const {
     return scratch.ahead == nullptr ? record_->norm_ih + slot(step, row, scratch) * weights_.packed_size
                                     : scratch.ahead + place * weights_.packed_size;
+  }
+
+  const T* token_projection(Index step, Index row) const {
+    return token_y_[index(tokens_->number(*call_.input.tokens.at(step, row)))];
   }
 
   // Where a recording keeps a step and row.
@@ -224,7 +265,9 @@ class LayerForward {
       T* output = call_.output.at(step - output_begin_, row);
       T* cell = record_ == nullptr ? cell_ + row * weights_.padded : record_->cell + slot * weights_.padded;
       pointers.start[count] = weights_.bias.data();
-      if (first_ahead < 0) {
+      if (tokens_) {
+        pointers.start[count] = token_projection(step, row);
+      } else if (first_ahead < 0) {
         pointers.x[count] = call_.input.at(step, row);
       } else if (!norm_) {
         pointers.start[count] = ahead_row(step, row, first_ahead + at, scratch);
@@ -258,8 +301,9 @@ class LayerForward {
 
   // The same where every step has the same rows and none restarts: each pointer moves on by its own stride. For small
   // layers finding the pointers anew costs as much as the arithmetic.
-  void advance(Index rows, Index order, Index first_ahead, PartScratch<T>& scratch) const {
+  void advance(Index row_begin, Index row_end, Index order, Index first_ahead, PartScratch<T>& scratch) const {
     const CellStepPointers<T>& pointers = scratch.step;
+    const Index rows = row_end - row_begin;
     const Index direction = schedule_.reverse ? -1 : 1;
     const Index slots = record_ == nullptr ? 0 : direction * rows_;
     const Index output_stride = direction * call_.output.step_stride, cell_stride = slots * weights_.padded;
@@ -276,6 +320,9 @@ class LayerForward {
     move(pointers.x, direction * call_.input.values.step_stride);
     move(pointers.gates, slots * weights_.packed_size);
     move(pointers.exposed, record_ != nullptr && record_->exposed != nullptr ? slots * weights_.units : 0);
+    for (Index row = 0; tokens_ && row < rows; ++row) {
+      pointers.start[row] = token_projection(schedule_.step(order), row_begin + row);
+    }
     for (Index row = 0; first_ahead >= 0 && row < rows; ++row) {
       pointers.start[row] = scratch.ahead + (first_ahead + row) * weights_.packed_size;
     }
@@ -349,9 +396,13 @@ class LayerForward {
   Index padded_h_;          // H or P rounded up to whole registers
   Index parts_;             // into how many pieces threads split the rows
   UnitSplit units_;         // of each step
-  bool norm_;               // whether there is layer norm
-  bool steady_;             // whether pointers advance() from step to step
-  T* cell_ = nullptr;       // padded rows: the start state, and without a record the state itself
+  Index order_begin_, order_end_;
+  bool norm_;                           // whether there is layer norm
+  std::optional<TokenNumbers> tokens_;  // whether, and of which, W x is computed once for each
+  std::vector<const T*> token_x_;       // by number
+  std::vector<T*> token_y_;             // packed rows of bias and W x
+  bool steady_ = false;                 // whether pointers advance() from step to step
+  T* cell_ = nullptr;                   // padded rows: the start state, and without a record the state itself
   std::vector<PartScratch<T>> scratch_;
 };
 
@@ -366,7 +417,8 @@ void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& wo
   std::vector<LayerForward<T>> layers;
   layers.reserve(directions.size());
   for (const LayerCall<T>& call : directions) {
-    layers.emplace_back(call, apart ? LayerSplit{} : forward_split(call.schedule, *call.weights), workspace);
+    layers.emplace_back(call, apart ? LayerSplit{} : forward_split(call.schedule, *call.weights), 0,
+                        call.schedule.batch.steps, workspace);
   }
   const auto run = [&](Index direction) { layers[static_cast<std::size_t>(direction)].run(); };
   if (apart) return parallel(count, run);
@@ -375,7 +427,9 @@ void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& wo
 
 template <class T>
 void layer_replay(const LayerCall<T>& call, Index segment, Workspace<T>& workspace) {
-  LayerForward<T>(call, forward_split(call.schedule, *call.weights), workspace).replay(segment);
+  const Index steps = call.record->segment_steps, begin = segment * steps;
+  const Index end = std::min(begin + steps, call.schedule.batch.steps);
+  LayerForward<T>(call, forward_split(call.schedule, *call.weights), begin, end, workspace).replay(segment);
 }
 
 template void layer_replay<float>(const LayerCall<float>&, Index, Workspace<float>&);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "latchwork/network.hpp"
 #include "latchwork/types.hpp"
 
@@ -12,6 +14,7 @@ struct RowSource {
   SequenceView<const T> values;
   SequenceView<const std::int64_t> tokens;
   const T* table = nullptr;  // null: values
+  Index vocabulary = 0;      // rows of the table
   Index features = 0;
 
   const T* at(Index step, Index row) const {
@@ -45,6 +48,11 @@ struct Schedule {
     if (batch.reset.data == nullptr) return false;
     if (!reverse) return *batch.reset.at(step, row) != 0;
     return step + 1 < length(row) && *batch.reset.at(step + 1, row) != 0;
+  }
+  // How many of the steps that are computed as these numbers a row has.
+  Index steps_of(Index row, Index order_begin, Index order_end) const {
+    if (batch.lengths == nullptr) return order_end - order_begin;
+    return std::clamp<Index>(batch.lengths[row] - first_step(order_begin, order_end), 0, order_end - order_begin);
   }
   // Steps times rows that are computed.
   Index total(Index row_begin, Index row_end) const {

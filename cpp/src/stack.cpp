@@ -260,6 +260,10 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       const State<T> d_start = state_of(gradient.d_start, state, lstm, rows);
       one.d_start_hidden = d_start.hidden;
       one.d_start_cell = d_start.cell;
+      if (layer == 0) {
+        one.tokens = gradient.tokens;
+        one.d_table = gradient.d_table;
+      }
       one.d_input = d_input;
       one.accumulate_input = direction > 0;
       unpack_gradient(lstm, weights, kernels, layer_backward(one, workspace),

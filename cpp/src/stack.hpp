@@ -44,7 +44,9 @@ template <class T>
 struct StackGradient {
   SequenceView<const T> d_output;  // null: zeros
   State<const T> d_end;
-  SequenceView<T> d_input;  // null: not wanted
+  SequenceView<T> d_input;               // null: not wanted
+  const TokenNumbers* tokens = nullptr;  // see LayerBackwardCall
+  T* d_table = nullptr;
   State<T> d_start;
   T* parameters = nullptr;  // of the whole network, in the order of its layout
   bool accumulate = false;

@@ -80,16 +80,12 @@ Index block_threads(const Schedule& schedule, const PackedLayer<T>& weights, Ind
 inline Index part_begin(const Schedule& schedule, Index order_begin, Index order_end, Index parts, Index part) {
   const Index rows = schedule.batch.rows;
   if (schedule.batch.lengths == nullptr || part == 0 || part == parts) return piece_begin(rows, parts, part);
-  const Index first = schedule.first_step(order_begin, order_end);
-  const auto steps_of = [&](Index row) {
-    return std::clamp<Index>(schedule.batch.lengths[row] - first, 0, order_end - order_begin);
-  };
   Index total = 0;
-  for (Index row = 0; row < rows; ++row) total += steps_of(row);
+  for (Index row = 0; row < rows; ++row) total += schedule.steps_of(row, order_begin, order_end);
   const Index wanted = piece_begin(total, parts, part);
   Index row = 0;
   for (Index sum = 0; row < rows; ++row) {
-    const Index steps = steps_of(row);
+    const Index steps = schedule.steps_of(row, order_begin, order_end);
     if (sum + steps / 2 >= wanted) break;
     sum += steps;
   }

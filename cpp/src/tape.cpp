@@ -1,13 +1,16 @@
 #include "tape.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "float_state.hpp"
 #include "last.hpp"
 #include "linear.hpp"
 #include "parallel.hpp"
+#include "row_blocks.hpp"
 #include "strategy.hpp"
+#include "token_numbers.hpp"
 #include "weight_dropout.hpp"
 
 namespace latchwork {
@@ -64,6 +67,15 @@ void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, const Ga
   }
 }
 
+// The tokens by which backward sums an LSTM's gate gradients, where it does.
+template <class T>
+std::optional<TokenNumbers> tokens_to_sum(const PackedModule<T>& weights, const ModuleRecord<T>& record) {
+  if (weights.layers.empty()) return {};
+  const Schedule schedule{record.batch, false};
+  const Index blocks = row_blocks(schedule, weights.layers.front()).count();
+  return repeated_tokens(record.input, schedule, 0, record.batch.steps, blocks);
+}
+
 // Tape::backward, but that the gradients are those by the weights as dropout left them.
 template <class T>
 void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<const T> d_output,
@@ -73,6 +85,11 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
   std::size_t lstm_index = static_cast<std::size_t>(
       std::count_if(recording.chain->begin(), recording.chain->end(),
                     [](const ModuleOptions& module) { return std::holds_alternative<LstmOptions>(module); }));
+  const auto* first_embedding = std::get_if<EmbeddingOptions>(&recording.chain->front());
+  if (first_embedding != nullptr && !accumulate) {
+    T* const table = parameters + recording.weights->modules.front().parameters_begin;
+    std::fill_n(table, first_embedding->vocabulary * first_embedding->size, T(0));
+  }
   SequenceView<const T> d_result = d_output;
   for (std::size_t at = recording.chain->size(); at-- > 0;) {
     const ModuleOptions& module = (*recording.chain)[at];
@@ -80,8 +97,11 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
     const PackedModule<T>& weights = recording.weights->modules[at];
     const Index features = record.input.features;
     T* gradient = parameters + weights.parameters_begin;
+    const std::optional<TokenNumbers> tokens = tokens_to_sum(weights, record);
     SequenceView<T> d_source = d_input;
-    if (at > 0) {
+    if (tokens) {
+      d_source = {};
+    } else if (at > 0) {
       d_source =
           contiguous(workspace.take(record.batch.steps * record.batch.rows * features), record.batch.rows, features);
     }
@@ -92,6 +112,10 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
       own.d_output = d_result;
       if (!d_end.empty()) own.d_end = d_end[lstm_index];
       own.d_input = d_source;
+      if (tokens) {
+        own.tokens = &*tokens;
+        own.d_table = parameters + recording.weights->modules[at - 1].parameters_begin;
+      }
       if (!d_start.empty()) own.d_start = d_start[lstm_index];
       own.parameters = parameters;
       own.accumulate = accumulate;
@@ -106,7 +130,6 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
       linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, own,
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-      if (!accumulate) std::fill_n(gradient, embedding->vocabulary * embedding->size, T(0));
       if (d_result.data != nullptr) embedding_backward(record.batch, record.input, d_result, embedding->size, gradient);
       return;
     } else if (d_source.data != nullptr) {

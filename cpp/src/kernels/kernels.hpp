@@ -32,6 +32,8 @@ void outer(const OuterArgs<T>& args);
 template <class T>
 void add_rows(const T* b, Index stride, Index depth, Index width, T* sum);
 template <class T>
+void scatter_rows(const T* b, Index stride, const Index* row, Index depth, Index width, T* sum, Index sum_stride);
+template <class T>
 inline constexpr Index outer_block = 4 * tile_rows;
 
 // packing.cpp

@@ -181,11 +181,25 @@ void add_rows(const T* b, Index stride, Index depth, Index width, T* sum) {
   }
 }
 
+template <class T>
+void scatter_rows(const T* b, Index stride, const Index* row, Index depth, Index width, T* sum, Index sum_stride) {
+  with_constant<4>(width / lanes<T>, [&]<int Width>(Constant<Width>) {
+    for (Index k = 0; k < depth; ++k) {
+      const T* from = b + k * stride;
+      T* to = sum + row[k] * sum_stride;
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v) store(to + v * lanes<T>, add(load(to + v * lanes<T>), load(from + v * lanes<T>)));
+    }
+  });
+}
+
 template void product<float>(const ProductArgs<float>&, Index, Index);
 template void product<double>(const ProductArgs<double>&, Index, Index);
 template void outer<float>(const OuterArgs<float>&);
 template void outer<double>(const OuterArgs<double>&);
 template void add_rows<float>(const float*, Index, Index, Index, float*);
 template void add_rows<double>(const double*, Index, Index, Index, double*);
+template void scatter_rows<float>(const float*, Index, const Index*, Index, Index, float*, Index);
+template void scatter_rows<double>(const double*, Index, const Index*, Index, Index, double*, Index);
 
 }  // namespace latchwork::LATCHWORK_ISA

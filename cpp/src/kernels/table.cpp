@@ -32,6 +32,7 @@ constexpr Kernels<T> functions() {
   table.mask = mask<T>;
   table.zoneout = zoneout<T>;
   table.add_rows = add_rows<T>;
+  table.scatter_rows = scatter_rows<T>;
   table.sigmoid = sigmoid_all<T>;
   table.tanh = tanh_all<T>;
   table.softmax_cross_entropy = softmax_cross_entropy<T>;
