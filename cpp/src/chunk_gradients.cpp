@@ -184,8 +184,9 @@ void ChunkGradients<T>::add_projection() {
   }
   for (Index block = 0; block < positions_.blocks_at_once(); ++block) {
     const Index first = block * positions_.capacity();
-    projection_gradient_->add(d_projected_rows_.data() + first, exposed_rows_.data() + first, positions_.count(block),
-                              gradient_of(block).projection);
+    const Index count = positions_.count(block);
+    projection_gradient_->pack(d_projected_rows_.data() + first, exposed_rows_.data() + first, 0, count, count);
+    projection_gradient_->add(count, gradient_of(block).projection);
   }
 }
 

@@ -105,52 +105,56 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   const Index capacity = std::max<Index>(1, std::min(gradient_chunk_rows, slots));
   T* weight_panels = workspace.take_zeros(outputs * round_up(inputs, kernels.units));
   T* bias_sum = workspace.take_zeros(padded_outputs);
-  T* d_y = workspace.take_zeros(capacity * padded_outputs);
+  T* d_y_memory = workspace.take_zeros(capacity * padded_outputs);
   WeightGradient<T> weight_gradient(kernels, capacity, outputs, inputs, workspace);
-  std::vector<const T*> x(static_cast<std::size_t>(capacity)), d_y_rows(static_cast<std::size_t>(capacity));
-  std::vector<T*> d_x(static_cast<std::size_t>(capacity));
-  Index count = 0;
+  // Of the rows in hand.
+  std::vector<const T*> x, y, d_output;
+  std::vector<T*> d_y, d_x;
+  for (Index row = 0; row < capacity; ++row) d_y.push_back(d_y_memory + row * padded_outputs);
 
-  const auto flush = [&] {
+  const auto add_rows = [&] {
+    const auto count = static_cast<Index>(x.size());
     if (count == 0) return;
-    if (gradient.d_input.data != nullptr) {
-      const Index work = count * inputs * outputs;
-      const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), count);
-      parallel(parts, [&](Index part) {
-        const Index first = piece_begin(count, parts, part);
-        ProductArgs<T> args{};
-        args.rows = piece_begin(count, parts, part + 1) - first;
-        args.columns = inputs;
-        args.a = d_y_rows.data() + first;
-        args.depth = outputs;
-        args.a_block = outputs;
-        args.weights = weights.gradient.data();
-        args.y = d_x.data() + first;
-        kernels.product(args, 0, panels_of(kernels, inputs));
-      });
-    }
-    weight_gradient.add(d_y_rows.data(), x.data(), count, weight_panels);
-    kernels.add_rows(d_y, padded_outputs, count, padded_outputs, bias_sum);
-    count = 0;
+    const Index work = count * inputs * outputs;
+    const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), count);
+    parallel(parts, [&](Index part) {
+      const Index begin = piece_begin(count, parts, part), end = piece_begin(count, parts, part + 1);
+      // Without d_output they stay zeros.
+      for (auto row = static_cast<std::size_t>(begin); !d_output.empty() && row < static_cast<std::size_t>(end);
+           ++row) {
+        for (Index at = 0; at < outputs; ++at) d_y[row][at] = d_output[row][at] * slope(weights.activation, y[row][at]);
+      }
+      weight_gradient.pack(d_y.data(), x.data(), begin, end, count);
+      if (d_x.empty()) return;
+      ProductArgs<T> args{};
+      args.rows = end - begin;
+      args.columns = inputs;
+      args.a = d_y.data() + begin;
+      args.depth = outputs;
+      args.a_block = outputs;
+      args.weights = weights.gradient.data();
+      args.y = d_x.data() + begin;
+      kernels.product(args, 0, panels_of(kernels, inputs));
+    });
+    weight_gradient.add(count, weight_panels);
+    kernels.add_rows(d_y_memory, padded_outputs, count, padded_outputs, bias_sum);
+    x.clear();
+    y.clear();
+    d_output.clear();
+    d_x.clear();
   };
 
   for (Index step = call.batch.steps - 1; step >= 0; --step) {
     for (Index row = 0; row < call.batch.rows; ++row) {
       if (!schedule.active(step, row)) continue;
-      const T* output = call.output.at(step, row);
-      const T* d_output = gradient.d_output.data == nullptr ? nullptr : gradient.d_output.at(step, row);
-      T* own = d_y + count * padded_outputs;
-      for (Index at = 0; at < outputs; ++at) {
-        own[at] = d_output == nullptr ? T(0) : d_output[at] * slope(weights.activation, output[at]);
-      }
-      const auto place = static_cast<std::size_t>(count);
-      x[place] = call.input.at(step, row);
-      d_y_rows[place] = own;
-      if (gradient.d_input.data != nullptr) d_x[place] = gradient.d_input.at(step, row);
-      if (++count == capacity) flush();
+      x.push_back(call.input.at(step, row));
+      y.push_back(call.output.at(step, row));
+      if (gradient.d_output.data != nullptr) d_output.push_back(gradient.d_output.at(step, row));
+      if (gradient.d_input.data != nullptr) d_x.push_back(gradient.d_input.at(step, row));
+      if (static_cast<Index>(x.size()) == capacity) add_rows();
     }
   }
-  flush();
+  add_rows();
 
   kernels.unpack_panels(weight_panels, outputs, inputs, gradient.weight, gradient.accumulate);
   if (gradient.bias != nullptr) {

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "parallel.hpp"
+#include "strategy.hpp"
+
 namespace latchwork {
 
 namespace {
@@ -133,15 +136,18 @@ void pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorRea
   packed.bias.resize(packed.packed_size);
   kernels.pack_gate_row(bias_ih, bias_hh, shape, packed.bias.data());
   packed.x_weights.resize(packed.packed_size * packed.input_size);
-  kernels.pack_gate_panels(weight_ih, shape, packed.input_size, packed.x_weights.data());
   packed.h_weights.resize(packed.packed_size * h_size);
-  kernels.pack_gate_panels(weight_hh, shape, h_size, packed.h_weights.data());
   packed.x_gradient.resize(with_backward ? packed.packed_size * round_up(packed.input_size, kernels.units) : 0);
   packed.h_gradient.resize(with_backward ? packed.packed_size * round_up(h_size, kernels.units) : 0);
-  if (with_backward) {
-    kernels.pack_gate_rows(weight_ih, shape, packed.input_size, packed.x_gradient.data());
-    kernels.pack_gate_rows(weight_hh, shape, h_size, packed.h_gradient.data());
-  }
+  const Index parts = number_parts(packed.packed_size * (packed.input_size + h_size), packed.panels);
+  parallel(parts, [&](Index part) {
+    const Index begin = piece_begin(packed.panels, parts, part), end = piece_begin(packed.panels, parts, part + 1);
+    kernels.pack_gate_panels(weight_ih, shape, packed.input_size, packed.x_weights.data(), begin, end);
+    kernels.pack_gate_panels(weight_hh, shape, h_size, packed.h_weights.data(), begin, end);
+    if (!with_backward) return;
+    kernels.pack_gate_rows(weight_ih, shape, packed.input_size, packed.x_gradient.data(), begin, end);
+    kernels.pack_gate_rows(weight_hh, shape, h_size, packed.h_gradient.data(), begin, end);
+  });
   if (lstm.proj_size > 0) {
     const T* weight_hr = tensors.next();
     packed.projection_weights.resize(units * round_up(h_size, kernels.units));

@@ -13,15 +13,25 @@ WeightGradient<T>::WeightGradient(const Kernels<T>& kernels, Index capacity, Ind
     : kernels_(kernels),
       outputs_(outputs),
       inputs_(inputs),
-      gathered_(workspace.take(capacity * inputs)),
       x_panels_(workspace.take(capacity * round_up(inputs, kernels.units))),
       packed_d_y_(workspace.take(capacity * round_up(outputs, kernels.outer_block))) {}
 
 template <class T>
-void WeightGradient<T>::add(const T* const* d_y, const T* const* x, Index count, T* gradient) {
-  for (Index k = 0; k < count; ++k) std::copy_n(x[k], inputs_, gathered_ + k * inputs_);
-  kernels_.pack_panels(gathered_, count, inputs_, x_panels_);
-  kernels_.pack_outer(d_y, count, outputs_, packed_d_y_, 0, count);
+void WeightGradient<T>::pack(const T* const* d_y, const T* const* x, Index begin, Index end, Index count) const {
+  const Index padded = round_up(inputs_, kernels_.units);
+  for (Index first = 0; first < padded; first += 4 * kernels_.units) {
+    const Index width = std::min(padded - first, 4 * kernels_.units), size = std::min(inputs_ - first, width);
+    for (Index k = begin; k < end; ++k) {
+      T* const row = x_panels_ + first * count + k * width;
+      std::copy_n(x[k] + first, size, row);
+      std::fill(row + size, row + width, T(0));
+    }
+  }
+  kernels_.pack_outer(d_y + begin, end - begin, outputs_, packed_d_y_, begin, count);
+}
+
+template <class T>
+void WeightGradient<T>::add(Index count, T* gradient) const {
   const Index panel_width = 4 * kernels_.units;
   const Index panels = (inputs_ + panel_width - 1) / panel_width;
   const Index parts = count * inputs_ * outputs_ < smallest_parallel_work ? 1 : std::min(num_threads(), panels);

@@ -13,13 +13,14 @@ class WeightGradient {
   // At most `capacity` rows a call.
   WeightGradient(const Kernels<T>& kernels, Index capacity, Index outputs, Index inputs, Workspace<T>& workspace);
 
-  // gradient: outputs x inputs rounded up to whole registers.
-  void add(const T* const* d_y, const T* const* x, Index count, T* gradient);
+  // Of `count` rows lays out those from `begin` to `end`: threads may share them.
+  void pack(const T* const* d_y, const T* const* x, Index begin, Index end, Index count) const;
+  // Adds what so many rows give, once all are packed. gradient: outputs x inputs rounded up to whole registers.
+  void add(Index count, T* gradient) const;
 
  private:
   const Kernels<T>& kernels_;
   Index outputs_, inputs_;
-  T* gathered_;  // x, contiguous
   T* x_panels_;
   T* packed_d_y_;
 };

@@ -88,8 +88,8 @@ struct PackedStep {
         x_weights(1, layout.packed_size() * x_size),
         h_weights(1, layout.packed_size() * shape.units),
         bias(1, layout.packed_size()) {
-    kernels<T>().pack_gate_panels(weight_ih.data(), shape, x_size, x_weights[0]);
-    kernels<T>().pack_gate_panels(weight_hh.data(), shape, shape.units, h_weights[0]);
+    kernels<T>().pack_gate_panels(weight_ih.data(), shape, x_size, x_weights[0], 0, layout.panels());
+    kernels<T>().pack_gate_panels(weight_hh.data(), shape, shape.units, h_weights[0], 0, layout.panels());
     kernels<T>().pack_gate_row(bias_row.data(), nullptr, shape, bias[0]);
   }
   Layout<T> layout;
@@ -139,10 +139,13 @@ TEST_CASE_TEMPLATE("compact panels: every element where the layout says, the res
           return weight[static_cast<std::size_t>((gate * units + unit) * k_size + k)];
         };
         const Rows<T> panels(1, layout.packed_size() * k_size);
-        table.pack_gate_panels(weight.data(), shape, k_size, panels[0]);
+        const Index cut = layout.panels() / 2;
+        table.pack_gate_panels(weight.data(), shape, k_size, panels[0], cut, layout.panels());
+        table.pack_gate_panels(weight.data(), shape, k_size, panels[0], 0, cut);
         const Index columns = (k_size + layout.lanes - 1) / layout.lanes * layout.lanes;
         const Rows<T> gate_rows(1, layout.packed_size() * columns);
-        table.pack_gate_rows(weight.data(), shape, k_size, gate_rows[0]);
+        table.pack_gate_rows(weight.data(), shape, k_size, gate_rows[0], cut, layout.panels());
+        table.pack_gate_rows(weight.data(), shape, k_size, gate_rows[0], 0, cut);
         const Rows<T> expected_panels(1, layout.packed_size() * k_size, T(0));
         const Rows<T> expected_rows(1, layout.packed_size() * columns, T(0));
         for (Index gate = 0; gate < 4; ++gate) {
@@ -162,7 +165,6 @@ TEST_CASE_TEMPLATE("compact panels: every element where the layout says, the res
         CHECK(gate_rows.guards_hold());
 
         std::vector<T> back(weight.size(), T(7));
-        const Index cut = layout.panels() / 2;
         table.unpack_gate_panels(panels[0], shape, k_size, back.data(), false, cut, layout.panels());
         table.unpack_gate_panels(panels[0], shape, k_size, back.data(), false, 0, cut);
         CHECK(back == weight);

@@ -125,7 +125,9 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
         const Index packed_size = gates * layout.padded(units);
 
         Rows<T> panels(1, packed_size * k_size, T(7));
-        table.pack_gate_panels(weight.data(), {units, gates, gates}, k_size, panels[0]);
+        const Index cut = layout.panels(units) / 2, end = layout.panels(units);
+        table.pack_gate_panels(weight.data(), {units, gates, gates}, k_size, panels[0], cut, end);
+        table.pack_gate_panels(weight.data(), {units, gates, gates}, k_size, panels[0], 0, cut);
         bool right = true;
         for (Index gate = 0; gate < gates; ++gate) {
           for (Index unit = 0; unit < layout.padded(units); ++unit) {
@@ -137,18 +139,17 @@ TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, 
         CHECK(right);
         CHECK(panels.guards_hold());
 
-        const Index cut = layout.panels(units) / 2;
         std::vector<T> back(weight.size(), T(7));
-        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), false, cut,
-                                 layout.panels(units));
+        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), false, cut, end);
         table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), false, 0, cut);
         CHECK(back == weight);
-        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), true, 0, layout.panels(units));
+        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), true, 0, end);
         for (T& value : back) value /= 2;
         CHECK(back == weight);
 
         Rows<T> gate_rows(1, packed_size * layout.padded(k_size), T(7));
-        table.pack_gate_rows(weight.data(), {units, gates, gates}, k_size, gate_rows[0]);
+        table.pack_gate_rows(weight.data(), {units, gates, gates}, k_size, gate_rows[0], cut, end);
+        table.pack_gate_rows(weight.data(), {units, gates, gates}, k_size, gate_rows[0], 0, cut);
         right = true;
         for (Index gate = 0; gate < gates; ++gate) {
           for (Index unit = 0; unit < layout.padded(units); ++unit) {
@@ -429,8 +430,12 @@ struct StepProblem {
       for (Index unit = 0; unit < units; ++unit) c_prev[row][unit] = static_cast<T>(random.number());
     }
     const Kernels<T>& table = kernels<T>();
-    table.pack_gate_panels(converted<T>(weights.weight_ih).data(), {units, 4, 4}, x_size, x_weights.data());
-    table.pack_gate_panels(converted<T>(weights.weight_hh).data(), {units, 4, 4}, h_size, h_weights.data());
+    const auto pack = [&](const reference::Vector& weight, Index k_size, Buffer<T>& panels) {
+      table.pack_gate_panels(converted<T>(weight).data(), {units, 4, 4}, k_size, panels.data(), 0,
+                             layout.panels(units));
+    };
+    pack(weights.weight_ih, x_size, x_weights);
+    pack(weights.weight_hh, h_size, h_weights);
     table.pack_gate_row(converted<T>(weights.bias_ih).data(), converted<T>(weights.bias_hh).data(), {units, 4, 4},
                         bias[0]);
   }

@@ -38,13 +38,15 @@ inline constexpr Index outer_block = 4 * tile_rows;
 
 // packing.cpp
 template <class T>
-void pack_gate_panels(const T* weight, const GateShape& shape, Index k_size, T* panels);
+void pack_gate_panels(const T* weight, const GateShape& shape, Index k_size, T* panels, Index panel_begin,
+                      Index panel_end);
 template <class T>
 void pack_gate_row(const T* first, const T* second, const GateShape& shape, T* row);
 template <class T>
 void pack_transposed_panels(const T* weight, Index columns, Index k_size, T* panels);
 template <class T>
-void pack_gate_rows(const T* weight, const GateShape& shape, Index columns, T* panels);
+void pack_gate_rows(const T* weight, const GateShape& shape, Index columns, T* panels, Index gate_panel_begin,
+                    Index gate_panel_end);
 template <class T>
 void pack_panels(const T* weight, Index k_size, Index columns, T* panels);
 template <class T>

@@ -95,8 +95,9 @@ void for_each_gate(const GateShape& shape, Index k_size, Task&& task) {
 }  // namespace
 
 template <class T>
-void pack_gate_panels(const T* weight, const GateShape& shape, Index k_size, T* panels) {
-  for_each_gate<T>(shape, k_size, [&](const GatePlace& place) {
+void pack_gate_panels(const T* weight, const GateShape& shape, Index k_size, T* panels, Index panel_begin,
+                      Index panel_end) {
+  for_each_gate<T>(panel_begin, panel_end, shape, k_size, [&](const GatePlace& place) {
     transpose_in(weight + (place.gate * shape.units + place.first_unit) * k_size, k_size, place.count, k_size,
                  panels + place.at, place.stride, place.room);
   });
@@ -143,14 +144,15 @@ void pack_panels(const T* weight, Index k_size, Index columns, T* panels) {
 }
 
 template <class T>
-void pack_gate_rows(const T* weight, const GateShape& shape, Index columns, T* panels) {
+void pack_gate_rows(const T* weight, const GateShape& shape, Index columns, T* panels, Index gate_panel_begin,
+                    Index gate_panel_end) {
   constexpr Index width = lanes<T>;
   const Index k_size = ((panel_count<T>(shape.units) - 1) * shape.gates + shape.last_registers) * width;
   for (Index panel = 0; panel < columns; panel += 4 * width) {
     const Index panel_width = smaller(panel_count<T>(columns - panel), 4) * width;
     const Index count = smaller(columns - panel, panel_width);
     T* to = panels + panel * k_size;
-    for_each_gate<T>(shape, 1, [&](const GatePlace& place) {
+    for_each_gate<T>(gate_panel_begin, gate_panel_end, shape, 1, [&](const GatePlace& place) {
       for (Index u = 0; u < place.room; ++u) {
         T* row = to + (place.at + u) * panel_width;
         const Index valid = u < place.count ? count : 0;
@@ -219,10 +221,10 @@ void pack_outer(const T* const* a, Index rows, Index columns, T* packed, Index f
 }
 
 #define LATCHWORK_INSTANTIATE(T)                                                                  \
-  template void pack_gate_panels<T>(const T*, const GateShape&, Index, T*);                       \
+  template void pack_gate_panels<T>(const T*, const GateShape&, Index, T*, Index, Index);         \
   template void pack_gate_row<T>(const T*, const T*, const GateShape&, T*);                       \
   template void pack_transposed_panels<T>(const T*, Index, Index, T*);                            \
-  template void pack_gate_rows<T>(const T*, const GateShape&, Index, T*);                         \
+  template void pack_gate_rows<T>(const T*, const GateShape&, Index, T*, Index, Index);           \
   template void pack_panels<T>(const T*, Index, Index, T*);                                       \
   template void unpack_gate_panels<T>(const T*, const GateShape&, Index, T*, bool, Index, Index); \
   template void unpack_gate_row<T>(const T*, const GateShape&, T*, bool);                         \

@@ -220,13 +220,16 @@ struct Kernels {
   Index outer_block;  // columns of `a` that pack_outer lays side by side
 
   // Gate panels of a PyTorch weight (GH, k_size), row-major, gate order i, f, g, o or i, g, o.
-  void (*pack_gate_panels)(const T* weight, const GateShape& shape, Index k_size, T* panels);
+  void (*pack_gate_panels)(const T* weight, const GateShape& shape, Index k_size, T* panels, Index panel_begin,
+                           Index panel_end);
   // One packed row from two PyTorch biases (GH) each: their sum. Null pointers: zeros.
   void (*pack_gate_row)(const T* first, const T* second, const GateShape& shape, T* row);
   // Column panels of the transpose of a weight (columns, k_size): for y = x W^T.
   void (*pack_transposed_panels)(const T* weight, Index columns, Index k_size, T* panels);
-  // Column panels of a weight (GH, columns) for d_gates W: k runs in the order of a packed row, padding zero.
-  void (*pack_gate_rows)(const T* weight, const GateShape& shape, Index columns, T* panels);
+  // Column panels of a weight (GH, columns) for d_gates W: k runs in the order of a packed row, padding zero. Of these
+  // k those of the gate panels from gate_panel_begin on.
+  void (*pack_gate_rows)(const T* weight, const GateShape& shape, Index columns, T* panels, Index gate_panel_begin,
+                         Index gate_panel_end);
   // Column panels of a weight (k_size, columns) as it is: for d_y W.
   void (*pack_panels)(const T* weight, Index k_size, Index columns, T* panels);
   // The reverse of pack_gate_panels, for a weight's gradient: weight = panels, or += where accumulate.
