@@ -8,7 +8,7 @@ namespace latchwork {
 template <class T>
 ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const RecordedSegment<T>& segment,
                                   const ChunkPositions& positions, const std::vector<LayerGradient<T>>& gradients,
-                                  Index recurrence_parts, Index threads, Workspace<T>& workspace)
+                                  Index row_parts, Workspace<T>& workspace)
     : call_(call),
       weights_(*call.weights),
       kernels_(*call.kernels),
@@ -21,8 +21,6 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
       peephole_width_(panel_width_ - kernels_.units),
       norm_(weights_.variant.norm_ih_weight != nullptr) {
   const Index blocks = positions.blocks_at_once(), capacity = positions.capacity(), places = positions.places();
-  const Index work = places * weights_.gates * weights_.units * (weights_.input_size + h_size_);
-  parts_ = work < smallest_parallel_work ? 1 : std::min(threads, blocks * weights_.panels);
   packed_x_size_ = capacity * round_up(weights_.input_size, kernels_.outer_block);
   packed_h_size_ = capacity * round_up(h_size_, kernels_.outer_block);
   const Index panels_size = places * weights_.panels * panel_width_;
@@ -33,7 +31,7 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
     tokens_.resize(index(places));
   }
   packed_h_ = workspace.take(blocks * packed_h_size_);
-  for (auto* pointers : {&x_rows_, &h_rows_}) pointers->resize(index(positions.row_pointers(recurrence_parts)));
+  for (auto* pointers : {&x_rows_, &h_rows_}) pointers->resize(index(positions.row_pointers(row_parts)));
   d_ih_ = d_hh_ = d_gates_;
   if (weights_.projection > 0) {
     d_projected_ = workspace.take(places * weights_.projection);
@@ -50,35 +48,24 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
   }
   if (weights_.learns_start) d_start_ = workspace.take(places * (h_size_ + weights_.units));
   if (call_.d_input.data != nullptr) {
-    d_gate_rows_.resize(index(positions.most_steps() * positions.most_rows()));
-    d_input_rows_.resize(d_gate_rows_.size());
+    d_gate_rows_.reserve(index(positions.most_steps() * positions.most_rows()));
+    d_input_rows_.reserve(index(positions.most_steps() * positions.most_rows()));
   }
 }
 
 template <class T>
-void ChunkGradients<T>::add_input(const RowPart& part) {
-  const std::size_t first = index((part.row_begin - positions_.row_begin()) * positions_.most_steps());
-  std::size_t end = first;
+void ChunkGradients<T>::select() {
+  if (call_.d_input.data == nullptr) return;
+  d_gate_rows_.clear();
+  d_input_rows_.clear();
   for (Index order = positions_.order_end() - 1; order >= positions_.order_begin(); --order) {
     const Index step = schedule_.step(order);
-    for (Index row = part.row_begin; row < part.row_end; ++row) {
+    for (Index row = positions_.row_begin(); row < positions_.row_end(); ++row) {
       if (!schedule_.active(step, row)) continue;
-      d_gate_rows_[end] = d_ih_ + positions_.place_in_panels(order, row, weights_.panels) * panel_width_;
-      d_input_rows_[end] = call_.d_input.at(step, row);
-      ++end;
+      d_gate_rows_.push_back(d_ih_ + positions_.place_in_panels(order, row, weights_.panels) * panel_width_);
+      d_input_rows_.push_back(call_.d_input.at(step, row));
     }
   }
-  ProductArgs<T> args{};
-  args.rows = static_cast<Index>(end - first);
-  args.columns = weights_.input_size;
-  args.a = d_gate_rows_.data() + first;
-  args.depth = weights_.packed_size;
-  args.a_block = panel_width_;
-  args.a_block_stride = positions_.capacity() * panel_width_;
-  args.weights = weights_.x_gradient.data();
-  args.y = d_input_rows_.data() + first;
-  args.accumulate = call_.accumulate_input;
-  kernels_.product(args, 0, (args.columns + 4 * kernels_.units - 1) / (4 * kernels_.units));
 }
 
 template <class T>
@@ -116,21 +103,31 @@ void ChunkGradients<T>::pack_operands(const RowPart& part) {
 }
 
 template <class T>
-void ChunkGradients<T>::add_parameters() {
-  const Index panels = positions_.blocks_at_once() * weights_.panels;
-  parallel(parts_, [&](Index part) {
-    const Index end = piece_begin(panels, parts_, part + 1);
-    for (Index at = piece_begin(panels, parts_, part); at < end; ++at) {
-      add_panel(at / weights_.panels, at % weights_.panels);
-    }
-  });
+void ChunkGradients<T>::add_sum(Index number) {
+  if (number < weight_sums()) return add_weights(number / weights_.panels, number % weights_.panels);
+  if (number < weight_sums() + input_panels()) return add_input(number - weight_sums());
   if (projection_gradient_) add_projection();
   if (norm_) add_cell_norm();
   if (weights_.learns_start) add_starts();
 }
 
 template <class T>
-void ChunkGradients<T>::add_panel(Index block, Index panel) const {
+void ChunkGradients<T>::add_input(Index panel) const {
+  ProductArgs<T> args{};
+  args.rows = static_cast<Index>(d_gate_rows_.size());
+  args.columns = weights_.input_size;
+  args.a = d_gate_rows_.data();
+  args.depth = weights_.packed_size;
+  args.a_block = panel_width_;
+  args.a_block_stride = positions_.capacity() * panel_width_;
+  args.weights = weights_.x_gradient.data();
+  args.y = d_input_rows_.data();
+  args.accumulate = call_.accumulate_input;
+  if (args.rows > 0) kernels_.product(args, panel, panel + 1);
+}
+
+template <class T>
+void ChunkGradients<T>::add_weights(Index block, Index panel) const {
   const LayerGradient<T>& gradient = gradient_of(block);
   const Index count = positions_.count(block);
   if (count == 0) return;

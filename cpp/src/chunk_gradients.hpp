@@ -17,14 +17,9 @@ namespace latchwork {
 template <class T>
 class ChunkGradients {
  public:
-  // positions: of the chunk in hand. gradients: of each block. recurrence_parts: parts of the rows. threads: how many
-  // may be used.
+  // positions: of the chunk in hand. gradients: of each block. row_parts: how many parts of the rows there are.
   ChunkGradients(const LayerBackwardCall<T>& call, const RecordedSegment<T>& segment, const ChunkPositions& positions,
-                 const std::vector<LayerGradient<T>>& gradients, Index recurrence_parts, Index threads,
-                 Workspace<T>& workspace);
-
-  // How many threads add_parameters() uses for the weights.
-  Index parts() const { return parts_; }
+                 const std::vector<LayerGradient<T>>& gradients, Index row_parts, Workspace<T>& workspace);
 
   // Points to where the recurrence leaves the gradients of a step and row.
   void point(const CellBackwardPointers<T>& pointers, Index at, Index order, Index row) const {
@@ -52,12 +47,15 @@ class ChunkGradients {
     std::copy_n(d_cell, weights_.units, kept + h_size_);
   }
 
-  // For one part's rows: the gradient by the input, and packing what the gates' gradients are multiplied with.
-  void add_input(const RowPart& part);
+  // Looks up what the chunk in hand reads and writes, once its positions are known.
+  void select();
+  // Lays out, for one part's rows, what the gates' gradients are multiplied with.
   void pack_operands(const RowPart& part);
 
-  // Adds the chunk to the gradients by the parameters; all parts have packed and left theirs.
-  void add_parameters();
+  // Once all parts have packed and the recurrence is through, each of so many sums adds something of its own to the
+  // gradients: a panel of a block's weights, a panel of the gradient by the input, and what is left.
+  Index sums() const { return weight_sums() + input_panels() + (has_others() ? 1 : 0); }
+  void add_sum(Index number);
   // Adds the gradient by the start state of one row: after a restart always, else as far as the caller gave no start
   // state of his own.
   void add_start(Index row, bool restarts, const T* d_start_hidden, const T* d_start_cell) const;
@@ -71,7 +69,13 @@ class ChunkGradients {
     return gradients_[index(positions_.block(block_at_once))];
   }
 
-  void add_panel(Index block, Index panel) const;
+  Index weight_sums() const { return positions_.blocks_at_once() * weights_.panels; }
+  Index input_panels() const {
+    return call_.d_input.data == nullptr ? 0 : (weights_.input_size + 4 * kernels_.units - 1) / (4 * kernels_.units);
+  }
+  bool has_others() const { return projection_gradient_ || norm_ || weights_.learns_start; }
+  void add_weights(Index block, Index panel) const;
+  void add_input(Index panel) const;
   void add_projection();
   void add_cell_norm() const;
   void add_starts() const;
@@ -85,8 +89,7 @@ class ChunkGradients {
   const std::vector<LayerGradient<T>>& gradients_;
   Index h_size_;  // H or P
   Index panel_width_, peephole_width_;
-  bool norm_;  // with layer norm
-  Index parts_;
+  bool norm_;                            // with layer norm
   Index packed_x_size_, packed_h_size_;  // of a block
 
   T* d_gates_;                // [block][panel][position][panel_width_], of which a compact panel takes the first
@@ -103,7 +106,7 @@ class ChunkGradients {
   std::vector<Index> tokens_;                              // summed by token: the number of each position's, by block
   std::vector<const T*> x_rows_, h_rows_;                  // by row, see RowPart
   std::vector<const T*> exposed_rows_, d_projected_rows_;  // by place
-  std::vector<const T*> d_gate_rows_;                      // those of a part from its first row times steps on
+  std::vector<const T*> d_gate_rows_;                      // of the whole chunk
   std::vector<T*> d_input_rows_;
   std::optional<WeightGradient<T>> projection_gradient_;
 };

@@ -54,20 +54,20 @@ class ChunkPositions {
   Index row_end() const { return row_end_; }
   Index row_begin(Index block_at_once) const { return blocks_.begin_of(block(block_at_once)); }
 
-  // Numbers the steps computed as [order_begin, order_end) of the selected blocks' rows; returns whether there are any.
-  bool select_steps(Index order_begin, Index order_end) {
+  // Numbers the steps computed as [order_begin, order_end) of the selected blocks' rows.
+  void select_steps(Index order_begin, Index order_end) {
     std::fill(counts_.begin(), counts_.end(), 0);
     order_begin_ = order_begin;
     order_end_ = order_end;
-    bool any = false;
     for (Index order = order_end - 1; order >= order_begin; --order) {
       for (Index row = row_begin_; row < row_end_; ++row) {
         if (!schedule_.active(schedule_.step(order), row)) continue;
         position_[at(order, row)] = counts_[static_cast<std::size_t>(at_once(row))]++;
-        any = true;
       }
     }
-    return any;
+  }
+  bool any() const {
+    return std::any_of(counts_.begin(), counts_.end(), [](Index count) { return count > 0; });
   }
   Index order_begin() const { return order_begin_; }
   Index order_end() const { return order_end_; }

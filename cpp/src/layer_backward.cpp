@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "cell_step_backward.hpp"
 #include "chunk_gradients.hpp"
 #include "chunk_positions.hpp"
+#include "chunk_tasks.hpp"
 #include "layer.hpp"
 #include "parallel.hpp"
 #include "recorded_segment.hpp"
@@ -15,9 +17,9 @@ namespace latchwork {
 
 namespace {
 
-// Backward through time, chunk by chunk of steps, of one block of rows after the other or of all at once. In a chunk
-// threads first split the rows for the recurrence, meet, and then each owns panels of blocks' weight gradients; so
-// neither their number nor the length of a chunk changes a bit.
+// Backward through time, chunk by chunk of steps, of one block of rows after the other or of all at once. The
+// recurrence leaves the gates' gradients of a chunk; then each panel of a block's weights gets its sum over them. So
+// neither the number of threads nor the length of a chunk changes a bit.
 template <class T>
 class LayerBackward {
  public:
@@ -34,13 +36,21 @@ class LayerBackward {
         h_size_(weights_.output_size()),
         padded_h_(round_up(h_size_, kernels_.units)),
         general_(!weights_.plain || record_.candidate_dropout != nullptr),
-        parts_(all_blocks ? backward_split(schedule_, weights_).row_parts : 1),
-        units_{all_blocks ? backward_split(schedule_, weights_).unit_parts : 1, Threads::awake},
-        positions_(schedule_, blocks, all_blocks,
-                   chunk_steps(blocks.most_rows(), all_blocks ? rows_ : blocks.most_rows())),
-        gradients_(call, segment_, positions_, gradients, parts_, threads, workspace),
-        arrays_(positions_.row_pointers(parts_)) {
-    const Index rows = positions_.most_rows();
+        threads_(threads),
+        parts_(1),
+        units_{1, Threads::awake} {
+    if (all_blocks) {
+      const Index input_products = call.tokens != nullptr ? 0 : call.d_input.data == nullptr ? 1 : 2;
+      const LayerSplit split = backward_split(schedule_, weights_, input_products);
+      parts_ = split.row_parts;
+      units_.parts = split.unit_parts;
+    }
+    const Index rows = all_blocks ? rows_ : blocks.most_rows(), steps = chunk_steps(blocks.most_rows(), rows);
+    // With two buffers the recurrence can go on while a chunk is summed.
+    for (Index buffer = 0; buffer < (threads > 1 && units_.parts == 1 ? 2 : 1); ++buffer) {
+      chunks_.emplace_back(call, blocks, gradients, all_blocks, steps, segment_, parts_, workspace);
+    }
+    arrays_.emplace(chunks_.front().positions.row_pointers(parts_));
     d_hidden_ = workspace.take(rows * padded_h_);
     d_cell_ = workspace.take(rows * weights_.padded);
     if (weights_.projection > 0) d_exposed_ = workspace.take_zeros(rows * weights_.padded);
@@ -57,29 +67,70 @@ class LayerBackward {
 
   // The whole sequence of one block, or of all from the first.
   void run(Index first_block) {
-    positions_.select_blocks(first_block);
+    for (Chunk& chunk : chunks_) chunk.positions.select_blocks(first_block);
     begin_carry();
     for (Index segment = segment_.count() - 1; segment >= 0; --segment) {
       segment_.select(segment);
-      const Index begin = segment_.order_begin(), chunk_steps = positions_.most_steps();
-      for (Index order_end = segment_.order_end(); order_end > begin; order_end -= chunk_steps) {
-        run_chunk(std::max(begin, order_end - chunk_steps), order_end);
+      const Index steps = chunks_.front().positions.most_steps();
+      const Index count = (segment_.order_end() - segment_.order_begin() + steps - 1) / steps;
+      if (units_.parts > 1) {
+        for (Index chunk = 0; chunk < count; ++chunk) run_by_turns(chunk);
+      } else {
+        run_by_tasks(count);
       }
     }
     end_carry();
   }
 
+  // What ChunkTasks asks for; the chunks of a segment are numbered in the order they are gone through.
+  void select(Index number) {
+    Chunk& chunk = this->chunk(number);
+    const Index steps = chunk.positions.most_steps(), order_end = segment_.order_end() - number * steps;
+    chunk.positions.select_steps(std::max(segment_.order_begin(), order_end - steps), order_end);
+    chunk.gradients.select();
+  }
+  void step(Index number, Index part) { recur(chunk(number), row_part(part)); }
+  void pack(Index number, Index part) { chunk(number).gradients.pack_operands(row_part(part)); }
+  void sum(Index number, Index sum) { chunk(number).gradients.add_sum(sum); }
+
  private:
+  struct Chunk {
+    Chunk(const LayerBackwardCall<T>& call, const RowBlocks& blocks, const std::vector<LayerGradient<T>>& sums,
+          bool all_blocks, Index steps, const RecordedSegment<T>& segment, Index row_parts, Workspace<T>& workspace)
+        : positions(call.schedule, blocks, all_blocks, steps),
+          gradients(call, segment, positions, sums, row_parts, workspace) {}
+
+    ChunkPositions positions;
+    ChunkGradients<T> gradients;
+  };
+
+  Chunk& chunk(Index number) { return chunks_[static_cast<std::size_t>(number) % chunks_.size()]; }
+  // What is the same in all of them.
+  const ChunkPositions& positions() const { return chunks_.front().positions; }
+
+  void run_by_tasks(Index count) {
+    ChunkTasks tasks({count, static_cast<Index>(chunks_.size()), parts_, parts_, chunks_.front().gradients.sums()});
+    parallel(threads_, [&](Index thread) { tasks.run(thread, *this); });
+  }
+
+  // The recurrence takes all threads, who split each of its steps, and then they share the sums.
+  void run_by_turns(Index number) {
+    select(number);
+    step(number, 0);
+    parallel(parts_, [&](Index part) { pack(number, part); });
+    parallel(chunks_.front().gradients.sums(), [&](Index at) { sum(number, at); });
+  }
+
   // Each block's rows of a chunk are to stay in the nearest cache, and those of all blocks in that of each thread.
   Index chunk_steps(Index block_rows, Index rows) const {
     const Index steps = std::min(gradient_chunk_rows / block_rows, 2 * gradient_chunk_rows * parts_ / rows);
     return std::min(record_.segment_steps, std::max<Index>(1, steps));
   }
-  T* d_hidden(Index row) const { return d_hidden_ + (row - positions_.row_begin()) * padded_h_; }
-  T* d_cell(Index row) const { return d_cell_ + (row - positions_.row_begin()) * weights_.padded; }
+  T* d_hidden(Index row) const { return d_hidden_ + (row - positions().row_begin()) * padded_h_; }
+  T* d_cell(Index row) const { return d_cell_ + (row - positions().row_begin()) * weights_.padded; }
 
   void drop_unused_pointers() {
-    CellBackwardPointers<T>& pointers = arrays_.pointers;
+    CellBackwardPointers<T>& pointers = arrays_->pointers;
     if (d_new_hidden_ == nullptr) pointers.hidden_zoneout = nullptr;
     if (d_dropped_hidden_ == nullptr) pointers.hidden_dropout = nullptr;
     if (record_.candidate_dropout == nullptr) pointers.candidate_dropout = nullptr;
@@ -88,7 +139,7 @@ class LayerBackward {
   }
 
   void begin_carry() {
-    for (Index row = positions_.row_begin(); row < positions_.row_end(); ++row) {
+    for (Index row = positions().row_begin(); row < positions().row_end(); ++row) {
       std::fill_n(d_hidden(row), padded_h_, T(0));
       std::fill_n(d_cell(row), weights_.padded, T(0));
       if (call_.d_end_hidden != nullptr) std::copy_n(call_.d_end_hidden + row * h_size_, h_size_, d_hidden(row));
@@ -99,7 +150,7 @@ class LayerBackward {
   }
 
   void end_carry() {
-    for (Index row = positions_.row_begin(); row < positions_.row_end(); ++row) {
+    for (Index row = positions().row_begin(); row < positions().row_end(); ++row) {
       if (call_.d_start_hidden != nullptr) {
         std::copy_n(d_hidden(row), h_size_, call_.d_start_hidden + row * h_size_);
       }
@@ -108,57 +159,46 @@ class LayerBackward {
       }
       // A row without steps passes its start state on.
       if (weights_.learns_start && schedule_.length(row) == 0) {
-        gradients_.add_start(row, false, d_hidden(row), d_cell(row));
+        chunks_.front().gradients.add_start(row, false, d_hidden(row), d_cell(row));
       }
     }
   }
 
-  void run_chunk(Index order_begin, Index order_end) {
-    if (!positions_.select_steps(order_begin, order_end)) return;
-    // One thread's recurrence leaves another the time to pack; of several each packs the rows that its cache holds.
-    const bool packs_aside = parts_ == 1 && units_.parts == 1 && gradients_.parts() > 1;
-    parallel(packs_aside ? 2 : parts_, [&](Index number) {
-      const RowPart part = row_part(packs_aside ? 0 : number);
-      if (number < parts_) {
-        recur(part);
-        if (call_.d_input.data != nullptr) gradients_.add_input(part);
-      }
-      if (!packs_aside || number == 1) gradients_.pack_operands(part);
-    });
-    gradients_.add_parameters();
-  }
-
+  // Of the segment's rows. Where rows differ in length, each part has about as many steps as the others.
   RowPart row_part(Index number) const {
-    if (parts_ == 1) return positions_.part(0, positions_.row_begin(), positions_.row_end());
+    if (parts_ == 1) return positions().part(0, positions().row_begin(), positions().row_end());
     const auto begin = [&](Index part) {
-      return part_begin(schedule_, positions_.order_begin(), positions_.order_end(), parts_, part);
+      return part_begin(schedule_, segment_.order_begin(), segment_.order_end(), parts_, part);
     };
-    return positions_.part(number, begin(number), begin(number + 1));
+    return positions().part(number, begin(number), begin(number + 1));
   }
 
-  void recur(const RowPart& part) {
-    const CellBackwardPointers<T> own = arrays_.pointers.from(part.pointers);
+  void recur(const Chunk& chunk, const RowPart& part) {
+    const ChunkPositions& positions = chunk.positions;
+    if (!positions.any()) return;
+    const CellBackwardPointers<T> own = arrays_->pointers.from(part.pointers);
     T* const room = general_ ? rooms_ + part.number * room_size_ : nullptr;
-    for (Index order = positions_.order_end() - 1; order >= positions_.order_begin(); --order) {
+    for (Index order = positions.order_end() - 1; order >= positions.order_begin(); --order) {
       // They may have fallen asleep while the caller was kept from running.
       if (units_.parts > 1) wake_threads();
       Index count = part.row_end - part.row_begin;
-      if (steady_ && order + 1 < positions_.order_end()) {
-        advance(order, part, own);
+      if (steady_ && order + 1 < positions.order_end()) {
+        advance(chunk.gradients, order, part, own);
       } else {
-        count = point(order, part, own);
+        count = point(chunk.gradients, order, part, own);
       }
       if (count == 0) continue;
-      cell_step_backward(weights_, kernels_, count, positions_.capacity(), own, room, order, units_);
+      cell_step_backward(weights_, kernels_, count, positions.capacity(), own, room, order, units_);
       if (schedule_.batch.reset.data == nullptr && !weights_.learns_start) continue;
       for (Index row = part.row_begin; row < part.row_end; ++row) {
-        if (schedule_.active(schedule_.step(order), row)) restart(order, row);
+        if (schedule_.active(schedule_.step(order), row)) restart(chunk.gradients, order, row);
       }
     }
   }
 
   // Points to what a step of some rows reads and writes; returns how many take part.
-  Index point(Index order, const RowPart& part, const CellBackwardPointers<T>& own) const {
+  Index point(const ChunkGradients<T>& gradients, Index order, const RowPart& part,
+              const CellBackwardPointers<T>& own) const {
     const Index step = schedule_.step(order);
     Index count = 0;
     for (Index row = part.row_begin; row < part.row_end; ++row) {
@@ -170,9 +210,9 @@ class LayerBackward {
       own.c_prev[count] = segment_.previous_cell(step, row);
       own.d_hidden[count] = d_hidden(row);
       own.d_c[count] = d_cell(row);
-      gradients_.point(own, count, order, row);
+      gradients.point(own, count, order, row);
       if (d_exposed_ != nullptr) {
-        own.d_exposed[count] = d_exposed_ + (row - positions_.row_begin()) * weights_.padded;
+        own.d_exposed[count] = d_exposed_ + (row - positions().row_begin()) * weights_.padded;
       }
       if (record_.norm_ih != nullptr) {
         own.norm_ih[count] = record_.norm_ih + slot * weights_.packed_size;
@@ -187,7 +227,8 @@ class LayerBackward {
 
   // The same for the step before the one that they point to, where every step has the same rows: each pointer moves on
   // by its own stride.
-  void advance(Index order, const RowPart& part, const CellBackwardPointers<T>& own) const {
+  void advance(const ChunkGradients<T>& gradients, Index order, const RowPart& part,
+               const CellBackwardPointers<T>& own) const {
     const Index rows = part.row_end - part.row_begin, step = schedule_.step(order);
     const Index direction = schedule_.reverse ? 1 : -1, slots = direction * rows_;
     const bool steady_cell = order > 0 && segment_.contains(schedule_.previous(step));
@@ -196,7 +237,7 @@ class LayerBackward {
       own.gates[at] += slots * weights_.packed_size;
       own.c[at] = own.c_prev[at];
       own.c_prev[at] = steady_cell ? own.c[at] + slots * weights_.padded : segment_.previous_cell(step, row);
-      own.d_gates[at] += gradients_.step_stride(row);
+      own.d_gates[at] += gradients.step_stride(row);
       own.d_hh[at] = own.d_gates[at];
     }
     if (own.d_output == nullptr) return;
@@ -206,7 +247,7 @@ class LayerBackward {
   void point_to_factors(const CellBackwardPointers<T>& own, Index count, Index slot, Index row) const {
     if (own.hidden_dropout != nullptr) {
       own.hidden_dropout[count] = record_.hidden_dropout + row * padded_h_;
-      own.d_dropped_hidden[count] = d_dropped_hidden_ + (row - positions_.row_begin()) * padded_h_;
+      own.d_dropped_hidden[count] = d_dropped_hidden_ + (row - positions().row_begin()) * padded_h_;
     }
     if (own.candidate_dropout != nullptr) {
       own.candidate_dropout[count] = record_.candidate_dropout + slot * weights_.padded;
@@ -214,7 +255,7 @@ class LayerBackward {
     if (own.hidden_zoneout != nullptr) {
       own.hidden_zoneout[count] = record_.hidden_zoneout == nullptr ? weights_.hidden_zoneout.data()
                                                                     : record_.hidden_zoneout + slot * padded_h_;
-      own.d_new_hidden[count] = d_new_hidden_ + (row - positions_.row_begin()) * padded_h_;
+      own.d_new_hidden[count] = d_new_hidden_ + (row - positions().row_begin()) * padded_h_;
     }
     if (own.cell_zoneout != nullptr) {
       own.cell_zoneout[count] = record_.cell_zoneout == nullptr ? weights_.cell_zoneout.data()
@@ -223,11 +264,11 @@ class LayerBackward {
   }
 
   // Where the layer's own start state precedes a step, the gradient by it ends; for a trained one it is kept.
-  void restart(Index order, Index row) const {
+  void restart(const ChunkGradients<T>& gradients, Index order, Index row) const {
     const Index step = schedule_.step(order);
     const bool restarts = schedule_.restarts(step, row);
     if (weights_.learns_start && (restarts || schedule_.is_first(step, row))) {
-      gradients_.keep_start(order, row, d_hidden(row), d_cell(row));
+      gradients.keep_start(order, row, d_hidden(row), d_cell(row));
     }
     if (!restarts) return;
     std::fill_n(d_hidden(row), h_size_, T(0));
@@ -244,14 +285,14 @@ class LayerBackward {
   Index h_size_, padded_h_;  // H or P; rounded up to whole registers
   bool general_;             // the general epilogue
   bool steady_ = false;      // whether pointers advance() from step to step
-  Index parts_;              // of the rows, a thread each
+  Index threads_;            // how many may be used
+  Index parts_;              // of the rows, each a chain of its own
   UnitSplit units_;          // of each step
-  ChunkPositions positions_;
-  ChunkGradients<T> gradients_;
+  std::deque<Chunk> chunks_;
 
-  CellBackwardArrays<T> arrays_;  // by row, see RowPart
-  T* d_hidden_ = nullptr;         // by h of the step in hand, [row][padded H or P]
-  T* d_cell_ = nullptr;           // [row][padded]
+  std::optional<CellBackwardArrays<T>> arrays_;  // by row, see RowPart
+  T* d_hidden_ = nullptr;                        // by h of the step in hand, [row][padded H or P]
+  T* d_cell_ = nullptr;                          // [row][padded]
   // What variants need; see CellBackwardPointers.
   T* d_exposed_ = nullptr;                                   // [row][padded]
   T *d_new_hidden_ = nullptr, *d_dropped_hidden_ = nullptr;  // [row][padded H or P]
@@ -330,7 +371,8 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
     parallel(parts, [&](Index part) {
       std::fill(memory + piece_begin(numbers, parts, part), memory + piece_begin(numbers, parts, part + 1), T(0));
     });
-    LayerBackward<T>(call, blocks, gradients, true, free_threads(), workspace).run(0);
+    const bool small = step_work(weights, call.schedule.total(0, call.schedule.batch.rows)) < smallest_parallel_work;
+    LayerBackward<T>(call, blocks, gradients, true, small ? 1 : free_threads(), workspace).run(0);
   } else {
     std::deque<LayerBackward<T>> backwards;
     for (Index thread = 0; thread < threads; ++thread) {

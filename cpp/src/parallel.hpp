@@ -20,11 +20,15 @@ enum class Threads {
 // Runs task(context, part) for every part from 0 to parts - 1 and returns when all are done. Part p runs on thread p
 // modulo the threads of this call; part 0 on the caller's, which afterwards runs the parts of threads that have not
 // begun. One part, one thread or a call from inside a task: all run inline, in order. So they do where another caller
-// has the pool at the moment. Tasks must not throw, nor wait for one another.
+// has the pool at the moment. Tasks must not throw, nor wait for one another to begin.
 void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, Threads which);
 
 // How many threads a call from here could use: 1 inside a task.
 Index free_threads();
+
+// One turn of a thread that has been idle so many turns, waiting for others that are at work: it leaves them its CPU
+// where they may need it.
+void rest(Index idle);
 
 template <class Task>
 void parallel(Index parts, Task&& task, Threads which = Threads::all) {

@@ -38,6 +38,11 @@ inline constexpr Index ahead_chunk_rows = 64;
 // L2. No program measures it: the training cases of `latchwork bench` do, in builds that differ here.
 inline constexpr Index gradient_chunk_rows = 128;
 
+// Rows that are enough for a thread's multiply-adds not to wait for weights.
+inline constexpr Index full_chain_rows = 16;
+// What a cell costs backward beside the products, in multiply-adds.
+inline constexpr Index cell_backward_work = 200;
+
 // Whether so many numbers, once written, are in no cache when they are read after the whole sequence.
 template <class T>
 bool past_cache(Index numbers) {
@@ -115,14 +120,27 @@ LayerSplit forward_split(const Schedule& schedule, const PackedLayer<T>& weights
   return {1, units};
 }
 
+// Into how many parts of the rows the recurrence backward is split. While a few threads are at it others add up its
+// results, with so many products of W's size beside that of R's: so no more than it takes to be done in time, unless
+// each has rows enough.
+template <class T>
+Index chain_count(const Schedule& schedule, const PackedLayer<T>& weights, Index input_products) {
+  const Index gates = weights.gates * weights.units;
+  const Index chain_work = gates * weights.output_size() + cell_backward_work * weights.units;
+  const Index sum_work = gates * (weights.output_size() + input_products * weights.input_size);
+  // Nine tenths: what it lacks in the end is less than what more rows gain.
+  const Index needed = 9 * free_threads() * chain_work / (10 * (chain_work + sum_work)) + 1;
+  return std::min(row_parts(schedule, weights), std::max(needed, schedule.batch.rows / full_chain_rows));
+}
+
 // The same for the recurrence backward, which multiplies with R alone and meets twice in a step that is split.
 template <class T>
-LayerSplit backward_split(const Schedule& schedule, const PackedLayer<T>& weights) {
+LayerSplit backward_split(const Schedule& schedule, const PackedLayer<T>& weights, Index input_products) {
   const Index rows = row_parts(schedule, weights);
   const bool few_rows = schedule.batch.rows < full_tile_rows * rows;
   const Index size = weights.gates * weights.units * weights.output_size();
   const bool cached = size * static_cast<Index>(sizeof(T) / 4) <= 2 * cached_weights;
-  if (rows > 1 && (!few_rows || cached)) return {rows, 1};
+  if (rows > 1 && (!few_rows || cached)) return {chain_count(schedule, weights, input_products), 1};
   const bool small = schedule.batch.rows * size < smallest_split_step_back;
   return {1, small ? 1 : unit_parts(weights, schedule.batch.rows)};
 }

@@ -386,6 +386,15 @@ void set_num_threads(Index count) {
 
 Index free_threads() { return inside_task ? 1 : num_threads(); }
 
+void rest(Index idle) {
+  constexpr Index turns_between_yields = 1000;
+  if (idle % turns_between_yields == 0) {
+    std::this_thread::yield();
+  } else {
+    pause_briefly();
+  }
+}
+
 void wake_threads() {
   const Index threads = free_threads();
   if (threads == 1) return;
