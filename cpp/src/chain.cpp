@@ -6,7 +6,9 @@
 
 #include "last.hpp"
 #include "linear.hpp"
+#include "parallel.hpp"
 #include "stack.hpp"
+#include "strategy.hpp"
 
 namespace latchwork {
 
@@ -39,10 +41,10 @@ class ChainForward {
         source.table = weights.table.data();
         source.vocabulary = weights.table.size() / features;
         source.features = features;
-        if (last) copy(source, output, features);
-        continue;
-      }
-      if (const auto* lstm = std::get_if<LstmOptions>(&modules_[at])) {
+        if (!last) continue;
+        result = target(record == nullptr, output, features);
+        copy(source, result, features);
+      } else if (const auto* lstm = std::get_if<LstmOptions>(&modules_[at])) {
         const State<const T> own_start = start.empty() ? State<const T>{} : start[lstm_index];
         const State<T> own_end = end.empty() ? State<T>{} : end[lstm_index];
         ++lstm_index;
@@ -51,7 +53,6 @@ class ChainForward {
           const bool in_place = last && recording->options.checkpoint > 0;
           result = stack_record(call, own_start, in_place ? output : SequenceView<T>{}, own_end, recording->options,
                                 record->stack, workspace_);
-          if (last && !in_place) copy(rows_of(result, features), output, features);
         } else {
           result = target(last, output, features);
           stack_forward(call, own_start, result, own_end, workspace_);
@@ -59,16 +60,18 @@ class ChainForward {
       } else if (std::holds_alternative<LinearOptions>(modules_[at])) {
         result = target(last && record == nullptr, output, features);
         linear_forward(LinearCall<T>{&weights.linear, snapshot_.kernels, batch_, source, result});
-        if (last && record != nullptr) copy(rows_of(result, features), output, features);
       } else {
         const Schedule schedule{batch_, false};
         batch_.steps = 1;
         batch_.lengths = nullptr;
         batch_.reset = {};
-        result = target(last, output, features);
+        result = target(last && record == nullptr, output, features);
         last_forward(last_columns(at == 0 ? nullptr : &modules_[at - 1], features), schedule, source, result);
       }
-      if (record != nullptr) record->output = result;
+      if (record != nullptr) {
+        record->output = result;
+        if (last && result.data != output.data) copy(rows_of(result, features), output, features);
+      }
       source = rows_of(result, features);
     }
   }
@@ -89,15 +92,17 @@ class ChainForward {
   void copy(const RowSource<T>& from, SequenceView<T> to, Index features) const {
     if (to.data == nullptr) return;
     const Schedule schedule{batch_, false};
-    for (Index step = 0; step < batch_.steps; ++step) {
-      for (Index row = 0; row < batch_.rows; ++row) {
+    const Index slots = batch_.steps * batch_.rows, parts = number_parts(slots * features, slots);
+    parallel(parts, [&](Index part) {
+      for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
+        const Index step = slot / batch_.rows, row = slot % batch_.rows;
         if (schedule.active(step, row)) {
           std::copy_n(from.at(step, row), features, to.at(step, row));
         } else {
           std::fill_n(to.at(step, row), features, T(0));
         }
       }
-    }
+    });
   }
 
   const std::vector<ModuleOptions>& modules_;

@@ -150,6 +150,15 @@ template <class T>
 Tape<T>::~Tape() = default;
 
 template <class T>
+SequenceView<const T> Tape<T>::output() const {
+  if (recording_->options.checkpoint > 0) {
+    throw std::invalid_argument("output: expected a recording without checkpoints, which keeps the output");
+  }
+  const SequenceView<T>& output = recording_->modules.back().output;
+  return {output.data, output.step_stride, output.row_stride};
+}
+
+template <class T>
 void Tape<T>::backward(SequenceView<const T> d_output, const States<const T>& d_end, T* parameters, bool accumulate,
                        SequenceView<T> d_input, const States<T>& d_start) const {
   const FlushToZero flush;

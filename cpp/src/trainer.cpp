@@ -86,17 +86,16 @@ double Trainer<T>::step(const Input<T>& input, const Batch& batch, const States<
   const FlushToZero flush_to_zero;
   const Index features = network_.output_size();
   const Batch outputs = output_batch(network_, batch);
-  const SequenceView<T> output = output_in(output_, outputs, features);
+  const SequenceView<T> d_output = output_in(d_output_, outputs, features);
   const States<T> own_end = end_states_in(end_, network_, batch.rows, end);
   RecordOptions options;
   options.training = true;
   options.mask_seed = step_mask_seed(seed_, optimizer_.steps());
 
-  const auto tape = network_.record(input, batch, start, output, own_end, options);
-  // The gradient takes the place of the output, which nobody reads again.
-  const double loss = loss_and_gradient<T>(loss_, read_only(output), features, outputs, target, output);
+  const auto tape = network_.record(input, batch, start, {}, own_end, options);
+  const double loss = loss_and_gradient<T>(loss_, tape->output(), features, outputs, target, d_output);
   check_finite("loss", loss);
-  tape->backward(read_only(output), {}, gradient_.data(), false, {}, {});
+  tape->backward(read_only(d_output), {}, gradient_.data(), false, {}, {});
   const double norm = gradient_norm(gradient_.data(), network_.parameter_count());
   check_finite("norm of the gradient", norm);
   const double scale = max_norm_ > 0.0 ? clip_scale(norm, max_norm_) : 1.0;

@@ -172,6 +172,45 @@ TEST_CASE_TEMPLATE("tape: backward again, added up, and in parts that are wanted
   CHECK(same_bits(without_end, with_zero_end));
 }
 
+TEST_CASE("tape: the output of every kind of chain, where the call asked for none") {
+  Random random(34);
+  const Index steps = 5, rows = 3, vocabulary = 4;
+  const std::vector<Index> lengths = {5, 0, 2};
+  const std::vector<std::int64_t> tokens = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2};
+  const Input<double> input{{}, {tokens.data(), rows, 1}};
+  Batch batch;
+  batch.steps = steps;
+  batch.rows = rows;
+  batch.lengths = lengths.data();
+  LstmOptions lstm;
+  lstm.input_size = 6;
+  lstm.hidden_size = 7;
+  lstm.direction = Direction::both;
+  const EmbeddingOptions embedding{vocabulary, 6};
+  for (const std::vector<ModuleOptions>& chain : std::vector<std::vector<ModuleOptions>>{
+           {embedding}, {embedding, lstm}, {embedding, lstm, LinearOptions{14, 3}}, {embedding, lstm, LastOptions{}}}) {
+    CAPTURE(chain.size());
+    const Network<double> network(chain, false, 5);
+    const Index outputs = network.keeps_sequence() ? steps : 1, features = network.output_size();
+    std::vector<double> output(static_cast<std::size_t>(outputs * rows * features), std::nan(""));
+    const auto asked = network.record(input, batch, {}, {output.data(), rows * features, features}, {}, {});
+    const auto tape = network.record(input, batch, {}, {}, {}, {});
+    for (Index row = 0; row < rows; ++row) {
+      for (Index step = 0; step < (outputs == 1 ? 1 : lengths[static_cast<std::size_t>(row)]); ++step) {
+        const double* const expected = output.data() + (step * rows + row) * features;
+        CHECK(std::equal(expected, expected + features, tape->output().at(step, row)));
+        CHECK(std::equal(expected, expected + features, asked->output().at(step, row)));
+      }
+    }
+  }
+  RecordOptions checkpoints;
+  checkpoints.checkpoint = 2;
+  const Network<double> network({embedding, lstm}, false, 5);
+  CHECK_THROWS_WITH_AS(network.record(input, batch, {}, {}, {}, checkpoints)->output(),
+                       "output: expected a recording without checkpoints, which keeps the output",
+                       std::invalid_argument);
+}
+
 TEST_CASE_TEMPLATE("network: steps and rows may lie anywhere, backwards too", T, float, double) {
   for_each_isa([] {
     Random random(35);

@@ -139,6 +139,10 @@ class Tape {
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
+  // The output, where a call asked for none. It lasts as long as the tape; numbers in padding mean nothing. Throws
+  // std::invalid_argument where the recording has checkpoints.
+  SequenceView<const T> output() const;
+
   // Gradients of a loss whose gradient by the output is d_output, and by the end states d_end (empty: zeros).
   // parameters: parameter_count() elements, overwritten, or added to where `accumulate`. d_input and d_start are
   // overwritten; null or empty: not wanted. d_input in padding becomes zero.

@@ -119,7 +119,7 @@ class Trainer {
   std::uint64_t seed_;
   // Kept from step to step for their memory.
   std::vector<T> gradient_;
-  std::vector<T> output_;
+  std::vector<T> d_output_;
   std::vector<T> end_;
 };
 
