@@ -102,7 +102,7 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   const Index outputs = weights.output_size;
   const Index padded_outputs = round_up(outputs, kernels.units);
   const Index slots = call.batch.steps * call.batch.rows;
-  const Index capacity = std::max<Index>(1, std::min(gradient_chunk_rows, slots));
+  const Index capacity = std::max<Index>(1, std::min(linear_chunk_rows, slots));
   T* weight_panels = workspace.take_zeros(outputs * round_up(inputs, kernels.units));
   T* bias_sum = workspace.take_zeros(padded_outputs);
   T* d_y_memory = workspace.take_zeros(capacity * padded_outputs);

@@ -37,7 +37,8 @@ inline constexpr Index ahead_chunk_rows = 64;
 // Rows (steps x rows) whose gate gradients are held at once: the weight gradient's product then finds them in L1 and
 // L2. No program measures it: the training cases of `latchwork bench` do, in builds that differ here.
 inline constexpr Index gradient_chunk_rows = 128;
-
+// The same of a linear layer, where the threads meet after each chunk.
+inline constexpr Index linear_chunk_rows = 512;
 // Rows that are enough for a thread's multiply-adds not to wait for weights.
 inline constexpr Index full_chain_rows = 16;
 // What a cell costs backward beside the products, in multiply-adds.

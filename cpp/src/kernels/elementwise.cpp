@@ -14,6 +14,24 @@ EIGEN_ALWAYS_INLINE void map_all(const T* x, Index size, T* y, Function&& functi
   if (at < size) store_part(y + at, function(load_part(x + at, size - at)), size - at);
 }
 
+// NaN where a logit is not finite: no softmax then, in the loss and the gradient alike.
+template <class T>
+T largest_logit(const T* logits, Index classes) {
+  Packet<T> largest_lanes = broadcast(logits[0]), undefined_lanes = broadcast(T(0));
+  Index k = 0;
+  for (; k + lanes<T> <= classes; k += lanes<T>) {
+    const Packet<T> logit = load(logits + k);
+    largest_lanes = at_least(largest_lanes, logit);
+    undefined_lanes = add(undefined_lanes, subtract(logit, logit));
+  }
+  T largest = eigen::predux_max(largest_lanes), undefined = eigen::predux(undefined_lanes);
+  for (; k < classes; ++k) {
+    if (logits[k] > largest) largest = logits[k];
+    undefined += logits[k] - logits[k];
+  }
+  return largest + undefined;
+}
+
 inline float logarithm(float x) { return __builtin_logf(x); }
 inline double logarithm(double x) { return __builtin_log(x); }
 
@@ -31,14 +49,7 @@ void tanh_all(const T* x, Index size, T* y) {
 
 template <class T>
 T softmax_cross_entropy(const SoftmaxArgs<T>& args) {
-  T largest = args.logits[0];
-  T undefined = T(0);  // NaN where a logit is not finite: no softmax then, in the loss and the gradient alike
-  for (Index k = 0; k < args.classes; ++k) {
-    const T logit = args.logits[k];
-    if (logit > largest) largest = logit;
-    undefined += logit - logit;
-  }
-  largest += undefined;
+  const T largest = largest_logit(args.logits, args.classes);
   const T label_logit = args.logits[args.label];
 
   const auto shifted = [&](const Packet<T>& logits) { return exponential<T>(subtract(logits, broadcast(largest))); };
