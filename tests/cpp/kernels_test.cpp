@@ -86,18 +86,6 @@ const Kernels<T>& kernels() {
   return kernels_of<T>(current_kernels());
 }
 
-// What an explicit multiply-add means on the current instruction set.
-template <class T>
-T multiply_add(T a, T b, T c) {
-#if defined(__x86_64__)
-  if (current_isa() == "baseline") {
-    const volatile T product = a * b;
-    return product + c;
-  }
-#endif
-  return std::fma(a, b, c);
-}
-
 template <class T>
 constexpr double tolerance = sizeof(T) == 4 ? 2e-6 : 4e-15;
 
@@ -399,6 +387,39 @@ TEST_CASE_TEMPLATE("outer and add_rows: one chain over k, continued from call to
         CHECK(right);
         CHECK(sum.guards_hold());
       }
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("scatter_rows: each row is added, in order, to the one with its number, to the bit", T, float,
+                   double) {
+  for_each_isa([] {
+    const Kernels<T>& table = kernels<T>();
+    Random random(15);
+    const Index depth = 23, sums = 5;  // of which number 3 never comes
+    for (Index registers = 1; registers <= 4; ++registers) {
+      CAPTURE(registers);
+      const Index width = registers * table.units, stride = 4 * table.units;
+      const Buffer<T> rows = buffer_of(converted<T>(random.numbers(depth * stride)));
+      const std::vector<T> before = converted<T>(random.numbers(sums * stride));
+      std::vector<Index> numbers;
+      for (Index k = 0; k < depth; ++k) {
+        const Index number = random.between(0, 3);
+        numbers.push_back(number == 3 ? 4 : number);
+      }
+      std::vector<T> expected = before;
+      for (Index k = 0; k < depth; ++k) {
+        for (Index lane = 0; lane < width; ++lane) {
+          const Index number = numbers[static_cast<std::size_t>(k)];
+          expected[static_cast<std::size_t>(number * stride + lane)] += rows.data()[k * stride + lane];
+        }
+      }
+      Rows<T> sum(1, sums * stride);
+      std::copy(before.begin(), before.end(), sum[0]);
+      table.scatter_rows(rows.data(), stride, numbers.data(), 9, width, sum[0], stride);
+      table.scatter_rows(rows.data() + 9 * stride, stride, numbers.data() + 9, depth - 9, width, sum[0], stride);
+      CHECK(same_bits(sum.all(), expected));
+      CHECK(sum.guards_hold());
     }
   });
 }

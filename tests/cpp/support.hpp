@@ -77,6 +77,18 @@ void for_each_isa(Body&& body) {
   set_isa(before);
 }
 
+// What an explicit multiply-add means on the current instruction set.
+template <class T>
+T multiply_add(T a, T b, T c) {
+#if defined(__x86_64__)
+  if (current_isa() == "baseline") {
+    const volatile T product = a * b;
+    return product + c;
+  }
+#endif
+  return std::fma(a, b, c);
+}
+
 // The number of threads while this lives.
 class ThreadCount {
  public:
