@@ -52,7 +52,7 @@ struct LayerBackwardCall {
   SequenceView<T> d_input;        // null: not wanted; padding is not touched
   bool accumulate_input = false;  // add to d_input: the second direction
   // Not null: the gradients by the gates are summed by token, and what follows from that for the rows of input.table is
-  // added to d_table.
+  // added to d_table: each chain starts at what is there.
   const TokenNumbers* tokens = nullptr;
   T* d_table = nullptr;
   T* d_start_hidden = nullptr;  // null: not wanted

@@ -253,8 +253,7 @@ struct Kernels {
   // sum[j] += rows k ascending of b[k][j], j below width (a multiple of U), rows `stride` apart.
   void (*add_rows)(const T* b, Index stride, Index depth, Index width, T* sum);
 
-  // sum[row[k] * sum_stride + j] += b[k * stride + j] for k ascending and j below width, a multiple of U and at most 4
-  // U.
+  // sum[row[k] * sum_stride + j] += b[k * stride + j] for k ascending and j below width, which is 1 to 4 times U.
   void (*scatter_rows)(const T* b, Index stride, const Index* row, Index depth, Index width, T* sum, Index sum_stride);
 
   void (*mask)(const MaskArgs<T>&);
