@@ -31,7 +31,7 @@ class Job {
         input_(steps * rows * input_size),
         output_(steps * rows * units),
         cell_(rows * weights_.padded),
-        ahead_(steps * rows * weights_.packed_size()),
+        ahead_(steps * rows * weights_.packed_size),
         ahead_x_(static_cast<std::size_t>(steps * rows)),
         ahead_y_(static_cast<std::size_t>(steps * rows)) {
     fill_with_random_numbers(input_);
@@ -132,13 +132,13 @@ class Job {
     for (Index step = step_begin; step < step_end; ++step) {
       for (Index row = 0; row < rows_; ++row) {
         ahead_x_[count] = input(step, row);
-        ahead_y_[count] = ahead_.data() + static_cast<Index>(count) * weights_.packed_size();
+        ahead_y_[count] = ahead_.data() + static_cast<Index>(count) * weights_.packed_size;
         ++count;
       }
     }
     ProductArgs<float> args{};
     args.rows = static_cast<Index>(count);
-    args.columns = weights_.packed_size();
+    args.columns = weights_.packed_size;
     args.start = weights_.bias.data();
     args.a = ahead_x_.data();
     args.depth = weights_.input_size;
