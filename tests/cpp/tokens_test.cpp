@@ -301,7 +301,9 @@ TEST_CASE_TEMPLATE("tokens: a NaN in the vector of an unused token reaches nothi
 TEST_CASE_TEMPLATE("tokens: one token alone, no rows, no steps, and rows that are all empty", T, float, double) {
   Random random(116);
   for (const LstmOptions& options : shapes()) {
-    for (const auto& [steps, rows] : {std::pair<Index, Index>{9, 4}, {1, 1}, {0, 3}, {3, 0}, {0, 0}}) {
+    for (const auto& shape : {std::pair<Index, Index>{9, 4}, {1, 1}, {0, 3}, {3, 0}, {0, 0}}) {
+      const Index steps = shape.first;
+      const Index rows = shape.second;
       for (const Index vocabulary : {1, 5}) {
         CAPTURE(steps);
         CAPTURE(rows);
