@@ -8,11 +8,19 @@ namespace {
 
 constexpr Index cached_operand_bytes = 250'000;
 constexpr Index fewest_k_at_once = 256;
+constexpr Index most_k_of_panel = 512;
 
-// The part of the chains from k = k_begin to k_end. Both begin a block of a; what is not the first part continues y.
+// A part of the chains. Both ends begin a block of a; what is not the first part continues y.
+template <class T>
+struct Part {
+  Index k_begin, k_end;
+  const T* next_weights;  // what is needed after these
+};
+
 template <class T, int Rows, int Panels, int Width, int Fetch>
-[[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel, Index k_begin,
-                                    Index k_end) {
+[[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel,
+                                    const Part<T>& part) {
+  const Index k_begin = part.k_begin, k_end = part.k_end;
   constexpr Index panel_width = Width * lanes<T>;
   const Index first_column = first_panel * args.panel_registers * lanes<T>;
   Packet<T> sum[Rows][Panels * Width];
@@ -36,8 +44,7 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
   const T* weights = args.weights + first_column * args.depth + k_begin * panel_width;
   NextPanel<T> next;
   if constexpr (Fetch == fetch_next_panel) {
-    const T* panel = args.last_panel_first ? weights - panel_stride : weights + panel_stride;
-    next = next_panel(panel, k_end - k_begin, Width, first_row, args.rows);
+    next = next_panel(part.next_weights, k_end - k_begin, Width, first_row, args.rows);
   }
   for (Index block = k_begin; block < k_end; block += args.a_block) {
     const Index left = k_end - block, count = left < args.a_block ? left : args.a_block;
@@ -72,7 +79,11 @@ template <class T, int Columns, int Width>
     for (int v = 0; v < Width; ++v) sum[column][v] = load(c + (column * Width + v) * lanes<T>);
   }
   const T* b = args.b;
+  // The next tile's sums, meanwhile: the processor does not see them coming.
+  constexpr Index next_lines = Columns * Width * lanes<T> / line<T>;
+  const T* const next_sums = c + Columns * Width * lanes<T>;
   for (Index k = 0; k < args.depth; ++k) {
+    if (k < next_lines) fetch(next_sums + k * line<T>);
     Packet<T> factor[Columns];
 #pragma GCC unroll 8
     for (int column = 0; column < Columns; ++column) factor[column] = broadcast(a[column]);
@@ -104,6 +115,15 @@ Index depth_at_once(const ProductArgs<T>& args) {
   return blocks == 0 ? args.a_block : blocks * args.a_block;
 }
 
+// A deep panel is too much for the second cache while the next one is fetched: so many k at a time, of whole blocks of
+// a.
+template <class T>
+Index panel_depth_at_once(const ProductArgs<T>& args, Index depth) {
+  const Index parts = (depth + most_k_of_panel - 1) / most_k_of_panel,
+              blocks = (depth + args.a_block - 1) / args.a_block;
+  return (blocks + parts - 1) / parts * args.a_block;
+}
+
 }  // namespace
 
 template <class T>
@@ -112,15 +132,23 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
   const Index full_panels = args.columns / full_width;
   const FetchAhead fetch = fetch_of<T>(args.rows, args.depth, args.panel_registers, full_panels);
   const auto run_panel = [&](Index panel, Index registers, Index k_begin, Index k_end) {
-    with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
-      for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
-        with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
-          with_fetch<Rows>(fetch, [&]<int Fetch>(Constant<Fetch>) {
-            product_tile<T, Rows, 1, Width, Fetch>(args, first, panel, k_begin, k_end);
+    const Index width = registers * lanes<T>, neighbour = args.last_panel_first ? panel - 1 : panel + 1;
+    const T* const own = args.weights + panel * full_width * args.depth;
+    const T* const next = args.weights + neighbour * full_width * args.depth + k_begin * width;
+    const Index k_at_once = fetch == fetch_next_panel ? panel_depth_at_once(args, k_end - k_begin) : k_end - k_begin;
+    for (Index k = k_begin; k < k_end; k += k_at_once) {
+      const Index end = k_end - k < k_at_once ? k_end : k + k_at_once;
+      const Part<T> part{k, end, end < k_end ? own + end * width : next};
+      with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
+        for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
+          with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
+            with_fetch<Rows>(fetch, [&]<int Fetch>(Constant<Fetch>) {
+              product_tile<T, Rows, 1, Width, Fetch>(args, first, panel, part);
+            });
           });
         });
       });
-    });
+    }
   };
   const auto run_narrow_panel = [&](Index k_begin, Index k_end) {
     if (panel_end <= full_panels) return;
@@ -135,10 +163,11 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
     for_panel_groups(panel_begin, full_end, most, args.last_panel_first, [&](Index panel, Index count) {
       if (most == 1) return run_panel(panel, args.panel_registers, k_begin, k_end);
       with_constant<single_row_panels>(count, [&]<int Panels>(Constant<Panels>) {
+        const Part<T> part{k_begin, k_end, nullptr};
         if (args.panel_registers == 4) {
-          product_tile<T, 1, Panels, 4, fetch_nothing>(args, 0, panel, k_begin, k_end);
+          product_tile<T, 1, Panels, 4, fetch_nothing>(args, 0, panel, part);
         } else {
-          product_tile<T, 1, Panels, 3, fetch_nothing>(args, 0, panel, k_begin, k_end);
+          product_tile<T, 1, Panels, 3, fetch_nothing>(args, 0, panel, part);
         }
       });
     });

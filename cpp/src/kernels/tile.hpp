@@ -59,7 +59,7 @@ EIGEN_ALWAYS_INLINE void keep_in_register([[maybe_unused]] P& packet) {
 // and whether it also fetches from the next panel. One row waits for its weights all the time, and fetching ahead does
 // not help it.
 enum FetchAhead { fetch_nothing, fetch_own_panel, fetch_next_panel };
-inline constexpr Index fetch_ahead = 16;
+inline constexpr Index fetch_ahead = 8;
 inline constexpr Index nearest_cache_bytes = 40'000;
 inline constexpr Index second_cache_bytes = 2'500'000;
 
@@ -68,7 +68,7 @@ EIGEN_ALWAYS_INLINE FetchAhead fetch_of(Index rows, Index depth, Index width, In
   if (rows == 1) return fetch_nothing;
   const Index panel_bytes = depth * width * lanes<T> * static_cast<Index>(sizeof(T));
   if (panel_bytes <= nearest_cache_bytes) return fetch_nothing;
-  return rows > 3 * tile_rows && panels * panel_bytes > second_cache_bytes ? fetch_next_panel : fetch_own_panel;
+  return rows > tile_rows && panels * panel_bytes > second_cache_bytes ? fetch_next_panel : fetch_own_panel;
 }
 
 // Calls task(Constant<fetch>); for one row it fetches nothing.
