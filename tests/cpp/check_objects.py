@@ -3,10 +3,13 @@
 An inline function compiled for two instruction sets under one name is a weak symbol of which the linker keeps either
 copy: AVX-512 code would then run on a CPU without it, or all kernels at the speed of the slowest. A static initialiser
 would run instructions of its set when the library is loaded, on any CPU.
+
+Kernels must also fetch weights ahead: a compiler may drop a fetch that it takes for nothing, and results stay the same.
 """
 
 import argparse
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,9 @@ from typing import NamedTuple
 # Pointers to the runtime's exception routines, emitted by the compiler. They hold no code.
 IGNORED_PREFIXES = ("DW.ref.",)
 INITIALISER_SECTIONS = (".init_array", ".ctors", ".preinit_array")
+# The instruction that fetches into the nearest cache, of x86 and Arm.
+FETCH = re.compile(r"\bprefetcht0\b|\bprfm\s+pldl1keep\b")
+FETCHING_OBJECTS = ("/product.cpp.o", "/step.cpp.o", "/general_step.cpp.o")
 
 
 class Group(NamedTuple):
@@ -51,6 +57,11 @@ def initialisers_in(path: str, readelf: str) -> list[str]:
     return [section for section in INITIALISER_SECTIONS if section in listing]
 
 
+def fetches(path: str, objdump: str) -> bool:
+    listing = subprocess.run([objdump, "--disassemble", path], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return FETCH.search(listing) is not None
+
+
 def demangle(names: list[str]) -> list[str]:
     try:
         return subprocess.run(
@@ -64,6 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nm", default="nm")
     parser.add_argument("--readelf", default="readelf")
+    parser.add_argument("--objdump", default="objdump")
     parser.add_argument("--kernels", nargs="+", action="append", metavar=("NAME", "OBJECT"), required=True)
     parser.add_argument("--group", nargs="+", action="append", metavar=("NAME", "OBJECT"), default=[])
     arguments = parser.parse_args()
@@ -87,6 +99,8 @@ def main() -> int:
             for path in group.objects:
                 sections = initialisers_in(path, arguments.readelf)
                 failures += [f"{group.name}: a static initialiser ({section}) in {path}" for section in sections]
+                if path.endswith(FETCHING_OBJECTS) and not fetches(path, arguments.objdump):
+                    failures.append(f"{group.name}: nothing is fetched ahead in {path}")
     for failure in failures:
         print(failure)
     counts = ", ".join(f"{group.name} {len(group.objects)}" for group in groups)

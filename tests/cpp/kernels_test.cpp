@@ -249,30 +249,39 @@ TEST_CASE_TEMPLATE("product: each result is one chain of multiply-adds, in ascen
   });
 }
 
-TEST_CASE_TEMPLATE("product: many rows of great depth have the bits that each has alone", T, float, double) {
+TEST_CASE_TEMPLATE("product: rows of great depth have the bits that each has alone", T, float, double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
     const Layout<T> layout(table);
     Random random(15);
-    const Index columns = 5 * layout.lanes + 3, depth = 704, block = 64, block_stride = 131 * block, rows = 130;
-    const std::vector<T> weight = converted<T>(random.numbers(depth * columns));
-    Buffer<T> panels(layout.padded(columns) * depth);
-    table.pack_panels(weight.data(), depth, columns, panels.data());
-    const Buffer<T> a = buffer_of(converted<T>(random.numbers(depth / block * block_stride)));
-    std::vector<const T*> a_rows;
-    for (Index row = 0; row < rows; ++row) a_rows.push_back(a.data() + row * block);
-    const Rows<T> start(random.numbers(layout.padded(columns)), layout.padded(columns));
-    const Rows<T> together(rows, columns), alone(rows, columns);
-    const auto run = [&](Index first, Index count, const Rows<T>& y, bool last_panel_first) {
-      table.product({count, columns, start[0], a_rows.data() + first, depth, block, block_stride, panels.data(),
-                     y.pointers() + first, false, 4, last_panel_first},
-                    0, layout.column_panels(columns));
+    // Many rows whose depth is cut; weights beyond the second cache, whose panels are.
+    struct Shape {
+      Index columns, depth, rows;
     };
-    for (Index row = 0; row < rows; ++row) run(row, 1, alone, false);
-    for (const bool last_panel_first : {false, true}) {
-      run(0, rows, together, last_panel_first);
-      CHECK(same_bits(together.all(), alone.all()));
-      CHECK(together.guards_hold());
+    const Index beyond_cache = 2'700'000 / static_cast<Index>(sizeof(T));
+    for (const Shape& shape : {Shape{5 * layout.lanes + 3, 704, 130}, Shape{beyond_cache / 1300 + 3, 1300, 13}}) {
+      const Index columns = shape.columns, depth = shape.depth, rows = shape.rows;
+      const Index block = 64, block_stride = (rows + 1) * block;
+      CAPTURE(depth);
+      const std::vector<T> weight = converted<T>(random.numbers(depth * columns));
+      Buffer<T> panels(layout.padded(columns) * depth);
+      table.pack_panels(weight.data(), depth, columns, panels.data());
+      const Buffer<T> a = buffer_of(converted<T>(random.numbers((depth + block - 1) / block * block_stride)));
+      std::vector<const T*> a_rows;
+      for (Index row = 0; row < rows; ++row) a_rows.push_back(a.data() + row * block);
+      const Rows<T> start(random.numbers(layout.padded(columns)), layout.padded(columns));
+      const Rows<T> together(rows, columns), alone(rows, columns);
+      const auto run = [&](Index first, Index count, const Rows<T>& y, bool last_panel_first) {
+        table.product({count, columns, start[0], a_rows.data() + first, depth, block, block_stride, panels.data(),
+                       y.pointers() + first, false, 4, last_panel_first},
+                      0, layout.column_panels(columns));
+      };
+      for (Index row = 0; row < rows; ++row) run(row, 1, alone, false);
+      for (const bool last_panel_first : {false, true}) {
+        run(0, rows, together, last_panel_first);
+        CHECK(same_bits(together.all(), alone.all()));
+        CHECK(together.guards_hold());
+      }
     }
   });
 }
