@@ -99,8 +99,9 @@ def main() -> int:
             for path in group.objects:
                 sections = initialisers_in(path, arguments.readelf)
                 failures += [f"{group.name}: a static initialiser ({section}) in {path}" for section in sections]
-                if path.endswith(FETCHING_OBJECTS) and not fetches(path, arguments.objdump):
-                    failures.append(f"{group.name}: nothing is fetched ahead in {path}")
+            for name in FETCHING_OBJECTS:
+                if not any(path.endswith(name) and fetches(path, arguments.objdump) for path in group.objects):
+                    failures.append(f"{group.name}: nothing is fetched ahead in {name}")
     for failure in failures:
         print(failure)
     counts = ", ".join(f"{group.name} {len(group.objects)}" for group in groups)

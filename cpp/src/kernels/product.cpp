@@ -115,12 +115,12 @@ Index depth_at_once(const ProductArgs<T>& args) {
   return blocks == 0 ? args.a_block : blocks * args.a_block;
 }
 
-// A deep panel is too much for the second cache while the next one is fetched: so many k at a time, of whole blocks of
-// a.
+// So many k of a panel at a time, of whole blocks of a: a deep one and the next, which is fetched meanwhile, are too
+// much for the second cache.
 template <class T>
 Index panel_depth_at_once(const ProductArgs<T>& args, Index depth) {
-  const Index parts = (depth + most_k_of_panel - 1) / most_k_of_panel,
-              blocks = (depth + args.a_block - 1) / args.a_block;
+  const Index parts = (depth + most_k_of_panel - 1) / most_k_of_panel;
+  const Index blocks = (depth + args.a_block - 1) / args.a_block;
   return (blocks + parts - 1) / parts * args.a_block;
 }
 
