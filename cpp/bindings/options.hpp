@@ -8,6 +8,7 @@
 
 #include "arrays.hpp"
 #include "latchwork/options.hpp"
+#include "latchwork/tape.hpp"
 #include "latchwork/training.hpp"
 
 namespace latchwork::python {

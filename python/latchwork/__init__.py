@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from latchwork import optim as optim
     from latchwork.ensemble import EnsembleLSTM as EnsembleLSTM
+    from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.files import load as load
-    from latchwork.language_model import LSTMLanguageModel as LSTMLanguageModel
+    from latchwork.layers import Embedding as Embedding
+    from latchwork.layers import Last as Last
+    from latchwork.layers import Linear as Linear
     from latchwork.lstm import LSTM as LSTM
     from latchwork.lstm_cell import LSTMCell as LSTMCell
     from latchwork.machine import cpu_info as cpu_info
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
     from latchwork.machine import set_isa as set_isa
     from latchwork.machine import set_num_threads as set_num_threads
     from latchwork.machine import show_versions as show_versions
-    from latchwork.network import Embedding as Embedding
-    from latchwork.network import Last as Last
-    from latchwork.network import Linear as Linear
     from latchwork.network import Network as Network
     from latchwork.stream import Stream as Stream
     from latchwork.tape import Gradients as Gradients
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 # Each name is imported when it is first asked for, so that `import latchwork` costs next to nothing.
 _MODULE_OF = {
-    "Embedding": "network",
+    "Embedding": "layers",
     "EnsembleLSTM": "ensemble",
     "Gradients": "tape",
     "LSTM": "lstm",
     "LSTMCell": "lstm_cell",
-    "LSTMLanguageModel": "language_model",
-    "Last": "network",
-    "Linear": "network",
+    "LSTMLanguageModel": "estimators.language_model",
+    "Last": "layers",
+    "Linear": "layers",
     "Network": "network",
     "Stream": "stream",
     "Tape": "tape",

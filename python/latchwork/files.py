@@ -17,11 +17,11 @@ FORMAT_VERSION = 1
 
 # Where the class of each kind lives.
 _KINDS = {
-    "embedding": ("latchwork.network", "Embedding"),
+    "embedding": ("latchwork.layers", "Embedding"),
     "ensemble_lstm": ("latchwork.ensemble", "EnsembleLSTM"),
-    "language_model": ("latchwork.language_model", "LSTMLanguageModel"),
-    "last": ("latchwork.network", "Last"),
-    "linear": ("latchwork.network", "Linear"),
+    "language_model": ("latchwork.estimators.language_model", "LSTMLanguageModel"),
+    "last": ("latchwork.layers", "Last"),
+    "linear": ("latchwork.layers", "Linear"),
     "lstm": ("latchwork.lstm", "LSTM"),
     "lstm_cell": ("latchwork.lstm_cell", "LSTMCell"),
     "network": ("latchwork.network", "Network"),

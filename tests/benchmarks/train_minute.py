@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import latchwork as lw
 import numpy as np
-from latchwork._characters import Vocabulary
 from latchwork.cli.train import _default_text
-from latchwork.language_model import LSTMLanguageModel, _Training
+from latchwork.estimators.characters import Vocabulary
+from latchwork.estimators.language_model import LSTMLanguageModel, _Training
 from numpy.typing import NDArray
 
 SIDES = ("Latchwork", "PyTorch")

@@ -6,11 +6,11 @@
 #include <cstdio>
 #include <thread>
 
-#include "cpu_count.hpp"
-#include "dispatch.hpp"
-#include "float_state.hpp"
-#include "parallel.hpp"
-#include "support.hpp"
+#include "machine/cpu_count.hpp"
+#include "machine/dispatch.hpp"
+#include "machine/float_state.hpp"
+#include "machine/parallel.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -11,8 +11,8 @@
 #include "latchwork/isa.hpp"
 #include "latchwork/stream.hpp"
 #include "latchwork/threads.hpp"
-#include "lstm_problem.hpp"
-#include "support.hpp"
+#include "support/lstm_problem.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -4,10 +4,10 @@
 #include <stdexcept>
 #include <thread>
 
-#include "lstm_problem.hpp"
-#include "random_variants.hpp"
-#include "strategy.hpp"
-#include "support.hpp"
+#include "layer/strategy.hpp"
+#include "support/lstm_problem.hpp"
+#include "support/random_variants.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -1,5 +1,5 @@
 // How threads share the chunks of a sequence backward.
-#include "chunk_tasks.hpp"
+#include "layer/chunk_tasks.hpp"
 
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "latchwork/threads.hpp"
-#include "support.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -1,9 +1,9 @@
 // Compact gate panels, see kernels/table.hpp: where every element lies, and the same bits as from whole registers.
 #include <doctest/doctest.h>
 
-#include "buffer.hpp"
-#include "dispatch.hpp"
-#include "support.hpp"
+#include "machine/buffer.hpp"
+#include "machine/dispatch.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -4,9 +4,9 @@
 #include <bit>
 #include <numeric>
 
-#include "dispatch.hpp"
-#include "float_state.hpp"
-#include "support.hpp"
+#include "machine/dispatch.hpp"
+#include "machine/float_state.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -6,8 +6,8 @@
 #include <stdexcept>
 
 #include "latchwork/threads.hpp"
-#include "lstm_problem.hpp"
-#include "support.hpp"
+#include "support/lstm_problem.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

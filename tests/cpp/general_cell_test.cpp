@@ -1,11 +1,11 @@
 // The general epilogue by itself: the plain cell to the bit, and every activation over its whole range.
 #include <doctest/doctest.h>
 
-#include "buffer.hpp"
-#include "dispatch.hpp"
-#include "random.hpp"
-#include "reference_activations.hpp"
-#include "support.hpp"
+#include "machine/buffer.hpp"
+#include "machine/dispatch.hpp"
+#include "machine/random.hpp"
+#include "reference/activations.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

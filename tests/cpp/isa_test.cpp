@@ -7,8 +7,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "dispatch.hpp"
-#include "run_self.hpp"
+#include "machine/dispatch.hpp"
+#include "support/run_self.hpp"
 
 namespace latchwork::test {
 namespace {

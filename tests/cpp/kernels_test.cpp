@@ -2,10 +2,10 @@
 // layouts.
 #include <doctest/doctest.h>
 
-#include "buffer.hpp"
-#include "dispatch.hpp"
-#include "reference_cell.hpp"
-#include "support.hpp"
+#include "machine/buffer.hpp"
+#include "machine/dispatch.hpp"
+#include "reference/cell.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

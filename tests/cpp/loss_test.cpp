@@ -4,7 +4,7 @@
 #include <stdexcept>
 
 #include "latchwork/training.hpp"
-#include "support.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -1,8 +1,8 @@
-#include "lstm_problem.hpp"
+#include "support/lstm_problem.hpp"
 
 #include <doctest/doctest.h>
 
-#include "support.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 

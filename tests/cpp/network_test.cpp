@@ -3,9 +3,9 @@
 
 #include <stdexcept>
 
-#include "lstm_problem.hpp"
-#include "reference.hpp"
-#include "support.hpp"
+#include "reference/lstm.hpp"
+#include "support/lstm_problem.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "latchwork/training.hpp"
-#include "support.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "dispatch.hpp"
+#include "machine/dispatch.hpp"
 
 namespace latchwork::test {
 namespace {

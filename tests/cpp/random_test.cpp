@@ -1,4 +1,4 @@
-#include "random.hpp"
+#include "machine/random.hpp"
 
 #include <doctest/doctest.h>
 

@@ -6,10 +6,11 @@
 #include <memory>
 #include <utility>
 
+#include "latchwork/network.hpp"
 #include "latchwork/stream.hpp"
-#include "parallel.hpp"
-#include "random_variants.hpp"
-#include "support.hpp"
+#include "machine/parallel.hpp"
+#include "support/random_variants.hpp"
+#include "support/support.hpp"
 
 // Sanitizers bring an allocator of their own, and call the system and lock where the program does not.
 #if defined(__has_feature)

@@ -1,11 +1,10 @@
-#include "reference_activations.hpp"
-
 #include <doctest/doctest.h>
 
 #include <stdexcept>
 
-#include "random_variants.hpp"
-#include "support.hpp"
+#include "reference/activations.hpp"
+#include "support/random_variants.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 

@@ -1,13 +1,13 @@
 // The reference with every option: worked by hand, against the plain cell, and its gradients by finite differences.
 #include <doctest/doctest.h>
 
-#include "finite_differences.hpp"
-#include "lstm_problem.hpp"
-#include "random_variants.hpp"
-#include "reference.hpp"
-#include "reference_general_cell.hpp"
-#include "reference_weights.hpp"
-#include "support.hpp"
+#include "reference/general_cell.hpp"
+#include "reference/lstm.hpp"
+#include "reference/weights.hpp"
+#include "support/finite_differences.hpp"
+#include "support/lstm_problem.hpp"
+#include "support/random_variants.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -1,10 +1,9 @@
-#include "reference.hpp"
-
 #include <doctest/doctest.h>
 
-#include "finite_differences.hpp"
-#include "lstm_problem.hpp"
-#include "support.hpp"
+#include "reference/lstm.hpp"
+#include "support/finite_differences.hpp"
+#include "support/lstm_problem.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -1,12 +1,12 @@
 // Where the blocks end in which gradients are summed, which decides about their bits.
-#include "row_blocks.hpp"
+#include "layer/row_blocks.hpp"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <numeric>
 
-#include "support.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -1,5 +1,5 @@
 // Packed weights: an update packs them in the same memory again, unless somebody still holds them.
-#include "snapshot.hpp"
+#include "weights/snapshot.hpp"
 
 #include <doctest/doctest.h>
 
@@ -8,9 +8,9 @@
 #include <thread>
 #include <vector>
 
-#include "lstm_problem.hpp"
-#include "snapshot_cache.hpp"
-#include "support.hpp"
+#include "support/lstm_problem.hpp"
+#include "support/support.hpp"
+#include "weights/snapshot_cache.hpp"
 
 namespace latchwork::test {
 namespace {

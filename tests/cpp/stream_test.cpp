@@ -4,8 +4,8 @@
 
 #include <stdexcept>
 
-#include "lstm_problem.hpp"
-#include "support.hpp"
+#include "support/lstm_problem.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -16,11 +16,11 @@
 #include <thread>
 #include <vector>
 
-#include "cpu_count.hpp"
-#include "float_state.hpp"
-#include "parallel.hpp"
-#include "run_self.hpp"
-#include "support.hpp"
+#include "machine/cpu_count.hpp"
+#include "machine/float_state.hpp"
+#include "machine/parallel.hpp"
+#include "support/run_self.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

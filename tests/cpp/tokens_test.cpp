@@ -2,9 +2,9 @@
 #include <doctest/doctest.h>
 
 #include "latchwork/training.hpp"
-#include "random_variants.hpp"
-#include "support.hpp"
-#include "token_problem.hpp"
+#include "support/random_variants.hpp"
+#include "support/support.hpp"
+#include "support/token_problem.hpp"
 
 namespace latchwork::test {
 namespace {

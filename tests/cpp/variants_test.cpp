@@ -2,10 +2,10 @@
 #include <doctest/doctest.h>
 
 #include "latchwork/stream.hpp"
-#include "lstm_problem.hpp"
-#include "random_variants.hpp"
-#include "reference.hpp"
-#include "support.hpp"
+#include "reference/lstm.hpp"
+#include "support/lstm_problem.hpp"
+#include "support/random_variants.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

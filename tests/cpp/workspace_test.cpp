@@ -1,5 +1,5 @@
 // The memory that calls lend one another.
-#include "workspace.hpp"
+#include "machine/workspace.hpp"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include <new>
 #include <vector>
 
-#include "support.hpp"
+#include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {

@@ -2,7 +2,7 @@ import math
 import pydoc_data.topics
 
 import pytest
-from latchwork.baselines import CharacterModel
+from latchwork.estimators.baselines import CharacterModel
 
 CODE_POINTS = 0x110000
 

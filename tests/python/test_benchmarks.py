@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from latchwork.benchmark import cases
-from latchwork.language_model import LSTMLanguageModel
+from latchwork.estimators.language_model import LSTMLanguageModel
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from latchwork import language_model
-from latchwork.language_model import LSTMLanguageModel
+from latchwork.estimators import language_model
+from latchwork.estimators.language_model import LSTMLanguageModel
 
 SENTENCES = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n"
 TEXT = SENTENCES * 60

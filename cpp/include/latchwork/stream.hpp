@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "latchwork/network.hpp"
+#include "latchwork/batch.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {

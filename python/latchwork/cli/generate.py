@@ -9,7 +9,7 @@ import numpy as np
 from latchwork.cli.arguments import MAX_SEED, integer, number
 from latchwork.cli.errors import CommandError
 from latchwork.cli.models import load_model
-from latchwork.language_model import LSTMLanguageModel
+from latchwork.estimators.language_model import LSTMLanguageModel
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from latchwork._estimator import Estimator
 from latchwork.cli.models import load_model
+from latchwork.estimators.estimator import Estimator
 from latchwork.machine import show_versions
 
 

@@ -4,11 +4,11 @@ import argparse
 import platform
 from pathlib import Path
 
-from latchwork.baselines import CharacterModel
 from latchwork.cli.arguments import MAX_SEED, integer, number
 from latchwork.cli.errors import INTERRUPTED, CommandError, describe
 from latchwork.cli.output import check_writable
-from latchwork.language_model import LSTMLanguageModel
+from latchwork.estimators.baselines import CharacterModel
+from latchwork.estimators.language_model import LSTMLanguageModel
 from latchwork.machine import set_num_threads
 
 SHORTEST_TEXT = 1000

@@ -5,10 +5,10 @@
 #include <random>
 #include <vector>
 
-#include "cell_step.hpp"
 #include "latchwork/network.hpp"
-#include "parallel.hpp"
-#include "snapshot.hpp"
+#include "layer/cell_step.hpp"
+#include "machine/parallel.hpp"
+#include "weights/snapshot.hpp"
 
 namespace latchwork::thresholds {
 

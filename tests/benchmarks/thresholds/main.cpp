@@ -7,11 +7,11 @@
 #include <functional>
 #include <vector>
 
-#include "dropout.hpp"
-#include "float_state.hpp"
 #include "job.hpp"
 #include "latchwork/isa.hpp"
-#include "strategy.hpp"
+#include "layer/strategy.hpp"
+#include "machine/float_state.hpp"
+#include "network/dropout.hpp"
 
 namespace latchwork::thresholds {
 namespace {

@@ -1,0 +1,183 @@
+#include "layer/cell_step_backward.hpp"
+
+#include <algorithm>
+
+#include "layer/strategy.hpp"
+
+namespace latchwork {
+
+namespace {
+
+template <class T>
+class CellStepBackward {
+ public:
+  CellStepBackward(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index slots,
+                   const CellBackwardPointers<T>& pointers, T* room, Index number, const UnitSplit& split)
+      : weights_(weights),
+        kernels_(kernels),
+        rows_(rows),
+        slots_(slots),
+        h_size_(weights.output_size()),
+        p_(pointers),
+        room_(room),
+        number_(number),
+        split_(split) {}
+
+  void run() const noexcept {
+    // The plain cell's kernel adds what the output adds.
+    const bool plain = room_ == nullptr && weights_.projection == 0 && p_.hidden_zoneout == nullptr;
+    if (p_.d_output != nullptr && !plain) add_output();
+    if (p_.hidden_zoneout != nullptr) part_zoneout();
+    T* const* d_new = p_.hidden_zoneout != nullptr ? p_.d_new_hidden : p_.d_hidden;
+    if (weights_.projection > 0) expose(d_new);
+    differentiate_cell(weights_.projection > 0 ? p_.d_exposed : d_new, plain ? p_.d_output : nullptr);
+    // The gradient by the hidden state of the step before, through R.
+    if (p_.hidden_dropout == nullptr) {
+      multiply(p_.d_hh, p_.d_hidden, p_.hidden_zoneout != nullptr);
+    } else {
+      multiply(p_.d_hh, p_.d_dropped_hidden, false);
+      join_dropout();
+    }
+  }
+
+ private:
+  void add_output() const {
+    for (Index row = 0; row < rows_; ++row) {
+      const T* d_output = p_.d_output[row];
+      T* d_hidden = p_.d_hidden[row];
+      for (Index unit = 0; unit < h_size_; ++unit) d_hidden[unit] += d_output[unit];
+    }
+  }
+
+  // h = z h_prev + (1 - z) h_new
+  void part_zoneout() const {
+    for (Index row = 0; row < rows_; ++row) {
+      const T* z = p_.hidden_zoneout[row];
+      T *d_hidden = p_.d_hidden[row], *d_new = p_.d_new_hidden[row];
+      for (Index unit = 0; unit < h_size_; ++unit) {
+        d_new[unit] = (T(1) - z[unit]) * d_hidden[unit];
+        d_hidden[unit] *= z[unit];
+      }
+    }
+  }
+
+  void join_dropout() const {
+    for (Index row = 0; row < rows_; ++row) {
+      const T *factor = p_.hidden_dropout[row], *d_dropped = p_.d_dropped_hidden[row];
+      T* d_hidden = p_.d_hidden[row];
+      for (Index unit = 0; unit < h_size_; ++unit) {
+        const T through_r = factor[unit] * d_dropped[unit];
+        d_hidden[unit] = p_.hidden_zoneout != nullptr ? d_hidden[unit] + through_r : through_r;
+      }
+    }
+  }
+
+  // From the gradient by the projected h to that by o tanh(c).
+  void expose(T* const* d_projected) const {
+    for (Index row = 0; row < rows_; ++row) std::copy_n(d_projected[row], h_size_, p_.d_projected[row]);
+    ProductArgs<T> args{};
+    args.rows = rows_;
+    args.columns = weights_.units;
+    args.a = p_.d_projected;
+    args.depth = weights_.projection;
+    args.a_block = weights_.projection;
+    args.weights = weights_.projection_gradient.data();
+    args.y = p_.d_exposed;
+    kernels_.product(args, 0, panels_of(weights_.units));
+  }
+
+  void differentiate_cell(T* const* d_h, const T* const* d_output) const {
+    CellBackwardArgs<T> args{};
+    args.rows = rows_;
+    args.units = weights_.units;
+    args.gates = p_.gates;
+    args.c = p_.c;
+    args.c_prev = p_.c_prev;
+    args.d_h = d_h;
+    args.d_output = d_output;
+    args.d_c = p_.d_c;
+    args.d_gates = p_.d_gates;
+    args.d_gates_panel_stride = slots_ * weights_.panel_width;
+    args.last_registers = weights_.last_registers;
+    if (room_ == nullptr) {
+      // Whoever computes units here has them, in its cache, from the product of the step after, if h is not projected.
+      for_parts([&](Index part) {
+        kernels_.cell_backward(args, 4 * column_panel_begin(weights_.units, part),
+                               std::min(weights_.panels, 4 * column_panel_begin(weights_.units, part + 1)));
+      });
+      return;
+    }
+    GeneralBackwardArgs<T> general{};
+    general.cell = args;
+    general.variant = &weights_.variant;
+    general.candidate_factor = p_.candidate_dropout;
+    general.cell_zoneout = p_.cell_zoneout;
+    general.room = room_;
+    general.d_peephole = p_.d_peephole;
+    general.d_peephole_panel_stride = slots_ * (weights_.gates - 1) * kernels_.units;
+    general.norm_ih = p_.norm_ih;
+    general.norm_hh = p_.norm_hh;
+    general.norm_scale = p_.norm_scale;
+    general.d_ih = p_.d_ih;
+    general.d_hh = p_.d_hh;
+    general.d_norm_ih_weight = p_.d_norm_ih_weight;
+    general.d_norm_hh_weight = p_.d_norm_hh_weight;
+    general.d_norm_cell = p_.d_norm_cell;
+    kernels_.general_cell_backward(general);
+  }
+
+  void multiply(const T* const* d_gates, T* const* y, bool accumulate) const {
+    ProductArgs<T> args{};
+    args.rows = rows_;
+    args.columns = h_size_;
+    args.a = d_gates;
+    args.depth = weights_.packed_size;
+    args.a_block = weights_.panel_width;
+    args.a_block_stride = slots_ * weights_.panel_width;
+    args.weights = weights_.h_gradient.data();
+    args.y = y;
+    args.accumulate = accumulate;
+    args.last_panel_first = last_panel_first(weights_, number_);
+    for_parts([&](Index part) {
+      kernels_.product(args, column_panel_begin(h_size_, part), column_panel_begin(h_size_, part + 1));
+    });
+  }
+
+  template <class Task>
+  void for_parts(Task&& task) const {
+    parallel(split_.parts, task, split_.threads);
+  }
+
+  // Pieces of nearly as many columns: the last panel may be narrow.
+  Index column_panel_begin(Index columns, Index part) const {
+    const Index width = 4 * kernels_.units;
+    return part == split_.parts ? panels_of(columns) : (columns * part / split_.parts + width / 2) / width;
+  }
+
+  Index panels_of(Index columns) const { return (columns + 4 * kernels_.units - 1) / (4 * kernels_.units); }
+
+  const PackedLayer<T>& weights_;
+  const Kernels<T>& kernels_;
+  Index rows_, slots_, h_size_;
+  const CellBackwardPointers<T>& p_;
+  T* room_;
+  Index number_;
+  const UnitSplit& split_;
+};
+
+}  // namespace
+
+template <class T>
+void cell_step_backward(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index slots,
+                        const CellBackwardPointers<T>& pointers, T* room, Index number,
+                        const UnitSplit& split) noexcept {
+  CellStepBackward<T>(weights, kernels, rows, slots, pointers, room, number, split).run();
+}
+
+template void cell_step_backward<float>(const PackedLayer<float>&, const Kernels<float>&, Index, Index,
+                                        const CellBackwardPointers<float>&, float*, Index, const UnitSplit&) noexcept;
+template void cell_step_backward<double>(const PackedLayer<double>&, const Kernels<double>&, Index, Index,
+                                         const CellBackwardPointers<double>&, double*, Index,
+                                         const UnitSplit&) noexcept;
+
+}  // namespace latchwork

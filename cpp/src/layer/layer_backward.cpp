@@ -1,0 +1,398 @@
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "layer/cell_step_backward.hpp"
+#include "layer/chunk_gradients.hpp"
+#include "layer/chunk_positions.hpp"
+#include "layer/chunk_tasks.hpp"
+#include "layer/layer.hpp"
+#include "layer/recorded_segment.hpp"
+#include "layer/strategy.hpp"
+#include "machine/parallel.hpp"
+
+namespace latchwork {
+
+namespace {
+
+// Backward through time, chunk by chunk of steps, of one block of rows after the other or of all at once. The
+// recurrence leaves the gates' gradients of a chunk; then each panel of a block's weights gets its sum over them. So
+// neither the number of threads nor the length of a chunk changes a bit.
+template <class T>
+class LayerBackward {
+ public:
+  // gradients: of each block. threads: how many may be used.
+  LayerBackward(const LayerBackwardCall<T>& call, const RowBlocks& blocks,
+                const std::vector<LayerGradient<T>>& gradients, bool all_blocks, Index threads, Workspace<T>& workspace)
+      : call_(call),
+        weights_(*call.weights),
+        kernels_(*call.kernels),
+        schedule_(call.schedule),
+        segment_(call, workspace),
+        record_(segment_.record()),
+        rows_(call.schedule.batch.rows),
+        h_size_(weights_.output_size()),
+        padded_h_(round_up(h_size_, kernels_.units)),
+        general_(!weights_.plain || record_.candidate_dropout != nullptr),
+        threads_(threads),
+        parts_(1),
+        units_{1, Threads::awake} {
+    if (all_blocks) {
+      const Index input_products = call.tokens != nullptr ? 0 : call.d_input.data == nullptr ? 1 : 2;
+      const LayerSplit split = backward_split(schedule_, weights_, input_products);
+      parts_ = split.row_parts;
+      units_.parts = split.unit_parts;
+    }
+    const Index rows = all_blocks ? rows_ : blocks.most_rows(), steps = chunk_steps(blocks.most_rows(), rows);
+    // With two buffers the recurrence can go on while a chunk is summed.
+    for (Index buffer = 0; buffer < (threads > 1 && units_.parts == 1 ? 2 : 1); ++buffer) {
+      chunks_.emplace_back(call, blocks, gradients, all_blocks, steps, segment_, parts_, workspace);
+    }
+    arrays_.emplace(chunks_.front().positions.row_pointers(parts_));
+    d_hidden_ = workspace.take(rows * padded_h_);
+    d_cell_ = workspace.take(rows * weights_.padded);
+    if (weights_.projection > 0) d_exposed_ = workspace.take_zeros(rows * weights_.padded);
+    if (general_) {
+      room_size_ = general_backward_room(weights_.padded, weights_.gates, kernels_.units);
+      rooms_ = workspace.take(parts_ * room_size_);
+    }
+    if (weights_.hidden_zoneout.size() > 0) d_new_hidden_ = workspace.take_zeros(rows * padded_h_);
+    if (record_.hidden_dropout != nullptr) d_dropped_hidden_ = workspace.take(rows * padded_h_);
+    drop_unused_pointers();
+    steady_ = schedule_.batch.lengths == nullptr && schedule_.batch.reset.data == nullptr && !general_ &&
+              weights_.projection == 0 && d_new_hidden_ == nullptr && d_dropped_hidden_ == nullptr;
+  }
+
+  // The whole sequence of one block, or of all from the first.
+  void run(Index first_block) {
+    for (Chunk& chunk : chunks_) chunk.positions.select_blocks(first_block);
+    begin_carry();
+    for (Index segment = segment_.count() - 1; segment >= 0; --segment) {
+      segment_.select(segment);
+      const Index steps = chunks_.front().positions.most_steps();
+      const Index count = (segment_.order_end() - segment_.order_begin() + steps - 1) / steps;
+      if (units_.parts > 1) {
+        for (Index chunk = 0; chunk < count; ++chunk) run_by_turns(chunk);
+      } else {
+        run_by_tasks(count);
+      }
+    }
+    end_carry();
+  }
+
+  // What ChunkTasks asks for; the chunks of a segment are numbered in the order they are gone through.
+  void select(Index number) {
+    Chunk& chunk = this->chunk(number);
+    const Index steps = chunk.positions.most_steps(), order_end = segment_.order_end() - number * steps;
+    chunk.positions.select_steps(std::max(segment_.order_begin(), order_end - steps), order_end);
+    chunk.gradients.select();
+  }
+  void step(Index number, Index part) { recur(chunk(number), row_part(part)); }
+  void pack(Index number, Index part) { chunk(number).gradients.pack_operands(row_part(part)); }
+  void sum(Index number, Index sum) { chunk(number).gradients.add_sum(sum); }
+
+ private:
+  struct Chunk {
+    Chunk(const LayerBackwardCall<T>& call, const RowBlocks& blocks, const std::vector<LayerGradient<T>>& sums,
+          bool all_blocks, Index steps, const RecordedSegment<T>& segment, Index row_parts, Workspace<T>& workspace)
+        : positions(call.schedule, blocks, all_blocks, steps),
+          gradients(call, segment, positions, sums, row_parts, workspace) {}
+
+    ChunkPositions positions;
+    ChunkGradients<T> gradients;
+  };
+
+  Chunk& chunk(Index number) { return chunks_[static_cast<std::size_t>(number) % chunks_.size()]; }
+  // What is the same in all of them.
+  const ChunkPositions& positions() const { return chunks_.front().positions; }
+
+  void run_by_tasks(Index count) {
+    ChunkTasks tasks({count, static_cast<Index>(chunks_.size()), parts_, parts_, chunks_.front().gradients.sums()});
+    parallel(threads_, [&](Index thread) { tasks.run(thread, *this); });
+  }
+
+  // The recurrence takes all threads, who split each of its steps, and then they share the sums.
+  void run_by_turns(Index number) {
+    select(number);
+    step(number, 0);
+    parallel(parts_, [&](Index part) { pack(number, part); });
+    parallel(chunks_.front().gradients.sums(), [&](Index at) { sum(number, at); });
+  }
+
+  // Each block's rows of a chunk are to stay in the nearest cache, and those of all blocks in that of each thread.
+  Index chunk_steps(Index block_rows, Index rows) const {
+    const Index steps = std::min(gradient_chunk_rows / block_rows, 2 * gradient_chunk_rows * parts_ / rows);
+    return std::min(record_.segment_steps, std::max<Index>(1, steps));
+  }
+  T* d_hidden(Index row) const { return d_hidden_ + (row - positions().row_begin()) * padded_h_; }
+  T* d_cell(Index row) const { return d_cell_ + (row - positions().row_begin()) * weights_.padded; }
+
+  void drop_unused_pointers() {
+    CellBackwardPointers<T>& pointers = arrays_->pointers;
+    if (d_new_hidden_ == nullptr) pointers.hidden_zoneout = nullptr;
+    if (d_dropped_hidden_ == nullptr) pointers.hidden_dropout = nullptr;
+    if (record_.candidate_dropout == nullptr) pointers.candidate_dropout = nullptr;
+    if (weights_.cell_zoneout.size() == 0) pointers.cell_zoneout = nullptr;
+    if (call_.d_output.data == nullptr) pointers.d_output = nullptr;
+  }
+
+  void begin_carry() {
+    for (Index row = positions().row_begin(); row < positions().row_end(); ++row) {
+      std::fill_n(d_hidden(row), padded_h_, T(0));
+      std::fill_n(d_cell(row), weights_.padded, T(0));
+      if (call_.d_end_hidden != nullptr) std::copy_n(call_.d_end_hidden + row * h_size_, h_size_, d_hidden(row));
+      if (call_.d_end_cell != nullptr) {
+        std::copy_n(call_.d_end_cell + row * weights_.units, weights_.units, d_cell(row));
+      }
+    }
+  }
+
+  void end_carry() {
+    for (Index row = positions().row_begin(); row < positions().row_end(); ++row) {
+      if (call_.d_start_hidden != nullptr) {
+        std::copy_n(d_hidden(row), h_size_, call_.d_start_hidden + row * h_size_);
+      }
+      if (call_.d_start_cell != nullptr) {
+        std::copy_n(d_cell(row), weights_.units, call_.d_start_cell + row * weights_.units);
+      }
+      // A row without steps passes its start state on.
+      if (weights_.learns_start && schedule_.length(row) == 0) {
+        chunks_.front().gradients.add_start(row, false, d_hidden(row), d_cell(row));
+      }
+    }
+  }
+
+  // Of the segment's rows. Where rows differ in length, each part has about as many steps as the others.
+  RowPart row_part(Index number) const {
+    if (parts_ == 1) return positions().part(0, positions().row_begin(), positions().row_end());
+    const auto begin = [&](Index part) {
+      return part_begin(schedule_, segment_.order_begin(), segment_.order_end(), parts_, part);
+    };
+    return positions().part(number, begin(number), begin(number + 1));
+  }
+
+  void recur(const Chunk& chunk, const RowPart& part) {
+    const ChunkPositions& positions = chunk.positions;
+    if (!positions.any()) return;
+    const CellBackwardPointers<T> own = arrays_->pointers.from(part.pointers);
+    T* const room = general_ ? rooms_ + part.number * room_size_ : nullptr;
+    for (Index order = positions.order_end() - 1; order >= positions.order_begin(); --order) {
+      // They may have fallen asleep while the caller was kept from running.
+      if (units_.parts > 1) wake_threads();
+      Index count = part.row_end - part.row_begin;
+      if (steady_ && order + 1 < positions.order_end()) {
+        advance(chunk.gradients, order, part, own);
+      } else {
+        count = point(chunk.gradients, order, part, own);
+      }
+      if (count == 0) continue;
+      cell_step_backward(weights_, kernels_, count, positions.capacity(), own, room, order, units_);
+      if (schedule_.batch.reset.data == nullptr && !weights_.learns_start) continue;
+      for (Index row = part.row_begin; row < part.row_end; ++row) {
+        if (schedule_.active(schedule_.step(order), row)) restart(chunk.gradients, order, row);
+      }
+    }
+  }
+
+  // Points to what a step of some rows reads and writes; returns how many take part.
+  Index point(const ChunkGradients<T>& gradients, Index order, const RowPart& part,
+              const CellBackwardPointers<T>& own) const {
+    const Index step = schedule_.step(order);
+    Index count = 0;
+    for (Index row = part.row_begin; row < part.row_end; ++row) {
+      if (!schedule_.active(step, row)) continue;
+      const Index slot = segment_.slot(step, row);
+      if (own.d_output != nullptr) own.d_output[count] = call_.d_output.at(step, row);
+      own.gates[count] = record_.gates + slot * weights_.packed_size;
+      own.c[count] = record_.cell + slot * weights_.padded;
+      own.c_prev[count] = segment_.previous_cell(step, row);
+      own.d_hidden[count] = d_hidden(row);
+      own.d_c[count] = d_cell(row);
+      gradients.point(own, count, order, row);
+      if (d_exposed_ != nullptr) {
+        own.d_exposed[count] = d_exposed_ + (row - positions().row_begin()) * weights_.padded;
+      }
+      if (record_.norm_ih != nullptr) {
+        own.norm_ih[count] = record_.norm_ih + slot * weights_.packed_size;
+        own.norm_hh[count] = record_.norm_hh + slot * weights_.packed_size;
+        own.norm_scale[count] = record_.norm_scale + slot * norm_scales;
+      }
+      point_to_factors(own, count, slot, row);
+      ++count;
+    }
+    return count;
+  }
+
+  // The same for the step before the one that they point to, where every step has the same rows: each pointer moves on
+  // by its own stride.
+  void advance(const ChunkGradients<T>& gradients, Index order, const RowPart& part,
+               const CellBackwardPointers<T>& own) const {
+    const Index rows = part.row_end - part.row_begin, step = schedule_.step(order);
+    const Index direction = schedule_.reverse ? 1 : -1, slots = direction * rows_;
+    const bool steady_cell = order > 0 && segment_.contains(schedule_.previous(step));
+    for (Index at = 0; at < rows; ++at) {
+      const Index row = part.row_begin + at;
+      own.gates[at] += slots * weights_.packed_size;
+      own.c[at] = own.c_prev[at];
+      own.c_prev[at] = steady_cell ? own.c[at] + slots * weights_.padded : segment_.previous_cell(step, row);
+      own.d_gates[at] += gradients.step_stride(row);
+      own.d_hh[at] = own.d_gates[at];
+    }
+    if (own.d_output == nullptr) return;
+    for (Index at = 0; at < rows; ++at) own.d_output[at] += direction * call_.d_output.step_stride;
+  }
+
+  void point_to_factors(const CellBackwardPointers<T>& own, Index count, Index slot, Index row) const {
+    if (own.hidden_dropout != nullptr) {
+      own.hidden_dropout[count] = record_.hidden_dropout + row * padded_h_;
+      own.d_dropped_hidden[count] = d_dropped_hidden_ + (row - positions().row_begin()) * padded_h_;
+    }
+    if (own.candidate_dropout != nullptr) {
+      own.candidate_dropout[count] = record_.candidate_dropout + slot * weights_.padded;
+    }
+    if (own.hidden_zoneout != nullptr) {
+      own.hidden_zoneout[count] = record_.hidden_zoneout == nullptr ? weights_.hidden_zoneout.data()
+                                                                    : record_.hidden_zoneout + slot * padded_h_;
+      own.d_new_hidden[count] = d_new_hidden_ + (row - positions().row_begin()) * padded_h_;
+    }
+    if (own.cell_zoneout != nullptr) {
+      own.cell_zoneout[count] = record_.cell_zoneout == nullptr ? weights_.cell_zoneout.data()
+                                                                : record_.cell_zoneout + slot * weights_.padded;
+    }
+  }
+
+  // Where the layer's own start state precedes a step, the gradient by it ends; for a trained one it is kept.
+  void restart(const ChunkGradients<T>& gradients, Index order, Index row) const {
+    const Index step = schedule_.step(order);
+    const bool restarts = schedule_.restarts(step, row);
+    if (weights_.learns_start && (restarts || schedule_.is_first(step, row))) {
+      gradients.keep_start(order, row, d_hidden(row), d_cell(row));
+    }
+    if (!restarts) return;
+    std::fill_n(d_hidden(row), h_size_, T(0));
+    std::fill_n(d_cell(row), weights_.padded, T(0));
+  }
+
+  const LayerBackwardCall<T>& call_;
+  const PackedLayer<T>& weights_;
+  const Kernels<T>& kernels_;
+  const Schedule& schedule_;
+  RecordedSegment<T> segment_;
+  const LayerRecord<T>& record_;  // of the segment
+  Index rows_;
+  Index h_size_, padded_h_;  // H or P; rounded up to whole registers
+  bool general_;             // the general epilogue
+  bool steady_ = false;      // whether pointers advance() from step to step
+  Index threads_;            // how many may be used
+  Index parts_;              // of the rows, each a chain of its own
+  UnitSplit units_;          // of each step
+  std::deque<Chunk> chunks_;
+
+  std::optional<CellBackwardArrays<T>> arrays_;  // by row, see RowPart
+  T* d_hidden_ = nullptr;                        // by h of the step in hand, [row][padded H or P]
+  T* d_cell_ = nullptr;                          // [row][padded]
+  // What variants need; see CellBackwardPointers.
+  T* d_exposed_ = nullptr;                                   // [row][padded]
+  T *d_new_hidden_ = nullptr, *d_dropped_hidden_ = nullptr;  // [row][padded H or P]
+  T* rooms_ = nullptr;                                       // [part][room_size_]
+  Index room_size_ = 0;
+};
+
+// From the gradients by the gates, summed by token, to those by W and by the tokens' rows of the table.
+template <class T>
+void finish_token_sums(const LayerBackwardCall<T>& call, LayerGradient<T>& gradient, Workspace<T>& workspace) {
+  const PackedLayer<T>& weights = *call.weights;
+  const Kernels<T>& kernels = *call.kernels;
+  const Index count = call.tokens->count(), features = weights.input_size;
+  const Index panel_size = count * weights.panel_width;
+  std::vector<const T*> x, sums;
+  std::vector<T*> d_x;
+  for (Index number = 0; number < count; ++number) {
+    const Index token = call.tokens->token(number);
+    x.push_back(call.input.table + token * features);
+    d_x.push_back(call.d_table + token * features);
+    sums.push_back(gradient.by_token + number * weights.panel_width);
+  }
+  T* const packed_x = workspace.take(count * round_up(features, kernels.outer_block));
+  kernels.pack_outer(x.data(), count, features, packed_x, 0, count);
+  gradient.x_weights = workspace.take_zeros(weights.packed_size * features);
+  const bool small = count * weights.packed_size * features < smallest_parallel_work;
+  const Index parts = small ? 1 : free_threads();
+  parallel(parts, [&](Index part) {
+    for (Index panel = piece_begin(weights.panels, parts, part); panel < piece_begin(weights.panels, parts, part + 1);
+         ++panel) {
+      OuterArgs<T> args{};
+      args.depth = count;
+      args.columns = features;
+      args.a = packed_x;
+      args.registers = panel + 1 == weights.panels ? weights.last_registers : weights.gates;
+      args.b = gradient.by_token + panel * panel_size;
+      args.b_stride = weights.panel_width;
+      args.c = gradient.x_weights + panel * features * weights.panel_width;
+      kernels.outer(args);
+    }
+    const Index first = piece_begin(count, parts, part);
+    ProductArgs<T> args{};
+    args.rows = piece_begin(count, parts, part + 1) - first;
+    args.columns = features;
+    args.a = sums.data() + first;
+    args.depth = weights.packed_size;
+    args.a_block = weights.panel_width;
+    args.a_block_stride = panel_size;
+    args.weights = weights.x_gradient.data();
+    args.y = d_x.data() + first;
+    args.accumulate = true;
+    if (args.rows > 0) kernels.product(args, 0, (features + 4 * kernels.units - 1) / (4 * kernels.units));
+  });
+}
+
+}  // namespace
+
+template <class T>
+LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace) {
+  const PackedLayer<T>& weights = *call.weights;
+  const RowBlocks blocks = row_blocks(call.schedule, weights);
+  const Index tokens = call.tokens == nullptr ? 0 : call.tokens->count();
+  const Index size = LayerGradient<T>::size(weights, tokens, *call.kernels);
+  T* const memory = workspace.take(blocks.count() * size);
+  std::vector<LayerGradient<T>> gradients;
+  for (Index block = 0; block < blocks.count(); ++block) {
+    gradients.push_back(LayerGradient<T>::in(memory + block * size, weights, tokens));
+  }
+  if (call.schedule.batch.rows == 0) {
+    std::fill_n(memory, size, T(0));
+    return gradients.front();
+  }
+  const Index threads = call.record->has_checkpoints() ? 0 : block_threads(call.schedule, weights, blocks.count());
+  if (threads == 0) {
+    const Index numbers = blocks.count() * size, parts = number_parts(numbers, numbers);
+    parallel(parts, [&](Index part) {
+      std::fill(memory + piece_begin(numbers, parts, part), memory + piece_begin(numbers, parts, part + 1), T(0));
+    });
+    const bool small = step_work(weights, call.schedule.total(0, call.schedule.batch.rows)) < smallest_parallel_work;
+    LayerBackward<T>(call, blocks, gradients, true, small ? 1 : free_threads(), workspace).run(0);
+  } else {
+    std::deque<LayerBackward<T>> backwards;
+    for (Index thread = 0; thread < threads; ++thread) {
+      backwards.emplace_back(call, blocks, gradients, false, 1, workspace);
+    }
+    std::atomic<Index> next{0};
+    parallel(threads, [&](Index thread) {
+      LayerBackward<T>& own = backwards[static_cast<std::size_t>(thread)];
+      for (Index block = next++; block < blocks.count(); block = next++) {
+        std::fill_n(memory + block * size, size, T(0));
+        own.run(block);
+      }
+    });
+  }
+  if (blocks.count() > 1) call.kernels->add_rows(memory + size, size, blocks.count() - 1, size, memory);
+  if (tokens > 0) finish_token_sums(call, gradients.front(), workspace);
+  return gradients.front();
+}
+
+template LayerGradient<float> layer_backward<float>(const LayerBackwardCall<float>&, Workspace<float>&);
+template LayerGradient<double> layer_backward<double>(const LayerBackwardCall<double>&, Workspace<double>&);
+
+}  // namespace latchwork

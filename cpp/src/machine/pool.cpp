@@ -1,0 +1,216 @@
+#include "machine/pool.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <new>
+#include <utility>
+
+#if defined(__unix__) || defined(__APPLE__)
+#define LATCHWORK_POSIX
+#include <pthread.h>
+#include <signal.h>
+#endif
+
+#include "machine/cpu_count.hpp"
+#include "machine/float_state.hpp"
+
+namespace latchwork {
+
+constinit thread_local bool inside_task = false;
+
+namespace {
+
+// Long enough to bridge the serial work between two parallel parts and the time that an idle virtual CPU takes to wake,
+// about 0.1 ms: with less, both sides fall asleep at every call and never meet awake again (measured with 50 us: a
+// training step of 1.3 ms took 3.2 ms on two threads). Short enough not to matter to others.
+constexpr std::chrono::microseconds spin_time{1000};
+
+// Whether `done` came true while spinning. At first without pausing: what comes within two microseconds, as between
+// two time steps, is to be met at once.
+template <class Condition>
+bool spin_until(Condition&& done) {
+  for (int i = 0; i < 2000; ++i) {
+    if (done()) return true;
+  }
+  const auto deadline = std::chrono::steady_clock::now() + spin_time;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (done()) return true;
+      pause_briefly();
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+  return false;
+}
+
+}  // namespace
+
+Pool::~Pool() {
+  stopping_ = true;
+  for (const auto& worker : workers_) {
+    call(*worker, {}, Threads::all);
+    worker->thread.join();
+  }
+}
+
+Index Pool::start(Index threads) {
+  while (static_cast<Index>(workers_.size()) < threads - 1) {
+    cpus_ = usable_cpus();
+    if (!start_worker()) break;
+  }
+  return available(threads);
+}
+
+Index Pool::available(Index threads) const { return std::min(threads, static_cast<Index>(workers_.size()) + 1); }
+
+void Pool::wake(Index threads) {
+  // Now and then also where none sleeps, for the process may have been pinned meanwhile.
+  constexpr Index calls_between_looks = 64;
+  bool looked = false;
+  const auto look = [&] {
+    if (!std::exchange(looked, true)) count_cpus(threads);
+  };
+  if (++calls_since_look_ > calls_between_looks) look();
+  set_spinning(threads);
+  for (Index thread = 1; thread < threads; ++thread) {
+    if (!sleeps(worker(thread))) continue;
+    look();
+    if (!spin_.load(std::memory_order_relaxed)) return;
+    wake(worker(thread));
+  }
+}
+
+void Pool::run(const Work& work, Threads which) {
+  set_spinning(work.threads);
+  for (Index thread = 1; thread < work.threads; ++thread) {
+    Worker& other = worker(thread);
+    const bool asleep = sleeps(other);
+    other.takes_part = which == Threads::all || !asleep;
+    if (!other.takes_part) continue;
+    // Looking at the CPUs costs little beside waking.
+    if (asleep) count_cpus(work.threads);
+    call(other, work, which);
+  }
+  work.run(0);
+  for (Index thread = 1; thread < work.threads; ++thread) {
+    Worker& other = worker(thread);
+    if (other.takes_part && !(is_late(other) && claim(other, other.number))) continue;
+    other.takes_part = false;
+    work.run(thread);
+  }
+  for (Index thread = 1; thread < work.threads; ++thread) {
+    if (worker(thread).takes_part) wait_for(worker(thread), work.threads, which);
+  }
+}
+
+void Pool::call(Worker& worker, const Work& work, Threads which) {
+  worker.work = work;
+  ++worker.number;
+  if (which != Threads::all) {
+    // One that falls asleep at this moment misses the call; the caller then does its parts.
+    worker.called.store(worker.number, std::memory_order_release);
+    return;
+  }
+  // Sequentially consistent, as are the worker's lines on falling asleep: one of the two sees the other.
+  worker.called.store(worker.number);
+  if (worker.asleep.load() != 0) wake(worker);
+}
+
+void Pool::wake(Worker& worker) {
+  const OffThisCpu placement(worker.thread);
+  worker.asleep.store(0);
+  worker.asleep.notify_one();
+}
+
+bool Pool::claim(Worker& worker, Number number) {
+  Number expected = number - 1;
+  // A call that was taken over may have been followed by others.
+  if (worker.claimed.load(std::memory_order_relaxed) != expected) return false;
+  return worker.claimed.compare_exchange_strong(expected, number);
+}
+
+// One that was asleep may start some milliseconds late, where the system puts it on a CPU that is busy; the caller does
+// not wait for it but runs its parts itself.
+bool Pool::is_late(const Worker& worker) {
+  for (int i = 0; i < 300; ++i) {
+    if (worker.claimed.load(std::memory_order_relaxed) == worker.number) return false;
+  }
+  return true;
+}
+
+void Pool::wait_for(Worker& worker, Index threads, Threads which) {
+  const auto finished = [&] { return has_finished(worker); };
+  if (which == Threads::awake_spun) {
+    while (!finished()) pause_briefly();
+    return;
+  }
+  if (spin_.load(std::memory_order_relaxed) && spin_until(finished)) return;
+  for (Number before = worker.finished.load(); before != worker.number; before = worker.finished.load()) {
+    worker.finished.wait(before);
+  }
+  count_cpus(threads);
+}
+
+void Pool::count_cpus(Index threads) {
+  calls_since_look_ = 0;
+  cpus_ = usable_cpus();
+  set_spinning(threads);
+}
+
+void Pool::set_spinning(Index threads) {
+  const bool spin = threads <= cpus_;
+  if (spin_.load(std::memory_order_relaxed) != spin) spin_.store(spin, std::memory_order_relaxed);
+}
+
+bool Pool::start_worker() {
+  try {
+    workers_.push_back(std::make_unique<Worker>());
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  Worker& worker = *workers_.back();
+  const auto thread = static_cast<Index>(workers_.size());
+  bool started = true;
+#if defined(LATCHWORK_POSIX)
+  // Signals are for the threads of the program.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+#endif
+  try {
+    worker.thread = std::thread([this, &worker, thread] { serve(worker, thread); });
+  } catch (const std::exception&) {  // no more threads, or no memory for one
+    workers_.pop_back();
+    started = false;
+  }
+#if defined(LATCHWORK_POSIX)
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+#endif
+  return started;
+}
+
+void Pool::serve(Worker& worker, Index thread) {
+  inside_task = true;
+  const FlushToZero flush_to_zero;
+  Number seen = 0;
+  for (;;) {
+    const auto is_called = [&] { return worker.called.load(std::memory_order_acquire) != seen; };
+    if (!spin_.load(std::memory_order_relaxed) || !spin_until(is_called)) {
+      worker.asleep.store(1);
+      if (worker.called.load() == seen) worker.asleep.wait(1);
+      worker.asleep.store(0);
+    }
+    const Number number = worker.called.load(std::memory_order_acquire);
+    if (number == seen) continue;  // only woken
+    seen = number;
+    if (!claim(worker, number)) continue;  // taken over
+    if (stopping_) return;
+    worker.work.run(thread);
+    // Sequentially consistent: notify_one skips its system call where it sees no waiter, and must not look before.
+    worker.finished.store(number);
+    worker.finished.notify_one();
+  }
+}
+
+}  // namespace latchwork

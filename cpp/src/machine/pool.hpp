@@ -1,0 +1,116 @@
+#pragma once
+
+#if defined(__SSE__) || defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "latchwork/types.hpp"
+#include "machine/parallel.hpp"
+
+namespace latchwork {
+
+// True on the workers, and on a caller while it runs its parts.
+// Without `constinit` every look at it would first ask whether it has to be initialised.
+extern constinit thread_local bool inside_task;
+
+inline void pause_briefly() {
+#if defined(__SSE__) || defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+using Task = void (*)(void* context, Index part) noexcept;
+
+// What one call gives its threads: of `threads` threads, number `thread` runs parts thread, thread + threads, ...
+struct Work {
+  Task task = nullptr;
+  void* context = nullptr;
+  Index parts = 0;
+  Index threads = 1;
+
+  void run(Index thread) const {
+    for (Index part = thread; part < parts; part += threads) task(context, part);
+  }
+};
+
+// The workers beside the caller. Only the one who holds the turn (below) calls its functions.
+//
+// A message between two cores takes about as long as a time step of a small network, so a call costs two of them, one
+// to the worker and one back: what the caller writes and what the worker writes lie in lines of their own, and each
+// waits by reading the other's. Calls are numbered; who claims a call, the worker or the caller in its place, runs it.
+class Pool {
+ public:
+  ~Pool();
+
+  // Starts the workers still missing for `threads` threads; returns how many threads there are, where the system allows
+  // no more fewer than asked for.
+  Index start(Index threads);
+
+  Index available(Index threads) const;
+
+  // Wakes those of the first `threads` that sleep, unless they would have to share CPUs.
+  void wake(Index threads);
+
+  void run(const Work& work, Threads which);
+
+ private:
+  using Number = std::uint32_t;
+
+  struct Worker {
+    // Written by the caller: the latest call.
+    alignas(64) std::atomic<Number> called{0};
+    Work work;
+    // Written by the worker.
+    alignas(64) std::atomic<Number> claimed{0};
+    std::atomic<Number> finished{0};
+    std::atomic<std::uint32_t> asleep{0};
+    // Read and written by the caller alone.
+    alignas(64) Number number = 0;
+    bool takes_part = false;
+    std::thread thread;
+  };
+
+  Worker& worker(Index thread) const { return *workers_[static_cast<std::size_t>(thread - 1)]; }
+
+  static bool sleeps(const Worker& worker) { return worker.asleep.load(std::memory_order_relaxed) != 0; }
+
+  static void call(Worker& worker, const Work& work, Threads which);
+
+  static void wake(Worker& worker);
+
+  static bool claim(Worker& worker, Number number);
+
+  static bool has_finished(const Worker& worker) {
+    return worker.finished.load(std::memory_order_acquire) == worker.number;
+  }
+
+  // Whether a worker has not begun although it had the time.
+  static bool is_late(const Worker& worker);
+
+  void wait_for(Worker& worker, Index threads, Threads which);
+
+  void count_cpus(Index threads);
+
+  // Where threads must share a CPU, one that spins keeps it from the one it waits for.
+  void set_spinning(Index threads);
+
+  bool start_worker();
+
+  void serve(Worker& worker, Index thread);
+
+  std::vector<std::unique_ptr<Worker>> workers_;
+  Index cpus_ = 1;
+  Index calls_since_look_ = 0;
+  bool stopping_ = false;
+  alignas(64) std::atomic<bool> spin_{false};
+};
+
+}  // namespace latchwork

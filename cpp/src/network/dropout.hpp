@@ -1,0 +1,42 @@
+#pragma once
+
+#include "layer/cell_masks.hpp"
+#include "layer/strategy.hpp"
+#include "machine/parallel.hpp"
+
+namespace latchwork {
+
+// Which mask: of the recording's seed, after which layer of which module.
+struct DropoutMask {
+  std::uint64_t seed = 0;
+  Index module = 0;
+  Index layer = 0;
+  double probability = 0.0;
+};
+
+// to = from with each number zeroed with the probability and else divided by what is left of 1. Both contiguous
+// (steps, rows, features); `to` may be `from`. A number's fate depends on the mask, its step, row and unit alone.
+template <class T>
+void apply_dropout(const Kernels<T>& kernels, const DropoutMask& mask, const Batch& batch, Index features,
+                   const T* from, T* to) {
+  constexpr Index drawn_at_once = 256;  // a multiple of the generator's four
+  const T factor = kept_factor<T>(mask.probability);
+  const Index sequence_rows = batch.steps * batch.rows;
+  const Index parts = number_parts(sequence_rows * features, sequence_rows);
+  parallel(parts, [&](Index part) {
+    T factors[drawn_at_once];
+    for (Index at = piece_begin(sequence_rows, parts, part); at < piece_begin(sequence_rows, parts, part + 1); ++at) {
+      for (Index unit = 0; unit < features; unit += drawn_at_once) {
+        const Index count = std::min(features - unit, drawn_at_once);
+        draw_mask(kernels, {mask.seed, MaskOn::layer_output, mask.module, mask.layer}, at / batch.rows, at % batch.rows,
+                  mask.probability, T(0), factor, count, factors, unit);
+        for (Index k = 0; k < count; ++k) {
+          const Index place = at * features + unit + k;
+          to[place] = factors[k] == T(0) ? T(0) : from[place] * factors[k];
+        }
+      }
+    }
+  });
+}
+
+}  // namespace latchwork

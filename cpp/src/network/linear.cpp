@@ -1,0 +1,175 @@
+#include "network/linear.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "layer/strategy.hpp"
+#include "layer/weight_gradient.hpp"
+#include "machine/parallel.hpp"
+
+namespace latchwork {
+
+namespace {
+
+// The derivative of an activation from its value.
+template <class T>
+T slope(Activation activation, T value) {
+  switch (activation) {
+    case Activation::relu:
+      return value > T(0) ? T(1) : T(0);
+    case Activation::sigmoid:
+      return value * (T(1) - value);
+    case Activation::tanh:
+      return T(1) - value * value;
+    case Activation::identity:
+      break;
+  }
+  return T(1);
+}
+
+template <class T>
+Index panels_of(const Kernels<T>& kernels, Index columns) {
+  return (columns + 4 * kernels.units - 1) / (4 * kernels.units);
+}
+
+}  // namespace
+
+template <class T>
+void activate_row(const Kernels<T>& kernels, Activation activation, Index size, T* values) {
+  switch (activation) {
+    case Activation::relu:
+      for (Index at = 0; at < size; ++at) values[at] = values[at] < T(0) ? T(0) : values[at];  // NaN stays NaN
+      return;
+    case Activation::sigmoid:
+      kernels.sigmoid(values, size, values);
+      return;
+    case Activation::tanh:
+      kernels.tanh(values, size, values);
+      return;
+    case Activation::identity:
+      return;
+  }
+}
+
+template <class T>
+void linear_forward(const LinearCall<T>& call) {
+  const PackedLinear<T>& weights = *call.weights;
+  const Schedule schedule{call.batch, false};
+  std::vector<const T*> x;
+  std::vector<T*> y;
+  const auto slots = static_cast<std::size_t>(call.batch.steps * call.batch.rows);
+  x.reserve(slots);
+  y.reserve(slots);
+  for (Index step = 0; step < call.batch.steps; ++step) {
+    for (Index row = 0; row < call.batch.rows; ++row) {
+      T* output = call.output.at(step, row);
+      if (schedule.active(step, row)) {
+        x.push_back(call.input.at(step, row));
+        y.push_back(output);
+      } else {
+        std::fill_n(output, weights.output_size, T(0));
+      }
+    }
+  }
+  const auto count = static_cast<Index>(x.size());
+  if (count == 0) return;
+  const Index work = count * weights.input_size * weights.output_size;
+  const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), count);
+  parallel(parts, [&](Index part) {
+    const Index first = piece_begin(count, parts, part);
+    ProductArgs<T> args{};
+    args.rows = piece_begin(count, parts, part + 1) - first;
+    args.columns = weights.output_size;
+    args.start = weights.bias.data();
+    args.a = x.data() + first;
+    args.depth = weights.input_size;
+    args.a_block = weights.input_size;
+    args.weights = weights.weights.data();
+    args.y = y.data() + first;
+    call.kernels->product(args, 0, panels_of(*call.kernels, args.columns));
+    for (Index row = 0; row < args.rows; ++row) {
+      activate_row(*call.kernels, weights.activation, weights.output_size, args.y[row]);
+    }
+  });
+}
+
+template <class T>
+void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradient, Workspace<T>& workspace) {
+  const PackedLinear<T>& weights = *call.weights;
+  const Kernels<T>& kernels = *call.kernels;
+  const Schedule schedule{call.batch, false};
+  const Index inputs = weights.input_size;
+  const Index outputs = weights.output_size;
+  const Index padded_outputs = round_up(outputs, kernels.units);
+  const Index slots = call.batch.steps * call.batch.rows;
+  const Index capacity = std::max<Index>(1, std::min(linear_chunk_rows, slots));
+  T* weight_panels = workspace.take_zeros(outputs * round_up(inputs, kernels.units));
+  T* bias_sum = workspace.take_zeros(padded_outputs);
+  T* d_y_memory = workspace.take_zeros(capacity * padded_outputs);
+  WeightGradient<T> weight_gradient(kernels, capacity, outputs, inputs, workspace);
+  // Of the rows in hand.
+  std::vector<const T*> x, y, d_output;
+  std::vector<T*> d_y, d_x;
+  for (Index row = 0; row < capacity; ++row) d_y.push_back(d_y_memory + row * padded_outputs);
+
+  const auto add_rows = [&] {
+    const auto count = static_cast<Index>(x.size());
+    if (count == 0) return;
+    const Index work = count * inputs * outputs;
+    const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), count);
+    parallel(parts, [&](Index part) {
+      const Index begin = piece_begin(count, parts, part), end = piece_begin(count, parts, part + 1);
+      // Without d_output they stay zeros.
+      for (auto row = static_cast<std::size_t>(begin); !d_output.empty() && row < static_cast<std::size_t>(end);
+           ++row) {
+        for (Index at = 0; at < outputs; ++at) d_y[row][at] = d_output[row][at] * slope(weights.activation, y[row][at]);
+      }
+      weight_gradient.pack(d_y.data(), x.data(), begin, end, count);
+      if (d_x.empty()) return;
+      ProductArgs<T> args{};
+      args.rows = end - begin;
+      args.columns = inputs;
+      args.a = d_y.data() + begin;
+      args.depth = outputs;
+      args.a_block = outputs;
+      args.weights = weights.gradient.data();
+      args.y = d_x.data() + begin;
+      kernels.product(args, 0, panels_of(kernels, inputs));
+    });
+    weight_gradient.add(count, weight_panels);
+    kernels.add_rows(d_y_memory, padded_outputs, count, padded_outputs, bias_sum);
+    x.clear();
+    y.clear();
+    d_output.clear();
+    d_x.clear();
+  };
+
+  for (Index step = call.batch.steps - 1; step >= 0; --step) {
+    for (Index row = 0; row < call.batch.rows; ++row) {
+      if (!schedule.active(step, row)) continue;
+      x.push_back(call.input.at(step, row));
+      y.push_back(call.output.at(step, row));
+      if (gradient.d_output.data != nullptr) d_output.push_back(gradient.d_output.at(step, row));
+      if (gradient.d_input.data != nullptr) d_x.push_back(gradient.d_input.at(step, row));
+      if (static_cast<Index>(x.size()) == capacity) add_rows();
+    }
+  }
+  add_rows();
+
+  kernels.unpack_panels(weight_panels, outputs, inputs, gradient.weight, gradient.accumulate);
+  if (gradient.bias != nullptr) {
+    for (Index at = 0; at < outputs; ++at) {
+      gradient.bias[at] = gradient.accumulate ? gradient.bias[at] + bias_sum[at] : bias_sum[at];
+    }
+  }
+}
+
+#define LATCHWORK_INSTANTIATE(T)                                                                   \
+  template void linear_forward<T>(const LinearCall<T>&);                                           \
+  template void linear_backward<T>(const LinearCall<T>&, const LinearGradient<T>&, Workspace<T>&); \
+  template void activate_row<T>(const Kernels<T>&, Activation, Index, T*);
+LATCHWORK_INSTANTIATE(float)
+LATCHWORK_INSTANTIATE(double)
+#undef LATCHWORK_INSTANTIATE
+
+}  // namespace latchwork

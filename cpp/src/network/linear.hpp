@@ -1,0 +1,40 @@
+#pragma once
+
+#include "layer/rows.hpp"
+#include "machine/workspace.hpp"
+#include "weights/snapshot.hpp"
+
+namespace latchwork {
+
+// y = activation(x W^T + b) for every step and row that is computed.
+template <class T>
+struct LinearCall {
+  const PackedLinear<T>* weights = nullptr;
+  const Kernels<T>* kernels = nullptr;
+  Batch batch;
+  RowSource<T> input;
+  SequenceView<T> output;
+};
+
+// Padding becomes zero.
+template <class T>
+void linear_forward(const LinearCall<T>& call);
+
+template <class T>
+struct LinearGradient {
+  SequenceView<const T> d_output;  // null: zeros
+  SequenceView<T> d_input;         // null: not wanted; padding is not touched
+  T* weight = nullptr;             // (outputs, inputs)
+  T* bias = nullptr;               // null: none
+  bool accumulate = false;
+};
+
+// call.output: what linear_forward wrote.
+template <class T>
+void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradient, Workspace<T>& workspace);
+
+// In place, on one row of numbers.
+template <class T>
+void activate_row(const Kernels<T>& kernels, Activation activation, Index size, T* values);
+
+}  // namespace latchwork

@@ -1,0 +1,298 @@
+#include "network/stack.hpp"
+
+#include <algorithm>
+#include <optional>
+
+#include "layer/strategy.hpp"
+#include "machine/parallel.hpp"
+#include "network/dropout.hpp"
+
+namespace latchwork {
+
+namespace {
+
+template <class T>
+SequenceView<T> from_feature(SequenceView<T> view, Index feature) {
+  if (view.data != nullptr) view.data += feature;
+  return view;
+}
+
+// The part of a module's state that belongs to one layer and direction.
+template <class T>
+State<T> state_of(const State<T>& states, Index state, const LstmOptions& options, Index rows) {
+  State<T> part;
+  if (states.hidden != nullptr) part.hidden = states.hidden + state * rows * options.hidden_output_size();
+  if (states.cell != nullptr) part.cell = states.cell + state * rows * options.hidden_size;
+  return part;
+}
+
+template <class T>
+LayerCall<T> layer_call(const StackCall<T>& call, const RecordOptions& record, Index state, const State<const T>& start,
+                        SequenceView<T> output, const State<T>& end) {
+  const LstmOptions& options = *call.options;
+  const Index direction = state % options.directions();
+  LayerCall<T> layer;
+  layer.weights = &call.layer(state);
+  layer.kernels = call.kernels;
+  layer.schedule = {call.batch, call.reverse(direction)};
+  layer.masks = CellMasks(options, record, call.module, state);
+  const State<const T> own_start = state_of(start, state, options, call.batch.rows);
+  layer.start_hidden = own_start.hidden;
+  layer.start_cell = own_start.cell;
+  layer.output = from_feature(output, direction * options.hidden_output_size());
+  const State<T> own_end = state_of(end, state, options, call.batch.rows);
+  layer.end_hidden = own_end.hidden;
+  layer.end_cell = own_end.cell;
+  return layer;
+}
+
+template <class T>
+RowSource<T> source_of(SequenceView<T> view, Index features) {
+  RowSource<T> source;
+  source.values = {view.data, view.step_stride, view.row_stride};
+  source.features = features;
+  return source;
+}
+
+DropoutMask mask_after(const LstmOptions& lstm, const RecordOptions& options, Index module, Index layer) {
+  return {options.mask_seed, module, layer, lstm.dropout};
+}
+
+// sum = values + added for every step and row that is computed; sum may be either.
+template <class T>
+void add_sequences(const Batch& batch, Index features, const RowSource<T>& added, SequenceView<T> values,
+                   SequenceView<T> sum) {
+  const Schedule schedule{batch, false};
+  const Index parts = number_parts(batch.steps * batch.rows * features, batch.rows);
+  parallel(parts, [&](Index part) {
+    for (Index step = 0; step < batch.steps; ++step) {
+      for (Index row = piece_begin(batch.rows, parts, part); row < piece_begin(batch.rows, parts, part + 1); ++row) {
+        if (!schedule.active(step, row)) continue;
+        const T *one = values.at(step, row), *other = added.at(step, row);
+        T* to = sum.at(step, row);
+        for (Index at = 0; at < features; ++at) to[at] = one[at] + other[at];
+      }
+    }
+  });
+}
+
+bool drops(const LstmOptions& lstm, const RecordOptions& options) { return options.training && lstm.dropout > 0.0; }
+
+}  // namespace
+
+template <class T>
+void stack_forward(const StackCall<T>& call, const State<const T>& start, SequenceView<T> output, const State<T>& end,
+                   Workspace<T>& workspace) {
+  const LstmOptions& options = *call.options;
+  const Index width = options.output_size();
+  const Index size = call.batch.steps * call.batch.rows * width;
+  T* between[2] = {options.num_layers > 1 ? workspace.take(size) : nullptr,
+                   options.num_layers > 2 ? workspace.take(size) : nullptr};
+  RowSource<T> input = call.input;
+  for (Index layer = 0; layer < options.num_layers; ++layer) {
+    const bool last = layer + 1 == options.num_layers;
+    const SequenceView<T> layer_output = last ? output : contiguous(between[layer % 2], call.batch.rows, width);
+    std::vector<LayerCall<T>> directions;
+    for (Index direction = 0; direction < options.directions(); ++direction) {
+      LayerCall<T>& one = directions.emplace_back(
+          layer_call(call, {}, layer * options.directions() + direction, start, layer_output, end));
+      one.input = input;
+    }
+    layer_forward(directions, workspace);
+    // In place: the recurrence is over.
+    if (options.residual && layer > 0) add_sequences(call.batch, width, input, layer_output, layer_output);
+    input = source_of(layer_output, width);
+  }
+}
+
+template <class T>
+SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& start, SequenceView<T> last_output,
+                             const State<T>& end, const RecordOptions& options, StackRecord<T>& record,
+                             Workspace<T>& workspace) {
+  const LstmOptions& lstm = *call.options;
+  const Index steps = call.batch.steps, rows = call.batch.rows;
+  const Index width = lstm.output_size();
+  const auto sequence = [&] { return contiguous(workspace.take(steps * rows * width), rows, width); };
+  const bool checkpoints = options.checkpoint > 0;
+  State<const T> kept_start;
+  if (start.hidden != nullptr) {
+    const Index size = lstm.states() * rows * lstm.hidden_output_size();
+    T* copy = workspace.take(size);
+    std::copy_n(start.hidden, size, copy);
+    kept_start.hidden = copy;
+  }
+  kept_start.cell = start.cell;  // each layer copies it into padded rows
+  RowSource<T> input = call.input;
+  SequenceView<T> below;                                           // what the layer below gave, before dropout
+  record.layers.reserve(static_cast<std::size_t>(lstm.states()));  // calls point there
+  for (Index layer = 0; layer < lstm.num_layers; ++layer) {
+    const bool last = layer + 1 == lstm.num_layers;
+    const SequenceView<T> output = last && last_output.data != nullptr ? last_output : sequence();
+    // With checkpoints: memory for what does not last, and the records with it.
+    std::optional<Workspace<T>> segment;
+    std::vector<LayerRecord<T>> whole;
+    if (checkpoints) {
+      segment.emplace(workspace.cache());
+      whole.reserve(static_cast<std::size_t>(lstm.directions()));
+    }
+    std::vector<LayerCall<T>> directions;
+    for (Index direction = 0; direction < lstm.directions(); ++direction) {
+      LayerCall<T>& one = directions.emplace_back(
+          layer_call(call, options, layer * lstm.directions() + direction, kept_start, output, end));
+      one.input = input;
+      LayerRecord<T>& kept = record.layers.emplace_back();
+      kept.start_hidden = one.start_hidden;
+      kept.own_start_cell = one.start_cell == nullptr;
+      take_states(*one.weights, *one.kernels, one.masks, steps, rows, options.checkpoint, kept, workspace);
+      one.record = checkpoints ? &whole.emplace_back(kept) : &kept;
+      take_steps(*one.weights, *one.kernels, one.masks, rows, *one.record, segment ? *segment : workspace);
+    }
+    layer_forward(directions, workspace);
+    if (!checkpoints) record.outputs.push_back(output);
+    SequenceView<T> result = output;
+    if (lstm.residual && layer > 0) {
+      // With checkpoints in place: the recurrence is over.
+      if (!checkpoints) result = contiguous(workspace.take_zeros(steps * rows * width), rows, width);
+      add_sequences(call.batch, width, source_of(below, width), output, result);
+    }
+    below = result;
+    if (last) break;
+    SequenceView<T> next = result;
+    if (drops(lstm, options)) {
+      // In place where nobody reads what is dropped any more.
+      if (!checkpoints || lstm.residual) next = sequence();
+      apply_dropout(*call.kernels, mask_after(lstm, options, call.module, layer), call.batch, width, result.data,
+                    next.data);
+    }
+    record.inputs.push_back(next);
+    input = source_of(next, width);
+  }
+  return below;
+}
+
+namespace {
+
+// From the kernels' layouts to the tensors at `to`, one behind another in the order of the layout.
+template <class T>
+void unpack_gradient(const LstmOptions& lstm, const PackedLayer<T>& weights, const Kernels<T>& kernels,
+                     const LayerGradient<T>& gradient, T* to, bool add) {
+  const Index units = weights.units, gates = weights.gates, h_size = weights.output_size();
+  const auto matrix = [&](const T* panels, Index columns) {
+    const Index parts = number_parts(gates * units * columns, weights.panels);
+    parallel(parts, [&](Index part) {
+      kernels.unpack_gate_panels(panels, weights.shape(), columns, to, add, piece_begin(weights.panels, parts, part),
+                                 piece_begin(weights.panels, parts, part + 1));
+    });
+    to += gates * units * columns;
+  };
+  const auto packed_row = [&](const T* row, const GateShape& shape) {
+    kernels.unpack_gate_row(row, shape, to, add);
+    to += shape.gates * units;
+  };
+  const auto plain_row = [&](const T* row, Index size) {
+    for (Index at = 0; at < size; ++at) to[at] = add ? to[at] + row[at] : row[at];
+    to += size;
+  };
+  matrix(gradient.x_weights, weights.input_size);
+  matrix(gradient.h_weights, h_size);
+  if (lstm.bias) {
+    packed_row(gradient.bias, weights.shape());
+    packed_row(gradient.bias, weights.shape());
+  }
+  if (weights.projection > 0) {
+    kernels.unpack_panels(gradient.projection, weights.projection, units, to, add);
+    to += weights.projection * units;
+  }
+  if (lstm.peephole) packed_row(gradient.peephole, {units, gates - 1, gates - 1});
+  if (lstm.layer_norm) {
+    // The norms' biases are added to the pre-activations, as the gates' are.
+    packed_row(gradient.norm_ih_weight, weights.shape());
+    packed_row(gradient.bias, weights.shape());
+    packed_row(gradient.norm_hh_weight, weights.shape());
+    packed_row(gradient.bias, weights.shape());
+    plain_row(gradient.norm_cell_weight, units);
+    plain_row(gradient.norm_cell_bias, units);
+  }
+  if (lstm.learn_start_state) {
+    plain_row(gradient.start_hidden, h_size);
+    plain_row(gradient.start_cell, units);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void stack_backward(const StackCall<T>& call, const RecordOptions& options, const StackRecord<T>& record,
+                    const StackGradient<T>& gradient, Workspace<T>& workspace) {
+  const LstmOptions& lstm = *call.options;
+  const Kernels<T>& kernels = *call.kernels;
+  const Index rows = call.batch.rows;
+  const Index width = lstm.output_size();
+  const Index directions = lstm.directions();
+  SequenceView<const T> d_output = gradient.d_output;
+  for (Index layer = lstm.num_layers - 1; layer >= 0; --layer) {
+    RowSource<T> input = call.input;
+    SequenceView<T> d_input = gradient.d_input;
+    if (layer > 0) {
+      input = source_of(record.inputs[static_cast<std::size_t>(layer - 1)], width);
+      d_input = contiguous(workspace.take(call.batch.steps * rows * width), rows, width);
+    }
+    for (Index direction = 0; direction < directions; ++direction) {
+      const Index state = layer * directions + direction;
+      const PackedLayer<T>& weights = call.layer(state);
+      const Index h_size = weights.output_size();
+      LayerBackwardCall<T> one;
+      one.weights = &weights;
+      one.kernels = &kernels;
+      one.schedule = {call.batch, call.reverse(direction)};
+      one.input = input;
+      one.masks = CellMasks(lstm, options, call.module, state);
+      if (!record.outputs.empty()) {
+        const SequenceView<T>& output = record.outputs[static_cast<std::size_t>(layer)];
+        one.output =
+            from_feature(SequenceView<const T>{output.data, output.step_stride, output.row_stride}, direction * h_size);
+      }
+      one.record = &record.layers[static_cast<std::size_t>(state)];
+      one.d_output = from_feature(d_output, direction * h_size);
+      const State<const T> d_end = state_of(gradient.d_end, state, lstm, rows);
+      one.d_end_hidden = d_end.hidden;
+      one.d_end_cell = d_end.cell;
+      const State<T> d_start = state_of(gradient.d_start, state, lstm, rows);
+      one.d_start_hidden = d_start.hidden;
+      one.d_start_cell = d_start.cell;
+      if (layer == 0) {
+        one.tokens = gradient.tokens;
+        one.d_table = gradient.d_table;
+      }
+      one.d_input = d_input;
+      one.accumulate_input = direction > 0;
+      unpack_gradient(lstm, weights, kernels, layer_backward(one, workspace),
+                      gradient.parameters + weights.parameters_begin, gradient.accumulate);
+    }
+    if (layer > 0 && drops(lstm, options)) {
+      // Padding holds nothing that the next layer reads; the mask may run over it.
+      apply_dropout(kernels, mask_after(lstm, options, call.module, layer - 1), call.batch, width, d_input.data,
+                    d_input.data);
+    }
+    if (lstm.residual && layer > 0 && d_output.data != nullptr) {
+      RowSource<T> d_sum;
+      d_sum.values = d_output;
+      d_sum.features = width;
+      add_sequences(call.batch, width, d_sum, d_input, d_input);
+    }
+    d_output = {d_input.data, d_input.step_stride, d_input.row_stride};
+  }
+}
+
+#define LATCHWORK_INSTANTIATE(T)                                                                                   \
+  template void stack_forward<T>(const StackCall<T>&, const State<const T>&, SequenceView<T>, const State<T>&,     \
+                                 Workspace<T>&);                                                                   \
+  template SequenceView<T> stack_record<T>(const StackCall<T>&, const State<const T>&, SequenceView<T>,            \
+                                           const State<T>&, const RecordOptions&, StackRecord<T>&, Workspace<T>&); \
+  template void stack_backward<T>(const StackCall<T>&, const RecordOptions&, const StackRecord<T>&,                \
+                                  const StackGradient<T>&, Workspace<T>&);
+LATCHWORK_INSTANTIATE(float)
+LATCHWORK_INSTANTIATE(double)
+#undef LATCHWORK_INSTANTIATE
+
+}  // namespace latchwork

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <vector>
+
+#include "layer/layer.hpp"
+
+namespace latchwork {
+
+// What an LSTM module keeps for backward; sequences are contiguous.
+template <class T>
+struct StackRecord {
+  std::vector<LayerRecord<T>> layers;    // layer by layer, forward before reverse
+  std::vector<SequenceView<T>> outputs;  // h of each layer, both directions side by side; none with checkpoints
+  std::vector<SequenceView<T>> inputs;   // of each layer but the first: after residual sum and dropout
+};
+
+// The layers and directions of one LSTM module over all steps.
+template <class T>
+struct StackCall {
+  const LstmOptions* options = nullptr;
+  const PackedModule<T>* weights = nullptr;
+  const Kernels<T>* kernels = nullptr;
+  Batch batch;
+  RowSource<T> input;
+  Index module = 0;  // its number in the chain, for the dropout masks
+
+  bool reverse(Index direction) const { return options->direction == Direction::reverse || direction == 1; }
+  const PackedLayer<T>& layer(Index state) const { return weights->layers[static_cast<std::size_t>(state)]; }
+};
+
+// Inference; `output` takes the last layer's.
+template <class T>
+void stack_forward(const StackCall<T>& call, const State<const T>& start, SequenceView<T> output, const State<T>& end,
+                   Workspace<T>& workspace);
+
+// The same, kept in `record`. `start` is copied. Returns the output: `last_output`, or if that is null memory of the
+// workspace. Only with checkpoints may it be given, for then the record does without.
+template <class T>
+SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& start, SequenceView<T> last_output,
+                             const State<T>& end, const RecordOptions& options, StackRecord<T>& record,
+                             Workspace<T>& workspace);
+
+template <class T>
+struct StackGradient {
+  SequenceView<const T> d_output;  // null: zeros
+  State<const T> d_end;
+  SequenceView<T> d_input;               // null: not wanted
+  const TokenNumbers* tokens = nullptr;  // see LayerBackwardCall
+  T* d_table = nullptr;
+  State<T> d_start;
+  T* parameters = nullptr;  // of the whole network, in the order of its layout
+  bool accumulate = false;
+};
+
+template <class T>
+void stack_backward(const StackCall<T>& call, const RecordOptions& options, const StackRecord<T>& record,
+                    const StackGradient<T>& gradient, Workspace<T>& workspace);
+
+}  // namespace latchwork

@@ -1,0 +1,323 @@
+#include "latchwork/stream.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <vector>
+
+#include "latchwork/network.hpp"
+#include "layer/cell_step.hpp"
+#include "layer/strategy.hpp"
+#include "machine/float_state.hpp"
+#include "network/linear.hpp"
+#include "weights/snapshot.hpp"
+
+namespace latchwork {
+
+namespace {
+
+// One layer's state, twice for h: step k reads one copy and writes the other.
+template <class T>
+class StreamLayer {
+ public:
+  StreamLayer(const LstmOptions& options, Index layer, const PackedLayer<T>& packed, Index row_count)
+      : weights(&packed),
+        rows(row_count),
+        hidden_(2 * rows * packed.output_size()),
+        large_(step_work(packed, rows) >= smallest_split_step),
+        pointers_(rows),
+        sums_(options.residual && layer > 0 ? rows * packed.output_size() : 0),
+        rooms_(rows * room_size(packed)) {
+    for (auto& copy : hidden_rows_) copy.resize(static_cast<std::size_t>(rows));
+    for (Index row = 0; row < rows; ++row) point(row);
+    pointers_.hidden_dropout = nullptr;
+    pointers_.candidate_dropout = nullptr;
+    if (packed.hidden_zoneout.size() == 0) pointers_.hidden_zoneout = nullptr;
+    if (packed.cell_zoneout.size() == 0) pointers_.cell_zoneout = nullptr;
+    if (packed.projection == 0) pointers_.exposed = nullptr;
+    if (packed.variant.norm_ih_weight == nullptr) pointers_.gates = nullptr;
+    for (Index row = 0; row < rows; ++row) restart(row);
+  }
+
+  T* hidden(Index row) const { return hidden_rows_[current_][static_cast<std::size_t>(row)]; }
+  T* cell(Index row) const { return pointers_.c[row]; }
+
+  // The layer's own start state.
+  void restart(Index row) noexcept {
+    std::copy_n(weights->start_hidden.data(), weights->output_size(), hidden(row));
+    std::copy_n(weights->start_cell.data(), weights->padded, cell(row));
+  }
+
+  // Reads the rows of `inputs` and leaves there what the next layer reads.
+  void step(const Kernels<T>& kernels, std::vector<const T*>& inputs) noexcept {
+    const std::size_t next = 1 - current_;
+    for (Index row = 0; row < rows; ++row) {
+      const auto at = static_cast<std::size_t>(row);
+      pointers_.x[row] = inputs[at];
+      pointers_.h_prev[row] = hidden_rows_[current_][at];
+      pointers_.output[row] = hidden_rows_[next][at];
+    }
+    if (rows > 0) cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_, split());
+    current_ = next;
+    for (Index row = 0; row < rows; ++row) {
+      const T* result = hidden(row);
+      const T*& input = inputs[static_cast<std::size_t>(row)];
+      if (sums_.size() > 0) {
+        T* sum = sums_.data() + row * weights->output_size();
+        for (Index unit = 0; unit < weights->output_size(); ++unit) sum[unit] = result[unit] + input[unit];
+        result = sum;
+      }
+      input = result;
+    }
+  }
+
+  // How threads that are awake share a step.
+  UnitSplit split() const noexcept {
+    return large_ ? UnitSplit{unit_parts(*weights, rows), Threads::awake_spun} : UnitSplit{};
+  }
+
+  const PackedLayer<T>* weights;
+  Index rows;
+
+ private:
+  // Of one row: the cell, then what the projection and layer norm need.
+  static Index room_size(const PackedLayer<T>& packed) {
+    Index size = packed.padded;
+    if (packed.projection > 0) size += packed.padded;
+    if (packed.variant.norm_ih_weight != nullptr) size += packed.padded + 3 * packed.packed_size + norm_scales;
+    return size;
+  }
+
+  void point(Index row) {
+    T* room = rooms_.data() + row * room_size(*weights);
+    const auto take = [&room](Index size) { return std::exchange(room, room + size); };
+    pointers_.start[row] = weights->bias.data();
+    pointers_.hidden_zoneout[row] = weights->hidden_zoneout.data();
+    pointers_.cell_zoneout[row] = weights->cell_zoneout.data();
+    pointers_.c_prev[row] = pointers_.c[row] = take(weights->padded);
+    if (weights->projection > 0) pointers_.exposed[row] = take(weights->padded);
+    if (weights->variant.norm_ih_weight != nullptr) {
+      pointers_.shown[row] = take(weights->padded);
+      pointers_.gates[row] = take(weights->packed_size);
+      pointers_.norm_ih[row] = take(weights->packed_size);
+      pointers_.norm_hh[row] = take(weights->packed_size);
+      pointers_.norm_scale[row] = take(norm_scales);
+    }
+    for (Index copy = 0; copy < 2; ++copy) {
+      hidden_rows_[copy][static_cast<std::size_t>(row)] = hidden_.data() + (copy * rows + row) * weights->output_size();
+    }
+  }
+
+  Buffer<T> hidden_;
+  bool large_;
+  CellStepPointers<T> pointers_;
+  Buffer<T> sums_, rooms_;
+  std::vector<T*> hidden_rows_[2];
+  std::size_t current_ = 0;
+};
+
+template <class T>
+struct StreamLinear {
+  StreamLinear(const PackedLinear<T>& packed, Index rows) : weights(&packed), values(rows * packed.output_size) {
+    for (Index row = 0; row < rows; ++row) output_rows.push_back(values.data() + row * packed.output_size);
+  }
+  const PackedLinear<T>* weights;
+  Buffer<T> values;
+  std::vector<T*> output_rows;
+};
+
+}  // namespace
+
+template <class T>
+struct Stream<T>::Workings {
+  Workings(const Network<T>& network, Index row_count)
+      : snapshot(network.snapshot(false)),
+        rows(row_count),
+        input_size(network.input_size()),
+        output_size(network.output_size()),
+        takes_tokens(network.takes_tokens()),
+        modules(network.modules()),
+        inputs(static_cast<std::size_t>(row_count)) {
+    for (std::size_t at = 0; at < modules.size(); ++at) {
+      if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
+        for (const PackedLayer<T>& layer : snapshot->modules[at].layers) {
+          layers.emplace_back(*lstm, &layer - snapshot->modules[at].layers.data(), layer, rows);
+        }
+      }
+      if (std::holds_alternative<LinearOptions>(modules[at])) linears.emplace_back(snapshot->modules[at].linear, rows);
+    }
+  }
+
+  // From inputs on: pointers to the rows that the first module but the Embedding reads.
+  void step(T* y, const std::uint8_t* reset) noexcept {
+    std::size_t layer_index = 0;
+    std::size_t linear_index = 0;
+    for (std::size_t at = 0; at < modules.size(); ++at) {
+      if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
+        for (Index layer = 0; layer < lstm->num_layers; ++layer) step_layer(layers[layer_index++], reset);
+      } else if (std::holds_alternative<LinearOptions>(modules[at])) {
+        step_linear(linears[linear_index++]);
+      }
+    }
+    for (Index row = 0; row < rows; ++row) {
+      std::copy_n(inputs[static_cast<std::size_t>(row)], output_size, y + row * output_size);
+    }
+  }
+
+  void step_layer(StreamLayer<T>& layer, const std::uint8_t* reset) noexcept {
+    if (reset != nullptr) {
+      for (Index row = 0; row < rows; ++row) {
+        if (reset[row] != 0) layer.restart(row);
+      }
+    }
+    layer.step(*snapshot->kernels, inputs);
+  }
+
+  void step_linear(StreamLinear<T>& linear) noexcept {
+    const PackedLinear<T>& weights = *linear.weights;
+    multiply(weights.weights.data(), weights.bias.data(), inputs.data(), weights.input_size, weights.output_size,
+             linear.output_rows.data());
+    for (T* row : linear.output_rows) activate_row(*snapshot->kernels, weights.activation, weights.output_size, row);
+    std::copy(linear.output_rows.begin(), linear.output_rows.end(), inputs.begin());
+  }
+
+  void multiply(const T* weights, const T* start, const T* const* a, Index depth, Index columns,
+                T* const* y) const noexcept {
+    ProductArgs<T> args{};
+    args.rows = rows;
+    args.columns = columns;
+    args.start = start;
+    args.a = a;
+    args.depth = depth;
+    args.a_block = depth;
+    args.weights = weights;
+    args.y = y;
+    const Index panel_width = 4 * snapshot->kernels->units;
+    if (rows > 0) snapshot->kernels->product(args, 0, (columns + panel_width - 1) / panel_width);
+  }
+
+  // Calls task(layer, its rows' first h, its rows' first c) with where they lie in the modules' states.
+  template <class StateType, class Task>
+  void for_each_state(const std::vector<StateType>& states, Task&& task) {
+    std::size_t layer_index = 0;
+    std::size_t lstm_index = 0;
+    for (const ModuleOptions& module : modules) {
+      const auto* lstm = std::get_if<LstmOptions>(&module);
+      if (lstm == nullptr) continue;
+      const StateType whole = states.empty() ? StateType{} : states[lstm_index];
+      ++lstm_index;
+      for (Index layer = 0; layer < lstm->num_layers; ++layer) {
+        task(layers[layer_index++],
+             whole.hidden == nullptr ? nullptr : whole.hidden + layer * rows * lstm->hidden_output_size(),
+             whole.cell == nullptr ? nullptr : whole.cell + layer * rows * lstm->hidden_size);
+      }
+    }
+  }
+
+  std::shared_ptr<const Snapshot<T>> snapshot;
+  Index rows, input_size, output_size;
+  bool takes_tokens;
+  std::vector<ModuleOptions> modules;
+  std::vector<StreamLayer<T>> layers;
+  std::vector<StreamLinear<T>> linears;
+  std::vector<const T*> inputs;  // what the next module reads
+};
+
+template <class T>
+Stream<T>::Stream(std::unique_ptr<Workings> workings) : workings_(std::move(workings)) {}
+
+template <class T>
+Stream<T>::~Stream() = default;
+
+template <class T>
+Index Stream<T>::rows() const {
+  return workings_->rows;
+}
+template <class T>
+Index Stream<T>::input_size() const {
+  return workings_->input_size;
+}
+template <class T>
+Index Stream<T>::output_size() const {
+  return workings_->output_size;
+}
+template <class T>
+bool Stream<T>::takes_tokens() const {
+  return workings_->takes_tokens;
+}
+
+template <class T>
+bool Stream<T>::is_shared() const noexcept {
+  const auto& layers = workings_->layers;
+  return std::any_of(layers.begin(), layers.end(), [](const StreamLayer<T>& layer) { return layer.split().parts > 1; });
+}
+
+template <class T>
+void Stream<T>::step(const T* x, T* y, const std::uint8_t* reset) noexcept {
+  const FlushToZero flush;
+  Workings& workings = *workings_;
+  for (Index row = 0; row < workings.rows; ++row) {
+    workings.inputs[static_cast<std::size_t>(row)] = x + row * workings.input_size;
+  }
+  workings.step(y, reset);
+}
+
+template <class T>
+void Stream<T>::step(const std::int64_t* tokens, T* y, const std::uint8_t* reset) noexcept {
+  const FlushToZero flush;
+  Workings& workings = *workings_;
+  const Index size = std::get<EmbeddingOptions>(workings.modules.front()).size;
+  const T* table = workings.snapshot->modules.front().table.data();
+  for (Index row = 0; row < workings.rows; ++row) {
+    workings.inputs[static_cast<std::size_t>(row)] = table + tokens[row] * size;
+  }
+  workings.step(y, reset);
+}
+
+template <class T>
+void Stream<T>::get_state(const States<T>& state) const noexcept {
+  workings_->for_each_state(state, [&](StreamLayer<T>& layer, T* hidden, T* cell) {
+    const Index size = layer.weights->output_size(), units = layer.weights->units;
+    for (Index row = 0; row < layer.rows; ++row) {
+      if (hidden != nullptr) std::copy_n(layer.hidden(row), size, hidden + row * size);
+      if (cell != nullptr) std::copy_n(layer.cell(row), units, cell + row * units);
+    }
+  });
+}
+
+template <class T>
+void Stream<T>::set_state(const States<const T>& state) noexcept {
+  workings_->for_each_state(state, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
+    const Index size = layer.weights->output_size(), units = layer.weights->units;
+    for (Index row = 0; row < layer.rows; ++row) {
+      layer.restart(row);
+      if (hidden != nullptr) std::copy_n(hidden + row * size, size, layer.hidden(row));
+      if (cell != nullptr) std::copy_n(cell + row * units, units, layer.cell(row));
+    }
+  });
+}
+
+template <class T>
+void Stream<T>::reset() noexcept {
+  set_state({});
+}
+
+template <class T>
+std::unique_ptr<Stream<T>> Network<T>::stream(Index rows) const {
+  if (rows < 0) throw std::invalid_argument("batch_size: expected 0 or more, got " + std::to_string(rows));
+  num_threads();  // finds out, and throws, now rather than in a step
+  for (const ModuleOptions& module : *modules_) {
+    const auto* lstm = std::get_if<LstmOptions>(&module);
+    if (lstm != nullptr && lstm->direction != Direction::forward) {
+      throw std::invalid_argument(
+          "stream: a reverse direction reads a sequence from its end, so it cannot be run step by step");
+    }
+  }
+  return std::make_unique<Stream<T>>(std::make_unique<typename Stream<T>::Workings>(*this, rows));
+}
+
+template class Stream<float>;
+template class Stream<double>;
+template std::unique_ptr<Stream<float>> Network<float>::stream(Index) const;
+template std::unique_ptr<Stream<double>> Network<double>::stream(Index) const;
+
+}  // namespace latchwork

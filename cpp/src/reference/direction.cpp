@@ -1,0 +1,123 @@
+#include "reference/direction.hpp"
+
+namespace latchwork::reference {
+namespace {
+
+void add(const Vector& values, Vector& sum) {
+  for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += values[k];
+}
+
+// Empty factors stand for ones.
+Vector times(const Vector& factors, Vector values) {
+  for (std::size_t k = 0; k < factors.size(); ++k) values[k] *= factors[k];
+  return values;
+}
+
+// ---- The cell: the plain one unless an option changes its equations.
+
+bool is_plain(const GeneralCell& cell, const Vector& candidate_mask) {
+  const LstmOptions& options = cell.options;
+  return options.forget_gate == ForgetGate::own && !options.peephole && !options.layer_norm && options.clip == 0.0 &&
+         options.cell_clip == 0.0 && cell.activations == CellActivations{} && candidate_mask.empty();
+}
+
+GeneralStep any_cell_forward(const GeneralCell& cell, const Vector& candidate_mask, const Vector& x,
+                             const Vector& h_prev, const Vector& c_prev) {
+  if (is_plain(cell, candidate_mask)) return {cell_forward(cell.weights, x, h_prev, c_prev)};
+  return general_cell_forward(cell, candidate_mask, x, h_prev, c_prev);
+}
+
+CellGradients any_cell_backward(const GeneralCell& cell, const Vector& candidate_mask, const GeneralStep& step,
+                                const Vector& d_h, const Vector& d_c, GeneralWeights& d_weights) {
+  if (is_plain(cell, candidate_mask)) return cell_backward(cell.weights, step, d_h, d_c, d_weights);
+  return general_cell_backward(cell, candidate_mask, step, d_h, d_c, d_weights);
+}
+
+// ---- Projection: h = W_hr (o tanh(c)).
+
+Vector project(const Weights& weights, const Vector& hidden) {
+  if (weights.weight_hr.empty()) return hidden;
+  Vector h(weights.weight_hr.size() / hidden.size());
+  for (std::size_t p = 0; p < h.size(); ++p) {
+    for (std::size_t u = 0; u < hidden.size(); ++u) h[p] += weights.weight_hr[p * hidden.size() + u] * hidden[u];
+  }
+  return h;
+}
+
+Vector project_backward(const Weights& weights, const Vector& hidden, const Vector& d_h, Weights& d_weights) {
+  if (weights.weight_hr.empty()) return d_h;
+  Vector d_hidden(hidden.size());
+  for (std::size_t p = 0; p < d_h.size(); ++p) {
+    for (std::size_t u = 0; u < hidden.size(); ++u) {
+      d_weights.weight_hr[p * hidden.size() + u] += d_h[p] * hidden[u];
+      d_hidden[u] += d_h[p] * weights.weight_hr[p * hidden.size() + u];
+    }
+  }
+  return d_hidden;
+}
+
+// ---- Zoneout: y = kept old + (1 - kept) updated. Empty factors stand for zeros.
+
+Vector zoneout(const Vector& kept, const Vector& old, const Vector& updated) {
+  Vector y = updated;
+  for (std::size_t k = 0; k < kept.size(); ++k) y[k] = kept[k] * old[k] + (1.0 - kept[k]) * updated[k];
+  return y;
+}
+
+struct ZoneoutGradients {
+  Vector old, updated;
+};
+
+ZoneoutGradients zoneout_backward(const Vector& kept, const Vector& d_y) {
+  ZoneoutGradients d{Vector(d_y.size()), d_y};
+  for (std::size_t k = 0; k < kept.size(); ++k) {
+    d.old[k] = kept[k] * d_y[k];
+    d.updated[k] = (1.0 - kept[k]) * d_y[k];
+  }
+  return d;
+}
+
+}  // namespace
+
+DirectionRecord direction_forward(const DirectionInput& input, const Sequence& xs, const RowState& fresh,
+                                  RowState& state) {
+  const auto& [cell, walk, masks] = input;
+  DirectionRecord record{std::vector<GeneralStep>(walk.length()), Sequence(walk.length()), Sequence(walk.length())};
+  for (std::size_t n = 0; n < walk.length(); ++n) {
+    const std::size_t t = walk.step(n);
+    if (walk.starts_segment(t)) state = fresh;
+    const GeneralStep step =
+        any_cell_forward(cell, masks.candidate[t], xs[t], times(masks.recurrent, state.h), state.c);
+    state.h = zoneout(masks.hidden_zoneout[t], state.h, project(cell.weights, step.h));
+    state.c = zoneout(masks.cell_zoneout[t], state.c, step.c);
+    record.steps[t] = step;
+    record.h[t] = state.h;
+    record.c[t] = state.c;
+  }
+  return record;
+}
+
+void direction_backward(const DirectionInput& input, const DirectionRecord& record, const Sequence& d_hs,
+                        RowState& d_state, Sequence& d_xs, RowState& d_fresh, GeneralWeights& d_weights) {
+  const auto& [cell, walk, masks] = input;
+  for (std::size_t n = walk.length(); n-- > 0;) {
+    const std::size_t t = walk.step(n);
+    const GeneralStep& step = record.steps[t];
+    add(d_hs[t], d_state.h);
+    const ZoneoutGradients d_h = zoneout_backward(masks.hidden_zoneout[t], d_state.h);
+    const ZoneoutGradients d_c = zoneout_backward(masks.cell_zoneout[t], d_state.c);
+    const Vector d_hidden = project_backward(cell.weights, step.h, d_h.updated, d_weights);
+    const CellGradients d = any_cell_backward(cell, masks.candidate[t], step, d_hidden, d_c.updated, d_weights);
+    add(d.x, d_xs[t]);
+    d_state = {times(masks.recurrent, d.h_prev), d.c_prev};
+    add(d_h.old, d_state.h);
+    add(d_c.old, d_state.c);
+    if (walk.starts_segment(t)) {
+      add(d_state.h, d_fresh.h);
+      add(d_state.c, d_fresh.c);
+      d_state = {Vector(d_state.h.size()), Vector(d_state.c.size())};
+    }
+  }
+}
+
+}  // namespace latchwork::reference

@@ -1,0 +1,207 @@
+#include "reference/lstm.hpp"
+
+#include <algorithm>
+
+#include "reference/weights.hpp"
+
+namespace latchwork::reference {
+namespace {
+
+// ---- From arrays of many rows to one row, and back.
+
+struct Geometry {
+  const LstmOptions& options;
+  const LstmInput& input;
+
+  Index length(Index row) const {
+    return input.lengths.empty() ? input.steps : input.lengths[static_cast<std::size_t>(row)];
+  }
+
+  Walk walk(Index row, Index direction) const {
+    Walk walk{options.direction == Direction::reverse || direction == 1, {}};
+    for (Index t = 0; t < length(row); ++t) {
+      walk.reset.push_back(!input.reset.empty() && input.reset[static_cast<std::size_t>(t * input.rows + row)] != 0);
+    }
+    return walk;
+  }
+
+  // The valid steps of a row of an array (T, N, features).
+  Sequence sequence(const Vector& array, Index row, Index features) const {
+    Sequence steps;
+    for (Index t = 0; t < length(row); ++t) {
+      const auto begin = array.begin() + (t * input.rows + row) * features;
+      steps.emplace_back(begin, begin + features);
+    }
+    return steps;
+  }
+
+  void store_sequence(const Sequence& steps, Index row, Vector& array) const {
+    for (std::size_t t = 0; t < steps.size(); ++t) {
+      const Index features = static_cast<Index>(steps[t].size());
+      std::copy(steps[t].begin(), steps[t].end(),
+                array.begin() + (static_cast<Index>(t) * input.rows + row) * features);
+    }
+  }
+
+  // The state that a sequence begins with where none is passed in.
+  RowState own_start(const GeneralWeights& weights) const {
+    if (options.learn_start_state) return {weights.h_0, weights.c_0};
+    return zero_state();
+  }
+
+  RowState zero_state() const {
+    return {Vector(static_cast<std::size_t>(options.hidden_output_size())),
+            Vector(static_cast<std::size_t>(options.hidden_size))};
+  }
+
+  // One row of a pair of arrays (states, N, H or P) and (states, N, H); in place of an empty one `otherwise`.
+  RowState state(const Vector& h, const Vector& c, const RowState& otherwise, Index state, Index row) const {
+    const auto entry = [&](const Vector& array, const Vector& instead) {
+      if (array.empty()) return instead;
+      const auto size = static_cast<Index>(instead.size());
+      const auto begin = array.begin() + (state * input.rows + row) * size;
+      return Vector(begin, begin + size);
+    };
+    return {entry(h, otherwise.h), entry(c, otherwise.c)};
+  }
+
+  void store_state(const RowState& value, Index state, Index row, Vector& h, Vector& c) const {
+    std::copy(value.h.begin(), value.h.end(), h.begin() + (state * input.rows + row) * options.hidden_output_size());
+    std::copy(value.c.begin(), value.c.end(), c.begin() + (state * input.rows + row) * options.hidden_size);
+  }
+
+  // Multiplies what goes from layer `layer` to the next, or its gradient.
+  void apply_masks(Index layer, Index row, Sequence& steps) const {
+    if (input.masks.empty()) return;
+    for (std::size_t t = 0; t < steps.size(); ++t) {
+      const Index place = (layer * input.steps + static_cast<Index>(t)) * input.rows + row;
+      for (std::size_t j = 0; j < steps[t].size(); ++j) {
+        steps[t][j] *= input.masks[static_cast<std::size_t>(place) * steps[t].size() + j];
+      }
+    }
+  }
+
+  RowMasks row_masks(std::size_t state, Index row) const {
+    const Index units = options.hidden_size, h_size = options.hidden_output_size();
+    const auto steps = static_cast<std::size_t>(length(row));
+    const auto of_steps = [&](const std::vector<Vector>& arrays, Index size, double otherwise) {
+      if (!arrays.empty()) return sequence(arrays[state], row, size);
+      return Sequence(steps, otherwise == 0.0 ? Vector{} : Vector(static_cast<std::size_t>(size), otherwise));
+    };
+    RowMasks masks;
+    if (!input.recurrent_masks.empty()) {
+      const auto begin = input.recurrent_masks[state].begin() + row * h_size;
+      masks.recurrent.assign(begin, begin + h_size);
+    }
+    masks.candidate = of_steps(input.candidate_masks, units, 0.0);
+    masks.hidden_zoneout = of_steps(input.hidden_zoneout, h_size, options.zoneout_hidden);
+    masks.cell_zoneout = of_steps(input.cell_zoneout, units, options.zoneout_cell);
+    return masks;
+  }
+
+  // Multiplies every R, or its gradient: that by R is the factor times that by what R became.
+  void apply_weight_masks(std::vector<GeneralWeights>& all) const {
+    for (std::size_t state = 0; state < input.weight_masks.size(); ++state) {
+      Vector& weight = all[state].weight_hh;
+      for (std::size_t k = 0; k < weight.size(); ++k) weight[k] *= input.weight_masks[state][k];
+    }
+  }
+
+  Vector zeros(Index leading, Index size) const {
+    return Vector(static_cast<std::size_t>(leading * input.rows * size));
+  }
+};
+
+void add(const Vector& values, Vector& sum) {
+  for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += values[k];
+}
+
+void add(const Sequence& values, Sequence& sum) {
+  for (std::size_t t = 0; t < sum.size(); ++t) add(values[t], sum[t]);
+}
+
+}  // namespace
+
+// ---- The stack of layers. Rows do not know of one another.
+
+LstmRecord lstm_forward(const LstmOptions& options, const Vector& parameters, const LstmInput& input) {
+  const Geometry geometry{options, input};
+  std::vector<GeneralWeights> weights = split(options, parameters);
+  geometry.apply_weight_masks(weights);
+  LstmRecord record{{geometry.zeros(input.steps, options.output_size()),
+                     geometry.zeros(options.states(), options.hidden_output_size()),
+                     geometry.zeros(options.states(), options.hidden_size)},
+                    std::vector<std::vector<DirectionRecord>>(weights.size())};
+  for (Index row = 0; row < input.rows; ++row) {
+    Sequence xs = geometry.sequence(input.x, row, options.input_size);
+    for (Index layer = 0; layer < options.num_layers; ++layer) {
+      const Sequence before_dropout = xs;
+      if (layer > 0) geometry.apply_masks(layer - 1, row, xs);
+      Sequence ys(xs.size());
+      for (Index direction = 0; direction < options.directions(); ++direction) {
+        const Index state = layer * options.directions() + direction;
+        const auto s = static_cast<std::size_t>(state);
+        const GeneralCell cell{options, options.activations[static_cast<std::size_t>(direction)], weights[s]};
+        const RowState fresh = geometry.own_start(weights[s]);
+        RowState row_state = geometry.state(input.h_0, input.c_0, fresh, state, row);
+        DirectionRecord done =
+            direction_forward({cell, geometry.walk(row, direction), geometry.row_masks(s, row)}, xs, fresh, row_state);
+        for (std::size_t t = 0; t < ys.size(); ++t) ys[t].insert(ys[t].end(), done.h[t].begin(), done.h[t].end());
+        geometry.store_state(row_state, state, row, record.result.h_n, record.result.c_n);
+        record.directions[s].push_back(std::move(done));
+      }
+      if (options.residual && layer > 0) add(before_dropout, ys);
+      xs = std::move(ys);
+    }
+    geometry.store_sequence(xs, row, record.result.output);
+  }
+  return record;
+}
+
+LstmGradients lstm_backward(const LstmOptions& options, const Vector& parameters, const LstmInput& input,
+                            const LstmRecord& record, const LstmOutput& d_result) {
+  const Geometry geometry{options, input};
+  std::vector<GeneralWeights> weights = split(options, parameters);
+  geometry.apply_weight_masks(weights);
+  std::vector<GeneralWeights> d_weights = zero_weights(options);
+  LstmGradients gradients{{},
+                          geometry.zeros(input.steps, options.input_size),
+                          geometry.zeros(options.states(), options.hidden_output_size()),
+                          geometry.zeros(options.states(), options.hidden_size)};
+  const Index h_size = options.hidden_output_size();
+  for (Index row = 0; row < input.rows; ++row) {
+    Sequence d_ys = geometry.sequence(d_result.output, row, options.output_size());
+    for (Index layer = options.num_layers; layer-- > 0;) {
+      const Index x_size = layer == 0 ? options.input_size : options.output_size();
+      Sequence d_xs(d_ys.size(), Vector(static_cast<std::size_t>(x_size)));
+      for (Index direction = 0; direction < options.directions(); ++direction) {
+        const Index state = layer * options.directions() + direction;
+        const auto s = static_cast<std::size_t>(state);
+        const GeneralCell cell{options, options.activations[static_cast<std::size_t>(direction)], weights[s]};
+        Sequence d_hs;  // this direction's half of the output
+        for (const Vector& d_y : d_ys) {
+          d_hs.emplace_back(d_y.begin() + direction * h_size, d_y.begin() + (direction + 1) * h_size);
+        }
+        RowState d_fresh = geometry.zero_state();
+        RowState d_state = geometry.state(d_result.h_n, d_result.c_n, d_fresh, state, row);
+        direction_backward({cell, geometry.walk(row, direction), geometry.row_masks(s, row)},
+                           record.directions[s][static_cast<std::size_t>(row)], d_hs, d_state, d_xs, d_fresh,
+                           d_weights[s]);
+        geometry.store_state(d_state, state, row, gradients.h_0, gradients.c_0);
+        if (input.h_0.empty()) add(d_state.h, d_fresh.h);
+        if (input.c_0.empty()) add(d_state.c, d_fresh.c);
+        add(d_fresh.h, d_weights[s].h_0);  // without a learned start state these have no elements
+        add(d_fresh.c, d_weights[s].c_0);
+      }
+      if (layer > 0) geometry.apply_masks(layer - 1, row, d_xs);
+      if (options.residual && layer > 0) add(d_ys, d_xs);
+      d_ys = std::move(d_xs);
+    }
+    geometry.store_sequence(d_ys, row, gradients.x);
+  }
+  geometry.apply_weight_masks(d_weights);
+  gradients.parameters = join(options, d_weights);
+  return gradients;
+}
+
+}  // namespace latchwork::reference

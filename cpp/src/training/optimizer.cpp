@@ -1,0 +1,193 @@
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include "latchwork/training.hpp"
+#include "machine/dispatch.hpp"
+#include "machine/float_state.hpp"
+#include "machine/parallel.hpp"
+
+namespace latchwork {
+namespace {
+
+// The unit of work, and of summation, over parameters: fixed, so that no sum depends on the number of threads.
+constexpr Index block_size = 16384;
+
+constexpr Index block_count(Index size) { return (size + block_size - 1) / block_size; }
+
+// Calls work(begin, size) for every block.
+template <class Work>
+void for_each_block(Index size, Work&& work) {
+  parallel(block_count(size), [&](Index block) {
+    const Index begin = block * block_size;
+    work(begin, std::min(block_size, size - begin));
+  });
+}
+
+// Calls work(scale, begin, size) for every block of every piece.
+template <class Work>
+void for_each_block(const std::vector<double>& scales, Index piece_size, Work&& work) {
+  const Index blocks = block_count(piece_size);
+  parallel(static_cast<Index>(scales.size()) * blocks, [&](Index at) {
+    const Index piece = at / blocks;
+    const Index begin = at % blocks * block_size;
+    work(scales[static_cast<std::size_t>(piece)], piece * piece_size + begin, std::min(block_size, piece_size - begin));
+  });
+}
+
+[[noreturn]] void refuse(const char* name, const char* expected, double got) {
+  std::ostringstream message;
+  message << name << ": expected " << expected << ", got " << got;
+  throw std::invalid_argument(message.str());
+}
+
+void check_not_negative(const char* name, double value) {
+  if (!(value >= 0.0 && std::isfinite(value))) refuse(name, "a finite number of at least 0", value);
+}
+
+void check_decay(const char* name, double value) {
+  if (!(value >= 0.0 && value < 1.0)) refuse(name, "a number of at least 0 and less than 1", value);
+}
+
+std::size_t buffer_count(const OptimizerOptions& options) {
+  if (options.kind == OptimizerKind::sgd) return options.momentum != 0.0 ? 1 : 0;
+  return 2;
+}
+
+template <class T>
+AdamArgs<T> adam_args(const OptimizerOptions& options, std::int64_t steps) {
+  const auto t = static_cast<double>(steps);
+  const bool decoupled = options.kind == OptimizerKind::adamw;
+  AdamArgs<T> args{};
+  args.beta1 = static_cast<T>(options.beta1);
+  args.beta2 = static_cast<T>(options.beta2);
+  args.eps = static_cast<T>(options.eps);
+  args.step_size = static_cast<T>(options.lr / (1.0 - std::pow(options.beta1, t)));
+  args.second_correction = static_cast<T>(std::sqrt(1.0 - std::pow(options.beta2, t)));
+  args.weight_decay = static_cast<T>(decoupled ? 0.0 : options.weight_decay);
+  args.shrink = static_cast<T>(decoupled ? 1.0 - options.lr * options.weight_decay : 1.0);
+  return args;
+}
+
+template <class T>
+SgdArgs<T> sgd_args(const OptimizerOptions& options, std::int64_t steps) {
+  SgdArgs<T> args{};
+  args.first = steps == 1;
+  args.lr = static_cast<T>(options.lr);
+  args.momentum = static_cast<T>(options.momentum);
+  args.dampening = static_cast<T>(options.dampening);
+  args.weight_decay = static_cast<T>(options.weight_decay);
+  args.nesterov = options.nesterov;
+  return args;
+}
+
+}  // namespace
+
+void validate(const OptimizerOptions& options) {
+  check_not_negative("lr", options.lr);
+  check_not_negative("weight_decay", options.weight_decay);
+  if (options.kind == OptimizerKind::sgd) {
+    check_not_negative("momentum", options.momentum);
+    if (!std::isfinite(options.dampening)) refuse("dampening", "a finite number", options.dampening);
+    if (options.nesterov && options.momentum == 0.0) refuse("momentum", "more than 0 with nesterov", options.momentum);
+    if (options.nesterov && options.dampening != 0.0) refuse("dampening", "0 with nesterov", options.dampening);
+  } else {
+    check_decay("beta1", options.beta1);
+    check_decay("beta2", options.beta2);
+    check_not_negative("eps", options.eps);
+  }
+}
+
+template <class T>
+Optimizer<T>::Optimizer(const OptimizerOptions& options, Index size) : options_(options), size_(size) {
+  validate(options);
+  if (size < 0) refuse("size", "a number of at least 0", static_cast<double>(size));
+  buffers_.assign(buffer_count(options), std::vector<T>(static_cast<std::size_t>(size)));
+}
+
+template <class T>
+void Optimizer<T>::set_lr(double lr) {
+  check_not_negative("lr", lr);
+  options_.lr = lr;
+}
+
+template <class T>
+void Optimizer<T>::step(T* parameters, const T* gradient, double gradient_scale) {
+  step(parameters, gradient, std::vector<double>{gradient_scale});
+}
+
+template <class T>
+void Optimizer<T>::step(T* parameters, const T* gradient, const std::vector<double>& gradient_scales) {
+  const FlushToZero flush_to_zero;
+  const Kernels<T>& kernels = kernels_of<T>(current_kernels());
+  const Index piece_size = size_ / static_cast<Index>(gradient_scales.size());
+  ++steps_;
+  if (options_.kind == OptimizerKind::sgd) {
+    const SgdArgs<T> all = sgd_args<T>(options_, steps_);
+    T* const velocity = buffers_.empty() ? nullptr : buffers_[0].data();
+    for_each_block(gradient_scales, piece_size, [&](double scale, Index begin, Index size) {
+      SgdArgs<T> args = all;
+      args.gradient_scale = static_cast<T>(scale);
+      args.size = size;
+      args.parameters = parameters + begin;
+      args.gradient = gradient + begin;
+      args.velocity = velocity == nullptr ? nullptr : velocity + begin;
+      kernels.sgd(args);
+    });
+  } else {
+    const AdamArgs<T> all = adam_args<T>(options_, steps_);
+    for_each_block(gradient_scales, piece_size, [&](double scale, Index begin, Index size) {
+      AdamArgs<T> args = all;
+      args.gradient_scale = static_cast<T>(scale);
+      args.size = size;
+      args.parameters = parameters + begin;
+      args.gradient = gradient + begin;
+      args.first_moment = buffers_[0].data() + begin;
+      args.second_moment = buffers_[1].data() + begin;
+      kernels.adam(args);
+    });
+  }
+}
+
+template <class T>
+void Optimizer<T>::restore(std::int64_t steps, std::vector<std::vector<T>> buffers) {
+  if (steps < 0) refuse("steps", "a number of at least 0", static_cast<double>(steps));
+  if (buffers.size() != buffers_.size()) {
+    throw std::invalid_argument("buffers: expected " + std::to_string(buffers_.size()) + ", got " +
+                                std::to_string(buffers.size()));
+  }
+  for (const std::vector<T>& buffer : buffers) {
+    if (static_cast<Index>(buffer.size()) == size_) continue;
+    throw std::invalid_argument("buffers: expected " + std::to_string(size_) + " elements in each, got " +
+                                std::to_string(buffer.size()));
+  }
+  steps_ = steps;
+  buffers_ = std::move(buffers);
+}
+
+template <class T>
+double gradient_norm(const T* gradient, Index size) {
+  const FlushToZero flush_to_zero;
+  const Kernels<T>& kernels = kernels_of<T>(current_kernels());
+  std::vector<double> partial(static_cast<std::size_t>(block_count(size)));
+  for_each_block(size, [&](Index begin, Index length) {
+    partial[static_cast<std::size_t>(begin / block_size)] = kernels.sum_of_squares(gradient + begin, length);
+  });
+  double sum = 0.0;
+  for (double part : partial) sum += part;
+  return std::sqrt(sum);
+}
+
+double clip_scale(double norm, double max_norm) {
+  const double scale = max_norm / (norm + 1e-6);
+  return scale > 1.0 ? 1.0 : scale;  // not std::min, which would turn NaN into 1
+}
+
+template class Optimizer<float>;
+template class Optimizer<double>;
+template double gradient_norm(const float*, Index);
+template double gradient_norm(const double*, Index);
+
+}  // namespace latchwork

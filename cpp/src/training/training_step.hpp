@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include "latchwork/network.hpp"
+#include "machine/random.hpp"
+
+// What the trainers of one network and of an ensemble share.
+namespace latchwork {
+
+// The seed of the masks of one step.
+inline std::uint64_t step_mask_seed(std::uint64_t seed, std::int64_t step) {
+  // Keeps these numbers apart from those that other parts draw with the same seed.
+  constexpr std::uint32_t step_masks = 0x73746570;
+  const auto number = static_cast<std::uint64_t>(step);
+  const auto words =
+      philox(seed, {static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(number >> 32), 0, step_masks});
+  return std::uint64_t{words[1]} << 32 | words[0];
+}
+
+inline void check_finite(const std::string& what, double value) {
+  if (std::isfinite(value)) return;
+  std::ostringstream message;
+  // The sign of a NaN means nothing.
+  message << what << ": expected a finite number, got " << (std::isnan(value) ? std::abs(value) : value)
+          << "; nothing was changed";
+  throw std::runtime_error(message.str());
+}
+
+inline void check_max_norm(double max_norm) {
+  if (max_norm >= 0.0 && std::isfinite(max_norm)) return;
+  std::ostringstream message;
+  message << "max_norm: expected 0 for no clipping or a finite positive number, got " << max_norm;
+  throw std::invalid_argument(message.str());
+}
+
+template <class T>
+SequenceView<const T> read_only(SequenceView<T> view) {
+  return {view.data, view.step_stride, view.row_stride};
+}
+
+}  // namespace latchwork

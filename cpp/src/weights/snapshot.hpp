@@ -1,0 +1,87 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "latchwork/parameters.hpp"
+#include "machine/buffer.hpp"
+#include "machine/dispatch.hpp"
+
+namespace latchwork {
+
+// One layer and direction of an LSTM, packed. The parts for backward are empty unless asked for.
+template <class T>
+struct PackedLayer {
+  Index input_size = 0;
+  Index units = 0;       // H
+  Index padded = 0;      // H rounded up to whole registers
+  Index gates = 4;       // G
+  Index projection = 0;  // P, 0 without
+  Index output_size() const { return projection > 0 ? projection : units; }
+  Index panels = 0;
+  Index last_registers = 4;  // that the last gate panel takes
+  Index panel_width = 0;     // numbers in a row of the widest gate panel
+  Index packed_size = 0;     // of a packed row
+  GateShape shape() const { return {units, gates, last_registers}; }
+  Index parameters_begin = 0;  // of its tensors in the network's layout, one behind another
+
+  bool plain = true;       // whether the plain epilogue will do
+  CellVariant<T> variant;  // else, and its arrays are those below
+  bool learns_start = false;
+
+  Buffer<T> bias;                                                        // packed row
+  Buffer<T> x_weights;                                                   // gate panels of W
+  Buffer<T> h_weights;                                                   // gate panels of R
+  Buffer<T> projection_weights;                                          // column panels of W_hr transposed
+  Buffer<T> x_gradient;                                                  // d_gates -> d_x
+  Buffer<T> h_gradient;                                                  // d_gates -> d_h
+  Buffer<T> projection_gradient;                                         // d_h -> gradient by o tanh(c)
+  Buffer<T> peephole;                                                    // packed row of G - 1 gates
+  Buffer<T> norm_ih_weight, norm_ih_bias, norm_hh_weight, norm_hh_bias;  // packed rows
+  Buffer<T> norm_cell_weight, norm_cell_bias;                            // padded rows
+  // The expectation of zoneout, empty without: the probability in every place of a padded row.
+  Buffer<T> hidden_zoneout, cell_zoneout;
+  // The layer's own start state, zeros unless it is trained: H or P numbers rounded up to whole registers, a padded
+  // row.
+  Buffer<T> start_hidden, start_cell;
+};
+
+template <class T>
+struct PackedLinear {
+  Index input_size = 0;
+  Index output_size = 0;
+  Activation activation = Activation::identity;
+  Buffer<T> bias;
+  Buffer<T> weights;   // column panels of the transpose
+  Buffer<T> gradient;  // d_y -> d_x
+};
+
+template <class T>
+struct PackedModule {
+  std::vector<PackedLayer<T>> layers;  // LSTM: layer by layer, forward before reverse
+  PackedLinear<T> linear;
+  Buffer<T> table;  // Embedding
+  Index parameters_begin = 0;
+};
+
+// The weights of one moment, for one instruction set. Immutable while a call, a tape or a stream holds it.
+template <class T>
+struct Snapshot {
+  const Kernels<T>* kernels = nullptr;
+  std::uint64_t version = 0;
+  bool with_backward = false;
+  std::vector<PackedModule<T>> modules;
+};
+
+// Kernels for these modules under the current instruction set. Where no LSTM and no linear layer fills more than one
+// of the narrower registers they are of those: to the bit the same, and their operations are sooner done. (Not with
+// layer norm, which adds lanes up.)
+template <class T>
+const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules);
+
+// Sets all but the version. A snapshot that was packed for the same modules keeps its memory where the sizes are those.
+template <class T>
+void pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout, const T* parameters,
+          const Kernels<T>& kernels, bool with_backward, Snapshot<T>& snapshot);
+
+}  // namespace latchwork
