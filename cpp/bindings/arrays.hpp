@@ -129,25 +129,68 @@ SequenceView<T> sequence(const py::array& array, std::string_view name, int firs
   return {data_of<T>(array), stride_of<T>(array, name, first), stride_of<T>(array, name, first + 1)};
 }
 
-template <class T>
-SequenceView<T> sequence(py::handle object, std::string_view name, const Shape& shape) {
-  return sequence<T>(checked_array<T>(object, name, shape), name);
+// ---- Members. If a network has several, arrays have an axis of members in front, or lack it in what is read: they are
+// then the same for all.
+
+inline Shape with_members(Index members, Shape inner) {
+  if (members > 1) inner.insert(inner.begin(), Extent(members));
+  return inner;
 }
 
-// A contiguous copy, step by step. What the core checks and then relies on must be one: while the GIL is released,
-// another thread could write to the caller's array between the check and the use.
+inline bool has_member_axis(py::handle object, Index members, const Shape& inner) {
+  return members > 1 && py::isinstance<py::array>(object) &&
+         py::reinterpret_borrow<py::array>(object).ndim() == static_cast<py::ssize_t>(inner.size()) + 1;
+}
+
+// inner: the shape of one member.
 template <class T>
-std::vector<T> copied(SequenceView<const T>& view, Index steps, Index rows) {
+py::array member_array(py::handle object, std::string_view name, Index members, const Shape& inner) {
+  const bool shared = std::is_const_v<T> && !has_member_axis(object, members, inner);
+  return checked_array<T>(object, name, shared ? inner : with_members(members, inner));
+}
+
+// rank: axes of one member.
+template <class T>
+SequenceView<T> member_sequence(const py::array& array, std::string_view name, std::size_t rank) {
+  const int first = array.ndim() > static_cast<py::ssize_t>(rank) ? 1 : 0;
+  SequenceView<T> view = sequence<T>(array, name, first);
+  if (first == 1 && array.size() > 0) view.member_stride = stride_of<T>(array, name, 0);
+  return view;
+}
+
+template <class T>
+SequenceView<T> member_sequence(py::handle object, std::string_view name, Index members, const Shape& inner) {
+  return member_sequence<T>(member_array<T>(object, name, members, inner), name, inner.size());
+}
+
+// The elements of a C-contiguous array, and how far apart the members lie in it.
+template <class T>
+std::pair<T*, Index> member_elements(py::handle object, std::string_view name, Index members, const Shape& inner) {
+  const bool shared = members == 1 || (std::is_const_v<T> && !has_member_axis(object, members, inner));
+  if (shared) return {contiguous<T>(object, name, inner), 0};
+  Index size = 1;
+  for (const Extent& extent : inner) size *= extent.size;
+  return {contiguous<T>(object, name, with_members(members, inner)), size};
+}
+
+// A contiguous copy, step by step, of each member or of all. What the core checks and then relies on must be one: while
+// the GIL is released, another thread could write to the caller's array between the check and the use.
+template <class T>
+std::vector<T> copied(SequenceView<const T>& view, Index members, Index steps, Index rows) {
+  const Index copies = view.member_stride == 0 ? 1 : members;
   std::vector<T> copy;
-  copy.reserve(static_cast<std::size_t>(steps * rows));
-  for (Index step = 0; step < steps; ++step) {
-    for (Index row = 0; row < rows; ++row) copy.push_back(*view.at(step, row));
+  copy.reserve(static_cast<std::size_t>(copies * steps * rows));
+  for (Index member = 0; member < copies; ++member) {
+    const SequenceView<const T> own = view.of(member);
+    for (Index step = 0; step < steps; ++step) {
+      for (Index row = 0; row < rows; ++row) copy.push_back(*own.at(step, row));
+    }
   }
-  view = {copy.data(), rows, 1};
+  view = {copy.data(), rows, 1, copies == 1 ? 0 : steps * rows};
   return copy;
 }
 
-// The items of a sequence of so many.
+// The items of a sequence that must have `size` of them.
 inline py::tuple tuple_of(py::handle object, std::string_view name, Index size, std::string_view expected) {
   if (!py::isinstance<py::sequence>(object)) {
     throw py::type_error(complaint(name, expected, Py_TYPE(object.ptr())->tp_name));
@@ -172,8 +215,11 @@ struct StateArrays {
       const LstmOptions& lstm = network.lstm(index);
       const std::string label = std::string(name) + "[" + std::to_string(index) + "]";
       const py::tuple pair = tuple_of(modules[static_cast<std::size_t>(index)], label, 2, "(h, c)");
-      states.push_back({contiguous<T>(pair[0], label + "[0]", {lstm.states(), rows, lstm.hidden_output_size()}),
-                        contiguous<T>(pair[1], label + "[1]", {lstm.states(), rows, lstm.hidden_size})});
+      const auto [hidden, hidden_stride] = member_elements<T>(pair[0], label + "[0]", network.members(),
+                                                              {lstm.states(), rows, lstm.hidden_output_size()});
+      const auto [cell, cell_stride] =
+          member_elements<T>(pair[1], label + "[1]", network.members(), {lstm.states(), rows, lstm.hidden_size});
+      states.push_back({hidden, cell, hidden_stride, cell_stride});
       kept.push_back(pair);
     }
   }
@@ -187,18 +233,18 @@ class BatchArrays {
   BatchArrays& operator=(const BatchArrays&) = delete;
 
   // Into `batch`, whose sizes are known.
-  void read(py::handle lengths, py::handle reset, Batch& batch) {
+  void read(Index members, py::handle lengths, py::handle reset, Batch& batch) {
     if (!lengths.is_none()) {
-      const py::array array = checked_array<const std::int64_t>(lengths, "lengths", {batch.rows});
-      for (Index row = 0; row < batch.rows; ++row) {
-        lengths_.push_back(static_cast<Index>(*static_cast<const std::int64_t*>(array.data(row))));
-      }
+      const auto [elements, stride] = member_elements<const std::int64_t>(lengths, "lengths", members, {batch.rows});
+      lengths_.assign(elements, elements + (stride == 0 ? 1 : members) * batch.rows);
       batch.lengths = lengths_.data();
+      batch.lengths_member_stride = stride;
     }
     if (!reset.is_none()) {
-      const auto view = sequence<const bool>(reset, "reset", {batch.steps, batch.rows});
-      batch.reset = {reinterpret_cast<const std::uint8_t*>(view.data), view.step_stride, view.row_stride};
-      reset_ = copied(batch.reset, batch.steps, batch.rows);
+      const auto view = member_sequence<const bool>(reset, "reset", members, {batch.steps, batch.rows});
+      batch.reset = {reinterpret_cast<const std::uint8_t*>(view.data), view.step_stride, view.row_stride,
+                     view.member_stride};
+      reset_ = copied(batch.reset, members, batch.steps, batch.rows);
     }
   }
 
@@ -214,37 +260,40 @@ struct Sequences {
   Batch batch;
 
   Sequences(const Network<T>& network, py::handle x, py::handle lengths, py::handle reset) {
-    const Extent any_steps("T");
-    const Extent any_rows("N");
+    const Index members = network.members();
+    Shape inner{Extent("T"), Extent("N")};
     if (network.takes_tokens()) {
-      const py::array array = checked_array<const std::int64_t>(x, "x", {any_steps, any_rows});
-      set_size(array);
-      input.tokens = sequence<const std::int64_t>(array, "x");
-      tokens_ = copied(input.tokens, batch.steps, batch.rows);
+      const py::array array = member_array<const std::int64_t>(x, "x", members, inner);
+      set_size(array, inner.size());
+      input.tokens = member_sequence<const std::int64_t>(array, "x", inner.size());
+      tokens_ = copied(input.tokens, members, batch.steps, batch.rows);
     } else {
-      const py::array array = checked_array<const T>(x, "x", {any_steps, any_rows, network.input_size()});
-      set_size(array);
-      input.values = sequence<const T>(array, "x");
+      inner.push_back(network.input_size());
+      const py::array array = member_array<const T>(x, "x", members, inner);
+      set_size(array, inner.size());
+      input.values = member_sequence<const T>(array, "x", inner.size());
     }
-    batch_arrays_.read(lengths, reset, batch);
+    batch_arrays_.read(members, lengths, reset, batch);
   }
   Sequences(const Sequences&) = delete;
   Sequences& operator=(const Sequences&) = delete;
 
  private:
-  void set_size(const py::array& x) {
-    batch.steps = x.shape(0);
-    batch.rows = x.shape(1);
+  // rank: axes of one member.
+  void set_size(const py::array& x, std::size_t rank) {
+    const py::ssize_t first = x.ndim() - static_cast<py::ssize_t>(rank);
+    batch.steps = x.shape(first);
+    batch.rows = x.shape(first + 1);
   }
 
   std::vector<std::int64_t> tokens_;
   BatchArrays batch_arrays_;
 };
 
-// Steps of a network's output for an input of `steps`.
+// Of one member's output for an input of `steps` and `rows`.
 template <class T>
-Index output_steps(const Network<T>& network, Index steps) {
-  return network.keeps_sequence() ? steps : 1;
+Shape output_shape(const Network<T>& network, Index steps, Index rows) {
+  return {network.keeps_sequence() ? steps : 1, rows, network.output_size()};
 }
 
 template <class T>

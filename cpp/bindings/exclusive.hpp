@@ -18,17 +18,17 @@ auto exclusively(std::mutex& mutex, Work&& work) {
   return work();
 }
 
-// Lets one thread into a stream; a second is told so at once.
-class Turn {
+// Lets one thread into a stream; a second one gets an error at once.
+class StreamEntry {
  public:
-  explicit Turn(std::atomic_flag& busy) : busy_(busy) {
+  explicit StreamEntry(std::atomic_flag& busy) : busy_(busy) {
     if (busy_.test_and_set(std::memory_order_acquire)) {
       throw std::runtime_error("this stream is in use by another thread; give each thread a stream of its own");
     }
   }
-  ~Turn() { busy_.clear(std::memory_order_release); }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
+  ~StreamEntry() { busy_.clear(std::memory_order_release); }
+  StreamEntry(const StreamEntry&) = delete;
+  StreamEntry& operator=(const StreamEntry&) = delete;
 
  private:
   std::atomic_flag& busy_;

@@ -12,6 +12,5 @@ PYBIND11_MODULE(_core, module) {
   register_tape(module);
   register_stream(module);
   register_network(module);
-  register_ensemble(module);
   register_training(module);
 }

@@ -21,26 +21,41 @@ inline py::list layout_list(const std::vector<ParameterSpec>& layout) {
   return entries;
 }
 
+// (parameters,), of several members (members, parameters).
+template <class T>
+std::vector<py::ssize_t> parameters_shape(const Network<T>& network) {
+  if (network.members() == 1) return {network.member_parameter_count()};
+  return {network.members(), network.member_parameter_count()};
+}
+
 // Read-only, keeps the store alive.
 template <class T>
-py::array parameter_view(const std::shared_ptr<ParameterStore<T>>& store, Index begin, Index count) {
+py::array parameter_view(const Network<T>& network) {
   using Store = std::shared_ptr<ParameterStore<T>>;
-  auto owner = std::make_unique<Store>(store);
-  const T* const data = (*owner)->data() + begin;
+  constexpr auto item = static_cast<py::ssize_t>(sizeof(T));
+  auto owner = std::make_unique<Store>(network.store());
+  const T* const data = (*owner)->data() + network.parameters_begin();
   const py::capsule base(owner.get(), [](void* held) { delete static_cast<Store*>(held); });
   owner.release();
-  py::array array(py::dtype::of<T>(), std::vector<py::ssize_t>{count}, data, base);
+  std::vector<py::ssize_t> strides{item};
+  if (network.members() > 1) strides.insert(strides.begin(), network.member_stride() * item);
+  py::array array(py::dtype::of<T>(), parameters_shape(network), strides, data, base);
   py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   return array;
 }
 
 // As of one moment.
 template <class T>
-py::array parameter_copy(const ParameterStore<T>& store, Index begin, Index count) {
-  py::array array = new_array<T>({count});
-  T* const copy = data_of<T>(array);
+py::array parameter_copy(const Network<T>& network) {
+  py::array array(py::dtype::of<T>(), parameters_shape(network));
+  T* copy = data_of<T>(array);
   const py::gil_scoped_release release;
-  store.read([&](const T* parameters) { std::copy_n(parameters + begin, count, copy); });
+  network.store()->read([&](const T* parameters) {
+    for (Index member = 0; member < network.members(); ++member) {
+      copy = std::copy_n(parameters + network.parameters_begin() + member * network.member_stride(),
+                         network.member_parameter_count(), copy);
+    }
+  });
   return array;
 }
 

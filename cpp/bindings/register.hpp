@@ -17,7 +17,6 @@ void register_machine(py::module_& module);
 void register_tape(py::module_& module);
 void register_stream(py::module_& module);
 void register_network(py::module_& module);
-void register_ensemble(py::module_& module);
 void register_training(py::module_& module);
 
 // A tape and the shapes its backward must be given.
@@ -38,6 +37,7 @@ struct StreamBinding {
   std::shared_ptr<const Network<T>> network;
   Index rows;
   bool batched;
+  Index members;
   Index input_size;
   Index output_size;
   Index vocabulary;  // 0: takes values

@@ -14,22 +14,35 @@ namespace latchwork::python {
 namespace {
 
 template <class T>
-std::shared_ptr<Network<T>> make_network(const py::object& modules, bool numbered, const py::object& seed) {
+std::shared_ptr<Network<T>> make_network(const py::object& modules, bool numbered, const py::object& seed,
+                                         const py::object& members) {
   std::vector<ModuleOptions> options = module_options(modules);
   const std::uint64_t seed_value = seed_argument(seed, "seed");
+  const Index member_count = index_argument(members, "members");
+  const TensorNames names = numbered ? TensorNames::of_chain : TensorNames::of_layer;
   const py::gil_scoped_release release;
-  return std::make_shared<Network<T>>(std::move(options), numbered, seed_value);
+  return std::make_shared<Network<T>>(std::move(options), names, seed_value, member_count);
 }
 
 template <class T>
 std::shared_ptr<Network<T>> module_of(const Network<T>& self, const py::object& index) {
-  const Index position = index_argument(index, "index");
-  const auto count = static_cast<Index>(self.modules().size());
-  if (position < 0 || position >= count) {
-    throw py::value_error(
-        complaint("index", "an int from 0 to " + std::to_string(count - 1), std::to_string(position)));
-  }
-  return std::make_shared<Network<T>>(self.module(position));
+  return std::make_shared<Network<T>>(
+      self.module(position_argument(index, "index", static_cast<Index>(self.modules().size()))));
+}
+
+template <class T>
+std::shared_ptr<Network<T>> member_of(const Network<T>& self, const py::object& index) {
+  const Index position = position_argument(index, "index", self.members());
+  const py::gil_scoped_release release;
+  return std::make_shared<Network<T>>(self.member(position));
+}
+
+template <class T>
+std::shared_ptr<Network<T>> stack(const std::vector<std::shared_ptr<Network<T>>>& networks) {
+  std::vector<Network<T>> members;
+  for (const auto& network : networks) members.push_back(*network);
+  const py::gil_scoped_release release;
+  return std::make_shared<Network<T>>(Network<T>::stack(members));
 }
 
 template <class T>
@@ -49,16 +62,21 @@ void write(const Network<T>& self, const py::dict& values) {
       throw py::value_error(complaint("values", "names of this network's parameters", std::string(py::repr(key))));
     }
     const ParameterSpec& spec = *found->second;
-    copies.push_back({contiguous<const T>(value, spec.name, Shape(spec.shape.begin(), spec.shape.end())), &spec});
+    const Shape shape = with_members(self.members(), Shape(spec.shape.begin(), spec.shape.end()));
+    copies.push_back({contiguous<const T>(value, spec.name, shape), &spec});
     kept.push_back(py::reinterpret_borrow<py::object>(value));
   }
 
   const py::gil_scoped_release release;
   self.store()->write([&](T* parameters) {
     for (const Copy& copy : copies) {
-      // memmove: the source may be a view of these parameters.
-      std::memmove(parameters + self.parameters_begin() + copy.to->offset, copy.from,
-                   static_cast<std::size_t>(copy.to->size()) * sizeof(T));
+      const Index size = copy.to->size();
+      T* const first = parameters + self.parameters_begin() + copy.to->offset;
+      for (Index member = 0; member < self.members(); ++member) {
+        // memmove: the source may be a view of these parameters.
+        std::memmove(first + member * self.member_stride(), copy.from + member * size,
+                     static_cast<std::size_t>(size) * sizeof(T));
+      }
     }
   });
 }
@@ -70,7 +88,7 @@ void forward(const Network<T>& self, const py::object& x, const py::object& leng
   const Index rows = sequences.batch.rows;
   const StateArrays<const T> start_arrays(self, rows, start, "start");
   const auto output_view =
-      sequence<T>(output, "output", {output_steps(self, sequences.batch.steps), rows, self.output_size()});
+      member_sequence<T>(output, "output", self.members(), output_shape(self, sequences.batch.steps, rows));
   const StateArrays<T> end_arrays(self, rows, end, "end");
 
   const py::gil_scoped_release release;
@@ -81,13 +99,14 @@ template <class T>
 std::unique_ptr<TapeBinding<T>> record(std::shared_ptr<Network<T>> self, const py::object& x, const py::object& lengths,
                                        const py::object& reset, const py::object& start, const py::object& output,
                                        const py::object& end, bool training, const py::object& mask_seed,
-                                       const py::object& checkpoint) {
+                                       const py::object& checkpoint, const py::object& first_row) {
   const Sequences<T> sequences(*self, x, lengths, reset);
   const auto [steps, rows] = std::pair(sequences.batch.steps, sequences.batch.rows);
   const StateArrays<const T> start_arrays(*self, rows, start, "start");
-  const auto output_view = sequence<T>(output, "output", {output_steps(*self, steps), rows, self->output_size()});
+  const auto output_view = member_sequence<T>(output, "output", self->members(), output_shape(*self, steps, rows));
   const StateArrays<T> end_arrays(*self, rows, end, "end");
-  const RecordOptions options{training, seed_argument(mask_seed, "mask_seed"), size_argument(checkpoint, "checkpoint")};
+  const RecordOptions options{training, seed_argument(mask_seed, "mask_seed"), size_argument(checkpoint, "checkpoint"),
+                              size_argument(first_row, "first_row")};
 
   const py::gil_scoped_release release;
   auto tape =
@@ -105,21 +124,18 @@ template <class T>
 void register_class(py::module_& module, const char* name) {
   using Class = Network<T>;
   py::class_<Class, std::shared_ptr<Class>>(module, name)
-      .def(py::init(&make_network<T>), py::arg("modules"), py::arg("numbered"), py::arg("seed"))
+      .def(py::init(&make_network<T>), py::arg("modules"), py::arg("numbered"), py::arg("seed"), py::arg("members"))
       .def("module", &module_of<T>, py::arg("index"))
+      .def("member", &member_of<T>, py::arg("index"))
+      .def_static("stack", &stack<T>, py::arg("networks"))
       .def("layout", [](const Class& self) { return layout_list(self.layout()); })
-      .def("view",
-           [](const Class& self) {
-             return parameter_view(self.store(), self.parameters_begin(), self.parameter_count());
-           })
-      .def("read",
-           [](const Class& self) {
-             return parameter_copy(*self.store(), self.parameters_begin(), self.parameter_count());
-           })
+      .def("view", &parameter_view<T>)
+      .def("read", &parameter_copy<T>)
       .def(
           "write", [](const Class& self, const py::object& values) { write(self, py::dict(values)); },
           py::arg("values"))
       .def_property_readonly("version", [](const Class& self) { return self.store()->version(); })
+      .def_property_readonly("members", &Class::members)
       .def_property_readonly("takes_tokens", &Class::takes_tokens)
       .def_property_readonly("keeps_sequence", &Class::keeps_sequence)
       .def_property_readonly("input_size", &Class::input_size)
@@ -127,7 +143,8 @@ void register_class(py::module_& module, const char* name) {
       .def("forward", &forward<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("output"), py::arg("end"))
       .def("record", &record<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
-           py::arg("output"), py::arg("end"), py::arg("training"), py::arg("mask_seed"), py::arg("checkpoint"))
+           py::arg("output"), py::arg("end"), py::arg("training"), py::arg("mask_seed"), py::arg("checkpoint"),
+           py::arg("first_row"))
       .def("stream", &stream<T>, py::arg("batch"));
 }
 

@@ -2,6 +2,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <variant>
 
@@ -25,12 +26,13 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
     : network(std::move(owner)),
       rows(row_count),
       batched(has_batch_axis),
+      members(network->members()),
       input_size(network->input_size()),
       output_size(network->output_size()),
       vocabulary(network->takes_tokens() ? std::get<EmbeddingOptions>(network->modules().front()).vocabulary : 0),
       releases_gil(rows > 0 && network->parameter_count() > largest_work_with_gil / rows),
       dtype(py::dtype::of<T>()),
-      tokens(static_cast<std::size_t>(vocabulary > 0 ? rows : 0)) {
+      tokens(static_cast<std::size_t>(vocabulary > 0 ? members * rows : 0)) {
   const py::gil_scoped_release release;
   stream = network->stream(rows);
 }
@@ -56,8 +58,16 @@ class SharedStep {
   StreamBinding<T>* self_;
 };
 
-// The numbers of one step. The usual argument passes by a few comparisons; any other meets the checks that say what is
-// wrong with it (or find that nothing is).
+// One member's shape of what a step takes or gives.
+template <class T>
+Shape step_shape(const StreamBinding<T>& self, std::initializer_list<Extent> features) {
+  Shape shape(features);
+  if (self.batched) shape.insert(shape.begin(), Extent(self.rows));
+  return shape;
+}
+
+// The numbers of one step of the only member. The usual argument passes by a few comparisons; any other meets the
+// checks that say what is wrong with it (or find that nothing is).
 template <class T>
 T* step_values(const StreamBinding<std::remove_const_t<T>>& self, PyObject* object, const char* name, Index features) {
   using Api = py::detail::npy_api;
@@ -70,11 +80,12 @@ T* step_values(const StreamBinding<std::remove_const_t<T>>& self, PyObject* obje
       return reinterpret_cast<T*>(array->data);
     }
   }
-  return self.batched ? contiguous<T>(object, name, {self.rows, features}) : contiguous<T>(object, name, {features});
+  return contiguous<T>(object, name, step_shape(self, {features}));
 }
 
+// Checks the tokens of a step and copies them; returns how far apart the members' lie.
 template <class T>
-void take_tokens(StreamBinding<T>& self, py::handle x) {
+Index take_tokens(StreamBinding<T>& self, py::handle x) {
   const auto check = [&](std::int64_t token) {
     if (token < 0 || token >= self.vocabulary) {
       throw py::value_error(
@@ -82,52 +93,68 @@ void take_tokens(StreamBinding<T>& self, py::handle x) {
     }
     return token;
   };
-  if (self.batched) {
-    const auto* const given = contiguous<const std::int64_t>(x, "x", {self.rows});
-    for (Index row = 0; row < self.rows; ++row) self.tokens[static_cast<std::size_t>(row)] = check(given[row]);
-  } else {
+  const Shape inner = step_shape(self, {});
+  if (inner.empty() && !has_member_axis(x, self.members, inner)) {
     self.tokens[0] = check(index_argument(x, "x"));
+    return 0;
   }
+  const auto [given, stride] = member_elements<const std::int64_t>(x, "x", self.members, inner);
+  const Index count = (stride == 0 ? 1 : self.members) * self.rows;
+  for (Index at = 0; at < count; ++at) self.tokens[static_cast<std::size_t>(at)] = check(given[at]);
+  return stride;
 }
 
-// A truth value, or one for each row.
+// A truth value, or one for each row, or for each member and row; `stride` becomes how far apart the members' lie.
 template <class T>
-const std::uint8_t* step_reset(const StreamBinding<T>& self, PyObject* reset) {
+const std::uint8_t* step_reset(const StreamBinding<T>& self, PyObject* reset, Index& stride) {
   static constexpr std::uint8_t restart = 1;
   if (reset == nullptr || reset == Py_None) return nullptr;
-  if (self.batched) return reinterpret_cast<const std::uint8_t*>(contiguous<const bool>(reset, "reset", {self.rows}));
-  return bool_argument(reset, "reset") ? &restart : nullptr;
+  const Shape inner = step_shape(self, {});
+  if (inner.empty() && !has_member_axis(reset, self.members, inner)) {
+    return bool_argument(reset, "reset") ? &restart : nullptr;
+  }
+  const auto [elements, member_stride] = member_elements<const bool>(reset, "reset", self.members, inner);
+  stride = member_stride;
+  return reinterpret_cast<const std::uint8_t*>(elements);
 }
 
 template <class T>
 py::object new_output(const StreamBinding<T>& self) {
   const auto& api = py::detail::npy_api::get();
-  const Py_intptr_t shape[2] = {self.rows, self.output_size};
-  const int rank = self.batched ? 2 : 1;
-  PyObject* const array = api.PyArray_NewFromDescr_(api.PyArray_Type_, self.dtype.inc_ref().ptr(), rank,
-                                                    shape + (2 - rank), nullptr, nullptr, 0, nullptr);
+  Py_intptr_t shape[3];
+  int rank = 0;
+  if (self.members > 1) shape[rank++] = self.members;
+  if (self.batched) shape[rank++] = self.rows;
+  shape[rank++] = self.output_size;
+  PyObject* const array = api.PyArray_NewFromDescr_(api.PyArray_Type_, self.dtype.inc_ref().ptr(), rank, shape, nullptr,
+                                                    nullptr, 0, nullptr);
   if (array == nullptr) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(array);
 }
 
 template <class T>
 py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* reset) {
-  const Turn turn(self.busy);
+  const StreamEntry entry(self.busy);
   const T* values = nullptr;
+  StepStrides strides;
   if (self.vocabulary > 0) {
-    take_tokens(self, x);
-  } else {
+    strides.x = take_tokens(self, x);
+  } else if (self.members == 1) {
     values = step_values<const T>(self, x, "x", self.input_size);
+  } else {
+    std::tie(values, strides.x) = member_elements<const T>(x, "x", self.members, step_shape(self, {self.input_size}));
   }
-  const std::uint8_t* const restarts = step_reset(self, reset);
+  const std::uint8_t* const restarts = step_reset(self, reset, strides.reset);
   py::object output = out == nullptr || out == Py_None ? new_output(self) : py::reinterpret_borrow<py::object>(out);
-  T* const y = step_values<T>(self, output.ptr(), "out", self.output_size);
+  T* const y = self.members == 1
+                   ? step_values<T>(self, output.ptr(), "out", self.output_size)
+                   : contiguous<T>(output, "out", with_members(self.members, step_shape(self, {self.output_size})));
 
   const auto run = [&] {
     if (self.vocabulary > 0) {
-      self.stream->step(self.tokens.data(), y, restarts);
+      self.stream->step(self.tokens.data(), y, restarts, strides);
     } else {
-      self.stream->step(values, y, restarts);
+      self.stream->step(values, y, restarts, strides);
     }
   };
   if (self.releases_gil) {
@@ -207,11 +234,15 @@ py::list get_state(StreamBinding<T>& self) {
   py::list result;
   for (Index index = 0; index < self.network->lstm_count(); ++index) {
     const LstmOptions& lstm = self.network->lstm(index);
-    result.append(py::make_tuple(new_array<T>({lstm.states(), self.rows, lstm.hidden_output_size()}),
-                                 new_array<T>({lstm.states(), self.rows, lstm.hidden_size})));
+    const auto new_states = [&](Index size) {
+      std::vector<py::ssize_t> shape{lstm.states(), self.rows, size};
+      if (self.members > 1) shape.insert(shape.begin(), self.members);
+      return new_array<T>(shape);
+    };
+    result.append(py::make_tuple(new_states(lstm.hidden_output_size()), new_states(lstm.hidden_size)));
   }
   const StateArrays<T> arrays(*self.network, self.rows, result, "state");
-  const Turn turn(self.busy);
+  const StreamEntry entry(self.busy);
   self.stream->get_state(arrays.states);
   return result;
 }
@@ -220,13 +251,13 @@ template <class T>
 void set_state(StreamBinding<T>& self, const py::object& states) {
   if (states.is_none()) throw py::type_error(complaint("states", "one (h, c) for each LSTM module", "None"));
   const StateArrays<const T> arrays(*self.network, self.rows, states, "states");
-  const Turn turn(self.busy);
+  const StreamEntry entry(self.busy);
   self.stream->set_state(arrays.states);
 }
 
 template <class T>
 void reset(StreamBinding<T>& self) {
-  const Turn turn(self.busy);
+  const StreamEntry entry(self.busy);
   self.stream->reset();
 }
 

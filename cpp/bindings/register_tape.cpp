@@ -16,14 +16,15 @@ void backward(const TapeBinding<T>& self, const py::object& d_output, const py::
   SequenceView<const T> d_output_view;
   if (!d_output.is_none()) {
     d_output_view =
-        sequence<const T>(d_output, "d_output", {output_steps(network, self.steps), self.rows, network.output_size()});
+        member_sequence<const T>(d_output, "d_output", network.members(), output_shape(network, self.steps, self.rows));
   }
   const StateArrays<const T> d_end_arrays(network, self.rows, d_end, "d_end");
   T* const parameter_data = contiguous<T>(parameters, "parameters", {network.parameter_count()});
   SequenceView<T> d_input_view;
   if (!d_input.is_none()) {
     if (network.takes_tokens()) throw py::value_error("d_input: expected None for tokens, got an array");
-    d_input_view = sequence<T>(d_input, "d_input", {self.steps, self.rows, network.input_size()});
+    d_input_view =
+        member_sequence<T>(d_input, "d_input", network.members(), {self.steps, self.rows, network.input_size()});
   }
   const StateArrays<T> d_start_arrays(network, self.rows, d_start, "d_start");
 
@@ -40,7 +41,7 @@ void signal(const TapeBinding<T>& self, const py::object& lstm, const py::object
   const Index layer = position_argument(state, "state", options.states());
   const Signal which = signal_named(name);
   const Index size = which == Signal::hidden ? options.hidden_output_size() : options.hidden_size;
-  T* const data = contiguous<T>(values, "values", {self.steps, self.rows, size});
+  T* const data = contiguous<T>(values, "values", with_members(self.network->members(), {self.steps, self.rows, size}));
 
   const py::gil_scoped_release release;
   self.tape->signal(module, layer, which, data);

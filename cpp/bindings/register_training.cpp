@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "exclusive.hpp"
-#include "latchwork/ensemble.hpp"
 #include "latchwork/training.hpp"
 #include "options.hpp"
 #include "register.hpp"
@@ -31,17 +30,19 @@ std::unique_ptr<OptimizerBinding<T>> make_optimizer(const py::object& options, c
   return std::make_unique<OptimizerBinding<T>>(parsed, size_argument(size, "size"));
 }
 
-// Model: a Network or an Ensemble.
-template <class T, class Model>
-void optimizer_step(OptimizerBinding<T>& self, const Model& model, const py::object& gradient, double gradient_scale) {
-  if (model.parameter_count() != self.size) {
+template <class T>
+void optimizer_step(OptimizerBinding<T>& self, const Network<T>& network, const py::object& gradient,
+                    double gradient_scale) {
+  if (network.parameter_count() != self.size) {
     throw py::value_error(
-        complaint("network", std::to_string(self.size) + " parameters", std::to_string(model.parameter_count())));
+        complaint("network", std::to_string(self.size) + " parameters", std::to_string(network.parameter_count())));
   }
   const T* const data = contiguous<const T>(gradient, "gradient", {self.size});
+  const std::vector<double> scales(static_cast<std::size_t>(network.members()), gradient_scale);
   exclusively(self.mutex, [&] {
-    model.store()->write(
-        [&](T* parameters) { self.optimizer.step(parameters + model.parameters_begin(), data, gradient_scale); });
+    network.store()->write([&](T* parameters) {
+      self.optimizer.step(parameters + network.parameters_begin(), network.member_stride(), data, scales);
+    });
   });
 }
 
@@ -79,19 +80,18 @@ void register_optimizer(py::module_& module, const char* name) {
           [](Class& self, double lr) { exclusively(self.mutex, [&] { self.optimizer.set_lr(lr); }); })
       .def_property_readonly(
           "steps", [](Class& self) { return exclusively(self.mutex, [&] { return self.optimizer.steps(); }); })
-      .def("step", &optimizer_step<T, Network<T>>, py::arg("network"), py::arg("gradient"), py::arg("gradient_scale"))
-      .def("step", &optimizer_step<T, Ensemble<T>>, py::arg("network"), py::arg("gradient"), py::arg("gradient_scale"))
+      .def("step", &optimizer_step<T>, py::arg("network"), py::arg("gradient"), py::arg("gradient_scale"))
       .def("buffers", &optimizer_buffers<T>)
       .def("restore", &optimizer_restore<T>, py::arg("steps"), py::arg("buffers"));
 }
 
 template <class T>
 struct TrainerBinding {
-  TrainerBinding(const Network<T>& network, const Loss& loss, const OptimizerOptions& optimizer, double max_norm,
+  TrainerBinding(const Network<T>& network, const Loss& loss, const OptimizerOptions& optimizer, double clip_norm,
                  std::uint64_t seed)
       : takes_labels(loss.kind == LossKind::cross_entropy),
         quantiles(loss.kind == LossKind::quantile ? static_cast<Index>(loss.quantiles.size()) : 1),
-        trainer(network, loss, optimizer, max_norm, seed) {}
+        trainer(network, loss, optimizer, clip_norm, seed) {}
 
   std::mutex mutex;
   const bool takes_labels;
@@ -101,8 +101,8 @@ struct TrainerBinding {
 
 template <class T>
 std::unique_ptr<TrainerBinding<T>> make_trainer(const Network<T>& network, const py::object& loss,
-                                                const py::object& optimizer, double max_norm, const py::object& seed) {
-  return std::make_unique<TrainerBinding<T>>(network, loss_options(loss), optimizer_options(optimizer), max_norm,
+                                                const py::object& optimizer, double clip_norm, const py::object& seed) {
+  return std::make_unique<TrainerBinding<T>>(network, loss_options(loss), optimizer_options(optimizer), clip_norm,
                                              seed_argument(seed, "seed"));
 }
 
@@ -113,12 +113,16 @@ struct TargetArray {
 
   TargetArray(const TrainerBinding<T>& self, const Batch& batch, py::handle object) {
     const Network<T>& network = self.trainer.network();
-    const Index steps = output_steps(network, batch.steps);
+    Shape shape = output_shape(network, batch.steps, batch.rows);
+    const Index features = shape.back().size / self.quantiles;
+    shape.pop_back();
     if (self.takes_labels) {
-      target.labels = sequence<const std::int64_t>(object, "target", {steps, batch.rows});
-      labels_ = copied(target.labels, steps, batch.rows);
+      const Index steps = shape.front().size;
+      target.labels = member_sequence<const std::int64_t>(object, "target", network.members(), shape);
+      labels_ = copied(target.labels, network.members(), steps, batch.rows);
     } else {
-      target.values = sequence<const T>(object, "target", {steps, batch.rows, network.output_size() / self.quantiles});
+      shape.push_back(features);
+      target.values = member_sequence<const T>(object, "target", network.members(), shape);
     }
   }
   TargetArray(const TargetArray&) = delete;
@@ -128,43 +132,97 @@ struct TargetArray {
   std::vector<std::int64_t> labels_;
 };
 
+// What a mini-batch consists of, checked.
 template <class T>
-double trainer_step(TrainerBinding<T>& self, const py::object& x, const py::object& lengths, const py::object& reset,
-                    const py::object& start, const py::object& target, const py::object& end) {
-  const Network<T>& network = self.trainer.network();
-  const Sequences<T> sequences(network, x, lengths, reset);
-  const StateArrays<const T> start_arrays(network, sequences.batch.rows, start, "start");
-  const TargetArray<T> target_array(self, sequences.batch, target);
-  const StateArrays<T> end_arrays(network, sequences.batch.rows, end, "end");
-  return exclusively(self.mutex, [&] {
-    return self.trainer.step(sequences.input, sequences.batch, start_arrays.states, target_array.target,
-                             end_arrays.states);
-  });
+struct BatchArguments {
+  BatchArguments(const TrainerBinding<T>& self, const py::object& x, const py::object& lengths, const py::object& reset,
+                 const py::object& start_states, const py::object& targets, const py::object& end_states)
+      : sequences(self.trainer.network(), x, lengths, reset),
+        start(self.trainer.network(), sequences.batch.rows, start_states, "start"),
+        target(self, sequences.batch, targets),
+        end(self.trainer.network(), sequences.batch.rows, end_states, "end") {}
+
+  Sequences<T> sequences;
+  StateArrays<const T> start;
+  TargetArray<T> target;
+  StateArrays<T> end;
+};
+
+// A float, or of several members an array.
+py::object losses_object(const std::vector<double>& losses) {
+  if (losses.size() == 1) return py::float_(losses.front());
+  py::array array = new_array<double>({static_cast<py::ssize_t>(losses.size())});
+  std::copy(losses.begin(), losses.end(), data_of<double>(array));
+  return array;
+}
+
+template <class T>
+py::object trainer_step(TrainerBinding<T>& self, const py::object& x, const py::object& lengths,
+                        const py::object& reset, const py::object& start, const py::object& target,
+                        const py::object& end) {
+  const BatchArguments<T> batch(self, x, lengths, reset, start, target, end);
+  return losses_object(exclusively(self.mutex, [&] {
+    return self.trainer.step(batch.sequences.input, batch.sequences.batch, batch.start.states, batch.target.target,
+                             batch.end.states);
+  }));
+}
+
+// A view of what the trainer's gradients() holds, which keeps the trainer alive.
+template <class T>
+py::array trainer_gradients(const py::object& self) {
+  auto& binding = self.cast<TrainerBinding<T>&>();
+  return py::array(py::dtype::of<T>(), std::vector<py::ssize_t>{binding.trainer.network().parameter_count()},
+                   binding.trainer.gradients(), self);
+}
+
+// ready: None, or called with (module, member, its part of the gradients) as modules are complete.
+template <class T>
+py::object trainer_gradient(const py::object& self, const py::object& x, const py::object& lengths,
+                            const py::object& reset, const py::object& start, const py::object& target,
+                            const py::object& end, const py::object& first_row, const py::object& ready) {
+  auto& binding = self.cast<TrainerBinding<T>&>();
+  const BatchArguments<T> batch(binding, x, lengths, reset, start, target, end);
+  const Index first = size_argument(first_row, "first_row");
+  ModuleReady<T> tell;
+  if (!ready.is_none()) {
+    tell = [&](Index module, Index member, T* gradient, Index count) {
+      const py::gil_scoped_acquire acquire;
+      ready(module, member, py::array(py::dtype::of<T>(), std::vector<py::ssize_t>{count}, gradient, self));
+    };
+  }
+  return losses_object(exclusively(binding.mutex, [&] {
+    return binding.trainer.gradient(batch.sequences.input, batch.sequences.batch, batch.start.states,
+                                    batch.target.target, batch.end.states, first, tell);
+  }));
 }
 
 // Changes nothing in the trainer, so it may run beside a step.
 template <class T>
-double trainer_evaluate(const TrainerBinding<T>& self, const py::object& x, const py::object& lengths,
-                        const py::object& reset, const py::object& start, const py::object& target,
-                        const py::object& end) {
-  const Network<T>& network = self.trainer.network();
-  const Sequences<T> sequences(network, x, lengths, reset);
-  const StateArrays<const T> start_arrays(network, sequences.batch.rows, start, "start");
-  const TargetArray<T> target_array(self, sequences.batch, target);
-  const StateArrays<T> end_arrays(network, sequences.batch.rows, end, "end");
-  const py::gil_scoped_release release;
-  return self.trainer.evaluate(sequences.input, sequences.batch, start_arrays.states, target_array.target,
-                               end_arrays.states);
+py::object trainer_evaluate(const TrainerBinding<T>& self, const py::object& x, const py::object& lengths,
+                            const py::object& reset, const py::object& start, const py::object& target,
+                            const py::object& end) {
+  const BatchArguments<T> batch(self, x, lengths, reset, start, target, end);
+  std::vector<double> losses;
+  {
+    const py::gil_scoped_release release;
+    losses = self.trainer.evaluate(batch.sequences.input, batch.sequences.batch, batch.start.states,
+                                   batch.target.target, batch.end.states);
+  }
+  return losses_object(losses);
 }
 
 template <class T>
 void register_trainer(py::module_& module, const char* name) {
   using Class = TrainerBinding<T>;
   py::class_<Class>(module, name)
-      .def(py::init(&make_trainer<T>), py::arg("network"), py::arg("loss"), py::arg("optimizer"), py::arg("max_norm"),
+      .def(py::init(&make_trainer<T>), py::arg("network"), py::arg("loss"), py::arg("optimizer"), py::arg("clip_norm"),
            py::arg("seed"))
       .def("step", &trainer_step<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("target"), py::arg("end"))
+      .def("gradient", &trainer_gradient<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
+           py::arg("target"), py::arg("end"), py::arg("first_row"), py::arg("ready"))
+      .def_property_readonly("gradients", &trainer_gradients<T>)
+      .def("apply", [](Class& self) { exclusively(self.mutex, [&] { self.trainer.apply(); }); })
       .def("evaluate", &trainer_evaluate<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("target"), py::arg("end"))
       .def_property(
@@ -176,7 +234,7 @@ void register_trainer(py::module_& module, const char* name) {
       });
 }
 
-// Of equal pieces, one behind another.
+// Of equal pieces, which lie one after another.
 template <class T>
 py::array norms_of(const py::object& gradient, Index pieces) {
   const py::array array = checked_array<const T>(gradient, "gradient", {Extent("size")});
@@ -229,7 +287,7 @@ void register_training(py::module_& module) {
         return array.itemsize() == sizeof(float) ? is_finite<float>(array) : is_finite<double>(array);
       },
       py::arg("values"));
-  module.def("clip_scale", py::vectorize(clip_scale), py::arg("norm"), py::arg("max_norm"));
+  module.def("clip_scale", py::vectorize(clip_scale), py::arg("norm"), py::arg("clip_norm"));
 }
 
 }  // namespace latchwork::python

@@ -21,7 +21,6 @@ PUBLIC_HEADERS = {
     "isa.hpp": "machine",
     "threads.hpp": "machine",
     "batch.hpp": "machine",
-    "ensemble.hpp": "training",
     "options.hpp": "weights",
     "parameters.hpp": "weights",
     "network.hpp": "network",

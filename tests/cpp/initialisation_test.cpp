@@ -23,7 +23,7 @@ LstmOptions lstm(Index input_size, Index hidden_size) {
 
 template <class T>
 std::vector<T> initial_values(const Modules& modules, std::uint64_t seed) {
-  const auto layout = parameter_layout(modules, true);
+  const auto layout = parameter_layout(modules, TensorNames::of_chain);
   const Index size = layout.empty() ? 0 : layout.back().offset + layout.back().size();
   std::vector<T> values(static_cast<std::size_t>(size), T(99));
   initialise_parameters(modules, seed, values.data());
@@ -34,7 +34,7 @@ std::vector<T> initial_values(const Modules& modules, std::uint64_t seed) {
 std::map<std::string, std::vector<double>> initial_tensors(const LstmOptions& options, std::uint64_t seed) {
   const auto values = initial_values<double>({options}, seed);
   std::map<std::string, std::vector<double>> tensors;
-  for (const ParameterSpec& spec : parameter_layout({options}, false)) {
+  for (const ParameterSpec& spec : parameter_layout({options}, TensorNames::of_layer)) {
     tensors[spec.name].assign(values.begin() + spec.offset, values.begin() + spec.offset + spec.size());
   }
   return tensors;
@@ -114,7 +114,7 @@ TEST_CASE("initial values have PyTorch's distributions") {
   head.output_size = 300;
   const Modules modules = {EmbeddingOptions{500, 40}, projected, head};
   const auto values = initial_values<double>(modules, 7);
-  for (const ParameterSpec& spec : parameter_layout(modules, true)) {
+  for (const ParameterSpec& spec : parameter_layout(modules, TensorNames::of_chain)) {
     CAPTURE(spec.name);
     const double* tensor = values.data() + spec.offset;
     if (spec.name != "0.weight") {

@@ -190,7 +190,7 @@ TEST_CASE("tape: the output of every kind of chain, where the call asked for non
   for (const std::vector<ModuleOptions>& chain : std::vector<std::vector<ModuleOptions>>{
            {embedding}, {embedding, lstm}, {embedding, lstm, LinearOptions{14, 3}}, {embedding, lstm, LastOptions{}}}) {
     CAPTURE(chain.size());
-    const Network<double> network(chain, false, 5);
+    const Network<double> network(chain, TensorNames::of_layer, 5);
     const Index outputs = network.keeps_sequence() ? steps : 1, features = network.output_size();
     std::vector<double> output(static_cast<std::size_t>(outputs * rows * features), std::nan(""));
     const auto asked = network.record(input, batch, {}, {output.data(), rows * features, features}, {}, {});
@@ -205,7 +205,7 @@ TEST_CASE("tape: the output of every kind of chain, where the call asked for non
   }
   RecordOptions checkpoints;
   checkpoints.checkpoint = 2;
-  const Network<double> network({embedding, lstm}, false, 5);
+  const Network<double> network({embedding, lstm}, TensorNames::of_layer, 5);
   CHECK_THROWS_WITH_AS(network.record(input, batch, {}, {}, {}, checkpoints)->output(),
                        "output: expected a recording without checkpoints, which keeps the output",
                        std::invalid_argument);
@@ -269,7 +269,7 @@ reference::Vector revealed_masks(const Problem& problem, const RecordOptions& re
   const Index units = options.hidden_size, h_size = options.hidden_output_size();
   Problem revealing = problem;
   std::fill(revealing.parameters.begin(), revealing.parameters.end(), 0.0);
-  const std::vector<ParameterSpec> layout = parameter_layout({options}, false);
+  const std::vector<ParameterSpec> layout = parameter_layout({options}, TensorNames::of_layer);
   for (const ParameterSpec& spec : layout) {
     const auto starts = [&](const char* prefix) { return spec.name.rfind(prefix, 0) == 0; };
     double* values = revealing.parameters.data() + spec.offset;
@@ -371,7 +371,7 @@ TEST_CASE("network: gradients of a chain with embedding, Last and linear equal f
         if (last) modules.emplace_back(LastOptions{});
         modules.emplace_back(LinearOptions{8, 5, true, activation});
         modules.emplace_back(LinearOptions{5, 2, false, Activation::identity});
-        const Network<double> network(modules, true, 9);
+        const Network<double> network(modules, TensorNames::of_chain, 9);
 
         std::vector<std::int64_t> tokens;
         for (Index k = 0; k < steps * rows; ++k) tokens.push_back(random.between(0, vocabulary - 1));
@@ -417,7 +417,7 @@ TEST_CASE("network: a module alone shares its parameters with the chain") {
   LstmOptions lstm;
   lstm.input_size = 3;
   lstm.hidden_size = 4;
-  const Network<float> chain({lstm, LinearOptions{4, 2, true, Activation::identity}}, true, 1);
+  const Network<float> chain({lstm, LinearOptions{4, 2, true, Activation::identity}}, TensorNames::of_chain, 1);
   const Network<float> head = chain.module(1);
   REQUIRE(head.parameter_count() == 10);
   CHECK(head.store() == chain.store());
@@ -440,7 +440,7 @@ TEST_CASE("network: a length or a token out of range is refused, and nothing is 
   LstmOptions lstm;
   lstm.input_size = 3;
   lstm.hidden_size = 4;
-  const Network<float> network({EmbeddingOptions{5, 3}, lstm}, true, 1);
+  const Network<float> network({EmbeddingOptions{5, 3}, lstm}, TensorNames::of_chain, 1);
   std::vector<std::int64_t> tokens{0, 4, 2, 1};
   std::vector<Index> lengths{2, 1};
   std::vector<float> output(16, 7.0f);

@@ -13,7 +13,8 @@ using Modules = std::vector<ModuleOptions>;
 std::string describe(const Modules& modules, bool numbered) {
   std::ostringstream text;
   Index end = 0;
-  for (const ParameterSpec& spec : parameter_layout(modules, numbered)) {
+  for (const ParameterSpec& spec :
+       parameter_layout(modules, numbered ? TensorNames::of_chain : TensorNames::of_layer)) {
     CHECK(spec.offset == end);  // contiguous
     end += spec.size();
     text << spec.name;

@@ -133,7 +133,7 @@ class StreamPlayer : public Player {
  public:
   StreamPlayer(std::string what, const std::vector<ModuleOptions>& modules, Index rows)
       : Player(std::move(what) + (sizeof(T) == 4 ? ", float, rows: " : ", double, rows: ") + std::to_string(rows)),
-        network_(modules, modules.size() > 1, 1),
+        network_(modules, TensorNames::of_chain, 1),
         stream_(network_.stream(rows)),
         steps_(std::clamp<Index>(30'000'000 / (network_.parameter_count() * rows), 40, 2000)),
         tokens_(static_cast<std::size_t>(rows)),
@@ -343,7 +343,7 @@ TEST_CASE("real time: a system call, an allocation and a lock are noticed") {
 }
 
 TEST_CASE("real time: a million steps allocate nothing") {
-  const Network<float> network({lstm_options(3, 8)}, false, 1);
+  const Network<float> network({lstm_options(3, 8)}, TensorNames::of_layer, 1);
   const std::unique_ptr<Stream<float>> stream = network.stream(1);
   const std::vector<float> x = converted<float>(Random(63).numbers(3));
   std::vector<float> y(8);

@@ -44,7 +44,7 @@ Problem one_unit(LstmOptions options, const Vector& weight_ih, Index steps = 1) 
 
 // The parameters of this name, which may be written through.
 double* parameter(Problem& problem, const std::string& name) {
-  const std::vector<ParameterSpec> layout = parameter_layout({problem.options}, false);
+  const std::vector<ParameterSpec> layout = parameter_layout({problem.options}, TensorNames::of_layer);
   for (const ParameterSpec& spec : layout) {
     if (spec.name == name) return problem.parameters.data() + spec.offset;
   }

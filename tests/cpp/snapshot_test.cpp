@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "network/network_parts.hpp"
+#include "network/network_parts.hpp"
 #include "support/lstm_problem.hpp"
 #include "support/support.hpp"
 #include "weights/snapshot_cache.hpp"
@@ -34,9 +36,14 @@ void shrink_parameters(const Network<float>& network) {
   });
 }
 
+// The last layer of what a network's calls compute with now.
+const PackedLayer<float>& packed_layer(const Network<float>& network, bool with_backward) {
+  return detail::snapshot_of(*detail::parts_of(network), with_backward)->members.front().front().layers.back();
+}
+
 // Where the weights that are wanted lie now.
 const float* packed_address(const Network<float>& network, bool with_backward) {
-  return network.snapshot(with_backward)->modules.front().layers.back().h_weights.data();
+  return packed_layer(network, with_backward).h_weights.data();
 }
 
 // To the bit what a network packs that has never packed before.
@@ -54,13 +61,6 @@ void check_packed_as_new(const Network<float>& network, const Problem& problem) 
 }
 
 // What a cache wants to know of what it keeps.
-struct Packed {
-  const int* kernels = nullptr;
-  std::uint64_t version = 0;
-  bool with_backward = false;
-  float value = 0.0f;
-};
-
 }  // namespace
 
 TEST_CASE("snapshot: an update packs again in the same memory") {
@@ -75,7 +75,7 @@ TEST_CASE("snapshot: an update packs again in the same memory") {
   // Nor does one that may only go forward keep what it has no use for.
   shrink_parameters(network);
   CHECK(packed_address(network, false) == address);
-  CHECK(network.snapshot(false)->modules.front().layers.front().h_gradient.size() == 0);
+  CHECK(packed_layer(network, false).h_gradient.size() == 0);
   check_packed_as_new(network, problem);
 }
 
@@ -128,22 +128,21 @@ TEST_CASE("snapshot: dropped weights are those of their recording alone") {
 
 TEST_CASE("snapshot: what fails to pack is not kept") {
   ParameterStore<float> store(1);
-  const int kernels = 0;
-  SnapshotCache<float, Packed> cache;
-  const auto pack = [&](const float* parameters, Packed& packed) {
-    packed.kernels = &kernels;
-    packed.value = *parameters;
+  const Kernels<float>& kernels = kernels_of<float>(current_kernels());
+  SnapshotCache<float> cache;
+  const auto pack = [&](const float* parameters, Snapshot<float>& packed) {
+    packed.members.resize(static_cast<std::size_t>(*parameters));
     if (*parameters == 2.0f) throw std::runtime_error("no memory");
   };
-  const auto latest = [&] { return cache.latest(store, kernels, false, pack)->value; };
+  const auto latest = [&] { return cache.latest(store, kernels, false, pack)->members.size(); };
   const auto write = [&](float value) { store.write([&](float* values) { *values = value; }); };
   write(1.0f);
-  CHECK(latest() == 1.0f);
+  CHECK(latest() == 1);
   write(2.0f);
   CHECK_THROWS_AS(latest(), std::runtime_error);
   CHECK_THROWS_AS(latest(), std::runtime_error);
   write(3.0f);
-  CHECK(latest() == 3.0f);
+  CHECK(latest() == 3);
 }
 
 TEST_CASE("snapshot: callers beside a writer each compute with the weights of one moment") {

@@ -34,7 +34,7 @@ TEST_CASE_TEMPLATE("stream: embedding, LSTM and linear give forward's bits, rese
       CAPTURE(rows);
       const Network<T> network({EmbeddingOptions{vocabulary, 17}, lstm_options(17, 21, 2),
                                 LinearOptions{21, 10, true, Activation::sigmoid}, LinearOptions{10, 3, false}},
-                               true, 3);
+                               TensorNames::of_chain, 3);
       std::vector<std::int64_t> tokens;
       std::vector<std::uint8_t> reset;
       for (Index k = 0; k < steps * rows; ++k) {
@@ -64,7 +64,7 @@ TEST_CASE_TEMPLATE("stream: embedding, LSTM and linear give forward's bits, rese
 TEST_CASE_TEMPLATE("stream: after Last, each step answers as if it were the final one", T, float, double) {
   Random random(53);
   const Index steps = 5;
-  const Network<T> network({lstm_options(4, 6), LastOptions{}, LinearOptions{6, 2}}, true, 3);
+  const Network<T> network({lstm_options(4, 6), LastOptions{}, LinearOptions{6, 2}}, TensorNames::of_chain, 3);
   const std::vector<T> x = random_values<T>(random, steps * 4);
   const std::unique_ptr<Stream<T>> stream = network.stream(1);
   for (Index step = 0; step < steps; ++step) {
@@ -82,7 +82,7 @@ TEST_CASE_TEMPLATE("stream: its state can be read, set and cleared, over a chain
   for_each_isa([] {
     Random random(54);
     const Index rows = 3;
-    const Network<T> network({lstm_options(4, 9, 2), lstm_options(9, 7, 1, 5)}, true, 3);
+    const Network<T> network({lstm_options(4, 9, 2), lstm_options(9, 7, 1, 5)}, TensorNames::of_chain, 3);
     const std::unique_ptr<Stream<T>> stream = network.stream(rows);
     const std::vector<T> x = random_values<T>(random, rows * 4);
     const auto step = [&] {
@@ -126,7 +126,7 @@ TEST_CASE_TEMPLATE("stream: its state can be read, set and cleared, over a chain
 
 TEST_CASE("stream: keeps the weights of its construction") {
   Random random(55);
-  const Network<float> network({lstm_options(4, 9)}, false, 3);
+  const Network<float> network({lstm_options(4, 9)}, TensorNames::of_layer, 3);
   const std::vector<float> x = random_values<float>(random, 4);
   std::vector<float> before(9), after(9), fresh(9);
   network.stream(1)->step(x.data(), before.data());
@@ -142,7 +142,7 @@ TEST_CASE("stream: a reverse direction is refused") {
   for (const Direction direction : {Direction::reverse, Direction::both}) {
     LstmOptions options = lstm_options(4, 9);
     options.direction = direction;
-    const Network<float> network({options}, false, 3);
+    const Network<float> network({options}, TensorNames::of_layer, 3);
     CHECK_THROWS_AS(network.stream(1), std::invalid_argument);
   }
 }

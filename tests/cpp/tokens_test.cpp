@@ -89,7 +89,8 @@ Problem one_hot(const TokenProblem& problem) {
   const Index features = problem.features(), vocabulary = problem.vocabulary;
   Problem result = problem.lstm;
   result.options.input_size = vocabulary;
-  const auto layout = parameter_layout({options}, false), own_layout = parameter_layout({result.options}, false);
+  const auto layout = parameter_layout({options}, TensorNames::of_layer),
+             own_layout = parameter_layout({result.options}, TensorNames::of_layer);
   result.parameters.assign(static_cast<std::size_t>(parameter_count(result.options)), 0.0);
   const auto value = [&](const std::string& name, Index at) {
     for (const ParameterSpec& spec : layout) {
@@ -179,8 +180,8 @@ TEST_CASE_TEMPLATE("tokens: gradients are those by the sums by token, each a cha
         check_same_rows(actual, sums);
 
         const Index features = problem.features(), vocabulary = problem.vocabulary;
-        const auto layout = parameter_layout({options}, false),
-                   own_layout = parameter_layout({by_token.options}, false);
+        const auto layout = parameter_layout({options}, TensorNames::of_layer),
+                   own_layout = parameter_layout({by_token.options}, TensorNames::of_layer);
         std::vector<T> expected;
         reference::Vector d_table(problem.table.size(), 0.0);
         for (std::size_t at = 0; at < layout.size(); ++at) {
@@ -382,7 +383,7 @@ TEST_CASE_TEMPLATE("tokens: a trainer's step of a language model, with any numbe
   std::vector<T> expected;
   for (const Index count : {1, 2, 3, 5}) {
     const ThreadCount threads(count);
-    const Network<T> network({EmbeddingOptions{vocabulary, 31}, lstm, head}, true, 3);
+    const Network<T> network({EmbeddingOptions{vocabulary, 31}, lstm, head}, TensorNames::of_chain, 3);
     const T* const data = network.store()->data();
     const std::vector<T> before(data, data + network.parameter_count());
     Trainer<T>(network, loss, sgd, 0.0, 5).step(input, batch, {}, target, {});

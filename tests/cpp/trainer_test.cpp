@@ -34,7 +34,8 @@ struct CycleTask {
   static constexpr Index hidden = 13;
 
   explicit CycleTask(double dropout = 0.0)
-      : network({EmbeddingOptions{vocabulary, 5}, lstm(5, hidden, 2, dropout), linear(hidden, vocabulary)}, true, 3) {
+      : network({EmbeddingOptions{vocabulary, 5}, lstm(5, hidden, 2, dropout), linear(hidden, vocabulary)},
+                TensorNames::of_chain, 3) {
     for (Index step = 0; step < steps; ++step) {
       for (Index row = 0; row < rows; ++row) {
         tokens.push_back((step + row) % vocabulary);
@@ -111,12 +112,12 @@ struct OwnStates {
 TEST_CASE_TEMPLATE("the loss falls on a toy task", T, float, double) {
   const CycleTask<T> task;
   Trainer<T> trainer(task.network, cross_entropy(), adam(0.02), 1.0, 5);
-  const double first = trainer.step(task.input(), task.batch(), {}, task.target(), {});
+  const double first = trainer.step(task.input(), task.batch(), {}, task.target(), {}).front();
   CHECK(first == doctest::Approx(std::log(7.0)).epsilon(0.1));
   double last = first;
-  for (int step = 0; step < 150; ++step) last = trainer.step(task.input(), task.batch(), {}, task.target(), {});
+  for (int step = 0; step < 150; ++step) last = trainer.step(task.input(), task.batch(), {}, task.target(), {}).front();
   CHECK(last < 0.05);
-  CHECK(trainer.evaluate(task.input(), task.batch(), {}, task.target(), {}) < 0.05);
+  CHECK(trainer.evaluate(task.input(), task.batch(), {}, task.target(), {}).front() < 0.05);
   CHECK(trainer.optimizer().steps() == 151);
 }
 
@@ -146,12 +147,12 @@ TEST_CASE("the loss falls on a regression from the last step") {
   for (LossKind kind : {LossKind::squared_error, LossKind::absolute_error}) {
     Loss loss;
     loss.kind = kind;
-    const Network<double> network({lstm(1, 8, 1, 0.0), LastOptions{}, linear(8, 1)}, true, 4);
+    const Network<double> network({lstm(1, 8, 1, 0.0), LastOptions{}, linear(8, 1)}, TensorNames::of_chain, 4);
     Trainer<double> trainer(network, loss, adam(0.02), 0.0, 5);
-    const double before = trainer.evaluate(input, batch, {}, target, {});
-    CHECK(trainer.step(input, batch, {}, target, {}) == doctest::Approx(before).epsilon(1e-12));
+    const double before = trainer.evaluate(input, batch, {}, target, {}).front();
+    CHECK(trainer.step(input, batch, {}, target, {}).front() == doctest::Approx(before).epsilon(1e-12));
     for (int step = 0; step < 150; ++step) trainer.step(input, batch, {}, target, {});
-    CHECK(trainer.evaluate(input, batch, {}, target, {}) < 0.3 * before);
+    CHECK(trainer.evaluate(input, batch, {}, target, {}).front() < 0.3 * before);
   }
 }
 
@@ -171,12 +172,12 @@ TEST_CASE("a step is record, loss, backward, clipping and optimiser") {
                                 task.batch(), task.target(), {d_output.data(), task.rows * features, features});
   tape->backward({d_output.data(), task.rows * features, features}, {}, gradient.data(), false, {}, {});
   const double norm = gradient_norm(gradient.data(), count);
-  const double max_norm = norm / 2.0;
+  const double clip_norm = norm / 2.0;
   auto expected = start;
-  Optimizer<double>(adam(0.02), count).step(expected.data(), gradient.data(), clip_scale(norm, max_norm));
+  Optimizer<double>(adam(0.02), count).step(expected.data(), gradient.data(), clip_scale(norm, clip_norm));
 
-  Trainer<double> trainer(task.network, cross_entropy(), adam(0.02), max_norm, 5);
-  CHECK(trainer.step(task.input(), task.batch(), {}, task.target(), {}) == loss);
+  Trainer<double> trainer(task.network, cross_entropy(), adam(0.02), clip_norm, 5);
+  CHECK(trainer.step(task.input(), task.batch(), {}, task.target(), {}).front() == loss);
   CHECK(same_bits(task.parameters(), expected));
 }
 
@@ -190,7 +191,7 @@ TEST_CASE("the same bits for 1, 2 and 3 threads and each instruction set, dropou
       Trainer<float> trainer(task.network, cross_entropy(), adam(0.01), 0.5, 5);
       losses.emplace_back();
       for (int step = 0; step < 4; ++step) {
-        losses.back().push_back(trainer.step(task.input(), task.batch(), {}, task.target(), {}));
+        losses.back().push_back(trainer.step(task.input(), task.batch(), {}, task.target(), {}).front());
       }
       parameters.push_back(task.parameters());
     }
@@ -207,7 +208,7 @@ TEST_CASE("dropout masks depend on the seed and on the number of the step") {
     Trainer<float> trainer(task.network, cross_entropy(), adam(0.0), 0.0, seed);  // lr 0: the weights stay
     std::vector<double> values;
     for (int step = 0; step < 2; ++step) {
-      values.push_back(trainer.step(task.input(), task.batch(), {}, task.target(), {}));
+      values.push_back(trainer.step(task.input(), task.batch(), {}, task.target(), {}).front());
     }
     return values;
   };
@@ -219,7 +220,7 @@ TEST_CASE("dropout masks depend on the seed and on the number of the step") {
 }
 
 TEST_CASE("a loss that is not finite changes nothing") {
-  const Network<float> network({lstm(2, 4, 1, 0.0), linear(4, 1)}, true, 4);
+  const Network<float> network({lstm(2, 4, 1, 0.0), linear(4, 1)}, TensorNames::of_chain, 4);
   std::vector<float> x = converted<float>(Random(2).numbers(3 * 2 * 2));
   std::vector<float> y = converted<float>(Random(3).numbers(3 * 2));
   Batch batch;
@@ -274,14 +275,15 @@ TEST_CASE("the end state may take the place of the start state") {
   const OwnStates<double> start(task.network, task.rows, 0.25);
   OwnStates<double> end(task.network, task.rows, 77.0);
   OwnStates<double> both(task.network, task.rows, 0.25);
-  const double loss = trainer.step(task.input(), task.batch(), start.view(), task.target(), end.mutable_view());
-  CHECK(trainer.step(task.input(), task.batch(), both.view(), task.target(), both.mutable_view()) == loss);
+  const double loss = trainer.step(task.input(), task.batch(), start.view(), task.target(), end.mutable_view()).front();
+  CHECK(trainer.step(task.input(), task.batch(), both.view(), task.target(), both.mutable_view()).front() == loss);
   CHECK(same_bits(both.hidden[0], end.hidden[0]));
   CHECK(same_bits(both.cell[0], end.cell[0]));
   CHECK(!same_bits(both.cell[0], start.cell[0]));
   OwnStates<double> evaluated(task.network, task.rows, 0.25);
-  CHECK(trainer.evaluate(task.input(), task.batch(), evaluated.view(), task.target(), evaluated.mutable_view()) ==
-        doctest::Approx(loss).epsilon(1e-14));
+  CHECK(
+      trainer.evaluate(task.input(), task.batch(), evaluated.view(), task.target(), evaluated.mutable_view()).front() ==
+      doctest::Approx(loss).epsilon(1e-14));
   CHECK(same_bits(evaluated.hidden[0], end.hidden[0]));
 }
 
@@ -303,7 +305,7 @@ TEST_CASE("an empty batch is a step without a gradient") {
   Trainer<float> trainer(task.network, cross_entropy(), adam(0.1), 1.0, 0);
   const auto before = task.parameters();
   Batch none;
-  CHECK(trainer.step(task.input(), none, {}, task.target(), {}) == 0.0);
+  CHECK(trainer.step(task.input(), none, {}, task.target(), {}).front() == 0.0);
   CHECK(same_bits(task.parameters(), before));
 }
 

@@ -46,7 +46,7 @@ Tensors reference_tensors(const Problem& problem) {
   Tensors tensors{{"output", record.result.output}, {"h_n", record.result.h_n},
                   {"c_n", record.result.c_n},       {"x", gradients.x},
                   {"h_0", gradients.h_0},           {"c_0", gradients.c_0}};
-  for (const ParameterSpec& spec : parameter_layout({problem.options}, false)) {
+  for (const ParameterSpec& spec : parameter_layout({problem.options}, TensorNames::of_layer)) {
     const auto begin = gradients.parameters.begin() + spec.offset;
     tensors.push_back({spec.name, {begin, begin + spec.size()}});
   }

@@ -24,13 +24,17 @@ struct ParameterSpec {
   }
 };
 
+// How tensors are called: as those of a layer of its own ("weight_ih_l0"), or with the module's number in front, as in
+// torch.nn.Sequential ("1.weight_ih_l0").
+enum class TensorNames { of_layer, of_chain };
+
 // Names and shapes are PyTorch's: weight_ih_l{k} (4H, in), weight_hh_l{k} (4H, H or P), bias_ih_l{k}, bias_hh_l{k}
 // (4H), weight_hr_l{k} (P, H), suffix _reverse; Embedding and Linear: weight, bias. Gate order i, f, g, o; without a
 // forget gate of its own 3H instead of 4H: i, g, o. Then, where the options ask for them, weight_peephole_l{k} (3H:
 // i, f, o; or 2H: i, o), norm_ih_weight_l{k}, norm_ih_bias_l{k}, norm_hh_weight_l{k}, norm_hh_bias_l{k} (4H or 3H),
 // norm_cell_weight_l{k}, norm_cell_bias_l{k} (H), h_0_l{k} (H or P), c_0_l{k} (H). In that order, layer by layer,
-// forward before reverse. With `numbered`, module m's names begin with "m.", as in torch.nn.Sequential.
-std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, bool numbered);
+// forward before reverse.
+std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, TensorNames names);
 
 // The buffer that holds every parameter of a model, and the only place where they are written.
 template <class T>

@@ -1,11 +1,23 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "latchwork/batch.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {
+
+namespace detail {
+template <class T>
+struct StreamParts;
+}
+
+// How far apart the members lie in what a step is given; 0: it is the same for all.
+struct StepStrides {
+  Index x = 0;
+  Index reset = 0;
+};
 
 // One step after another on the weights of the moment of construction.
 //
@@ -19,30 +31,31 @@ namespace latchwork {
 template <class T>
 class Stream {
  public:
-  struct Workings;
-  explicit Stream(std::unique_ptr<Workings> workings);
+  explicit Stream(std::unique_ptr<detail::StreamParts<T>> parts);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
+  Index members() const;
   Index rows() const;
   Index input_size() const;  // 1 for tokens
   Index output_size() const;
   bool takes_tokens() const;
   bool is_shared() const noexcept;  // whether a step is large enough to be shared with other threads
 
-  // x (rows, input_size) and y (rows, output_size) contiguous. reset: (rows,), non-zero restarts a row before the step;
-  // null: none.
-  void step(const T* x, T* y, const std::uint8_t* reset = nullptr) noexcept;
+  // x (rows, input_size) contiguous, of each member or of all; y (members, rows, output_size) contiguous. reset:
+  // (rows,), non-zero restarts a row before the step; null: none.
+  void step(const T* x, T* y, const std::uint8_t* reset = nullptr, const StepStrides& strides = {}) noexcept;
   // Tokens must lie in [0, vocabulary); the caller has checked.
-  void step(const std::int64_t* tokens, T* y, const std::uint8_t* reset = nullptr) noexcept;
+  void step(const std::int64_t* tokens, T* y, const std::uint8_t* reset = nullptr,
+            const StepStrides& strides = {}) noexcept;
 
   void get_state(const States<T>& state) const noexcept;
   void set_state(const States<const T>& state) noexcept;  // a null pointer: the own start state
   void reset() noexcept;
 
  private:
-  std::unique_ptr<Workings> workings_;
+  std::unique_ptr<detail::StreamParts<T>> parts_;
 };
 
 }  // namespace latchwork

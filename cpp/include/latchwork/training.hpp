@@ -22,6 +22,8 @@ template <class T>
 struct Target {
   SequenceView<const T> values;
   SequenceView<const std::int64_t> labels;
+
+  Target of(Index member) const { return {values.of(member), labels.of(member)}; }
 };
 
 // Which outputs count: steps below each row's length, all where lengths is null. After Last: one step, rows of length 0
@@ -63,8 +65,9 @@ class Optimizer {
 
   // parameters -= what the rule says of gradient * gradient_scale.
   void step(T* parameters, const T* gradient, double gradient_scale = 1.0);
-  // The same, with a scale of its own for each of equal pieces, one behind another.
-  void step(T* parameters, const T* gradient, const std::vector<double>& gradient_scales);
+  // The same for several members, each with a scale of its own: their parameters lie `stride` apart, their gradients
+  // one after another.
+  void step(T* parameters, Index stride, const T* gradient, const std::vector<double>& gradient_scales);
 
   // For saving: sgd has one buffer (momentum), adam and adamw two (first and second moment), sgd without momentum none.
   const std::vector<std::vector<T>>& buffers() const { return buffers_; }
@@ -82,44 +85,64 @@ class Optimizer {
 template <class T>
 double gradient_norm(const T* gradient, Index size);
 
-// What to multiply a gradient of this norm with, so that its norm is at most max_norm: PyTorch's
-// min(1, max_norm / (norm + 1e-6)).
-double clip_scale(double norm, double max_norm);
+// What to multiply a gradient of this norm with, so that its norm is at most clip_norm: PyTorch's
+// min(1, clip_norm / (norm + 1e-6)).
+double clip_scale(double norm, double clip_norm);
 
 // Whether no number is NaN or infinite. Threads share the numbers.
 template <class T>
 bool all_finite(const T* values, Index size);
 
-// Forward, loss, backward, clipping and optimiser of one mini-batch in one call.
+// Forward, loss, backward, clipping and optimiser of one mini-batch in one call. Each member of the network is trained
+// as by a trainer of its own with seed + m: it has its own loss, clipping, moments and masks.
 template <class T>
 class Trainer {
  public:
-  // max_norm 0: no clipping. seed: of the dropout masks, which also depend on the number of the step.
-  // The network keeps sharing its parameters with the one passed in.
-  Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double max_norm, std::uint64_t seed);
+  // clip_norm 0: no clipping. seed: of the dropout masks, which also depend on the number of the step.
+  // The network keeps sharing its parameters with the one passed in. Throws std::invalid_argument.
+  Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double clip_norm,
+          std::uint64_t seed);
 
-  // Returns the loss before the update. `end` receives the state after the last step, for the next window of a stream;
-  // it may alias `start`. Throws std::runtime_error where the loss or the gradient is not finite; the parameters and
-  // the optimiser are then as before.
-  double step(const Input<T>& input, const Batch& batch, const States<const T>& start, const Target<T>& target,
-              const States<T>& end);
+  // Trains on one mini-batch: gradient() and apply(). Returns the loss of each member, before the update. `end`
+  // receives the state after the last step, for the next window of a stream; it may alias `start`. Throws
+  // std::runtime_error, naming the member if there are several, where a loss or a gradient is not finite; the
+  // parameters, the optimiser and `end` are then as before.
+  std::vector<double> step(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                           const Target<T>& target, const States<T>& end);
 
-  // The loss alone, without dropout and without a tape.
-  double evaluate(const Input<T>& input, const Batch& batch, const States<const T>& start, const Target<T>& target,
-                  const States<T>& end) const;
+  // ---- The parts of a step, for whoever exchanges gradients between them, as several machines do that train together.
+
+  // Computes the losses and, in gradients(), their gradients; changes no parameter. first_row: the number that the
+  // first row has in the batch of which this is a part. `ready` is told of each module whose gradient is complete.
+  std::vector<double> gradient(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                               const Target<T>& target, const States<T>& end, Index first_row = 0,
+                               const ModuleReady<T>& ready = {});
+  // What gradient() computed and apply() reads: parameter_count() numbers, member after member, in the order of the
+  // layout. They may be written between the two.
+  T* gradients() { return gradients_.data(); }
+  // Clips gradients(), and updates the parameters. Throws std::runtime_error where they are not finite; nothing has
+  // changed then.
+  void apply();
+
+  // The losses alone, without dropout and without a tape.
+  std::vector<double> evaluate(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                               const Target<T>& target, const States<T>& end) const;
 
   Optimizer<T>& optimizer() { return optimizer_; }
   const Network<T>& network() const { return network_; }
 
  private:
+  std::vector<double> gradient_and_end(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                                       const Target<T>& target, const States<T>& end, Index first_row,
+                                       const ModuleReady<T>& ready);
+
   Network<T> network_;
   Loss loss_;
   Optimizer<T> optimizer_;
-  double max_norm_;
+  double clip_norm_;
   std::uint64_t seed_;
   // Kept from step to step for their memory.
-  std::vector<T> gradient_;
-  std::vector<T> d_output_;
+  std::vector<T> gradients_;
   std::vector<T> end_;
 };
 

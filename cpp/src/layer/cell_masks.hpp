@@ -11,7 +11,11 @@ namespace latchwork {
 struct CellMasks {
   CellMasks() = default;
   CellMasks(const LstmOptions& options, const RecordOptions& record, Index module_number, Index state)
-      : training(record.training), seed(record.mask_seed), module(module_number), place(state) {
+      : training(record.training),
+        seed(record.mask_seed),
+        module(module_number),
+        place(state),
+        first_row(record.first_row) {
     if (!training) return;
     (options.recurrent_dropout_on == RecurrentDropoutOn::hidden ? hidden_dropout : candidate_dropout) =
         options.recurrent_dropout;
@@ -27,7 +31,7 @@ struct CellMasks {
                                : on == MaskOn::candidate      ? candidate_dropout
                                : on == MaskOn::hidden         ? hidden_zoneout
                                                               : cell_zoneout;
-    draw_mask(kernels, {seed, on, module, place}, step, row, probability, zoneout ? T(1) : T(0),
+    draw_mask(kernels, {seed, on, module, place}, step, first_row + row, probability, zoneout ? T(1) : T(0),
               zoneout ? T(0) : kept_factor<T>(probability), size, factors);
   }
 
@@ -38,6 +42,7 @@ struct CellMasks {
   bool training = false;
   std::uint64_t seed = 0;
   Index module = 0, place = 0;
+  Index first_row = 0;  // the number of the first row in the larger batch that masks are drawn for
   // Probabilities, 0 outside training.
   double hidden_dropout = 0.0, candidate_dropout = 0.0, hidden_zoneout = 0.0, cell_zoneout = 0.0;
 };

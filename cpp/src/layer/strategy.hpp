@@ -16,9 +16,6 @@ namespace latchwork {
 inline constexpr Index smallest_split_step = 120'000;
 // The same of a step backward, where they meet twice.
 inline constexpr Index smallest_split_step_back = 250'000;
-// Multiply-adds from which on all threads can work inside one member of an ensemble without waiting much for each
-// other.
-inline constexpr Index large_member_work = 20 * smallest_parallel_work;
 // Numbers of one layer's weights that the cache next to the nearest surely does not hold beside all else.
 inline constexpr Index cached_weights = 250'000;
 // Fewer rows than this leave a thread's multiply-adds waiting for weights.
@@ -165,17 +162,6 @@ Index project_ahead_steps(const PackedLayer<T>& weights, Index rows, Index steps
   const Index most_rows = fit_cache(weights) ? most_rows_ahead : most_rows_ahead_beyond_cache;
   if (rows > most_rows || weights.input_size < fewest_inputs_ahead || steps < 2) return 0;
   return std::min(steps, ahead_chunk_rows / std::max<Index>(rows, 1));
-}
-
-// Into how many pieces threads split the members of an ensemble, of so many multiply-adds each. 1: all threads work
-// inside one member after the other, which pays where members are large and too few to keep all threads busy to the
-// end.
-inline Index member_parts(Index members, Index member_work) {
-  const Index threads = num_threads();
-  if (members * member_work < smallest_parallel_work) return 1;
-  const Index rounds = (members + threads - 1) / threads;
-  const bool evenly = 8 * members >= 7 * rounds * threads;
-  return evenly || member_work < large_member_work ? std::min(threads, members) : 1;
 }
 
 }  // namespace latchwork

@@ -20,20 +20,20 @@ namespace {
 std::atomic<bool> pool_taken{false};
 Pool* pool = nullptr;
 
-class Turn {
+class PoolTurn {
  public:
   // A long call is not to lose its threads to another's few microseconds.
-  explicit Turn(bool patient) {
+  explicit PoolTurn(bool patient) {
     for (int tries = patient ? 200 : 1; tries > 0 && !mine_; --tries) {
       mine_ = !pool_taken.exchange(true, std::memory_order_acquire);
       if (!mine_ && tries > 1) pause_briefly();
     }
   }
-  ~Turn() {
+  ~PoolTurn() {
     if (mine_) pool_taken.store(false, std::memory_order_release);
   }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
+  PoolTurn(const PoolTurn&) = delete;
+  PoolTurn& operator=(const PoolTurn&) = delete;
 
   bool mine() const { return mine_; }
 
@@ -80,7 +80,7 @@ void rest(Index idle) {
 void wake_threads() {
   const Index threads = free_threads();
   if (threads == 1) return;
-  const Turn turn(false);
+  const PoolTurn turn(false);
   if (!turn.mine()) return;
   if (pool == nullptr) pool = new Pool;
   pool->wake(pool->start(threads));
@@ -91,7 +91,7 @@ void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept,
   const Index threads = std::min(parts, free_threads());
   if (threads <= 1) return work.run(0);
   const bool all = which == Threads::all;
-  const Turn turn(all);
+  const PoolTurn turn(all);
   if (!turn.mine()) return work.run(0);
   if (all && pool == nullptr) pool = new Pool;
   if (pool == nullptr) return work.run(0);

@@ -1,35 +1,40 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "machine/workspace.hpp"
-#include "network/tape.hpp"
+#include "network/recording.hpp"
 #include "weights/snapshot.hpp"
 
 namespace latchwork {
 
-// Features of what a module gives for an input of so many.
-Index module_output_size(const ModuleOptions& module, Index input_size);
-
-// Throws std::invalid_argument for a size or a length out of range.
-void check_batch(const Batch& batch);
-
-// Throws std::invalid_argument for a negative checkpoint.
-void check_record_options(const RecordOptions& options);
-
-// What is no padding; the rest of `to` stays as it is.
+// The modules of one member, and its weights.
 template <class T>
-void copy_sequence(const Batch& batch, Index features, SequenceView<const T> from, SequenceView<T> to);
+struct Chain {
+  Chain(const detail::NetworkParts<T>& parts, const Snapshot<T>& snapshot, Index member)
+      : network(parts), weights(snapshot.members[static_cast<std::size_t>(member)]), kernels(*snapshot.kernels) {}
 
-// Network::forward with weights and memory from elsewhere, unchecked. features: of the input.
-template <class T>
-void chain_forward(const std::vector<ModuleOptions>& modules, const Snapshot<T>& weights, const Input<T>& input,
-                   Index features, const Batch& batch, const States<const T>& start, SequenceView<T> output,
-                   const States<T>& end, Workspace<T>& workspace);
+  const detail::NetworkParts<T>& network;
+  const PackedChain<T>& weights;
+  const Kernels<T>& kernels;
+};
 
-// Network::record likewise, of recording.batch and on its weights. The input must live as long as the recording.
+// Network::forward of one member, unchecked.
 template <class T>
-void chain_record(typename Tape<T>::Recording& recording, const Input<T>& input, Index features,
-                  const States<const T>& start, SequenceView<T> output, const States<T>& end);
+void chain_forward(const Chain<T>& chain, const Input<T>& input, const Batch& batch, const States<const T>& start,
+                   SequenceView<T> output, const States<T>& end, Workspace<T>& workspace);
+
+// Network::record of one member, of record.batch and with record.options. The input must live as long as the record.
+template <class T>
+void chain_record(const Chain<T>& chain, const Input<T>& input, const States<const T>& start, SequenceView<T> output,
+                  const States<T>& end, ChainRecord<T>& record);
+
+// Tape::backward of one member. `ready`, if it is not empty, is told of each module whose gradient is complete.
+template <class T>
+void chain_backward(const Chain<T>& chain, const ChainRecord<T>& kept, SequenceView<const T> d_output,
+                    const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
+                    const States<T>& d_start, Workspace<T>& workspace,
+                    const std::function<void(std::size_t module)>& ready);
 
 }  // namespace latchwork

@@ -11,6 +11,7 @@ struct DropoutMask {
   std::uint64_t seed = 0;
   Index module = 0;
   Index layer = 0;
+  Index first_row = 0;  // see RecordOptions
   double probability = 0.0;
 };
 
@@ -28,8 +29,8 @@ void apply_dropout(const Kernels<T>& kernels, const DropoutMask& mask, const Bat
     for (Index at = piece_begin(sequence_rows, parts, part); at < piece_begin(sequence_rows, parts, part + 1); ++at) {
       for (Index unit = 0; unit < features; unit += drawn_at_once) {
         const Index count = std::min(features - unit, drawn_at_once);
-        draw_mask(kernels, {mask.seed, MaskOn::layer_output, mask.module, mask.layer}, at / batch.rows, at % batch.rows,
-                  mask.probability, T(0), factor, count, factors, unit);
+        draw_mask(kernels, {mask.seed, MaskOn::layer_output, mask.module, mask.layer}, at / batch.rows,
+                  mask.first_row + at % batch.rows, mask.probability, T(0), factor, count, factors, unit);
         for (Index k = 0; k < count; ++k) {
           const Index place = at * features + unit + k;
           to[place] = factors[k] == T(0) ? T(0) : from[place] * factors[k];

@@ -1,185 +1,332 @@
 #include "latchwork/network.hpp"
 
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
-#include "machine/dispatch.hpp"
 #include "machine/float_state.hpp"
-#include "machine/workspace.hpp"
 #include "network/chain.hpp"
-#include "network/tape.hpp"
-#include "weights/snapshot.hpp"
-#include "weights/snapshot_cache.hpp"
-#include "weights/weight_dropout.hpp"
+#include "network/members.hpp"
+#include "network/network_parts.hpp"
+#include "network/recording.hpp"
+#include "network/sequences.hpp"
 
 namespace latchwork {
 
 namespace {
 
-Index module_input_size(const ModuleOptions& module) {
-  if (const auto* lstm = std::get_if<LstmOptions>(&module)) return lstm->input_size;
-  if (const auto* linear = std::get_if<LinearOptions>(&module)) return linear->input_size;
-  return 1;
+template <class T>
+std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> modules, TensorNames names,
+                                                   Index members) {
+  validate(modules);
+  Index size = 0;
+  for (const ParameterSpec& spec : parameter_layout(modules, names)) size += spec.size();
+  if (members < 1) throw std::invalid_argument("members: expected at least 1, got " + std::to_string(members));
+  if (size > 0 && members > std::numeric_limits<Index>::max() / static_cast<Index>(sizeof(T)) / size) {
+    throw std::invalid_argument("members: expected a number for which the sizes do not overflow, got " +
+                                std::to_string(members));
+  }
+  auto store = std::make_shared<ParameterStore<T>>(members * size);
+  return std::make_shared<detail::NetworkParts<T>>(std::move(modules), names, members, std::move(store), 0, size);
+}
+
+TensorNames names_of(const std::vector<ParameterSpec>& layout) {
+  const bool numbered = !layout.empty() && layout.front().name.find('.') != std::string::npos;
+  return numbered ? TensorNames::of_chain : TensorNames::of_layer;
+}
+
+// Copies what the batch points to, of each member or of all, into the recording.
+template <class T>
+Batch own_batch(const Batch& batch, Index members, detail::Recording<T>& recording) {
+  Batch own = batch;
+  if (batch.lengths != nullptr) {
+    const Index copies = batch.lengths_member_stride == 0 ? 1 : members;
+    for (Index member = 0; member < copies; ++member) {
+      const Index* const lengths = batch.of(member).lengths;
+      recording.lengths.insert(recording.lengths.end(), lengths, lengths + batch.rows);
+    }
+    own.lengths = recording.lengths.data();
+    own.lengths_member_stride = copies == 1 ? 0 : batch.rows;
+  }
+  if (batch.reset.data != nullptr) {
+    const Index copies = batch.reset.member_stride == 0 ? 1 : members, size = batch.steps * batch.rows;
+    recording.reset.reserve(static_cast<std::size_t>(copies * size));
+    for (Index member = 0; member < copies; ++member) {
+      const SequenceView<const std::uint8_t> reset = batch.reset.of(member);
+      for (Index step = 0; step < batch.steps; ++step) {
+        for (Index row = 0; row < batch.rows; ++row) recording.reset.push_back(*reset.at(step, row));
+      }
+    }
+    own.reset = {recording.reset.data(), batch.rows, 1, copies == 1 ? 0 : size};
+  }
+  return own;
 }
 
 template <class T>
-void check_input(const Network<T>& network, const Input<T>& input, const Batch& batch) {
-  check_batch(batch);
-  if (!network.takes_tokens()) return;
-  const Index vocabulary = std::get<EmbeddingOptions>(network.modules().front()).vocabulary;
-  const Schedule schedule{batch, false};
-  for (Index step = 0; step < batch.steps; ++step) {
-    for (Index row = 0; row < batch.rows; ++row) {
-      if (!schedule.active(step, row)) continue;
-      const std::int64_t token = *input.tokens.at(step, row);
-      if (token < 0 || token >= vocabulary) {
-        throw std::invalid_argument("tokens: expected 0 to " + std::to_string(vocabulary - 1) + ", got " +
-                                    std::to_string(token) + " at step " + std::to_string(step) + ", row " +
-                                    std::to_string(row));
+SequenceView<const T> copied(const SequenceView<const T>& from, const Batch& batch, Index features, T* memory) {
+  const SequenceView<T> to = contiguous(memory, batch.rows, features);
+  copy_sequence(batch, features, from, to);
+  return read_only(to);
+}
+
+// Copies of the input, which the caller may overwrite: here what all members share, by of_member() the others'.
+template <class T>
+class OwnInput {
+ public:
+  OwnInput(const detail::NetworkParts<T>& parts, const Input<T>& input, const Batch& batch,
+           detail::Recording<T>& recording)
+      : input_(input), features_(parts.input_size), size_(batch.steps * batch.rows) {
+    takes_tokens_ = std::holds_alternative<EmbeddingOptions>(parts.modules.front());
+    if (takes_tokens_) {
+      const Index copies = input.tokens.member_stride == 0 ? 1 : parts.members;
+      recording.tokens.assign(static_cast<std::size_t>(copies * size_), 0);
+      for (Index member = 0; member < copies; ++member) {
+        // Of shared tokens every member reads its own sequences' valid steps.
+        for (Index reader = member; reader < (copies == 1 ? parts.members : member + 1); ++reader) {
+          copied(input.tokens.of(member), batch.of(reader), 1, recording.tokens.data() + member * size_);
+          if (batch.lengths_member_stride == 0) break;
+        }
+      }
+      shared_.tokens = {recording.tokens.data(), batch.rows, 1, copies == 1 ? 0 : size_};
+    } else if (input.values.member_stride == 0 && parts.members > 1) {
+      recording.shared_input = std::make_unique<Workspace<T>>(parts.workspaces.first());
+      T* const memory = recording.shared_input->take(size_ * features_);
+      for (Index reader = 0; reader < parts.members; ++reader) {
+        shared_.values = copied(input.values, batch.of(reader), features_, memory);
+        if (batch.lengths_member_stride == 0) break;
       }
     }
   }
-}
 
-// The recording's own copy of what the caller may overwrite.
-template <class T>
-Input<T> copy_input(const Input<T>& input, const Batch& batch, bool tokens, Index features,
-                    typename Tape<T>::Recording& recording) {
-  Input<T> copy;
-  if (tokens) {
-    recording.tokens.assign(static_cast<std::size_t>(batch.steps * batch.rows), 0);
-    const SequenceView<std::int64_t> to{recording.tokens.data(), batch.rows, 1};
-    copy_sequence<std::int64_t>(batch, 1, input.tokens, to);
-    copy.tokens = {to.data, to.step_stride, to.row_stride};
-  } else {
-    T* const values = recording.workspace->take(batch.steps * batch.rows * features);
-    const SequenceView<T> to = contiguous(values, batch.rows, features);
-    copy_sequence<T>(batch, features, input.values, to);
-    copy.values = {to.data, to.step_stride, to.row_stride};
+  Input<T> of_member(Index member, const Batch& batch, Workspace<T>& memory) const {
+    if (takes_tokens_ || shared_.values.data != nullptr) return shared_.of(member);
+    return {copied(input_.values.of(member), batch, features_, memory.take(size_ * features_)), {}};
   }
-  return copy;
+
+ private:
+  const Input<T>& input_;
+  Index features_, size_;
+  bool takes_tokens_;
+  Input<T> shared_;
+};
+
+void check_record_options(const RecordOptions& options) {
+  const auto check = [](const char* name, Index value) {
+    if (value >= 0) return;
+    throw std::invalid_argument(std::string(name) + ": expected 0 or more, got " + std::to_string(value));
+  };
+  check("checkpoint", options.checkpoint);
+  check("first_row", options.first_row);
 }
 
 }  // namespace
 
-template <class T>
-Network<T>::Network(std::vector<ModuleOptions> modules, bool numbered, std::uint64_t seed)
-    : modules_(std::make_shared<std::vector<ModuleOptions>>(std::move(modules))) {
-  validate(*modules_);
-  layout_ = parameter_layout(*modules_, numbered);
-  for (const ParameterSpec& spec : layout_) parameter_count_ += spec.size();
-  store_ = std::make_shared<ParameterStore<T>>(parameter_count_);
-  store_->write([&](T* parameters) { initialise_parameters(*modules_, seed, parameters); });
-  snapshots_ = std::make_shared<SnapshotCache<T, Snapshot<T>>>();
-  workspaces_ = std::make_shared<WorkspaceCache<T>>();
-}
+namespace detail {
 
 template <class T>
-Network<T>::Network(std::vector<ModuleOptions> modules, bool numbered, std::shared_ptr<ParameterStore<T>> store,
-                    Index begin)
-    : modules_(std::make_shared<std::vector<ModuleOptions>>(std::move(modules))),
-      layout_(parameter_layout(*modules_, numbered)),
-      parameters_begin_(begin),
-      store_(std::move(store)),
-      snapshots_(std::make_shared<SnapshotCache<T, Snapshot<T>>>()),
-      workspaces_(std::make_shared<WorkspaceCache<T>>()) {
-  for (const ParameterSpec& spec : layout_) parameter_count_ += spec.size();
+const std::shared_ptr<NetworkParts<T>>& parts_of(const Network<T>& network) {
+  return network.parts_;
+}
+template const std::shared_ptr<NetworkParts<float>>& parts_of(const Network<float>&);
+template const std::shared_ptr<NetworkParts<double>>& parts_of(const Network<double>&);
+
+}  // namespace detail
+
+template <class T>
+Network<T>::Network(std::shared_ptr<detail::NetworkParts<T>> parts) : parts_(std::move(parts)) {}
+
+template <class T>
+Network<T>::Network(std::vector<ModuleOptions> modules, TensorNames names, std::uint64_t seed, Index members)
+    : parts_(new_parts<T>(std::move(modules), names, members)) {
+  parts_->store->write([&](T* parameters) {
+    parallel_or_throw(members, [&](Index member) {
+      initialise_parameters(parts_->modules, seed + static_cast<std::uint64_t>(member),
+                            parts_->of_member(parameters, member));
+    });
+  });
 }
 
 template <class T>
 Network<T> Network<T>::module(Index index) const {
-  if (index < 0 || index >= static_cast<Index>(modules_->size())) throw std::invalid_argument("index: no such module");
-  const std::vector<ModuleOptions> before(modules_->begin(), modules_->begin() + index);
-  Index begin = parameters_begin_;
-  for (const ParameterSpec& spec : parameter_layout(before, false)) begin += spec.size();
-  return Network({(*modules_)[static_cast<std::size_t>(index)]}, false, store_, begin);
+  if (index < 0 || index >= static_cast<Index>(modules().size())) throw std::invalid_argument("index: no such module");
+  const auto at = static_cast<std::size_t>(index);
+  return Network(std::make_shared<detail::NetworkParts<T>>(
+      std::vector<ModuleOptions>{modules()[at]}, TensorNames::of_layer, members(), store(),
+      parts_->parameters_begin + parts_->module_begin(at), parts_->member_stride));
+}
+
+template <class T>
+Network<T> Network<T>::member(Index index) const {
+  if (index < 0 || index >= members()) {
+    throw std::invalid_argument("index: expected 0 to " + std::to_string(members() - 1) + ", got " +
+                                std::to_string(index));
+  }
+  Network one(new_parts<T>(modules(), names_of(layout()), 1));
+  one.store()->write([&](T* to) {
+    store()->read([&](const T* from) { std::copy_n(parts_->of_member(from, index), member_parameter_count(), to); });
+  });
+  return one;
+}
+
+template <class T>
+Network<T> Network<T>::stack(const std::vector<Network>& networks) {
+  if (networks.empty()) throw std::invalid_argument("networks: expected at least one, got none");
+  const Network& first = networks.front();
+  Index members = 0;
+  for (std::size_t at = 0; at < networks.size(); ++at) {
+    const auto same = [](const ParameterSpec& one, const ParameterSpec& other) {
+      return one.name == other.name && one.shape == other.shape;
+    };
+    const std::vector<ParameterSpec>& own = networks[at].layout();
+    if (!std::equal(own.begin(), own.end(), first.layout().begin(), first.layout().end(), same)) {
+      throw std::invalid_argument("networks[" + std::to_string(at) +
+                                  "]: expected the parameters of networks[0], got others");
+    }
+    members += networks[at].members();
+  }
+  Network all(new_parts<T>(first.modules(), names_of(first.layout()), members));
+  all.store()->write([&](T* to) {
+    for (const Network& network : networks) {
+      network.store()->read([&](const T* from) {
+        for (Index member = 0; member < network.members(); ++member) {
+          to = std::copy_n(network.parts_->of_member(from, member), network.member_parameter_count(), to);
+        }
+      });
+    }
+  });
+  return all;
+}
+
+template <class T>
+const std::vector<ModuleOptions>& Network<T>::modules() const {
+  return parts_->modules;
+}
+
+template <class T>
+Index Network<T>::members() const {
+  return parts_->members;
+}
+
+template <class T>
+const std::vector<ParameterSpec>& Network<T>::layout() const {
+  return parts_->layout;
+}
+
+template <class T>
+Index Network<T>::member_parameter_count() const {
+  return parts_->member_parameter_count;
+}
+
+template <class T>
+const std::shared_ptr<ParameterStore<T>>& Network<T>::store() const {
+  return parts_->store;
+}
+
+template <class T>
+Index Network<T>::parameters_begin() const {
+  return parts_->parameters_begin;
+}
+
+template <class T>
+Index Network<T>::member_stride() const {
+  return parts_->member_stride;
 }
 
 template <class T>
 bool Network<T>::takes_tokens() const {
-  return std::holds_alternative<EmbeddingOptions>(modules_->front());
+  return std::holds_alternative<EmbeddingOptions>(modules().front());
 }
 
 template <class T>
 Index Network<T>::input_size() const {
-  for (const ModuleOptions& module : *modules_) {
-    if (!std::holds_alternative<LastOptions>(module)) return module_input_size(module);
-  }
-  return 1;
+  return parts_->input_size;
 }
 
 template <class T>
 Index Network<T>::output_size() const {
-  Index size = input_size();
-  for (const ModuleOptions& module : *modules_) size = module_output_size(module, size);
-  return size;
+  return parts_->output_size;
 }
 
 template <class T>
 bool Network<T>::keeps_sequence() const {
-  return std::none_of(modules_->begin(), modules_->end(),
+  return std::none_of(modules().begin(), modules().end(),
                       [](const ModuleOptions& module) { return std::holds_alternative<LastOptions>(module); });
 }
 
 template <class T>
 Index Network<T>::lstm_count() const {
-  return std::count_if(modules_->begin(), modules_->end(),
+  return std::count_if(modules().begin(), modules().end(),
                        [](const ModuleOptions& module) { return std::holds_alternative<LstmOptions>(module); });
 }
 
 template <class T>
 const LstmOptions& Network<T>::lstm(Index index) const {
-  for (const ModuleOptions& module : *modules_) {
+  for (const ModuleOptions& module : modules()) {
     if (const auto* lstm = std::get_if<LstmOptions>(&module); lstm != nullptr && index-- == 0) return *lstm;
   }
   throw std::invalid_argument("index: no such LSTM");
 }
 
 template <class T>
-std::shared_ptr<const Snapshot<T>> Network<T>::snapshot(bool with_backward) const {
-  const Kernels<T>& kernels = kernels_for<T>(*modules_);
-  return snapshots_->latest(*store_, kernels, with_backward, [&](const T* parameters, Snapshot<T>& packed) {
-    const FlushToZero flush;
-    pack(*modules_, layout_, parameters + parameters_begin_, kernels, with_backward, packed);
-  });
-}
-
-template <class T>
-std::shared_ptr<const Snapshot<T>> Network<T>::snapshot_of_recording(const RecordOptions& options) const {
-  if (!drops_weights(*modules_, options)) return snapshot(true);
-  const FlushToZero flush;
-  const Kernels<T>& kernels = kernels_for<T>(*modules_);
-  Workspace<T> workspace(workspaces_);
-  T* dropped = workspace.take(parameter_count_);
-  store_->read([&](const T* parameters) { std::copy_n(parameters + parameters_begin_, parameter_count_, dropped); });
-  apply_weight_dropout(*modules_, kernels, options, dropped);
-  return snapshots_->of_recording(
-      *store_, [&](Snapshot<T>& packed) { pack(*modules_, layout_, dropped, kernels, true, packed); });
-}
-
-template <class T>
 void Network<T>::forward(const Input<T>& input, const Batch& batch, const States<const T>& start,
-                         SequenceView<T> output, const States<T>& end) const {
-  check_input(*this, input, batch);
+                         const SequenceView<T>& output, const States<T>& end) const {
+  const detail::NetworkParts<T>& parts = *parts_;
+  check_input(parts, input, batch);
+  check_places(parts, "output", output);
+  check_places(parts, "end", end);
   const FlushToZero flush;
-  const std::shared_ptr<const Snapshot<T>> weights = snapshot(false);
-  Workspace<T> workspace(workspaces_);
-  chain_forward(*modules_, *weights, input, input_size(), batch, start, output, end, workspace);
+  const std::shared_ptr<const Snapshot<T>> weights = snapshot_of(parts, false);
+  detail::for_member_pieces(parts, parts.work_of(batch),
+                            [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
+                              States<const T> own_start;
+                              States<T> own_end;
+                              for (Index member = member_begin; member < member_end; ++member) {
+                                Workspace<T> workspace(cache);
+                                chain_forward(Chain<T>(parts, *weights, member), input.of(member), batch.of(member),
+                                              detail::member_states(parts, start, member, own_start), output.of(member),
+                                              detail::member_states(parts, end, member, own_end), workspace);
+                              }
+                            });
 }
 
 template <class T>
 std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& batch, const States<const T>& start,
-                                            SequenceView<T> output, const States<T>& end,
+                                            const SequenceView<T>& output, const States<T>& end,
                                             const RecordOptions& options) const {
-  check_input(*this, input, batch);
+  const detail::NetworkParts<T>& parts = *parts_;
+  check_input(parts, input, batch);
   check_record_options(options);
+  check_places(parts, "output", output);
+  check_places(parts, "end", end);
   const FlushToZero flush;
-  auto recording = std::make_unique<typename Tape<T>::Recording>(modules_, snapshot_of_recording(options), options,
-                                                                 std::make_shared<Workspace<T>>(workspaces_));
-  recording->batch = recording->own(batch);
-  const Input<T> own = copy_input(input, batch, takes_tokens(), input_size(), *recording);
-  chain_record<T>(*recording, own, input_size(), start, output, end);
+  std::vector<RecordOptions> member_options(static_cast<std::size_t>(parts.members), options);
+  for (std::size_t member = 0; member < member_options.size(); ++member) member_options[member].mask_seed += member;
+  auto recording = std::make_unique<detail::Recording<T>>();
+  recording->network = parts_;
+  recording->weights = snapshot_of_recording(parts, std::span<const RecordOptions>(member_options));
+  recording->work = parts.work_of(batch);
+  recording->members.resize(member_options.size());
+  const Batch own = own_batch(batch, parts.members, *recording);
+  const OwnInput<T> own_input(parts, input, batch, *recording);
+  detail::for_member_pieces(parts, recording->work,
+                            [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
+                              const auto memory = std::make_shared<Workspace<T>>(cache);
+                              States<const T> own_start;
+                              States<T> own_end;
+                              for (Index member = member_begin; member < member_end; ++member) {
+                                const auto at = static_cast<std::size_t>(member);
+                                ChainRecord<T>& record = recording->members[at];
+                                record.options = member_options[at];
+                                record.batch = own.of(member);
+                                record.workspace = memory;
+                                chain_record(Chain<T>(parts, *recording->weights, member),
+                                             own_input.of_member(member, record.batch, *memory),
+                                             detail::member_states(parts, start, member, own_start), output.of(member),
+                                             detail::member_states(parts, end, member, own_end), record);
+                              }
+                            });
   return std::make_shared<Tape<T>>(std::move(recording));
 }
 

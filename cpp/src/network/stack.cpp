@@ -6,6 +6,7 @@
 #include "layer/strategy.hpp"
 #include "machine/parallel.hpp"
 #include "network/dropout.hpp"
+#include "network/sequences.hpp"
 
 namespace latchwork {
 
@@ -46,16 +47,8 @@ LayerCall<T> layer_call(const StackCall<T>& call, const RecordOptions& record, I
   return layer;
 }
 
-template <class T>
-RowSource<T> source_of(SequenceView<T> view, Index features) {
-  RowSource<T> source;
-  source.values = {view.data, view.step_stride, view.row_stride};
-  source.features = features;
-  return source;
-}
-
 DropoutMask mask_after(const LstmOptions& lstm, const RecordOptions& options, Index module, Index layer) {
-  return {options.mask_seed, module, layer, lstm.dropout};
+  return {options.mask_seed, module, layer, options.first_row, lstm.dropout};
 }
 
 // sum = values + added for every step and row that is computed; sum may be either.
@@ -101,7 +94,7 @@ void stack_forward(const StackCall<T>& call, const State<const T>& start, Sequen
     layer_forward(directions, workspace);
     // In place: the recurrence is over.
     if (options.residual && layer > 0) add_sequences(call.batch, width, input, layer_output, layer_output);
-    input = source_of(layer_output, width);
+    input = rows_of(read_only(layer_output), width);
   }
 }
 
@@ -153,7 +146,7 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
     if (lstm.residual && layer > 0) {
       // With checkpoints in place: the recurrence is over.
       if (!checkpoints) result = contiguous(workspace.take_zeros(steps * rows * width), rows, width);
-      add_sequences(call.batch, width, source_of(below, width), output, result);
+      add_sequences(call.batch, width, rows_of(read_only(below), width), output, result);
     }
     below = result;
     if (last) break;
@@ -165,7 +158,7 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
                     next.data);
     }
     record.inputs.push_back(next);
-    input = source_of(next, width);
+    input = rows_of(read_only(next), width);
   }
   return below;
 }
@@ -234,7 +227,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
     RowSource<T> input = call.input;
     SequenceView<T> d_input = gradient.d_input;
     if (layer > 0) {
-      input = source_of(record.inputs[static_cast<std::size_t>(layer - 1)], width);
+      input = rows_of(read_only(record.inputs[static_cast<std::size_t>(layer - 1)]), width);
       d_input = contiguous(workspace.take(call.batch.steps * rows * width), rows, width);
     }
     for (Index direction = 0; direction < directions; ++direction) {
@@ -249,8 +242,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       one.masks = CellMasks(lstm, options, call.module, state);
       if (!record.outputs.empty()) {
         const SequenceView<T>& output = record.outputs[static_cast<std::size_t>(layer)];
-        one.output =
-            from_feature(SequenceView<const T>{output.data, output.step_stride, output.row_stride}, direction * h_size);
+        one.output = from_feature(read_only(output), direction * h_size);
       }
       one.record = &record.layers[static_cast<std::size_t>(state)];
       one.d_output = from_feature(d_output, direction * h_size);
@@ -275,12 +267,9 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
                     d_input.data);
     }
     if (lstm.residual && layer > 0 && d_output.data != nullptr) {
-      RowSource<T> d_sum;
-      d_sum.values = d_output;
-      d_sum.features = width;
-      add_sequences(call.batch, width, d_sum, d_input, d_input);
+      add_sequences(call.batch, width, rows_of(d_output, width), d_input, d_input);
     }
-    d_output = {d_input.data, d_input.step_stride, d_input.row_stride};
+    d_output = read_only(d_input);
   }
 }
 

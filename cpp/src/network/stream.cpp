@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "latchwork/network.hpp"
 #include "layer/cell_step.hpp"
 #include "layer/strategy.hpp"
 #include "machine/float_state.hpp"
+#include "machine/parallel.hpp"
 #include "network/linear.hpp"
+#include "network/network_parts.hpp"
 #include "weights/snapshot.hpp"
 
 namespace latchwork {
@@ -125,26 +128,36 @@ struct StreamLinear {
   std::vector<T*> output_rows;
 };
 
-}  // namespace
-
+// One member's layers, their state and buffers.
 template <class T>
-struct Stream<T>::Workings {
-  Workings(const Network<T>& network, Index row_count)
-      : snapshot(network.snapshot(false)),
+struct MemberStream {
+  MemberStream(const detail::NetworkParts<T>& network, const Snapshot<T>& snapshot, Index member, Index row_count)
+      : modules(network.modules),
+        chain(snapshot.members[static_cast<std::size_t>(member)]),
+        kernels(*snapshot.kernels),
         rows(row_count),
-        input_size(network.input_size()),
-        output_size(network.output_size()),
-        takes_tokens(network.takes_tokens()),
-        modules(network.modules()),
+        output_size(network.output_size),
         inputs(static_cast<std::size_t>(row_count)) {
     for (std::size_t at = 0; at < modules.size(); ++at) {
       if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
-        for (const PackedLayer<T>& layer : snapshot->modules[at].layers) {
-          layers.emplace_back(*lstm, &layer - snapshot->modules[at].layers.data(), layer, rows);
+        for (const PackedLayer<T>& layer : chain[at].layers) {
+          layers.emplace_back(*lstm, &layer - chain[at].layers.data(), layer, rows);
         }
       }
-      if (std::holds_alternative<LinearOptions>(modules[at])) linears.emplace_back(snapshot->modules[at].linear, rows);
+      if (std::holds_alternative<LinearOptions>(modules[at])) linears.emplace_back(chain[at].linear, rows);
     }
+  }
+
+  // x: `size` numbers for each row.
+  void step(const T* x, Index size, T* y, const std::uint8_t* reset) noexcept {
+    for (Index row = 0; row < rows; ++row) inputs[static_cast<std::size_t>(row)] = x + row * size;
+    step(y, reset);
+  }
+  void step(const std::int64_t* tokens, Index, T* y, const std::uint8_t* reset) noexcept {
+    const Index size = std::get<EmbeddingOptions>(modules.front()).size;
+    const T* table = chain.front().table.data();
+    for (Index row = 0; row < rows; ++row) inputs[static_cast<std::size_t>(row)] = table + tokens[row] * size;
+    step(y, reset);
   }
 
   // From inputs on: pointers to the rows that the first module but the Embedding reads.
@@ -169,14 +182,14 @@ struct Stream<T>::Workings {
         if (reset[row] != 0) layer.restart(row);
       }
     }
-    layer.step(*snapshot->kernels, inputs);
+    layer.step(kernels, inputs);
   }
 
   void step_linear(StreamLinear<T>& linear) noexcept {
     const PackedLinear<T>& weights = *linear.weights;
     multiply(weights.weights.data(), weights.bias.data(), inputs.data(), weights.input_size, weights.output_size,
              linear.output_rows.data());
-    for (T* row : linear.output_rows) activate_row(*snapshot->kernels, weights.activation, weights.output_size, row);
+    for (T* row : linear.output_rows) activate_row(kernels, weights.activation, weights.output_size, row);
     std::copy(linear.output_rows.begin(), linear.output_rows.end(), inputs.begin());
   }
 
@@ -191,19 +204,19 @@ struct Stream<T>::Workings {
     args.a_block = depth;
     args.weights = weights;
     args.y = y;
-    const Index panel_width = 4 * snapshot->kernels->units;
-    if (rows > 0) snapshot->kernels->product(args, 0, (columns + panel_width - 1) / panel_width);
+    const Index panel_width = 4 * kernels.units;
+    if (rows > 0) kernels.product(args, 0, (columns + panel_width - 1) / panel_width);
   }
 
-  // Calls task(layer, its rows' first h, its rows' first c) with where they lie in the modules' states.
+  // Calls task(layer, its rows' first h, its rows' first c) with where this member's lie in the modules' states.
   template <class StateType, class Task>
-  void for_each_state(const std::vector<StateType>& states, Task&& task) {
+  void for_each_state(const std::vector<StateType>& states, Index member, Task&& task) {
     std::size_t layer_index = 0;
     std::size_t lstm_index = 0;
     for (const ModuleOptions& module : modules) {
       const auto* lstm = std::get_if<LstmOptions>(&module);
       if (lstm == nullptr) continue;
-      const StateType whole = states.empty() ? StateType{} : states[lstm_index];
+      const StateType whole = states.empty() ? StateType{} : states[lstm_index].of(member);
       ++lstm_index;
       for (Index layer = 0; layer < lstm->num_layers; ++layer) {
         task(layers[layer_index++],
@@ -213,87 +226,136 @@ struct Stream<T>::Workings {
     }
   }
 
-  std::shared_ptr<const Snapshot<T>> snapshot;
-  Index rows, input_size, output_size;
-  bool takes_tokens;
-  std::vector<ModuleOptions> modules;
+  bool is_shared() const noexcept {
+    return std::any_of(layers.begin(), layers.end(),
+                       [](const StreamLayer<T>& layer) { return layer.split().parts > 1; });
+  }
+
+  const std::vector<ModuleOptions>& modules;
+  const PackedChain<T>& chain;
+  const Kernels<T>& kernels;
+  Index rows, output_size;
   std::vector<StreamLayer<T>> layers;
   std::vector<StreamLinear<T>> linears;
   std::vector<const T*> inputs;  // what the next module reads
 };
 
+}  // namespace
+
+namespace detail {
+
 template <class T>
-Stream<T>::Stream(std::unique_ptr<Workings> workings) : workings_(std::move(workings)) {}
+struct StreamParts {
+  StreamParts(std::shared_ptr<const NetworkParts<T>> parts, Index row_count)
+      : network(std::move(parts)),
+        snapshot(snapshot_of(*network, false)),
+        rows(row_count),
+        member_work(rows * network->member_parameter_count) {
+    members.reserve(static_cast<std::size_t>(network->members));
+    for (Index member = 0; member < network->members; ++member) members.emplace_back(*network, *snapshot, member, rows);
+  }
+
+  // How many pieces of the members threads that are awake share.
+  Index pieces() const noexcept {
+    const auto count = static_cast<Index>(members.size());
+    return count * member_work < smallest_parallel_work ? 1 : std::min(free_threads(), count);
+  }
+
+  template <class X>
+  void step(const X* x, Index x_size, T* y, const std::uint8_t* reset, const StepStrides& strides) noexcept {
+    const FlushToZero flush;
+    const Index y_size = rows * network->output_size, count = static_cast<Index>(members.size());
+    if (count == 1) return members.front().step(x, x_size, y, reset);
+    const Index parts = pieces();
+    parallel(
+        parts,
+        [&](Index part) {
+          for (Index member = piece_begin(count, parts, part); member < piece_begin(count, parts, part + 1); ++member) {
+            members[static_cast<std::size_t>(member)].step(x + member * strides.x, x_size, y + member * y_size,
+                                                           reset == nullptr ? nullptr : reset + member * strides.reset);
+          }
+        },
+        Threads::awake_spun);
+  }
+
+  std::shared_ptr<const NetworkParts<T>> network;
+  std::shared_ptr<const Snapshot<T>> snapshot;
+  Index rows;
+  Index member_work;  // multiply-adds of a member's step, roughly
+  std::vector<MemberStream<T>> members;
+};
+
+}  // namespace detail
+
+template <class T>
+Stream<T>::Stream(std::unique_ptr<detail::StreamParts<T>> parts) : parts_(std::move(parts)) {}
 
 template <class T>
 Stream<T>::~Stream() = default;
 
 template <class T>
+Index Stream<T>::members() const {
+  return parts_->network->members;
+}
+template <class T>
 Index Stream<T>::rows() const {
-  return workings_->rows;
+  return parts_->rows;
 }
 template <class T>
 Index Stream<T>::input_size() const {
-  return workings_->input_size;
+  return parts_->network->input_size;
 }
 template <class T>
 Index Stream<T>::output_size() const {
-  return workings_->output_size;
+  return parts_->network->output_size;
 }
 template <class T>
 bool Stream<T>::takes_tokens() const {
-  return workings_->takes_tokens;
+  return std::holds_alternative<EmbeddingOptions>(parts_->network->modules.front());
 }
 
 template <class T>
 bool Stream<T>::is_shared() const noexcept {
-  const auto& layers = workings_->layers;
-  return std::any_of(layers.begin(), layers.end(), [](const StreamLayer<T>& layer) { return layer.split().parts > 1; });
+  return parts_->members.size() == 1 ? parts_->members.front().is_shared() : parts_->pieces() > 1;
 }
 
 template <class T>
-void Stream<T>::step(const T* x, T* y, const std::uint8_t* reset) noexcept {
-  const FlushToZero flush;
-  Workings& workings = *workings_;
-  for (Index row = 0; row < workings.rows; ++row) {
-    workings.inputs[static_cast<std::size_t>(row)] = x + row * workings.input_size;
-  }
-  workings.step(y, reset);
+void Stream<T>::step(const T* x, T* y, const std::uint8_t* reset, const StepStrides& strides) noexcept {
+  parts_->step(x, parts_->network->input_size, y, reset, strides);
 }
 
 template <class T>
-void Stream<T>::step(const std::int64_t* tokens, T* y, const std::uint8_t* reset) noexcept {
-  const FlushToZero flush;
-  Workings& workings = *workings_;
-  const Index size = std::get<EmbeddingOptions>(workings.modules.front()).size;
-  const T* table = workings.snapshot->modules.front().table.data();
-  for (Index row = 0; row < workings.rows; ++row) {
-    workings.inputs[static_cast<std::size_t>(row)] = table + tokens[row] * size;
-  }
-  workings.step(y, reset);
+void Stream<T>::step(const std::int64_t* tokens, T* y, const std::uint8_t* reset, const StepStrides& strides) noexcept {
+  parts_->step(tokens, 1, y, reset, strides);
 }
 
 template <class T>
 void Stream<T>::get_state(const States<T>& state) const noexcept {
-  workings_->for_each_state(state, [&](StreamLayer<T>& layer, T* hidden, T* cell) {
-    const Index size = layer.weights->output_size(), units = layer.weights->units;
-    for (Index row = 0; row < layer.rows; ++row) {
-      if (hidden != nullptr) std::copy_n(layer.hidden(row), size, hidden + row * size);
-      if (cell != nullptr) std::copy_n(layer.cell(row), units, cell + row * units);
-    }
-  });
+  for (Index member = 0; member < members(); ++member) {
+    parts_->members[static_cast<std::size_t>(member)].for_each_state(
+        state, member, [&](StreamLayer<T>& layer, T* hidden, T* cell) {
+          const Index size = layer.weights->output_size(), units = layer.weights->units;
+          for (Index row = 0; row < layer.rows; ++row) {
+            if (hidden != nullptr) std::copy_n(layer.hidden(row), size, hidden + row * size);
+            if (cell != nullptr) std::copy_n(layer.cell(row), units, cell + row * units);
+          }
+        });
+  }
 }
 
 template <class T>
 void Stream<T>::set_state(const States<const T>& state) noexcept {
-  workings_->for_each_state(state, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
-    const Index size = layer.weights->output_size(), units = layer.weights->units;
-    for (Index row = 0; row < layer.rows; ++row) {
-      layer.restart(row);
-      if (hidden != nullptr) std::copy_n(hidden + row * size, size, layer.hidden(row));
-      if (cell != nullptr) std::copy_n(cell + row * units, units, layer.cell(row));
-    }
-  });
+  for (Index member = 0; member < members(); ++member) {
+    parts_->members[static_cast<std::size_t>(member)].for_each_state(
+        state, member, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
+          const Index size = layer.weights->output_size(), units = layer.weights->units;
+          for (Index row = 0; row < layer.rows; ++row) {
+            layer.restart(row);
+            if (hidden != nullptr) std::copy_n(hidden + row * size, size, layer.hidden(row));
+            if (cell != nullptr) std::copy_n(cell + row * units, units, layer.cell(row));
+          }
+        });
+  }
 }
 
 template <class T>
@@ -305,14 +367,14 @@ template <class T>
 std::unique_ptr<Stream<T>> Network<T>::stream(Index rows) const {
   if (rows < 0) throw std::invalid_argument("batch_size: expected 0 or more, got " + std::to_string(rows));
   num_threads();  // finds out, and throws, now rather than in a step
-  for (const ModuleOptions& module : *modules_) {
+  for (const ModuleOptions& module : modules()) {
     const auto* lstm = std::get_if<LstmOptions>(&module);
     if (lstm != nullptr && lstm->direction != Direction::forward) {
       throw std::invalid_argument(
           "stream: a reverse direction reads a sequence from its end, so it cannot be run step by step");
     }
   }
-  return std::make_unique<Stream<T>>(std::make_unique<typename Stream<T>::Workings>(*this, rows));
+  return std::make_unique<Stream<T>>(std::make_unique<detail::StreamParts<T>>(parts_, rows));
 }
 
 template class Stream<float>;

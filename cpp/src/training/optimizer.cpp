@@ -26,14 +26,15 @@ void for_each_block(Index size, Work&& work) {
   });
 }
 
-// Calls work(scale, begin, size) for every block of every piece.
+// Calls work(scale, where its parameters begin, where its gradient begins, size) for every block of every member.
 template <class Work>
-void for_each_block(const std::vector<double>& scales, Index piece_size, Work&& work) {
-  const Index blocks = block_count(piece_size);
+void for_each_block(const std::vector<double>& scales, Index stride, Index member_size, Work&& work) {
+  const Index blocks = block_count(member_size);
   parallel(static_cast<Index>(scales.size()) * blocks, [&](Index at) {
-    const Index piece = at / blocks;
+    const Index member = at / blocks;
     const Index begin = at % blocks * block_size;
-    work(scales[static_cast<std::size_t>(piece)], piece * piece_size + begin, std::min(block_size, piece_size - begin));
+    work(scales[static_cast<std::size_t>(member)], member * stride + begin, member * member_size + begin,
+         std::min(block_size, member_size - begin));
   });
 }
 
@@ -115,37 +116,37 @@ void Optimizer<T>::set_lr(double lr) {
 
 template <class T>
 void Optimizer<T>::step(T* parameters, const T* gradient, double gradient_scale) {
-  step(parameters, gradient, std::vector<double>{gradient_scale});
+  step(parameters, size_, gradient, std::vector<double>{gradient_scale});
 }
 
 template <class T>
-void Optimizer<T>::step(T* parameters, const T* gradient, const std::vector<double>& gradient_scales) {
+void Optimizer<T>::step(T* parameters, Index stride, const T* gradient, const std::vector<double>& gradient_scales) {
   const FlushToZero flush_to_zero;
   const Kernels<T>& kernels = kernels_of<T>(current_kernels());
-  const Index piece_size = size_ / static_cast<Index>(gradient_scales.size());
+  const Index member_size = size_ / static_cast<Index>(gradient_scales.size());
   ++steps_;
   if (options_.kind == OptimizerKind::sgd) {
     const SgdArgs<T> all = sgd_args<T>(options_, steps_);
     T* const velocity = buffers_.empty() ? nullptr : buffers_[0].data();
-    for_each_block(gradient_scales, piece_size, [&](double scale, Index begin, Index size) {
+    for_each_block(gradient_scales, stride, member_size, [&](double scale, Index to, Index from, Index size) {
       SgdArgs<T> args = all;
       args.gradient_scale = static_cast<T>(scale);
       args.size = size;
-      args.parameters = parameters + begin;
-      args.gradient = gradient + begin;
-      args.velocity = velocity == nullptr ? nullptr : velocity + begin;
+      args.parameters = parameters + to;
+      args.gradient = gradient + from;
+      args.velocity = velocity == nullptr ? nullptr : velocity + from;
       kernels.sgd(args);
     });
   } else {
     const AdamArgs<T> all = adam_args<T>(options_, steps_);
-    for_each_block(gradient_scales, piece_size, [&](double scale, Index begin, Index size) {
+    for_each_block(gradient_scales, stride, member_size, [&](double scale, Index to, Index from, Index size) {
       AdamArgs<T> args = all;
       args.gradient_scale = static_cast<T>(scale);
       args.size = size;
-      args.parameters = parameters + begin;
-      args.gradient = gradient + begin;
-      args.first_moment = buffers_[0].data() + begin;
-      args.second_moment = buffers_[1].data() + begin;
+      args.parameters = parameters + to;
+      args.gradient = gradient + from;
+      args.first_moment = buffers_[0].data() + from;
+      args.second_moment = buffers_[1].data() + from;
       kernels.adam(args);
     });
   }
@@ -180,8 +181,8 @@ double gradient_norm(const T* gradient, Index size) {
   return std::sqrt(sum);
 }
 
-double clip_scale(double norm, double max_norm) {
-  const double scale = max_norm / (norm + 1e-6);
+double clip_scale(double norm, double clip_norm) {
+  const double scale = clip_norm / (norm + 1e-6);
   return scale > 1.0 ? 1.0 : scale;  // not std::min, which would turn NaN into 1
 }
 

@@ -1,9 +1,12 @@
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
 #include "latchwork/training.hpp"
 #include "machine/float_state.hpp"
+#include "network/chain.hpp"
+#include "network/members.hpp"
 #include "training/training_step.hpp"
 
 namespace latchwork {
@@ -12,22 +15,12 @@ namespace {
 // The steps and rows of the output, all that the loss has to know.
 template <class T>
 Batch output_batch(const Network<T>& network, const Batch& batch) {
-  Batch output;
-  output.rows = batch.rows;
-  output.steps = network.keeps_sequence() ? batch.steps : 1;
-  output.lengths = network.keeps_sequence() ? batch.lengths : nullptr;
-  return output;
+  if (network.keeps_sequence()) return {batch.steps, batch.rows, batch.lengths, {}, batch.lengths_member_stride};
+  return {1, batch.rows, nullptr, {}, 0};
 }
 
-// The output in `memory`.
-template <class T>
-SequenceView<T> output_in(std::vector<T>& memory, const Batch& batch, Index features) {
-  memory.resize(static_cast<std::size_t>(batch.steps * batch.rows * features));
-  return {memory.data(), batch.rows * features, features};
-}
-
-// The end states in `memory`, so that the caller's, which may be the start states too, change only at the very end.
-// None where `end` wants none.
+// The end states of all members in `memory`, so that the caller's, which may be the start states too, change only at
+// the very end. None where `end` wants none.
 template <class T>
 States<T> end_states_in(std::vector<T>& memory, const Network<T>& network, Index rows, const States<T>& end) {
   if (end.empty()) return {};
@@ -35,18 +28,18 @@ States<T> end_states_in(std::vector<T>& memory, const Network<T>& network, Index
     throw std::invalid_argument("end: expected " + std::to_string(network.lstm_count()) + " states, got " +
                                 std::to_string(end.size()));
   }
-  Index size = 0;
+  States<T> states;
+  Index size = 0;  // of one member
   for (Index index = 0; index < network.lstm_count(); ++index) {
     const LstmOptions& lstm = network.lstm(index);
     size += lstm.states() * rows * (lstm.hidden_output_size() + lstm.hidden_size);
   }
-  memory.resize(static_cast<std::size_t>(size));
-  States<T> states;
+  memory.resize(static_cast<std::size_t>(network.members() * size));
   T* next = memory.data();
   for (Index index = 0; index < network.lstm_count(); ++index) {
     const LstmOptions& lstm = network.lstm(index);
     T* const cell = next + lstm.states() * rows * lstm.hidden_output_size();
-    states.push_back({next, cell});
+    states.push_back({next, cell, size, size});
     next = cell + lstm.states() * rows * lstm.hidden_size;
   }
   return states;
@@ -57,69 +50,153 @@ void copy_states(const Network<T>& network, Index rows, const States<T>& from, c
   for (std::size_t index = 0; index < to.size(); ++index) {
     const LstmOptions& lstm = network.lstm(static_cast<Index>(index));
     const Index blocks = lstm.states() * rows;
-    if (to[index].hidden != nullptr) {
-      std::copy_n(from[index].hidden, blocks * lstm.hidden_output_size(), to[index].hidden);
+    for (Index member = 0; member < network.members(); ++member) {
+      const State<T> one = from[index].of(member), other = to[index].of(member);
+      if (other.hidden != nullptr) std::copy_n(one.hidden, blocks * lstm.hidden_output_size(), other.hidden);
+      if (other.cell != nullptr) std::copy_n(one.cell, blocks * lstm.hidden_size, other.cell);
     }
-    if (to[index].cell != nullptr) std::copy_n(from[index].cell, blocks * lstm.hidden_size, to[index].cell);
   }
+}
+
+// "loss", of several members "loss of member 3".
+std::string of_member(const char* what, std::size_t member, Index members) {
+  return members == 1 ? what : std::string(what) + " of member " + std::to_string(member);
 }
 
 }  // namespace
 
 template <class T>
-Trainer<T>::Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double max_norm,
+Trainer<T>::Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double clip_norm,
                     std::uint64_t seed)
     : network_(network),
       loss_(std::move(loss)),
       optimizer_(optimizer, network.parameter_count()),
-      max_norm_(max_norm),
+      clip_norm_(clip_norm),
       seed_(seed),
-      gradient_(static_cast<std::size_t>(network.parameter_count())) {
-  check_max_norm(max_norm);
+      gradients_(static_cast<std::size_t>(network.parameter_count())) {
+  check_clip_norm(clip_norm);
   // An empty batch has no loss, but a loss that does not fit the network is refused now, not at the first step.
   loss_and_gradient<T>(loss_, {}, network_.output_size(), Batch{}, {}, {});
 }
 
 template <class T>
-double Trainer<T>::step(const Input<T>& input, const Batch& batch, const States<const T>& start,
-                        const Target<T>& target, const States<T>& end) {
-  const FlushToZero flush_to_zero;
-  const Index features = network_.output_size();
-  const Batch outputs = output_batch(network_, batch);
-  const SequenceView<T> d_output = output_in(d_output_, outputs, features);
+std::vector<double> Trainer<T>::step(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                                     const Target<T>& target, const States<T>& end) {
   const States<T> own_end = end_states_in(end_, network_, batch.rows, end);
-  RecordOptions options;
-  options.training = true;
-  options.mask_seed = step_mask_seed(seed_, optimizer_.steps());
-
-  const auto tape = network_.record(input, batch, start, {}, own_end, options);
-  const double loss = loss_and_gradient<T>(loss_, tape->output(), features, outputs, target, d_output);
-  check_finite("loss", loss);
-  tape->backward(read_only(d_output), {}, gradient_.data(), false, {}, {});
-  const double norm = gradient_norm(gradient_.data(), network_.parameter_count());
-  check_finite("norm of the gradient", norm);
-  const double scale = max_norm_ > 0.0 ? clip_scale(norm, max_norm_) : 1.0;
-  network_.store()->write(
-      [&](T* parameters) { optimizer_.step(parameters + network_.parameters_begin(), gradient_.data(), scale); });
+  std::vector<double> losses = gradient_and_end(input, batch, start, target, own_end, 0, {});
+  apply();
   copy_states(network_, batch.rows, own_end, end);
-  return loss;
+  return losses;
 }
 
 template <class T>
-double Trainer<T>::evaluate(const Input<T>& input, const Batch& batch, const States<const T>& start,
-                            const Target<T>& target, const States<T>& end) const {
+std::vector<double> Trainer<T>::gradient(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                                         const Target<T>& target, const States<T>& end, Index first_row,
+                                         const ModuleReady<T>& ready) {
+  const States<T> own_end = end_states_in(end_, network_, batch.rows, end);
+  std::vector<double> losses = gradient_and_end(input, batch, start, target, own_end, first_row, ready);
+  copy_states(network_, batch.rows, own_end, end);
+  return losses;
+}
+
+template <class T>
+std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Batch& batch,
+                                                 const States<const T>& start, const Target<T>& target,
+                                                 const States<T>& end, Index first_row, const ModuleReady<T>& ready) {
+  const auto& parts = detail::parts_of(network_);
+  check_input(*parts, input, batch);
+  const FlushToZero flush_to_zero;
+  const Index members = network_.members(), features = network_.output_size();
+  std::vector<RecordOptions> options(static_cast<std::size_t>(members));
+  for (std::size_t member = 0; member < options.size(); ++member) {
+    options[member].training = true;
+    options[member].mask_seed = step_mask_seed(seed_ + member, optimizer_.steps());
+    options[member].first_row = first_row;
+  }
+  std::vector<double> losses(options.size());
+  const detail::ReadyModules<T> ready_modules(*parts, ready, gradients_.data());
+  const auto weights = snapshot_of_recording(*parts, std::span<const RecordOptions>(options));
+  detail::for_member_pieces(
+      *parts, 3 * parts->work_of(batch),
+      [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
+        States<const T> own_start;
+        States<T> own_end;
+        for (Index member = member_begin; member < member_end; ++member) {
+          const auto at = static_cast<std::size_t>(member);
+          ChainRecord<T> record;
+          record.options = options[at];
+          record.batch = batch.of(member);
+          record.workspace = std::make_shared<Workspace<T>>(cache);
+          const Chain<T> chain(*parts, *weights, member);
+          chain_record(chain, input.of(member), detail::member_states(*parts, start, member, own_start), {},
+                       detail::member_states(*parts, end, member, own_end), record);
+          const Batch outputs = output_batch(network_, record.batch);
+          const SequenceView<T> d_output =
+              contiguous(record.workspace->take(outputs.steps * outputs.rows * features), outputs.rows, features);
+          losses[at] = loss_and_gradient<T>(loss_, read_only(record.modules.back().output), features, outputs,
+                                            target.of(member), d_output);
+          if (!std::isfinite(losses[at])) continue;  // refused below
+          Workspace<T> workspace(cache);
+          chain_backward<T>(chain, record, read_only(d_output), {},
+                            gradients_.data() + member * parts->member_parameter_count, false, {}, {}, workspace,
+                            ready_modules.meanwhile());
+        }
+      });
+  for (std::size_t member = 0; member < losses.size(); ++member) {
+    check_finite(of_member("loss", member, members), losses[member]);
+  }
+  ready_modules.afterwards();
+  return losses;
+}
+
+template <class T>
+void Trainer<T>::apply() {
+  const FlushToZero flush_to_zero;
+  const Index members = network_.members(), size = network_.member_parameter_count();
+  std::vector<double> norms(static_cast<std::size_t>(members)), scales(norms.size(), 1.0);
+  parallel(members, [&](Index member) {
+    norms[static_cast<std::size_t>(member)] = gradient_norm(gradients_.data() + member * size, size);
+  });
+  for (std::size_t member = 0; member < norms.size(); ++member) {
+    check_finite(of_member("norm of the gradient", member, members), norms[member]);
+    if (clip_norm_ > 0.0) scales[member] = clip_scale(norms[member], clip_norm_);
+  }
+  network_.store()->write([&](T* parameters) {
+    optimizer_.step(parameters + network_.parameters_begin(), network_.member_stride(), gradients_.data(), scales);
+  });
+}
+
+template <class T>
+std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                                         const Target<T>& target, const States<T>& end) const {
+  const auto& parts = detail::parts_of(network_);
+  check_input(*parts, input, batch);
   const FlushToZero flush_to_zero;
   const Index features = network_.output_size();
-  const Batch outputs = output_batch(network_, batch);
-  // Not the members: several threads may evaluate at once.
-  std::vector<T> output_memory;
+  // Not the trainer's own memory: several threads may evaluate at once.
   std::vector<T> end_memory;
-  const SequenceView<T> output = output_in(output_memory, outputs, features);
   const States<T> own_end = end_states_in(end_memory, network_, batch.rows, end);
-  network_.forward(input, batch, start, output, own_end);
-  const double loss = loss_and_gradient<T>(loss_, read_only(output), features, outputs, target, {});
+  std::vector<double> losses(static_cast<std::size_t>(network_.members()));
+  const auto weights = snapshot_of(*parts, false);
+  detail::for_member_pieces(
+      *parts, parts->work_of(batch),
+      [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
+        States<const T> member_start;
+        States<T> member_end_states;
+        for (Index member = member_begin; member < member_end; ++member) {
+          Workspace<T> workspace(cache);
+          const Batch own_batch = batch.of(member), outputs = output_batch(network_, own_batch);
+          const SequenceView<T> output =
+              contiguous(workspace.take(outputs.steps * outputs.rows * features), outputs.rows, features);
+          chain_forward(Chain<T>(*parts, *weights, member), input.of(member), own_batch,
+                        detail::member_states(*parts, start, member, member_start), output,
+                        detail::member_states(*parts, own_end, member, member_end_states), workspace);
+          losses[static_cast<std::size_t>(member)] =
+              loss_and_gradient<T>(loss_, read_only(output), features, outputs, target.of(member), {});
+        }
+      });
   copy_states(network_, batch.rows, own_end, end);
-  return loss;
+  return losses;
 }
 
 template class Trainer<float>;

@@ -5,10 +5,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "latchwork/network.hpp"
 #include "machine/random.hpp"
 
-// What the trainers of one network and of an ensemble share.
+// Parts of a training step that need no trainer.
 namespace latchwork {
 
 // The seed of the masks of one step.
@@ -30,16 +29,11 @@ inline void check_finite(const std::string& what, double value) {
   throw std::runtime_error(message.str());
 }
 
-inline void check_max_norm(double max_norm) {
-  if (max_norm >= 0.0 && std::isfinite(max_norm)) return;
+inline void check_clip_norm(double clip_norm) {
+  if (clip_norm >= 0.0 && std::isfinite(clip_norm)) return;
   std::ostringstream message;
-  message << "max_norm: expected 0 for no clipping or a finite positive number, got " << max_norm;
+  message << "clip_norm: expected 0 for no clipping or a finite positive number, got " << clip_norm;
   throw std::invalid_argument(message.str());
-}
-
-template <class T>
-SequenceView<const T> read_only(SequenceView<T> view) {
-  return {view.data, view.step_stride, view.row_stride};
 }
 
 }  // namespace latchwork

@@ -197,7 +197,7 @@ void initialise_parameters(const std::vector<ModuleOptions>& modules, std::uint6
   const FlushToZero flush_to_zero;
   TensorKey key{seed, 0};
   for (const ModuleOptions& module : modules) {
-    for (const ParameterSpec& spec : parameter_layout({module}, false)) {
+    for (const ParameterSpec& spec : parameter_layout({module}, TensorNames::of_layer)) {
       fill_tensor(module, spec, key, parameters);
       parameters += spec.size();
       ++key.tensor;

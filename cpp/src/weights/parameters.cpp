@@ -65,10 +65,10 @@ void add_module(const ModuleOptions& module, const std::string& prefix, Layout& 
 
 }  // namespace
 
-std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, bool numbered) {
+std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, TensorNames names) {
   Layout layout;
   for (std::size_t index = 0; index < modules.size(); ++index) {
-    add_module(modules[index], numbered ? std::to_string(index) + "." : "", layout);
+    add_module(modules[index], names == TensorNames::of_chain ? std::to_string(index) + "." : "", layout);
   }
   return layout.take();
 }

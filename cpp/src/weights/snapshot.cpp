@@ -197,13 +197,11 @@ template const Kernels<double>& kernels_for<double>(const std::vector<ModuleOpti
 
 template <class T>
 void pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout, const T* parameters,
-          const Kernels<T>& kernels, bool with_backward, Snapshot<T>& snapshot) {
-  snapshot.kernels = &kernels;
-  snapshot.with_backward = with_backward;
-  snapshot.modules.resize(modules.size());
+          const Kernels<T>& kernels, bool with_backward, PackedChain<T>& chain) {
+  chain.resize(modules.size());
   TensorReader<T> tensors(layout, parameters);
   for (std::size_t at = 0; at < modules.size(); ++at) {
-    PackedModule<T>& packed = snapshot.modules[at];
+    PackedModule<T>& packed = chain[at];
     packed.parameters_begin = tensors.offset();
     if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
       packed.layers.resize(static_cast<std::size_t>(lstm->states()));
@@ -221,8 +219,8 @@ void pack(const std::vector<ModuleOptions>& modules, const std::vector<Parameter
 }
 
 template void pack(const std::vector<ModuleOptions>&, const std::vector<ParameterSpec>&, const float*,
-                   const Kernels<float>&, bool, Snapshot<float>&);
+                   const Kernels<float>&, bool, PackedChain<float>&);
 template void pack(const std::vector<ModuleOptions>&, const std::vector<ParameterSpec>&, const double*,
-                   const Kernels<double>&, bool, Snapshot<double>&);
+                   const Kernels<double>&, bool, PackedChain<double>&);
 
 }  // namespace latchwork

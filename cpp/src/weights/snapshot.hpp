@@ -64,13 +64,17 @@ struct PackedModule {
   Index parameters_begin = 0;
 };
 
+// The modules of one member.
+template <class T>
+using PackedChain = std::vector<PackedModule<T>>;
+
 // The weights of one moment, for one instruction set. Immutable while a call, a tape or a stream holds it.
 template <class T>
 struct Snapshot {
   const Kernels<T>* kernels = nullptr;
   std::uint64_t version = 0;
   bool with_backward = false;
-  std::vector<PackedModule<T>> modules;
+  std::vector<PackedChain<T>> members;
 };
 
 // Kernels for these modules under the current instruction set. Where no LSTM and no linear layer fills more than one
@@ -79,9 +83,9 @@ struct Snapshot {
 template <class T>
 const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules);
 
-// Sets all but the version. A snapshot that was packed for the same modules keeps its memory where the sizes are those.
+// A chain that was packed for the same modules keeps its memory where the sizes are those.
 template <class T>
 void pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout, const T* parameters,
-          const Kernels<T>& kernels, bool with_backward, Snapshot<T>& snapshot);
+          const Kernels<T>& kernels, bool with_backward, PackedChain<T>& chain);
 
 }  // namespace latchwork

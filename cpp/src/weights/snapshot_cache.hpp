@@ -7,43 +7,50 @@
 #include <utility>
 
 #include "latchwork/parameters.hpp"
+#include "weights/snapshot.hpp"
 
 namespace latchwork {
 
-// The latest snapshot of a network or an ensemble: Packed is Snapshot<T> or EnsembleSnapshot<T>. One that nobody else
-// holds is packed again in its own memory: beside it another one would be new memory at every update.
-template <class T, class Packed>
+// The latest snapshot of a network. If nobody else holds it, it is packed again in its own memory: a new one beside it
+// would take new memory at every update.
+template <class T>
 class SnapshotCache {
  public:
-  // The latest, or where a write has outdated it, or it is not what is asked for, what pack(parameters, Packed&) makes.
-  template <class Kernels, class Pack>
-  std::shared_ptr<const Packed> latest(const ParameterStore<T>& store, const Kernels& kernels, bool with_backward,
-                                       Pack&& pack) {
+  // The latest snapshot. If a write has outdated it, or if it is not what is asked for, pack(parameters, snapshot)
+  // fills a new one.
+  template <class Pack>
+  std::shared_ptr<const Snapshot<T>> latest(const ParameterStore<T>& store, const Kernels<T>& kernels,
+                                            bool with_backward, Pack&& pack) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (latest_ != nullptr && latest_->version == store.version() && latest_->kernels == &kernels &&
         (latest_->with_backward || !with_backward)) {
       return latest_;
     }
-    // Where pack throws, none is left.
-    std::shared_ptr<Packed> packed = unshared(std::exchange(latest_, nullptr));
+    // If pack throws, no snapshot is left.
+    std::shared_ptr<Snapshot<T>> packed = unshared(std::exchange(latest_, nullptr));
     store.read([&](const T* parameters) {
       packed->version = store.version();
+      packed->kernels = &kernels;
+      packed->with_backward = with_backward;
       pack(parameters, *packed);
     });
     latest_ = packed;
     return packed;
   }
 
-  // What pack(Packed&) makes of other weights than the store's, for one recording.
+  // A snapshot of other weights than the store's, for one recording: pack(snapshot) fills it.
   template <class Pack>
-  std::shared_ptr<const Packed> of_recording(const ParameterStore<T>& store, Pack&& pack) {
-    std::shared_ptr<Packed> outdated;
+  std::shared_ptr<const Snapshot<T>> of_recording(const ParameterStore<T>& store, const Kernels<T>& kernels,
+                                                  Pack&& pack) {
+    std::shared_ptr<Snapshot<T>> outdated;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (latest_ != nullptr && latest_->version != store.version()) outdated = std::exchange(latest_, nullptr);
     }
-    const std::shared_ptr<Packed> packed = unshared(std::move(outdated));
+    const std::shared_ptr<Snapshot<T>> packed = unshared(std::move(outdated));
     packed->version = no_version;
+    packed->kernels = &kernels;
+    packed->with_backward = true;
     pack(*packed);
     const std::lock_guard<std::mutex> lock(mutex_);
     if (latest_ == nullptr) latest_ = packed;
@@ -51,13 +58,13 @@ class SnapshotCache {
   }
 
  private:
-  static constexpr std::uint64_t no_version = 0;  // a store begins with 1
+  static constexpr std::uint64_t no_version = 0;  // a store starts with 1
 
   // A snapshot that may be written: `last`, which is no longer in the cache, where it has no other holder.
-  static std::shared_ptr<Packed> unshared(std::shared_ptr<Packed> last) {
+  static std::shared_ptr<Snapshot<T>> unshared(std::shared_ptr<Snapshot<T>> last) {
     if (last == nullptr || last.use_count() > 1) {
       last = nullptr;  // before the new one takes memory, should the other holder have let go meanwhile
-      return std::make_shared<Packed>();
+      return std::make_shared<Snapshot<T>>();
     }
     // What another thread read from it, it read before it let go.
     std::atomic_thread_fence(std::memory_order_acquire);
@@ -65,7 +72,7 @@ class SnapshotCache {
   }
 
   std::mutex mutex_;
-  std::shared_ptr<Packed> latest_;
+  std::shared_ptr<Snapshot<T>> latest_;
 };
 
 }  // namespace latchwork

@@ -7,40 +7,40 @@
 
 namespace latchwork {
 
+bool drops_weights(const ModuleOptions& module, const RecordOptions& options) {
+  const auto* lstm = std::get_if<LstmOptions>(&module);
+  return options.training && lstm != nullptr && lstm->weight_dropout > 0.0;
+}
+
 bool drops_weights(const std::vector<ModuleOptions>& modules, const RecordOptions& options) {
-  return options.training && std::any_of(modules.begin(), modules.end(), [](const ModuleOptions& module) {
-           const auto* lstm = std::get_if<LstmOptions>(&module);
-           return lstm != nullptr && lstm->weight_dropout > 0.0;
-         });
+  return std::any_of(modules.begin(), modules.end(),
+                     [&](const ModuleOptions& module) { return drops_weights(module, options); });
 }
 
 template <class T>
-void apply_weight_dropout(const std::vector<ModuleOptions>& modules, const Kernels<T>& kernels,
+void apply_weight_dropout(const ModuleOptions& module, Index number, const Kernels<T>& kernels,
                           const RecordOptions& options, T* parameters) {
+  if (!drops_weights(module, options)) return;
+  const double probability = std::get<LstmOptions>(module).weight_dropout;
   std::vector<T> factors;
-  for (std::size_t at = 0; at < modules.size(); ++at) {
-    const auto* lstm = std::get_if<LstmOptions>(&modules[at]);
-    Index place = 0;
-    for (const ParameterSpec& spec : parameter_layout({modules[at]}, false)) {
-      if (lstm != nullptr && lstm->weight_dropout > 0.0 && spec.name.starts_with("weight_hh")) {
-        const Index columns = spec.shape[1];
-        factors.resize(static_cast<std::size_t>(columns));
-        for (Index row = 0; row < spec.shape[0]; ++row) {
-          draw_mask(kernels, {options.mask_seed, MaskOn::recurrent_weight, static_cast<Index>(at), place}, 0, row,
-                    lstm->weight_dropout, T(0), kept_factor<T>(lstm->weight_dropout), columns, factors.data());
-          T* weights = parameters + spec.offset + row * columns;
-          for (Index k = 0; k < columns; ++k) weights[k] *= factors[static_cast<std::size_t>(k)];
-        }
-        ++place;
-      }
+  Index place = 0;
+  for (const ParameterSpec& spec : parameter_layout({module}, TensorNames::of_layer)) {
+    if (!spec.name.starts_with("weight_hh")) continue;
+    const Index columns = spec.shape[1];
+    factors.resize(static_cast<std::size_t>(columns));
+    for (Index row = 0; row < spec.shape[0]; ++row) {
+      draw_mask(kernels, {options.mask_seed, MaskOn::recurrent_weight, number, place}, 0, row, probability, T(0),
+                kept_factor<T>(probability), columns, factors.data());
+      T* weights = parameters + spec.offset + row * columns;
+      for (Index k = 0; k < columns; ++k) weights[k] *= factors[static_cast<std::size_t>(k)];
     }
-    for (const ParameterSpec& spec : parameter_layout({modules[at]}, false)) parameters += spec.size();
+    ++place;
   }
 }
 
-template void apply_weight_dropout<float>(const std::vector<ModuleOptions>&, const Kernels<float>&,
-                                          const RecordOptions&, float*);
-template void apply_weight_dropout<double>(const std::vector<ModuleOptions>&, const Kernels<double>&,
-                                           const RecordOptions&, double*);
+template void apply_weight_dropout<float>(const ModuleOptions&, Index, const Kernels<float>&, const RecordOptions&,
+                                          float*);
+template void apply_weight_dropout<double>(const ModuleOptions&, Index, const Kernels<double>&, const RecordOptions&,
+                                           double*);
 
 }  // namespace latchwork

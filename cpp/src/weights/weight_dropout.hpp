@@ -11,11 +11,13 @@ namespace latchwork {
 // Merity, Keskar & Socher 2018: in training each number of R is zeroed with a probability, once for all steps and rows
 // of a recording, and else divided by what is left of 1.
 
+bool drops_weights(const ModuleOptions& module, const RecordOptions& options);
 bool drops_weights(const std::vector<ModuleOptions>& modules, const RecordOptions& options);
 
-// Multiplies every R with its factors, in a buffer of all parameters or of all gradients.
+// Multiplies every R of module `number` of the chain by its factors, in a buffer of that module's parameters or of
+// their gradients.
 template <class T>
-void apply_weight_dropout(const std::vector<ModuleOptions>& modules, const Kernels<T>& kernels,
+void apply_weight_dropout(const ModuleOptions& module, Index number, const Kernels<T>& kernels,
                           const RecordOptions& options, T* parameters);
 
 }  // namespace latchwork

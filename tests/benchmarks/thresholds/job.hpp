@@ -22,9 +22,9 @@ inline void fill_with_random_numbers(Buffer<float>& values) {
 class Job {
  public:
   Job(Index input_size, Index units, Index rows, Index steps)
-      : network_({options(input_size, units)}, false, 1),
-        snapshot_(network_.snapshot(false)),
-        weights_(snapshot_->modules.front().layers.front()),
+      : network_({options(input_size, units)}, TensorNames::of_layer, 1),
+        snapshot_(detail::snapshot_of(*detail::parts_of(network_), false)),
+        weights_(snapshot_->members.front().front().layers.front()),
         kernels_(*snapshot_->kernels),
         rows_(rows),
         steps_(steps),

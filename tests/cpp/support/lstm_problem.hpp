@@ -30,14 +30,14 @@ inline LstmOptions random_sizes(Random& random) {
 
 inline Index parameter_count(const LstmOptions& options) {
   Index count = 0;
-  for (const ParameterSpec& spec : parameter_layout({options}, false)) count += spec.size();
+  for (const ParameterSpec& spec : parameter_layout({options}, TensorNames::of_layer)) count += spec.size();
   return count;
 }
 
 // As large as PyTorch's initial weights, so that gates are neither saturated nor indifferent; norms' weights around 1.
 inline reference::Vector random_parameters(Random& random, const LstmOptions& options) {
   reference::Vector parameters = random.numbers(parameter_count(options));
-  const std::vector<ParameterSpec> layout = parameter_layout({options}, false);
+  const std::vector<ParameterSpec> layout = parameter_layout({options}, TensorNames::of_layer);
   for (const ParameterSpec& spec : layout) {
     const bool norm_weight = spec.name.starts_with("norm_") && spec.name.find("_weight") != std::string::npos;
     const double scale = norm_weight ? 0.3 : 1.5 / std::sqrt(static_cast<double>(options.hidden_size));
@@ -131,7 +131,7 @@ inline void draw_training_masks(Problem& problem, std::uint64_t mask_seed) {
 
 template <class T>
 Network<T> network_of(const Problem& problem) {
-  Network<T> network({problem.options}, false, 1);
+  Network<T> network({problem.options}, TensorNames::of_layer, 1);
   REQUIRE(network.parameter_count() == static_cast<Index>(problem.parameters.size()));
   network.store()->write([&](T* values) {
     for (std::size_t k = 0; k < problem.parameters.size(); ++k) values[k] = static_cast<T>(problem.parameters[k]);

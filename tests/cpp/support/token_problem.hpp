@@ -101,7 +101,7 @@ inline bool sums_by_token(const TokenProblem& problem) {
 
 template <class T>
 Network<T> network_of(const std::vector<ModuleOptions>& modules, std::vector<reference::Vector> parameters) {
-  Network<T> network(modules, true, 1);
+  Network<T> network(modules, TensorNames::of_chain, 1);
   reference::Vector all;
   for (const reference::Vector& own : parameters) all.insert(all.end(), own.begin(), own.end());
   REQUIRE(network.parameter_count() == static_cast<Index>(all.size()));

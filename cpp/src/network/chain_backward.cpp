@@ -1,0 +1,125 @@
+// A member's modules one after another, backward.
+#include <algorithm>
+#include <optional>
+
+#include "layer/row_blocks.hpp"
+#include "layer/token_numbers.hpp"
+#include "network/chain.hpp"
+#include "network/embedding.hpp"
+#include "network/last.hpp"
+#include "network/linear.hpp"
+#include "network/sequences.hpp"
+#include "weights/weight_dropout.hpp"
+
+namespace latchwork {
+
+namespace {
+
+// The tokens by which backward sums an LSTM's gate gradients, where it does.
+template <class T>
+std::optional<TokenNumbers> tokens_to_sum(const PackedModule<T>& weights, const ModuleRecord<T>& record) {
+  if (weights.layers.empty()) return {};
+  const Schedule schedule{record.batch, false};
+  const Index blocks = row_blocks(schedule, weights.layers.front()).count();
+  return repeated_tokens(record.input, schedule, 0, record.batch.steps, blocks);
+}
+
+// The gradients with respect to the weights that the chain computed with.
+template <class T>
+void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, SequenceView<const T> d_output,
+                      const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
+                      const States<T>& d_start, Workspace<T>& workspace,
+                      const std::function<void(std::size_t module)>& ready) {
+  const std::vector<ModuleOptions>& modules = chain.network.modules;
+  const Kernels<T>& kernels = chain.kernels;
+  std::size_t lstm_index =
+      static_cast<std::size_t>(std::count_if(modules.begin(), modules.end(), [](const ModuleOptions& module) {
+        return std::holds_alternative<LstmOptions>(module);
+      }));
+  const auto* first_embedding = std::get_if<EmbeddingOptions>(&modules.front());
+  if (first_embedding != nullptr && !accumulate) {
+    T* const table = parameters + chain.network.module_begin(0);
+    std::fill_n(table, first_embedding->vocabulary * first_embedding->size, T(0));
+  }
+  SequenceView<const T> d_result = d_output;
+  for (std::size_t at = modules.size(); at-- > 0;) {
+    const ModuleOptions& module = modules[at];
+    const ModuleRecord<T>& record = kept.modules[at];
+    const PackedModule<T>& weights = chain.weights[at];
+    const Index features = record.input.features;
+    T* gradient = parameters + chain.network.module_begin(at);
+    const std::optional<TokenNumbers> tokens = tokens_to_sum(weights, record);
+    SequenceView<T> d_source = d_input;
+    if (tokens) {
+      d_source = {};
+    } else if (at > 0) {
+      d_source =
+          contiguous(workspace.take(record.batch.steps * record.batch.rows * features), record.batch.rows, features);
+    }
+    if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
+      --lstm_index;
+      const StackCall<T> call{lstm, &weights, &kernels, record.batch, record.input, static_cast<Index>(at)};
+      StackGradient<T> own;
+      own.d_output = d_result;
+      if (!d_end.empty()) own.d_end = d_end[lstm_index];
+      own.d_input = d_source;
+      if (tokens) {
+        own.tokens = &*tokens;
+        own.d_table = parameters + chain.network.module_begin(at - 1);
+      }
+      if (!d_start.empty()) own.d_start = d_start[lstm_index];
+      own.parameters = parameters;
+      own.accumulate = accumulate;
+      stack_backward(call, kept.options, record.stack, own, workspace);
+    } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
+      LinearGradient<T> own;
+      own.d_output = d_result;
+      own.d_input = d_source;
+      own.weight = gradient;
+      own.bias = linear->bias ? gradient + linear->output_size * linear->input_size : nullptr;
+      own.accumulate = accumulate;
+      linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, own,
+                      workspace);
+    } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
+      if (d_result.data != nullptr) embedding_backward(record.batch, record.input, d_result, embedding->size, gradient);
+    } else if (d_source.data != nullptr) {
+      const LastColumns columns = last_columns(at == 0 ? nullptr : &modules[at - 1], features);
+      last_backward(columns, Schedule{record.batch, false}, d_result, d_source);
+    }
+    if (ready && chain.network.module_size(at) > 0) ready(at);
+    d_result = read_only(d_source);
+  }
+  if (d_input.data != nullptr) clear_padding(kept.batch, kept.modules.front().input.features, d_input);
+}
+
+}  // namespace
+
+template <class T>
+void chain_backward(const Chain<T>& chain, const ChainRecord<T>& kept, SequenceView<const T> d_output,
+                    const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
+                    const States<T>& d_start, Workspace<T>& workspace,
+                    const std::function<void(std::size_t module)>& ready) {
+  if (!drops_weights(chain.network.modules, kept.options)) {
+    return backward_through(chain, kept, d_output, d_end, parameters, accumulate, d_input, d_start, workspace, ready);
+  }
+  // The gradients with respect to the weights that dropout left become those with respect to the parameters.
+  T* const dropped = workspace.take(chain.network.member_parameter_count);
+  const auto finish_module = [&](std::size_t module) {
+    const Index begin = chain.network.module_begin(module), size = chain.network.module_size(module);
+    T *const from = dropped + begin, *const to = parameters + begin;
+    apply_weight_dropout(chain.network.modules[module], static_cast<Index>(module), chain.kernels, kept.options, from);
+    for (Index at = 0; at < size; ++at) to[at] = accumulate ? to[at] + from[at] : from[at];
+    if (ready) ready(module);
+  };
+  backward_through<T>(chain, kept, d_output, d_end, dropped, false, d_input, d_start, workspace, finish_module);
+}
+
+#define LATCHWORK_INSTANTIATE(T)                                                                                      \
+  template void chain_backward<T>(const Chain<T>&, const ChainRecord<T>&, SequenceView<const T>,                      \
+                                  const States<const T>&, T*, bool, SequenceView<T>, const States<T>&, Workspace<T>&, \
+                                  const std::function<void(std::size_t)>&);
+LATCHWORK_INSTANTIATE(float)
+LATCHWORK_INSTANTIATE(double)
+#undef LATCHWORK_INSTANTIATE
+
+}  // namespace latchwork

@@ -1,0 +1,144 @@
+// A member's modules one after another, forward.
+#include <algorithm>
+
+#include "machine/parallel.hpp"
+#include "network/chain.hpp"
+#include "network/last.hpp"
+#include "network/linear.hpp"
+#include "network/module_sizes.hpp"
+#include "network/sequences.hpp"
+#include "network/stack.hpp"
+
+namespace latchwork {
+
+namespace {
+
+// Runs the chain. With a recording everything that backward needs stays in its workspace.
+template <class T>
+class ChainForward {
+ public:
+  ChainForward(const Chain<T>& chain, const Batch& batch, Workspace<T>& workspace)
+      : modules_(chain.network.modules),
+        weights_(chain.weights),
+        kernels_(chain.kernels),
+        batch_(batch),
+        workspace_(workspace) {}
+
+  void run(RowSource<T> input, const States<const T>& start, SequenceView<T> output, const States<T>& end,
+           ChainRecord<T>* recording) {
+    std::size_t lstm_index = 0;
+    RowSource<T> source = input;
+    for (std::size_t at = 0; at < modules_.size(); ++at) {
+      const bool last = at + 1 == modules_.size();
+      const Index features = module_output_size(modules_[at], source.features);
+      const PackedModule<T>& weights = weights_[at];
+      ModuleRecord<T>* record = nullptr;
+      if (recording != nullptr) {
+        record = &recording->modules[at];
+        record->input = source;
+        record->batch = batch_;
+      }
+      SequenceView<T> result;
+      if (std::holds_alternative<EmbeddingOptions>(modules_[at])) {
+        source.table = weights.table.data();
+        source.vocabulary = weights.table.size() / features;
+        source.features = features;
+        if (!last) continue;
+        result = target(record == nullptr, output, features);
+        copy(source, result, features);
+      } else if (const auto* lstm = std::get_if<LstmOptions>(&modules_[at])) {
+        const State<const T> own_start = start.empty() ? State<const T>{} : start[lstm_index];
+        const State<T> own_end = end.empty() ? State<T>{} : end[lstm_index];
+        ++lstm_index;
+        StackCall<T> call{lstm, &weights, &kernels_, batch_, source, static_cast<Index>(at)};
+        if (record != nullptr) {
+          const bool in_place = last && recording->options.checkpoint > 0;
+          result = stack_record(call, own_start, in_place ? output : SequenceView<T>{}, own_end, recording->options,
+                                record->stack, workspace_);
+        } else {
+          result = target(last, output, features);
+          stack_forward(call, own_start, result, own_end, workspace_);
+        }
+      } else if (std::holds_alternative<LinearOptions>(modules_[at])) {
+        result = target(last && record == nullptr, output, features);
+        linear_forward(LinearCall<T>{&weights.linear, &kernels_, batch_, source, result});
+      } else {
+        const Schedule schedule{batch_, false};
+        batch_.steps = 1;
+        batch_.lengths = nullptr;
+        batch_.reset = {};
+        result = target(last && record == nullptr, output, features);
+        last_forward(last_columns(at == 0 ? nullptr : &modules_[at - 1], features), schedule, source, result);
+      }
+      if (record != nullptr) {
+        record->output = result;
+        if (last && result.data != output.data) copy(rows_of(read_only(result), features), output, features);
+      }
+      source = rows_of(read_only(result), features);
+    }
+  }
+
+ private:
+  SequenceView<T> target(bool into_output, SequenceView<T> output, Index features) {
+    if (into_output && output.data != nullptr) return output;
+    return contiguous(workspace_.take(batch_.steps * batch_.rows * features), batch_.rows, features);
+  }
+
+  void copy(const RowSource<T>& from, SequenceView<T> to, Index features) const {
+    if (to.data == nullptr) return;
+    const Schedule schedule{batch_, false};
+    const Index slots = batch_.steps * batch_.rows, parts = number_parts(slots * features, slots);
+    parallel(parts, [&](Index part) {
+      for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
+        const Index step = slot / batch_.rows, row = slot % batch_.rows;
+        if (schedule.active(step, row)) {
+          std::copy_n(from.at(step, row), features, to.at(step, row));
+        } else {
+          std::fill_n(to.at(step, row), features, T(0));
+        }
+      }
+    });
+  }
+
+  const std::vector<ModuleOptions>& modules_;
+  const PackedChain<T>& weights_;
+  const Kernels<T>& kernels_;
+  Batch batch_;
+  Workspace<T>& workspace_;
+};
+
+template <class T>
+RowSource<T> source_of(const Input<T>& input, Index features) {
+  RowSource<T> source;
+  source.values = input.values;
+  source.tokens = input.tokens;
+  source.features = features;
+  return source;
+}
+
+}  // namespace
+
+template <class T>
+void chain_forward(const Chain<T>& chain, const Input<T>& input, const Batch& batch, const States<const T>& start,
+                   SequenceView<T> output, const States<T>& end, Workspace<T>& workspace) {
+  ChainForward<T>(chain, batch, workspace).run(source_of(input, chain.network.input_size), start, output, end, nullptr);
+}
+
+template <class T>
+void chain_record(const Chain<T>& chain, const Input<T>& input, const States<const T>& start, SequenceView<T> output,
+                  const States<T>& end, ChainRecord<T>& record) {
+  record.modules.resize(chain.network.modules.size());
+  ChainForward<T>(chain, record.batch, *record.workspace)
+      .run(source_of(input, chain.network.input_size), start, output, end, &record);
+}
+
+#define LATCHWORK_INSTANTIATE(T)                                                                           \
+  template void chain_forward<T>(const Chain<T>&, const Input<T>&, const Batch&, const States<const T>&,   \
+                                 SequenceView<T>, const States<T>&, Workspace<T>&);                        \
+  template void chain_record<T>(const Chain<T>&, const Input<T>&, const States<const T>&, SequenceView<T>, \
+                                const States<T>&, ChainRecord<T>&);
+LATCHWORK_INSTANTIATE(float)
+LATCHWORK_INSTANTIATE(double)
+#undef LATCHWORK_INSTANTIATE
+
+}  // namespace latchwork

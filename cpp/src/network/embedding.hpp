@@ -1,0 +1,31 @@
+#pragma once
+
+#include <algorithm>
+
+#include "layer/rows.hpp"
+#include "machine/parallel.hpp"
+
+namespace latchwork {
+
+// table[token] += d_output, steps descending, then rows ascending. Threads split the features.
+template <class T>
+void embedding_backward(const Batch& batch, const RowSource<T>& tokens, SequenceView<const T> d_output, Index features,
+                        T* table) {
+  const Schedule schedule{batch, false};
+  const Index work = batch.steps * batch.rows * features * work_of_moving;
+  const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), features);
+  parallel(parts, [&](Index part) {
+    const Index begin = piece_begin(features, parts, part);
+    const Index end = piece_begin(features, parts, part + 1);
+    for (Index step = batch.steps - 1; step >= 0; --step) {
+      for (Index row = 0; row < batch.rows; ++row) {
+        if (!schedule.active(step, row)) continue;
+        T* sum = table + *tokens.tokens.at(step, row) * features;
+        const T* d_row = d_output.at(step, row);
+        for (Index at = begin; at < end; ++at) sum[at] += d_row[at];
+      }
+    }
+  });
+}
+
+}  // namespace latchwork

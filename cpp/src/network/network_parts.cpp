@@ -1,0 +1,165 @@
+#include "network/network_parts.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "layer/rows.hpp"
+#include "machine/float_state.hpp"
+#include "network/members.hpp"
+#include "network/module_sizes.hpp"
+#include "weights/weight_dropout.hpp"
+
+namespace latchwork::detail {
+
+namespace {
+
+Index chain_input_size(const std::vector<ModuleOptions>& modules) {
+  const auto first = std::find_if(modules.begin(), modules.end(), [](const ModuleOptions& module) {
+    return !std::holds_alternative<LastOptions>(module);
+  });
+  return first == modules.end() ? 1 : module_input_size(*first);
+}
+
+// Packs each member's weights; `options`: for a recording, those of each member.
+template <class T>
+void pack_members(const NetworkParts<T>& parts, const T* parameters, const Kernels<T>& kernels, bool with_backward,
+                  std::span<const RecordOptions> options, Snapshot<T>& snapshot) {
+  const FlushToZero flush;
+  const Index size = parts.member_parameter_count;
+  const bool drops = !options.empty() && drops_weights(parts.modules, options.front());
+  snapshot.members.resize(static_cast<std::size_t>(parts.members));
+  for_member_pieces(parts, work_of_moving * size,
+                    [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index begin, Index end) {
+                      Workspace<T> workspace(cache);
+                      T* const dropped = drops ? workspace.take(size) : nullptr;
+                      for (Index member = begin; member < end; ++member) {
+                        const auto at = static_cast<std::size_t>(member);
+                        const T* own = parts.of_member(parameters, member);
+                        if (drops) {
+                          std::copy_n(own, size, dropped);
+                          for (std::size_t module = 0; module < parts.modules.size(); ++module) {
+                            apply_weight_dropout(parts.modules[module], static_cast<Index>(module), kernels,
+                                                 options[at], dropped + parts.module_begin(module));
+                          }
+                          own = dropped;
+                        }
+                        pack(parts.modules, parts.layout, own, kernels, with_backward, snapshot.members[at]);
+                      }
+                    });
+}
+
+void check_lengths(const Batch& batch, const std::string& of_member) {
+  for (Index row = 0; row < batch.rows; ++row) {
+    if (batch.lengths[row] >= 0 && batch.lengths[row] <= batch.steps) continue;
+    throw std::invalid_argument("lengths: expected 0 to " + std::to_string(batch.steps) + ", got " +
+                                std::to_string(batch.lengths[row]) + " for row " + std::to_string(row) + of_member);
+  }
+}
+
+void check_tokens(const SequenceView<const std::int64_t>& tokens, const Batch& batch, Index vocabulary,
+                  const std::string& of_member) {
+  const Schedule schedule{batch, false};
+  for (Index step = 0; step < batch.steps; ++step) {
+    for (Index row = 0; row < batch.rows; ++row) {
+      if (!schedule.active(step, row)) continue;
+      const std::int64_t token = *tokens.at(step, row);
+      if (token >= 0 && token < vocabulary) continue;
+      throw std::invalid_argument("tokens: expected 0 to " + std::to_string(vocabulary - 1) + ", got " +
+                                  std::to_string(token) + " at step " + std::to_string(step) + ", row " +
+                                  std::to_string(row) + of_member);
+    }
+  }
+}
+
+void check_stride(const char* name, Index members, bool written, Index stride) {
+  if (!written || members == 1 || stride != 0) return;
+  throw std::invalid_argument(std::string(name) + ": expected a place for each of " + std::to_string(members) +
+                              " members, got a member_stride of 0");
+}
+
+}  // namespace
+
+template <class T>
+NetworkParts<T>::NetworkParts(std::vector<ModuleOptions> module_options, TensorNames names, Index member_count,
+                              std::shared_ptr<ParameterStore<T>> parameters, Index begin, Index stride)
+    : modules(std::move(module_options)),
+      layout(parameter_layout(modules, names)),
+      members(member_count),
+      store(std::move(parameters)),
+      parameters_begin(begin),
+      member_stride(stride),
+      input_size(chain_input_size(modules)),
+      output_size(input_size) {
+  Index end = 0;
+  for (const ModuleOptions& module : modules) {
+    module_begins.push_back(end);
+    for (const ParameterSpec& spec : parameter_layout({module}, TensorNames::of_layer)) end += spec.size();
+    output_size = module_output_size(module, output_size);
+  }
+  module_begins.push_back(end);
+  member_parameter_count = end;
+}
+
+template <class T>
+std::shared_ptr<const Snapshot<T>> snapshot_of(const NetworkParts<T>& parts, bool with_backward) {
+  const Kernels<T>& kernels = kernels_for<T>(parts.modules);
+  return parts.snapshots.latest(*parts.store, kernels, with_backward, [&](const T* parameters, Snapshot<T>& snapshot) {
+    pack_members(parts, parameters, kernels, with_backward, {}, snapshot);
+  });
+}
+
+template <class T>
+std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const NetworkParts<T>& parts,
+                                                         std::span<const RecordOptions> options) {
+  if (!drops_weights(parts.modules, options.front())) return snapshot_of(parts, true);
+  const Kernels<T>& kernels = kernels_for<T>(parts.modules);
+  return parts.snapshots.of_recording(*parts.store, kernels, [&](Snapshot<T>& snapshot) {
+    parts.store->read([&](const T* parameters) { pack_members(parts, parameters, kernels, true, options, snapshot); });
+  });
+}
+
+template <class T>
+void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch) {
+  if (batch.steps < 0 || batch.rows < 0) throw std::invalid_argument("batch: expected sizes of 0 or more");
+  const auto of_member = [&](Index member) {
+    return parts.members == 1 ? std::string() : ", member " + std::to_string(member);
+  };
+  // What all members share is checked once.
+  for (Index member = 0; batch.lengths != nullptr && member < parts.members; ++member) {
+    check_lengths(batch.of(member), of_member(member));
+    if (batch.lengths_member_stride == 0) break;
+  }
+  const auto* embedding = std::get_if<EmbeddingOptions>(&parts.modules.front());
+  for (Index member = 0; embedding != nullptr && member < parts.members; ++member) {
+    check_tokens(input.tokens.of(member), batch.of(member), embedding->vocabulary, of_member(member));
+    if (input.tokens.member_stride == 0 && batch.lengths_member_stride == 0) break;
+  }
+}
+
+template <class T>
+void check_places(const NetworkParts<T>& parts, const char* name, const SequenceView<T>& written) {
+  check_stride(name, parts.members, written.data != nullptr, written.member_stride);
+}
+
+template <class T>
+void check_places(const NetworkParts<T>& parts, const char* name, const States<T>& written) {
+  for (const State<T>& state : written) {
+    check_stride(name, parts.members, state.hidden != nullptr, state.hidden_member_stride);
+    check_stride(name, parts.members, state.cell != nullptr, state.cell_member_stride);
+  }
+}
+
+#define LATCHWORK_INSTANTIATE(T)                                                                        \
+  template struct NetworkParts<T>;                                                                      \
+  template std::shared_ptr<const Snapshot<T>> snapshot_of<T>(const NetworkParts<T>&, bool);             \
+  template std::shared_ptr<const Snapshot<T>> snapshot_of_recording<T>(const NetworkParts<T>&,          \
+                                                                       std::span<const RecordOptions>); \
+  template void check_input<T>(const NetworkParts<T>&, const Input<T>&, const Batch&);                  \
+  template void check_places<T>(const NetworkParts<T>&, const char*, const SequenceView<T>&);           \
+  template void check_places<T>(const NetworkParts<T>&, const char*, const States<T>&);
+LATCHWORK_INSTANTIATE(float)
+LATCHWORK_INSTANTIATE(double)
+#undef LATCHWORK_INSTANTIATE
+
+}  // namespace latchwork::detail

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <algorithm>
+
+#include "layer/rows.hpp"
+
+namespace latchwork {
+
+// Copies all steps but padding; there `to` stays as it is.
+template <class T>
+void copy_sequence(const Batch& batch, Index features, SequenceView<const T> from, SequenceView<T> to) {
+  const Schedule schedule{batch, false};
+  for (Index step = 0; step < batch.steps; ++step) {
+    for (Index row = 0; row < batch.rows; ++row) {
+      if (schedule.active(step, row)) std::copy_n(from.at(step, row), features, to.at(step, row));
+    }
+  }
+}
+
+template <class T>
+void clear_padding(const Batch& batch, Index features, SequenceView<T> values) {
+  const Schedule schedule{batch, false};
+  for (Index row = 0; row < batch.rows; ++row) {
+    for (Index step = schedule.length(row); step < batch.steps; ++step) {
+      std::fill_n(values.at(step, row), features, T(0));
+    }
+  }
+}
+
+// The rows of a sequence of values.
+template <class T>
+RowSource<T> rows_of(SequenceView<const T> view, Index features) {
+  RowSource<T> source;
+  source.values = view;
+  source.features = features;
+  return source;
+}
+
+}  // namespace latchwork
