@@ -75,7 +75,7 @@ TEST_CASE("snapshot: an update packs again in the same memory") {
   // Nor does one that may only go forward keep what it has no use for.
   shrink_parameters(network);
   CHECK(packed_address(network, false) == address);
-  CHECK(network.snapshot(false)->modules.front().layers.front().h_gradient.size() == 0);
+  CHECK(network.snapshot(false)->modules.front().layers.front().h_gradient.bytes() == 0);
   check_packed_as_new(network, problem);
 }
 

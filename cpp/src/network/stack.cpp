@@ -178,10 +178,10 @@ void unpack_gradient(const LstmOptions& lstm, const PackedLayer<T>& weights, con
                      const LayerGradient<T>& gradient, T* to, bool add) {
   const Index units = weights.units, gates = weights.gates, h_size = weights.output_size();
   const auto matrix = [&](const T* panels, Index columns) {
-    const Index parts = number_parts(gates * units * columns, weights.panels);
+    const Index count = weights.panels.count(), parts = number_parts(gates * units * columns, count);
     parallel(parts, [&](Index part) {
-      kernels.unpack_gate_panels(panels, weights.shape(), columns, to, add, piece_begin(weights.panels, parts, part),
-                                 piece_begin(weights.panels, parts, part + 1));
+      kernels.unpack_gate_panels(panels, weights.shape(), columns, to, add, piece_begin(count, parts, part),
+                                 piece_begin(count, parts, part + 1));
     });
     to += gates * units * columns;
   };

@@ -68,6 +68,14 @@ void pack_padded_row(const T* values, Index size, Index padded, Buffer<T>& row) 
   if (values != nullptr) std::copy_n(values, size, row.data());
 }
 
+// Room for the panels that only backward reads, of a weight that maps `columns` inputs to `depth` outputs.
+template <class T>
+void resize_gradient(bool with_backward, Index columns, Index depth, const Kernels<T>& kernels,
+                     WeightPanels<T>& panels) {
+  if (!with_backward) return panels.clear();
+  panels.resize(PanelShape::of_columns(columns, kernels.units), depth);
+}
+
 // The tensors that only a variant has, in the order of the layout.
 template <class T>
 void pack_variant(const LstmOptions& lstm, Index direction, TensorReader<T>& tensors, const Kernels<T>& kernels,
@@ -118,14 +126,13 @@ void pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorRea
   packed.units = lstm.hidden_size;
   packed.padded = round_up(lstm.hidden_size, kernels.units);
   packed.gates = lstm.gates();
-  packed.panels = packed.padded / kernels.units;
-  packed.last_registers =
+  const Index last_registers =
       may_be_compact(lstm, direction) ? compact_registers(lstm.hidden_size, packed.gates, kernels.units) : packed.gates;
-  packed.panel_width = (packed.panels > 1 ? packed.gates : packed.last_registers) * kernels.units;
-  packed.packed_size = ((packed.panels - 1) * packed.gates + packed.last_registers) * kernels.units;
+  const GateShape shape{lstm.hidden_size, packed.gates, last_registers};
+  packed.panels = PanelShape::of_gates(shape, kernels.units);
+  packed.packed_size = packed.panels.row_size();
   packed.projection = lstm.proj_size;
   packed.parameters_begin = tensors.offset();
-  const GateShape shape = packed.shape();
   const Index units = packed.units, h_size = packed.output_size();
 
   const T* weight_ih = tensors.next();
@@ -134,13 +141,14 @@ void pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorRea
   const T* bias_hh = lstm.bias ? tensors.next() : nullptr;
   packed.bias.resize(packed.packed_size);
   kernels.pack_gate_row(bias_ih, bias_hh, shape, packed.bias.data());
-  packed.x_weights.resize(packed.packed_size * packed.input_size);
-  packed.h_weights.resize(packed.packed_size * h_size);
-  packed.x_gradient.resize(with_backward ? packed.packed_size * round_up(packed.input_size, kernels.units) : 0);
-  packed.h_gradient.resize(with_backward ? packed.packed_size * round_up(h_size, kernels.units) : 0);
-  const Index parts = number_parts(packed.packed_size * (packed.input_size + h_size), packed.panels);
+  packed.x_weights.resize(packed.panels, packed.input_size);
+  packed.h_weights.resize(packed.panels, h_size);
+  resize_gradient(with_backward, packed.input_size, packed.packed_size, kernels, packed.x_gradient);
+  resize_gradient(with_backward, h_size, packed.packed_size, kernels, packed.h_gradient);
+  const Index panels = packed.panels.count();
+  const Index parts = number_parts(packed.packed_size * (packed.input_size + h_size), panels);
   parallel(parts, [&](Index part) {
-    const Index begin = piece_begin(packed.panels, parts, part), end = piece_begin(packed.panels, parts, part + 1);
+    const Index begin = piece_begin(panels, parts, part), end = piece_begin(panels, parts, part + 1);
     kernels.pack_gate_panels(weight_ih, shape, packed.input_size, packed.x_weights.data(), begin, end);
     kernels.pack_gate_panels(weight_hh, shape, h_size, packed.h_weights.data(), begin, end);
     if (!with_backward) return;
@@ -149,12 +157,10 @@ void pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorRea
   });
   if (lstm.proj_size > 0) {
     const T* weight_hr = tensors.next();
-    packed.projection_weights.resize(units * round_up(h_size, kernels.units));
+    packed.projection_weights.resize(PanelShape::of_columns(h_size, kernels.units), units);
     kernels.pack_transposed_panels(weight_hr, h_size, units, packed.projection_weights.data());
-    packed.projection_gradient.resize(with_backward ? h_size * packed.padded : 0);
-    if (with_backward) {
-      kernels.pack_panels(weight_hr, h_size, units, packed.projection_gradient.data());
-    }
+    resize_gradient(with_backward, units, h_size, kernels, packed.projection_gradient);
+    if (with_backward) kernels.pack_panels(weight_hr, h_size, units, packed.projection_gradient.data());
   }
   pack_variant(lstm, direction, tensors, kernels, packed);
 }
@@ -166,16 +172,12 @@ void pack_linear(const LinearOptions& linear, TensorReader<T>& tensors, const Ke
   packed.output_size = linear.output_size;
   packed.activation = linear.activation;
   const T* weight = tensors.next();
-  const Index columns = round_up(linear.output_size, kernels.units);
-  packed.weights.resize(linear.input_size * columns);
+  packed.weights.resize(PanelShape::of_columns(linear.output_size, kernels.units), linear.input_size);
   kernels.pack_transposed_panels(weight, linear.output_size, linear.input_size, packed.weights.data());
-  packed.bias.resize(columns);
-  std::fill(packed.bias.data(), packed.bias.data() + columns, T(0));
-  if (linear.bias) std::copy_n(tensors.next(), linear.output_size, packed.bias.data());
-  packed.gradient.resize(with_backward ? linear.output_size * round_up(linear.input_size, kernels.units) : 0);
-  if (with_backward) {
-    kernels.pack_panels(weight, linear.output_size, linear.input_size, packed.gradient.data());
-  }
+  pack_padded_row(linear.bias ? tensors.next() : nullptr, linear.output_size, packed.weights.shape().row_size(),
+                  packed.bias);
+  resize_gradient(with_backward, linear.input_size, linear.output_size, kernels, packed.gradient);
+  if (with_backward) kernels.pack_panels(weight, linear.output_size, linear.input_size, packed.gradient.data());
 }
 
 }  // namespace
