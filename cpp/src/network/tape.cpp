@@ -87,7 +87,7 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
                     [](const ModuleOptions& module) { return std::holds_alternative<LstmOptions>(module); }));
   const auto* first_embedding = std::get_if<EmbeddingOptions>(&recording.chain->front());
   if (first_embedding != nullptr && !accumulate) {
-    T* const table = parameters + recording.weights->modules.front().parameters_begin;
+    T* const table = recording.weights->modules.front().places.in(parameters, ParameterKind::weight);
     std::fill_n(table, first_embedding->vocabulary * first_embedding->size, T(0));
   }
   SequenceView<const T> d_result = d_output;
@@ -96,7 +96,7 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
     const ModuleRecord<T>& record = recording.modules[at];
     const PackedModule<T>& weights = recording.weights->modules[at];
     const Index features = record.input.features;
-    T* gradient = parameters + weights.parameters_begin;
+    T* const weight_gradient = weights.places.in(parameters, ParameterKind::weight);
     const std::optional<TokenNumbers> tokens = tokens_to_sum(weights, record);
     SequenceView<T> d_source = d_input;
     if (tokens) {
@@ -114,23 +114,25 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
       own.d_input = d_source;
       if (tokens) {
         own.tokens = &*tokens;
-        own.d_table = parameters + recording.weights->modules[at - 1].parameters_begin;
+        own.d_table = recording.weights->modules[at - 1].places.in(parameters, ParameterKind::weight);
       }
       if (!d_start.empty()) own.d_start = d_start[lstm_index];
       own.parameters = parameters;
       own.accumulate = accumulate;
       stack_backward(call, recording.options, record.stack, own, workspace);
-    } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
+    } else if (std::holds_alternative<LinearOptions>(module)) {
       LinearGradient<T> own;
       own.d_output = d_result;
       own.d_input = d_source;
-      own.weight = gradient;
-      own.bias = linear->bias ? gradient + linear->output_size * linear->input_size : nullptr;
+      own.weight = weight_gradient;
+      own.bias = weights.places.in(parameters, ParameterKind::bias);
       own.accumulate = accumulate;
       linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, own,
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-      if (d_result.data != nullptr) embedding_backward(record.batch, record.input, d_result, embedding->size, gradient);
+      if (d_result.data != nullptr) {
+        embedding_backward(record.batch, record.input, d_result, embedding->size, weight_gradient);
+      }
       return;
     } else if (d_source.data != nullptr) {
       const LastColumns columns = last_columns(at == 0 ? nullptr : &(*recording.chain)[at - 1], features);

@@ -7,6 +7,7 @@
 #include "machine/buffer.hpp"
 #include "machine/dispatch.hpp"
 #include "weights/panels.hpp"
+#include "weights/parameter_places.hpp"
 
 namespace latchwork {
 
@@ -22,7 +23,7 @@ struct PackedLayer {
   PanelShape panels;      // of its gates: of W and R, and of packed rows
   Index packed_size = 0;  // of a packed row
   GateShape shape() const { return {units, gates, panels.last_registers()}; }
-  Index parameters_begin = 0;  // of its tensors in the network's layout, one behind another
+  ParameterPlaces places;  // of its tensors in the network's parameters
 
   bool plain = true;       // whether the plain epilogue will do
   CellVariant<T> variant;  // else, and its arrays are those below
@@ -59,8 +60,8 @@ template <class T>
 struct PackedModule {
   std::vector<PackedLayer<T>> layers;  // LSTM: layer by layer, forward before reverse
   PackedLinear<T> linear;
-  Buffer<T> table;  // Embedding
-  Index parameters_begin = 0;
+  Buffer<T> table;         // Embedding
+  ParameterPlaces places;  // Embedding and Linear; each layer of an LSTM has its own
 };
 
 // The weights of one moment, for one instruction set. Immutable while a call, a tape or a stream holds it.

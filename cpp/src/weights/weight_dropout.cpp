@@ -18,23 +18,18 @@ template <class T>
 void apply_weight_dropout(const std::vector<ModuleOptions>& modules, const Kernels<T>& kernels,
                           const RecordOptions& options, T* parameters) {
   std::vector<T> factors;
-  for (std::size_t at = 0; at < modules.size(); ++at) {
-    const auto* lstm = std::get_if<LstmOptions>(&modules[at]);
-    Index place = 0;
-    for (const ParameterSpec& spec : parameter_layout({modules[at]}, false)) {
-      if (lstm != nullptr && lstm->weight_dropout > 0.0 && spec.name.starts_with("weight_hh")) {
-        const Index columns = spec.shape[1];
-        factors.resize(static_cast<std::size_t>(columns));
-        for (Index row = 0; row < spec.shape[0]; ++row) {
-          draw_mask(kernels, {options.mask_seed, MaskOn::recurrent_weight, static_cast<Index>(at), place}, 0, row,
-                    lstm->weight_dropout, T(0), kept_factor<T>(lstm->weight_dropout), columns, factors.data());
-          T* weights = parameters + spec.offset + row * columns;
-          for (Index k = 0; k < columns; ++k) weights[k] *= factors[static_cast<std::size_t>(k)];
-        }
-        ++place;
-      }
+  for (const ParameterSpec& spec : parameter_layout(modules, false)) {
+    if (spec.kind != ParameterKind::weight_hh) continue;
+    const LstmOptions& lstm = std::get<LstmOptions>(modules[static_cast<std::size_t>(spec.module)]);
+    if (lstm.weight_dropout == 0.0) continue;
+    const Index state = spec.layer * lstm.directions() + spec.direction, columns = spec.shape[1];
+    factors.resize(static_cast<std::size_t>(columns));
+    for (Index row = 0; row < spec.shape[0]; ++row) {
+      draw_mask(kernels, {options.mask_seed, MaskOn::recurrent_weight, spec.module, state}, 0, row, lstm.weight_dropout,
+                T(0), kept_factor<T>(lstm.weight_dropout), columns, factors.data());
+      T* weights = parameters + spec.offset + row * columns;
+      for (Index k = 0; k < columns; ++k) weights[k] *= factors[static_cast<std::size_t>(k)];
     }
-    for (const ParameterSpec& spec : parameter_layout({modules[at]}, false)) parameters += spec.size();
   }
 }
 
