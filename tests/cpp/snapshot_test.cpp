@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "network/network_parts.hpp"
-#include "network/network_parts.hpp"
 #include "support/lstm_problem.hpp"
 #include "support/support.hpp"
 #include "weights/snapshot_cache.hpp"
@@ -60,7 +59,6 @@ void check_packed_as_new(const Network<float>& network, const Problem& problem) 
   CHECK(same_bits(run_backward(*tape, problem).parameters, run_backward(*fresh_tape, problem).parameters));
 }
 
-// What a cache wants to know of what it keeps.
 }  // namespace
 
 TEST_CASE("snapshot: an update packs again in the same memory") {
@@ -75,7 +73,7 @@ TEST_CASE("snapshot: an update packs again in the same memory") {
   // Nor does one that may only go forward keep what it has no use for.
   shrink_parameters(network);
   CHECK(packed_address(network, false) == address);
-  CHECK(packed_layer(network, false).h_gradient.size() == 0);
+  CHECK(packed_layer(network, false).h_gradient.bytes() == 0);
   check_packed_as_new(network, problem);
 }
 

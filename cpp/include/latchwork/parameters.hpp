@@ -11,11 +11,37 @@
 
 namespace latchwork {
 
+// What a tensor is to its module. Names in a layout begin with these words.
+enum class ParameterKind {
+  // Of one layer and direction of an LSTM.
+  weight_ih,
+  weight_hh,
+  bias_ih,
+  bias_hh,
+  weight_hr,
+  weight_peephole,
+  norm_ih_weight,
+  norm_ih_bias,
+  norm_hh_weight,
+  norm_hh_bias,
+  norm_cell_weight,
+  norm_cell_bias,
+  h_0,
+  c_0,
+  // Of an Embedding, which has only a weight, or of a Linear.
+  weight,
+  bias,
+};
+
 // One named tensor in the contiguous buffer of a whole model, row-major.
 struct ParameterSpec {
   std::string name;
   std::vector<Index> shape;
   Index offset = 0;
+  ParameterKind kind = ParameterKind::weight;
+  Index module = 0;     // its place in the chain
+  Index layer = 0;      // of an LSTM
+  Index direction = 0;  // of an LSTM: 0, or 1 for the second of two
 
   Index size() const {
     Index product = 1;

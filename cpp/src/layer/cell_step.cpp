@@ -23,17 +23,9 @@ void for_panel_parts(Index panels, const UnitSplit& split, Task&& task) noexcept
 template <class T>
 void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows,
                     const CellStepPointers<T>& pointers, const UnitSplit& split) noexcept {
-  ProductArgs<T> args{};
-  args.rows = rows;
-  args.columns = weights.projection;
-  args.a = pointers.exposed;
-  args.depth = weights.units;
-  args.a_block = weights.units;
-  args.weights = weights.projection_weights.data();
-  args.y = pointers.output;
-  const Index panel_width = 4 * kernels.units;
+  const ProductArgs<T> args = product_of(weights.projection_weights, rows, pointers.exposed, pointers.output);
   const bool small = rows * weights.units * weights.projection < smallest_split_step;
-  for_panel_parts((args.columns + panel_width - 1) / panel_width, small ? UnitSplit{} : split,
+  for_panel_parts(weights.projection_weights.count(), small ? UnitSplit{} : split,
                   [&](Index first, Index end) { kernels.product(args, first, end); });
 }
 
@@ -47,18 +39,18 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
   args.units = weights.units;
   args.start = pointers.start;
   args.x = pointers.x;
-  args.x_size = weights.input_size;
+  args.x_size = weights.x_weights.depth();
   args.x_weights = weights.x_weights.data();
   args.h_prev = pointers.h_prev;
-  args.h_size = weights.output_size();
+  args.h_size = weights.h_weights.depth();
   args.h_weights = weights.h_weights.data();
   args.c_prev = pointers.c_prev;
   args.c = pointers.c;
   args.h = weights.projection > 0 ? pointers.exposed : pointers.output;
   args.gates = pointers.gates;
   args.gates_past_cache = pointers.gates_past_cache;
-  args.last_panel_first = last_panel_first(weights, number);
-  args.last_registers = weights.last_registers;
+  args.last_panel_first = last_panel_first(weights.h_weights, number);
+  args.last_registers = weights.panels.last_registers();
   if (pointers.hidden_dropout != nullptr) {
     for (Index row = 0; row < rows; ++row) {
       const T *hidden = pointers.h_prev[row], *factor = pointers.hidden_dropout[row];
@@ -68,7 +60,7 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
     args.h_prev = pointers.dropped_hidden;
   }
   if (weights.plain && pointers.candidate_dropout == nullptr) {
-    for_panel_parts(weights.panels, split, [&](Index first, Index end) { kernels.step(args, first, end); });
+    for_panel_parts(weights.panels.count(), split, [&](Index first, Index end) { kernels.step(args, first, end); });
   } else {
     GeneralStepArgs<T> general{};
     general.step = args;
@@ -79,7 +71,8 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
     general.norm_ih = pointers.norm_ih;
     general.norm_hh = pointers.norm_hh;
     general.norm_scale = pointers.norm_scale;
-    for_panel_parts(weights.panels, split, [&](Index first, Index end) { kernels.general_step(general, first, end); });
+    for_panel_parts(weights.panels.count(), split,
+                    [&](Index first, Index end) { kernels.general_step(general, first, end); });
   }
   if (weights.projection > 0) project_output(weights, kernels, rows, pointers, split);
   if (pointers.hidden_zoneout != nullptr) {

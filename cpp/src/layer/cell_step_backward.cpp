@@ -75,15 +75,8 @@ class CellStepBackward {
   // From the gradient by the projected h to that by o tanh(c).
   void expose(T* const* d_projected) const {
     for (Index row = 0; row < rows_; ++row) std::copy_n(d_projected[row], h_size_, p_.d_projected[row]);
-    ProductArgs<T> args{};
-    args.rows = rows_;
-    args.columns = weights_.units;
-    args.a = p_.d_projected;
-    args.depth = weights_.projection;
-    args.a_block = weights_.projection;
-    args.weights = weights_.projection_gradient.data();
-    args.y = p_.d_exposed;
-    kernels_.product(args, 0, panels_of(weights_.units));
+    const WeightPanels<T>& panels = weights_.projection_gradient;
+    kernels_.product(product_of(panels, rows_, p_.d_projected, p_.d_exposed), 0, panels.count());
   }
 
   void differentiate_cell(T* const* d_h, const T* const* d_output) const {
@@ -97,14 +90,16 @@ class CellStepBackward {
     args.d_output = d_output;
     args.d_c = p_.d_c;
     args.d_gates = p_.d_gates;
-    args.d_gates_panel_stride = slots_ * weights_.panel_width;
-    args.last_registers = weights_.last_registers;
+    args.d_gates_panel_stride = slots_ * weights_.panels.width();
+    args.last_registers = weights_.panels.last_registers();
     if (room_ == nullptr) {
       // Whoever computes units here has them, in its cache, from the product of the step after, if h is not projected.
-      for_parts([&](Index part) {
-        kernels_.cell_backward(args, 4 * column_panel_begin(weights_.units, part),
-                               std::min(weights_.panels, 4 * column_panel_begin(weights_.units, part + 1)));
-      });
+      const PanelShape& of_units =
+          (weights_.projection > 0 ? weights_.projection_gradient : weights_.h_gradient).shape();
+      const auto gate_panel = [&](Index part) {
+        return std::min(weights_.panels.count(), of_units.registers() * of_units.piece_begin(split_.parts, part));
+      };
+      for_parts([&](Index part) { kernels_.cell_backward(args, gate_panel(part), gate_panel(part + 1)); });
       return;
     }
     GeneralBackwardArgs<T> general{};
@@ -127,19 +122,15 @@ class CellStepBackward {
   }
 
   void multiply(const T* const* d_gates, T* const* y, bool accumulate) const {
-    ProductArgs<T> args{};
-    args.rows = rows_;
-    args.columns = h_size_;
-    args.a = d_gates;
-    args.depth = weights_.packed_size;
-    args.a_block = weights_.panel_width;
-    args.a_block_stride = slots_ * weights_.panel_width;
-    args.weights = weights_.h_gradient.data();
-    args.y = y;
+    const WeightPanels<T>& panels = weights_.h_gradient;
+    ProductArgs<T> args = product_of(panels, rows_, d_gates, y);
+    args.a_block = weights_.panels.width();
+    args.a_block_stride = slots_ * weights_.panels.width();
     args.accumulate = accumulate;
-    args.last_panel_first = last_panel_first(weights_, number_);
+    args.last_panel_first = last_panel_first(panels, number_);
     for_parts([&](Index part) {
-      kernels_.product(args, column_panel_begin(h_size_, part), column_panel_begin(h_size_, part + 1));
+      kernels_.product(args, panels.shape().piece_begin(split_.parts, part),
+                       panels.shape().piece_begin(split_.parts, part + 1));
     });
   }
 
@@ -147,14 +138,6 @@ class CellStepBackward {
   void for_parts(Task&& task) const {
     parallel(split_.parts, task, split_.threads);
   }
-
-  // Pieces of nearly as many columns: the last panel may be narrow.
-  Index column_panel_begin(Index columns, Index part) const {
-    const Index width = 4 * kernels_.units;
-    return part == split_.parts ? panels_of(columns) : (columns * part / split_.parts + width / 2) / width;
-  }
-
-  Index panels_of(Index columns) const { return (columns + 4 * kernels_.units - 1) / (4 * kernels_.units); }
 
   const PackedLayer<T>& weights_;
   const Kernels<T>& kernels_;

@@ -17,13 +17,13 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
       positions_(positions),
       gradients_(gradients),
       h_size_(weights_.output_size()),
-      panel_width_(weights_.panel_width),
+      panel_width_(weights_.panels.width()),
       peephole_width_(panel_width_ - kernels_.units),
       norm_(weights_.variant.norm_ih_weight != nullptr) {
   const Index blocks = positions.blocks_at_once(), capacity = positions.capacity(), places = positions.places();
   packed_x_size_ = capacity * round_up(weights_.input_size, kernels_.outer_block);
   packed_h_size_ = capacity * round_up(h_size_, kernels_.outer_block);
-  const Index panels_size = places * weights_.panels * panel_width_;
+  const Index panels_size = places * weights_.panels.count() * panel_width_;
   d_gates_ = workspace.take(panels_size);
   if (call.tokens == nullptr) {
     packed_x_ = workspace.take(blocks * packed_x_size_);
@@ -38,7 +38,9 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
     projection_gradient_.emplace(kernels_, capacity, weights_.projection, weights_.units, workspace);
     for (auto* pointers : {&exposed_rows_, &d_projected_rows_}) pointers->resize(index(places));
   }
-  if (weights_.variant.peephole != nullptr) d_peephole_ = workspace.take(places * weights_.panels * peephole_width_);
+  if (weights_.variant.peephole != nullptr) {
+    d_peephole_ = workspace.take(places * weights_.panels.count() * peephole_width_);
+  }
   if (norm_) {
     d_ih_ = workspace.take(panels_size);
     d_hh_ = workspace.take(panels_size);
@@ -62,7 +64,7 @@ void ChunkGradients<T>::select() {
     const Index step = schedule_.step(order);
     for (Index row = positions_.row_begin(); row < positions_.row_end(); ++row) {
       if (!schedule_.active(step, row)) continue;
-      d_gate_rows_.push_back(d_ih_ + positions_.place_in_panels(order, row, weights_.panels) * panel_width_);
+      d_gate_rows_.push_back(d_ih_ + positions_.place_in_panels(order, row, weights_.panels.count()) * panel_width_);
       d_input_rows_.push_back(call_.d_input.at(step, row));
     }
   }
@@ -104,7 +106,10 @@ void ChunkGradients<T>::pack_operands(const RowPart& part) {
 
 template <class T>
 void ChunkGradients<T>::add_sum(Index number) {
-  if (number < weight_sums()) return add_weights(number / weights_.panels, number % weights_.panels);
+  if (number < weight_sums()) {
+    const Index panels = weights_.panels.count();
+    return add_weights(number / panels, number % panels);
+  }
   if (number < weight_sums() + input_panels()) return add_input(number - weight_sums());
   if (projection_gradient_) add_projection();
   if (norm_) add_cell_norm();
@@ -113,17 +118,12 @@ void ChunkGradients<T>::add_sum(Index number) {
 
 template <class T>
 void ChunkGradients<T>::add_input(Index panel) const {
-  ProductArgs<T> args{};
-  args.rows = static_cast<Index>(d_gate_rows_.size());
-  args.columns = weights_.input_size;
-  args.a = d_gate_rows_.data();
-  args.depth = weights_.packed_size;
+  const auto rows = static_cast<Index>(d_gate_rows_.size());
+  ProductArgs<T> args = product_of(weights_.x_gradient, rows, d_gate_rows_.data(), d_input_rows_.data());
   args.a_block = panel_width_;
   args.a_block_stride = positions_.capacity() * panel_width_;
-  args.weights = weights_.x_gradient.data();
-  args.y = d_input_rows_.data();
   args.accumulate = call_.accumulate_input;
-  if (args.rows > 0) kernels_.product(args, panel, panel + 1);
+  if (rows > 0) kernels_.product(args, panel, panel + 1);
 }
 
 template <class T>
@@ -131,17 +131,17 @@ void ChunkGradients<T>::add_weights(Index block, Index panel) const {
   const LayerGradient<T>& gradient = gradient_of(block);
   const Index count = positions_.count(block);
   if (count == 0) return;
-  const Index panel_place = (block * weights_.panels + panel) * positions_.capacity();
+  const Index panel_place = (block * weights_.panels.count() + panel) * positions_.capacity();
   const Index packed_place = panel_place * panel_width_;
   OuterArgs<T> args{};
   args.depth = count;
-  args.registers = panel + 1 == weights_.panels ? weights_.last_registers : weights_.gates;
+  args.registers = weights_.panels.registers_of(panel);
   args.b_stride = panel_width_;
   if (call_.tokens == nullptr) {
     args.b = d_ih_ + packed_place;
     args.columns = weights_.input_size;
     args.a = packed_x_ + block * packed_x_size_;
-    args.c = gradient.x_weights + panel * weights_.input_size * panel_width_;
+    args.c = gradient.x_weights + weights_.panels.begin(panel, weights_.input_size);
     kernels_.outer(args);
   } else {
     kernels_.scatter_rows(d_ih_ + packed_place, panel_width_, tokens_.data() + block * positions_.capacity(), count,
@@ -151,11 +151,11 @@ void ChunkGradients<T>::add_weights(Index block, Index panel) const {
   args.b = d_hh_ + packed_place;
   args.columns = h_size_;
   args.a = packed_h_ + block * packed_h_size_;
-  args.c = gradient.h_weights + panel * h_size_ * panel_width_;
+  args.c = gradient.h_weights + weights_.panels.begin(panel, h_size_);
   kernels_.outer(args);
   const auto add_packed = [&](const T* rows, T* sum) {
     kernels_.add_rows(rows + packed_place, panel_width_, count, args.registers * kernels_.units,
-                      sum + panel * panel_width_);
+                      sum + weights_.panels.first_column(panel));
   };
   add_packed(d_gates_, gradient.bias);
   if (gradient.peephole != nullptr) {

@@ -23,7 +23,7 @@ class ChunkGradients {
 
   // Points to where the recurrence leaves the gradients of a step and row.
   void point(const CellBackwardPointers<T>& pointers, Index at, Index order, Index row) const {
-    const Index panel_place = positions_.place_in_panels(order, row, weights_.panels);
+    const Index panel_place = positions_.place_in_panels(order, row, weights_.panels.count());
     const Index packed_place = panel_place * panel_width_;
     pointers.d_gates[at] = d_gates_ + packed_place;
     pointers.d_hh[at] = d_hh_ + packed_place;
@@ -69,10 +69,8 @@ class ChunkGradients {
     return gradients_[index(positions_.block(block_at_once))];
   }
 
-  Index weight_sums() const { return positions_.blocks_at_once() * weights_.panels; }
-  Index input_panels() const {
-    return call_.d_input.data == nullptr ? 0 : (weights_.input_size + 4 * kernels_.units - 1) / (4 * kernels_.units);
-  }
+  Index weight_sums() const { return positions_.blocks_at_once() * weights_.panels.count(); }
+  Index input_panels() const { return call_.d_input.data == nullptr ? 0 : weights_.x_gradient.count(); }
   bool has_others() const { return projection_gradient_ || norm_ || weights_.learns_start; }
   void add_weights(Index block, Index panel) const;
   void add_input(Index panel) const;

@@ -306,45 +306,39 @@ void finish_token_sums(const LayerBackwardCall<T>& call, LayerGradient<T>& gradi
   const PackedLayer<T>& weights = *call.weights;
   const Kernels<T>& kernels = *call.kernels;
   const Index count = call.tokens->count(), features = weights.input_size;
-  const Index panel_size = count * weights.panel_width;
+  const Index panel_size = count * weights.panels.width();
   std::vector<const T*> x, sums;
   std::vector<T*> d_x;
   for (Index number = 0; number < count; ++number) {
     const Index token = call.tokens->token(number);
     x.push_back(call.input.table + token * features);
     d_x.push_back(call.d_table + token * features);
-    sums.push_back(gradient.by_token + number * weights.panel_width);
+    sums.push_back(gradient.by_token + number * weights.panels.width());
   }
   T* const packed_x = workspace.take(count * round_up(features, kernels.outer_block));
   kernels.pack_outer(x.data(), count, features, packed_x, 0, count);
   gradient.x_weights = workspace.take_zeros(weights.packed_size * features);
   const bool small = count * weights.packed_size * features < smallest_parallel_work;
-  const Index parts = small ? 1 : free_threads();
+  const Index parts = small ? 1 : free_threads(), panels = weights.panels.count();
   parallel(parts, [&](Index part) {
-    for (Index panel = piece_begin(weights.panels, parts, part); panel < piece_begin(weights.panels, parts, part + 1);
-         ++panel) {
+    for (Index panel = piece_begin(panels, parts, part); panel < piece_begin(panels, parts, part + 1); ++panel) {
       OuterArgs<T> args{};
       args.depth = count;
       args.columns = features;
       args.a = packed_x;
-      args.registers = panel + 1 == weights.panels ? weights.last_registers : weights.gates;
+      args.registers = weights.panels.registers_of(panel);
       args.b = gradient.by_token + panel * panel_size;
-      args.b_stride = weights.panel_width;
-      args.c = gradient.x_weights + panel * features * weights.panel_width;
+      args.b_stride = weights.panels.width();
+      args.c = gradient.x_weights + weights.panels.begin(panel, features);
       kernels.outer(args);
     }
     const Index first = piece_begin(count, parts, part);
-    ProductArgs<T> args{};
-    args.rows = piece_begin(count, parts, part + 1) - first;
-    args.columns = features;
-    args.a = sums.data() + first;
-    args.depth = weights.packed_size;
-    args.a_block = weights.panel_width;
+    const Index rows = piece_begin(count, parts, part + 1) - first;
+    ProductArgs<T> args = product_of(weights.x_gradient, rows, sums.data() + first, d_x.data() + first);
+    args.a_block = weights.panels.width();
     args.a_block_stride = panel_size;
-    args.weights = weights.x_gradient.data();
-    args.y = d_x.data() + first;
     args.accumulate = true;
-    if (args.rows > 0) kernels.product(args, 0, (features + 4 * kernels.units - 1) / (4 * kernels.units));
+    if (rows > 0) kernels.product(args, 0, weights.x_gradient.count());
   });
 }
 

@@ -189,24 +189,16 @@ class LayerForward {
   void project_tokens() const {
     const ProductArgs<T> args = input_product(tokens_->count(), token_x_.data(), token_y_.data());
     const bool small = args.rows * args.columns * args.depth < smallest_parallel_work;
-    const Index parts = small ? 1 : std::min(free_threads(), weights_.panels);
+    const Index panels = weights_.panels.count(), parts = small ? 1 : std::min(free_threads(), panels);
     parallel(parts, [&](Index part) {
-      kernels_.product(args, piece_begin(weights_.panels, parts, part), piece_begin(weights_.panels, parts, part + 1));
+      kernels_.product(args, piece_begin(panels, parts, part), piece_begin(panels, parts, part + 1));
     });
   }
 
   // Bias and W x of so many rows; with layer norm W x alone.
   ProductArgs<T> input_product(Index rows, const T* const* x, T* const* y) const {
-    ProductArgs<T> args{};
-    args.rows = rows;
-    args.columns = weights_.packed_size;
+    ProductArgs<T> args = product_of(weights_.x_weights, rows, x, y);
     args.start = norm_ ? nullptr : weights_.bias.data();
-    args.a = x;
-    args.depth = weights_.input_size;
-    args.a_block = weights_.input_size;
-    args.weights = weights_.x_weights.data();
-    args.y = y;
-    args.panel_registers = weights_.gates;
     return args;
   }
 
@@ -229,11 +221,11 @@ class LayerForward {
     }
     if (count == 0) return;
     const ProductArgs<T> args = input_product(count, scratch.ahead_x.data(), scratch.ahead_y.data());
+    const Index panels = weights_.panels.count(), parts = units_.parts;
     parallel(
-        units_.parts,
+        parts,
         [&](Index part) {
-          kernels_.product(args, piece_begin(weights_.panels, units_.parts, part),
-                           piece_begin(weights_.panels, units_.parts, part + 1));
+          kernels_.product(args, piece_begin(panels, parts, part), piece_begin(panels, parts, part + 1));
         },
         units_.threads);
   }

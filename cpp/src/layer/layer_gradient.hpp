@@ -27,7 +27,7 @@ struct LayerGradient {
   void for_each_array(const PackedLayer<T>& weights, Index tokens, Task&& task) {
     const Index packed = weights.packed_size;
     if (tokens > 0) {
-      task(by_token, weights.panels * weights.panel_width * tokens);
+      task(by_token, weights.panels.count() * weights.panels.width() * tokens);
     } else {
       task(x_weights, packed * weights.input_size);
     }

@@ -16,8 +16,8 @@ namespace latchwork {
 inline constexpr Index smallest_split_step = 120'000;
 // The same of a step backward, where they meet twice.
 inline constexpr Index smallest_split_step_back = 250'000;
-// Numbers of one layer's weights that the cache next to the nearest surely does not hold beside all else.
-inline constexpr Index cached_weights = 250'000;
+// Bytes of one layer's weights that L2 surely does not hold beside all else.
+inline constexpr Index cached_weight_bytes = 1'000'000;
 // Fewer rows than this leave a thread's multiply-adds waiting for weights.
 inline constexpr Index full_tile_rows = 4;
 // More rows, or fewer inputs, gain nothing by W x as a product of its own, and so many rows (steps x rows) it then has.
@@ -52,7 +52,7 @@ Index step_work(const PackedLayer<T>& weights, Index rows) {
 template <class T>
 Index unit_parts(const PackedLayer<T>& weights, Index rows) {
   if (weights.variant.norm_ih_weight != nullptr || step_work(weights, rows) < smallest_split_step) return 1;
-  return std::min({free_threads(), weights.panels, step_work(weights, rows) / (smallest_split_step / 2)});
+  return std::min({free_threads(), weights.panels.count(), step_work(weights, rows) / (smallest_split_step / 2)});
 }
 
 // Into how many pieces threads split the rows.
@@ -93,8 +93,7 @@ inline Index part_begin(const Schedule& schedule, Index order_begin, Index order
 // Whether the weights of both products may stay in the cache, if much else need not.
 template <class T>
 bool fit_cache(const PackedLayer<T>& weights) {
-  return (weights.x_weights.size() + weights.h_weights.size()) * static_cast<Index>(sizeof(T) / 4) <=
-         2 * cached_weights;
+  return weights.x_weights.bytes() + weights.h_weights.bytes() <= 2 * cached_weight_bytes;
 }
 
 // How threads share the time steps of a layer: by rows they need not meet at all; by hidden units each keeps its part
@@ -132,7 +131,7 @@ LayerSplit backward_split(const Schedule& schedule, const PackedLayer<T>& weight
   const Index rows = row_parts(schedule, weights);
   const bool few_rows = schedule.batch.rows < full_tile_rows * rows;
   const Index size = weights.gates * weights.units * weights.output_size();
-  const bool cached = size * static_cast<Index>(sizeof(T) / 4) <= 2 * cached_weights;
+  const bool cached = weights.h_gradient.bytes() <= 2 * cached_weight_bytes;
   if (rows > 1 && (!few_rows || cached)) return {chain_count(schedule, weights, input_products), 1};
   const bool small = schedule.batch.rows * size < smallest_split_step_back;
   return {1, small ? 1 : unit_parts(weights, schedule.batch.rows)};
@@ -145,14 +144,14 @@ bool directions_apart(const Schedule& schedule, const PackedLayer<T>& weights) {
   const LayerSplit split = forward_split(schedule, weights);
   if (free_threads() < 2 || split.row_parts > 1 || split.unit_parts > 3) return false;
   if (step_work(weights, schedule.total(0, schedule.batch.rows)) < smallest_parallel_work / 2) return false;
-  return split.unit_parts == 1 || weights.h_weights.size() * static_cast<Index>(sizeof(T) / 4) <= 2 * cached_weights;
+  return split.unit_parts == 1 || weights.h_weights.bytes() <= 2 * cached_weight_bytes;
 }
 
 // Weights beyond that cache are walked forwards in even steps and backwards in odd ones: the part still in the cache is
 // used again.
 template <class T>
-bool last_panel_first(const PackedLayer<T>& weights, Index step_number) {
-  return step_number % 2 == 1 && weights.h_weights.size() * static_cast<Index>(sizeof(T) / 4) > cached_weights;
+bool last_panel_first(const WeightPanels<T>& weights, Index step_number) {
+  return step_number % 2 == 1 && weights.bytes() > cached_weight_bytes;
 }
 
 // How many steps to project at once where the rows are too few to hold the weights of W in cache; 0: W x is part of the

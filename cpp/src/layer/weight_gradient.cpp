@@ -13,16 +13,17 @@ WeightGradient<T>::WeightGradient(const Kernels<T>& kernels, Index capacity, Ind
     : kernels_(kernels),
       outputs_(outputs),
       inputs_(inputs),
-      x_panels_(workspace.take(capacity * round_up(inputs, kernels.units))),
+      panels_(PanelShape::of_columns(inputs, kernels.units)),
+      x_panels_(workspace.take(capacity * panels_.row_size())),
       packed_d_y_(workspace.take(capacity * round_up(outputs, kernels.outer_block))) {}
 
 template <class T>
 void WeightGradient<T>::pack(const T* const* d_y, const T* const* x, Index begin, Index end, Index count) const {
-  const Index padded = round_up(inputs_, kernels_.units);
-  for (Index first = 0; first < padded; first += 4 * kernels_.units) {
-    const Index width = std::min(padded - first, 4 * kernels_.units), size = std::min(inputs_ - first, width);
+  for (Index panel = 0; panel < panels_.count(); ++panel) {
+    const Index first = panels_.first_column(panel), width = panels_.registers_of(panel) * kernels_.units;
+    const Index size = std::min(inputs_ - first, width);
     for (Index k = begin; k < end; ++k) {
-      T* const row = x_panels_ + first * count + k * width;
+      T* const row = x_panels_ + panels_.begin(panel, count) + k * width;
       std::copy_n(x[k] + first, size, row);
       std::fill(row + size, row + width, T(0));
     }
@@ -32,20 +33,18 @@ void WeightGradient<T>::pack(const T* const* d_y, const T* const* x, Index begin
 
 template <class T>
 void WeightGradient<T>::add(Index count, T* gradient) const {
-  const Index panel_width = 4 * kernels_.units;
-  const Index panels = (inputs_ + panel_width - 1) / panel_width;
+  const Index panels = panels_.count();
   const Index parts = count * inputs_ * outputs_ < smallest_parallel_work ? 1 : std::min(num_threads(), panels);
   parallel(parts, [&](Index part) {
     for (Index panel = piece_begin(panels, parts, part); panel < piece_begin(panels, parts, part + 1); ++panel) {
-      const Index first = panel * panel_width;
       OuterArgs<T> args{};
       args.depth = count;
       args.columns = outputs_;
       args.a = packed_d_y_;
-      args.registers = std::min<Index>(4, (inputs_ - first + kernels_.units - 1) / kernels_.units);
-      args.b = x_panels_ + first * count;
+      args.registers = panels_.registers_of(panel);
+      args.b = x_panels_ + panels_.begin(panel, count);
       args.b_stride = args.registers * kernels_.units;
-      args.c = gradient + first * outputs_;
+      args.c = gradient + panels_.begin(panel, outputs_);
       kernels_.outer(args);
     }
   });

@@ -21,6 +21,7 @@ class WeightGradient {
  private:
   const Kernels<T>& kernels_;
   Index outputs_, inputs_;
+  PanelShape panels_;  // of the inputs
   T* x_panels_;
   T* packed_d_y_;
 };

@@ -38,7 +38,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, Sequenc
       }));
   const auto* first_embedding = std::get_if<EmbeddingOptions>(&modules.front());
   if (first_embedding != nullptr && !accumulate) {
-    T* const table = parameters + chain.network.module_begin(0);
+    T* const table = chain.weights.front().places.in(parameters, ParameterKind::weight);
     std::fill_n(table, first_embedding->vocabulary * first_embedding->size, T(0));
   }
   SequenceView<const T> d_result = d_output;
@@ -47,7 +47,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, Sequenc
     const ModuleRecord<T>& record = kept.modules[at];
     const PackedModule<T>& weights = chain.weights[at];
     const Index features = record.input.features;
-    T* gradient = parameters + chain.network.module_begin(at);
+    T* const weight_gradient = weights.places.in(parameters, ParameterKind::weight);
     const std::optional<TokenNumbers> tokens = tokens_to_sum(weights, record);
     SequenceView<T> d_source = d_input;
     if (tokens) {
@@ -65,23 +65,25 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, Sequenc
       own.d_input = d_source;
       if (tokens) {
         own.tokens = &*tokens;
-        own.d_table = parameters + chain.network.module_begin(at - 1);
+        own.d_table = chain.weights[at - 1].places.in(parameters, ParameterKind::weight);
       }
       if (!d_start.empty()) own.d_start = d_start[lstm_index];
       own.parameters = parameters;
       own.accumulate = accumulate;
       stack_backward(call, kept.options, record.stack, own, workspace);
-    } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
+    } else if (std::holds_alternative<LinearOptions>(module)) {
       LinearGradient<T> own;
       own.d_output = d_result;
       own.d_input = d_source;
-      own.weight = gradient;
-      own.bias = linear->bias ? gradient + linear->output_size * linear->input_size : nullptr;
+      own.weight = weight_gradient;
+      own.bias = weights.places.in(parameters, ParameterKind::bias);
       own.accumulate = accumulate;
       linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, own,
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-      if (d_result.data != nullptr) embedding_backward(record.batch, record.input, d_result, embedding->size, gradient);
+      if (d_result.data != nullptr) {
+        embedding_backward(record.batch, record.input, d_result, embedding->size, weight_gradient);
+      }
     } else if (d_source.data != nullptr) {
       const LastColumns columns = last_columns(at == 0 ? nullptr : &modules[at - 1], features);
       last_backward(columns, Schedule{record.batch, false}, d_result, d_source);

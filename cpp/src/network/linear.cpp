@@ -27,11 +27,6 @@ T slope(Activation activation, T value) {
   return T(1);
 }
 
-template <class T>
-Index panels_of(const Kernels<T>& kernels, Index columns) {
-  return (columns + 4 * kernels.units - 1) / (4 * kernels.units);
-}
-
 }  // namespace
 
 template <class T>
@@ -77,17 +72,11 @@ void linear_forward(const LinearCall<T>& call) {
   const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), count);
   parallel(parts, [&](Index part) {
     const Index first = piece_begin(count, parts, part);
-    ProductArgs<T> args{};
-    args.rows = piece_begin(count, parts, part + 1) - first;
-    args.columns = weights.output_size;
+    const Index rows = piece_begin(count, parts, part + 1) - first;
+    ProductArgs<T> args = product_of(weights.weights, rows, x.data() + first, y.data() + first);
     args.start = weights.bias.data();
-    args.a = x.data() + first;
-    args.depth = weights.input_size;
-    args.a_block = weights.input_size;
-    args.weights = weights.weights.data();
-    args.y = y.data() + first;
-    call.kernels->product(args, 0, panels_of(*call.kernels, args.columns));
-    for (Index row = 0; row < args.rows; ++row) {
+    call.kernels->product(args, 0, weights.weights.count());
+    for (Index row = 0; row < rows; ++row) {
       activate_row(*call.kernels, weights.activation, weights.output_size, args.y[row]);
     }
   });
@@ -126,15 +115,8 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
       }
       weight_gradient.pack(d_y.data(), x.data(), begin, end, count);
       if (d_x.empty()) return;
-      ProductArgs<T> args{};
-      args.rows = end - begin;
-      args.columns = inputs;
-      args.a = d_y.data() + begin;
-      args.depth = outputs;
-      args.a_block = outputs;
-      args.weights = weights.gradient.data();
-      args.y = d_x.data() + begin;
-      kernels.product(args, 0, panels_of(kernels, inputs));
+      const WeightPanels<T>& panels = weights.gradient;
+      kernels.product(product_of(panels, end - begin, d_y.data() + begin, d_x.data() + begin), 0, panels.count());
     });
     weight_gradient.add(count, weight_panels);
     kernels.add_rows(d_y_memory, padded_outputs, count, padded_outputs, bias_sum);

@@ -165,51 +165,45 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
 
 namespace {
 
-// From the kernels' layouts to the tensors at `to`, one behind another in the order of the layout.
+// From the kernels' layouts to the layer's tensors in the gradient of all parameters.
 template <class T>
-void unpack_gradient(const LstmOptions& lstm, const PackedLayer<T>& weights, const Kernels<T>& kernels,
-                     const LayerGradient<T>& gradient, T* to, bool add) {
+void unpack_gradient(const PackedLayer<T>& weights, const Kernels<T>& kernels, const LayerGradient<T>& gradient,
+                     T* parameters, bool add) {
   const Index units = weights.units, gates = weights.gates, h_size = weights.output_size();
-  const auto matrix = [&](const T* panels, Index columns) {
-    const Index parts = number_parts(gates * units * columns, weights.panels);
+  const auto matrix = [&](ParameterKind kind, const T* panels, Index columns) {
+    T* const to = weights.places.in(parameters, kind);
+    const Index count = weights.panels.count(), parts = number_parts(gates * units * columns, count);
     parallel(parts, [&](Index part) {
-      kernels.unpack_gate_panels(panels, weights.shape(), columns, to, add, piece_begin(weights.panels, parts, part),
-                                 piece_begin(weights.panels, parts, part + 1));
+      kernels.unpack_gate_panels(panels, weights.shape(), columns, to, add, piece_begin(count, parts, part),
+                                 piece_begin(count, parts, part + 1));
     });
-    to += gates * units * columns;
   };
-  const auto packed_row = [&](const T* row, const GateShape& shape) {
-    kernels.unpack_gate_row(row, shape, to, add);
-    to += shape.gates * units;
+  // These leave out what the layer does not have.
+  const auto packed_row = [&](ParameterKind kind, const T* row, const GateShape& shape) {
+    if (T* const to = weights.places.in(parameters, kind)) kernels.unpack_gate_row(row, shape, to, add);
   };
-  const auto plain_row = [&](const T* row, Index size) {
+  const auto plain_row = [&](ParameterKind kind, const T* row, Index size) {
+    T* const to = weights.places.in(parameters, kind);
+    if (to == nullptr) return;
     for (Index at = 0; at < size; ++at) to[at] = add ? to[at] + row[at] : row[at];
-    to += size;
   };
-  matrix(gradient.x_weights, weights.input_size);
-  matrix(gradient.h_weights, h_size);
-  if (lstm.bias) {
-    packed_row(gradient.bias, weights.shape());
-    packed_row(gradient.bias, weights.shape());
+  matrix(ParameterKind::weight_ih, gradient.x_weights, weights.input_size);
+  matrix(ParameterKind::weight_hh, gradient.h_weights, h_size);
+  // The norms' biases are added to the pre-activations, as the gates' are.
+  for (const ParameterKind bias :
+       {ParameterKind::bias_ih, ParameterKind::bias_hh, ParameterKind::norm_ih_bias, ParameterKind::norm_hh_bias}) {
+    packed_row(bias, gradient.bias, weights.shape());
   }
-  if (weights.projection > 0) {
+  if (T* const to = weights.places.in(parameters, ParameterKind::weight_hr)) {
     kernels.unpack_panels(gradient.projection, weights.projection, units, to, add);
-    to += weights.projection * units;
   }
-  if (lstm.peephole) packed_row(gradient.peephole, {units, gates - 1, gates - 1});
-  if (lstm.layer_norm) {
-    // The norms' biases are added to the pre-activations, as the gates' are.
-    packed_row(gradient.norm_ih_weight, weights.shape());
-    packed_row(gradient.bias, weights.shape());
-    packed_row(gradient.norm_hh_weight, weights.shape());
-    packed_row(gradient.bias, weights.shape());
-    plain_row(gradient.norm_cell_weight, units);
-    plain_row(gradient.norm_cell_bias, units);
-  }
-  if (lstm.learn_start_state) {
-    plain_row(gradient.start_hidden, h_size);
-    plain_row(gradient.start_cell, units);
-  }
+  packed_row(ParameterKind::weight_peephole, gradient.peephole, {units, gates - 1, gates - 1});
+  packed_row(ParameterKind::norm_ih_weight, gradient.norm_ih_weight, weights.shape());
+  packed_row(ParameterKind::norm_hh_weight, gradient.norm_hh_weight, weights.shape());
+  plain_row(ParameterKind::norm_cell_weight, gradient.norm_cell_weight, units);
+  plain_row(ParameterKind::norm_cell_bias, gradient.norm_cell_bias, units);
+  plain_row(ParameterKind::h_0, gradient.start_hidden, h_size);
+  plain_row(ParameterKind::c_0, gradient.start_cell, units);
 }
 
 }  // namespace
@@ -258,8 +252,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       }
       one.d_input = d_input;
       one.accumulate_input = direction > 0;
-      unpack_gradient(lstm, weights, kernels, layer_backward(one, workspace),
-                      gradient.parameters + weights.parameters_begin, gradient.accumulate);
+      unpack_gradient(weights, kernels, layer_backward(one, workspace), gradient.parameters, gradient.accumulate);
     }
     if (layer > 0 && drops(lstm, options)) {
       // Padding holds nothing that the next layer reads; the mask may run over it.

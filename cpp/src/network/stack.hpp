@@ -48,7 +48,7 @@ struct StackGradient {
   const TokenNumbers* tokens = nullptr;  // see LayerBackwardCall
   T* d_table = nullptr;
   State<T> d_start;
-  T* parameters = nullptr;  // of the whole network, in the order of its layout
+  T* parameters = nullptr;  // of the whole network
   bool accumulate = false;
 };
 

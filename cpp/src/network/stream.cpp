@@ -187,25 +187,11 @@ struct MemberStream {
 
   void step_linear(StreamLinear<T>& linear) noexcept {
     const PackedLinear<T>& weights = *linear.weights;
-    multiply(weights.weights.data(), weights.bias.data(), inputs.data(), weights.input_size, weights.output_size,
-             linear.output_rows.data());
+    ProductArgs<T> args = product_of(weights.weights, rows, inputs.data(), linear.output_rows.data());
+    args.start = weights.bias.data();
+    if (rows > 0) kernels.product(args, 0, weights.weights.count());
     for (T* row : linear.output_rows) activate_row(kernels, weights.activation, weights.output_size, row);
     std::copy(linear.output_rows.begin(), linear.output_rows.end(), inputs.begin());
-  }
-
-  void multiply(const T* weights, const T* start, const T* const* a, Index depth, Index columns,
-                T* const* y) const noexcept {
-    ProductArgs<T> args{};
-    args.rows = rows;
-    args.columns = columns;
-    args.start = start;
-    args.a = a;
-    args.depth = depth;
-    args.a_block = depth;
-    args.weights = weights;
-    args.y = y;
-    const Index panel_width = 4 * kernels.units;
-    if (rows > 0) kernels.product(args, 0, (columns + panel_width - 1) / panel_width);
   }
 
   // Calls task(layer, its rows' first h, its rows' first c) with where this member's lie in the modules' states.

@@ -1,23 +1,54 @@
 #include "reference/weights.hpp"
 
 #include <algorithm>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "latchwork/parameters.hpp"
 
 namespace latchwork::reference {
 namespace {
 
-// The arrays of one layer and direction that a model keeps, in the order of parameter_layout().
-template <class AnyWeights>
-auto stored_arrays(const LstmOptions& options, AnyWeights& weights) {
-  std::vector arrays{&weights.weight_ih, &weights.weight_hh};
-  if (options.bias) arrays.insert(arrays.end(), {&weights.bias_ih, &weights.bias_hh});
-  if (options.proj_size > 0) arrays.push_back(&weights.weight_hr);
-  if (options.peephole) arrays.push_back(&weights.weight_peephole);
-  if (options.layer_norm) {
-    arrays.insert(arrays.end(), {&weights.norm_ih_weight, &weights.norm_ih_bias, &weights.norm_hh_weight,
-                                 &weights.norm_hh_bias, &weights.norm_cell_weight, &weights.norm_cell_bias});
+// What the arrays of a layer and direction are called, whichever of them a model keeps.
+constexpr std::pair<const char*, Vector GeneralWeights::*> named_arrays[] = {
+    {"weight_ih", &GeneralWeights::weight_ih},
+    {"weight_hh", &GeneralWeights::weight_hh},
+    {"bias_ih", &GeneralWeights::bias_ih},
+    {"bias_hh", &GeneralWeights::bias_hh},
+    {"weight_hr", &GeneralWeights::weight_hr},
+    {"weight_peephole", &GeneralWeights::weight_peephole},
+    {"norm_ih_weight", &GeneralWeights::norm_ih_weight},
+    {"norm_ih_bias", &GeneralWeights::norm_ih_bias},
+    {"norm_hh_weight", &GeneralWeights::norm_hh_weight},
+    {"norm_hh_bias", &GeneralWeights::norm_hh_bias},
+    {"norm_cell_weight", &GeneralWeights::norm_cell_weight},
+    {"norm_cell_bias", &GeneralWeights::norm_cell_bias},
+    {"h_0", &GeneralWeights::h_0},
+    {"c_0", &GeneralWeights::c_0},
+};
+
+// What the names of a layer and direction end with.
+std::string suffix_of(const LstmOptions& options, std::size_t state) {
+  if (options.cell) return "";
+  const Index directions = options.directions(), number = static_cast<Index>(state);
+  const bool reverse = options.direction == Direction::reverse || number % directions == 1;
+  return "_l" + std::to_string(number / directions) + (reverse ? "_reverse" : "");
+}
+
+// Calls task(array, its offset in the buffer) for every array that a model keeps, found by its name.
+template <class AllWeights, class Task>
+void for_each_stored(const LstmOptions& options, AllWeights& all, Task&& task) {
+  std::map<std::string, decltype(&all.front().weight_ih)> arrays;
+  for (std::size_t state = 0; state < all.size(); ++state) {
+    for (const auto& [name, array] : named_arrays) arrays[name + suffix_of(options, state)] = &(all[state].*array);
   }
-  if (options.learn_start_state) arrays.insert(arrays.end(), {&weights.h_0, &weights.c_0});
-  return arrays;
+  for (const ParameterSpec& spec : parameter_layout({options}, TensorNames::of_layer)) {
+    auto& array = *arrays.at(spec.name);
+    if (static_cast<Index>(array.size()) != spec.size()) throw std::logic_error(spec.name + ": another size");
+    task(array, spec.offset);
+  }
 }
 
 }  // namespace
@@ -55,23 +86,18 @@ std::vector<GeneralWeights> zero_weights(const LstmOptions& options) {
 
 std::vector<GeneralWeights> split(const LstmOptions& options, const Vector& parameters) {
   std::vector<GeneralWeights> all = zero_weights(options);
-  auto next = parameters.begin();
-  for (GeneralWeights& weights : all) {
-    for (Vector* array : stored_arrays(options, weights)) {
-      std::copy_n(next, array->size(), array->begin());
-      next += static_cast<Index>(array->size());
-    }
-  }
+  for_each_stored(options, all, [&](Vector& array, Index offset) {
+    std::copy_n(parameters.begin() + offset, array.size(), array.begin());
+  });
   return all;
 }
 
 Vector join(const LstmOptions& options, const std::vector<GeneralWeights>& all) {
   Vector parameters;
-  for (const GeneralWeights& weights : all) {
-    for (const Vector* array : stored_arrays(options, weights)) {
-      parameters.insert(parameters.end(), array->begin(), array->end());
-    }
-  }
+  for_each_stored(options, all, [&](const Vector& array, Index offset) {
+    parameters.resize(std::max(parameters.size(), static_cast<std::size_t>(offset) + array.size()));
+    std::copy(array.begin(), array.end(), parameters.begin() + offset);
+  });
   return parameters;
 }
 

@@ -155,27 +155,38 @@ void fill_bias(const LstmOptions& options, bool input, TensorKey key, T* bias) {
 
 template <class T>
 void fill_lstm_tensor(const LstmOptions& options, const ParameterSpec& spec, TensorKey key, T* values) {
-  const auto is = [&](const char* kind) { return spec.name.starts_with(kind); };
   const bool like_torch = options.init == Initialisation::torch || options.init == Initialisation::chrono;
   // Rows of W and R that count as one matrix: all gates' or each gate's.
   const Index blocks = options.init == Initialisation::orthogonal ? options.gates() : 1;
-  if (is("norm_")) {
-    const bool weight = spec.name.find("_weight") != std::string::npos;
-    std::fill_n(values, spec.size(), weight ? T(1) : T(0));
-  } else if (is("h_0") || is("c_0")) {
-    std::fill_n(values, spec.size(), T(0));
-  } else if (is("bias_")) {
-    fill_bias(options, is("bias_ih"), key, values);
-  } else if (like_torch) {
+  const auto like_torch_or = [&](auto&& fill) {
+    if (!like_torch) return fill();
     fill_uniform(key, 1.0 / std::sqrt(static_cast<double>(options.hidden_size)), spec.size(), values);
-  } else if (is("weight_peephole")) {
-    std::fill_n(values, spec.size(), T(0));
-  } else if (is("weight_hh")) {
-    fill_orthogonal_blocks(key, blocks, spec, values);
-  } else if (is("weight_ih")) {
-    fill_glorot(key, spec.shape[1], spec.shape[0] / blocks, spec.size(), values);
-  } else {
-    fill_glorot(key, spec.shape[1], spec.shape[0], spec.size(), values);
+  };
+  switch (spec.kind) {
+    case ParameterKind::weight_ih:
+      return like_torch_or([&] { fill_glorot(key, spec.shape[1], spec.shape[0] / blocks, spec.size(), values); });
+    case ParameterKind::weight_hh:
+      return like_torch_or([&] { fill_orthogonal_blocks(key, blocks, spec, values); });
+    case ParameterKind::weight_hr:
+      return like_torch_or([&] { fill_glorot(key, spec.shape[1], spec.shape[0], spec.size(), values); });
+    case ParameterKind::weight_peephole:
+      return like_torch_or([&] { std::fill_n(values, spec.size(), T(0)); });
+    case ParameterKind::bias_ih:
+    case ParameterKind::bias_hh:
+      return fill_bias(options, spec.kind == ParameterKind::bias_ih, key, values);
+    case ParameterKind::norm_ih_weight:
+    case ParameterKind::norm_hh_weight:
+    case ParameterKind::norm_cell_weight:
+      return void(std::fill_n(values, spec.size(), T(1)));
+    case ParameterKind::norm_ih_bias:
+    case ParameterKind::norm_hh_bias:
+    case ParameterKind::norm_cell_bias:
+    case ParameterKind::h_0:
+    case ParameterKind::c_0:
+      return void(std::fill_n(values, spec.size(), T(0)));
+    case ParameterKind::weight:
+    case ParameterKind::bias:
+      break;  // not of an LSTM
   }
 }
 
@@ -196,12 +207,9 @@ template <class T>
 void initialise_parameters(const std::vector<ModuleOptions>& modules, std::uint64_t seed, T* parameters) {
   const FlushToZero flush_to_zero;
   TensorKey key{seed, 0};
-  for (const ModuleOptions& module : modules) {
-    for (const ParameterSpec& spec : parameter_layout({module}, TensorNames::of_layer)) {
-      fill_tensor(module, spec, key, parameters);
-      parameters += spec.size();
-      ++key.tensor;
-    }
+  for (const ParameterSpec& spec : parameter_layout(modules, TensorNames::of_layer)) {
+    fill_tensor(modules[static_cast<std::size_t>(spec.module)], spec, key, parameters + spec.offset);
+    ++key.tensor;
   }
 }
 

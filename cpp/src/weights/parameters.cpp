@@ -3,73 +3,117 @@
 namespace latchwork {
 namespace {
 
-// Collects tensors one behind another.
+// What a tensor's name is apart from where it stands.
+const char* name_of(ParameterKind kind) {
+  switch (kind) {
+    case ParameterKind::weight_ih:
+      return "weight_ih";
+    case ParameterKind::weight_hh:
+      return "weight_hh";
+    case ParameterKind::bias_ih:
+      return "bias_ih";
+    case ParameterKind::bias_hh:
+      return "bias_hh";
+    case ParameterKind::weight_hr:
+      return "weight_hr";
+    case ParameterKind::weight_peephole:
+      return "weight_peephole";
+    case ParameterKind::norm_ih_weight:
+      return "norm_ih_weight";
+    case ParameterKind::norm_ih_bias:
+      return "norm_ih_bias";
+    case ParameterKind::norm_hh_weight:
+      return "norm_hh_weight";
+    case ParameterKind::norm_hh_bias:
+      return "norm_hh_bias";
+    case ParameterKind::norm_cell_weight:
+      return "norm_cell_weight";
+    case ParameterKind::norm_cell_bias:
+      return "norm_cell_bias";
+    case ParameterKind::h_0:
+      return "h_0";
+    case ParameterKind::c_0:
+      return "c_0";
+    case ParameterKind::weight:
+      return "weight";
+    case ParameterKind::bias:
+      return "bias";
+  }
+  return "";
+}
+
+// Collects the tensors of a chain, which lie one after the other in the order in which they are added. Nobody relies on
+// that order: who looks for a tensor asks by its kind or by its name. (Only which random numbers a tensor begins with
+// depends on it, since they are keyed by the tensor's number.)
 class Layout {
  public:
-  void add(std::string name, std::vector<Index> shape) {
-    specs_.push_back({std::move(name), std::move(shape), end_});
-    end_ += specs_.back().size();
+  explicit Layout(bool numbered) : numbered_(numbered) {}
+
+  void add_module(const ModuleOptions& module) {
+    if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
+      add(ParameterKind::weight, {embedding->vocabulary, embedding->size});
+    } else if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
+      for (Index layer = 0; layer < lstm->num_layers; ++layer) {
+        for (Index direction = 0; direction < lstm->directions(); ++direction) add_layer(*lstm, layer, direction);
+      }
+    } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
+      add(ParameterKind::weight, {linear->output_size, linear->input_size});
+      if (linear->bias) add(ParameterKind::bias, {linear->output_size});
+    }
+    ++module_;
   }
+
   std::vector<ParameterSpec> take() { return std::move(specs_); }
 
  private:
-  std::vector<ParameterSpec> specs_;
-  Index end_ = 0;
-};
-
-void add_lstm(const LstmOptions& options, const std::string& prefix, Layout& layout) {
-  const Index gates = options.gates() * options.hidden_size;
-  for (Index layer = 0; layer < options.num_layers; ++layer) {
-    const Index input = layer == 0 ? options.input_size : options.output_size();
-    for (Index direction = 0; direction < options.directions(); ++direction) {
-      const bool reverse = direction == 1 || options.direction == Direction::reverse;
-      const std::string suffix = options.cell ? "" : "_l" + std::to_string(layer) + (reverse ? "_reverse" : "");
-      layout.add(prefix + "weight_ih" + suffix, {gates, input});
-      layout.add(prefix + "weight_hh" + suffix, {gates, options.hidden_output_size()});
-      if (options.bias) {
-        layout.add(prefix + "bias_ih" + suffix, {gates});
-        layout.add(prefix + "bias_hh" + suffix, {gates});
-      }
-      if (options.proj_size > 0) {
-        layout.add(prefix + "weight_hr" + suffix, {options.proj_size, options.hidden_size});
-      }
-      if (options.peephole) {
-        layout.add(prefix + "weight_peephole" + suffix, {(options.gates() - 1) * options.hidden_size});
-      }
-      if (options.layer_norm) {
-        for (const char* norm : {"norm_ih", "norm_hh"}) {
-          layout.add(prefix + norm + "_weight" + suffix, {gates});
-          layout.add(prefix + norm + "_bias" + suffix, {gates});
-        }
-        layout.add(prefix + "norm_cell_weight" + suffix, {options.hidden_size});
-        layout.add(prefix + "norm_cell_bias" + suffix, {options.hidden_size});
-      }
-      if (options.learn_start_state) {
-        layout.add(prefix + "h_0" + suffix, {options.hidden_output_size()});
-        layout.add(prefix + "c_0" + suffix, {options.hidden_size});
-      }
+  void add_layer(const LstmOptions& options, Index layer, Index direction) {
+    const Index units = options.hidden_size, h_size = options.hidden_output_size();
+    const Index gates = options.gates() * units, input = layer == 0 ? options.input_size : options.output_size();
+    const bool reverse = direction == 1 || options.direction == Direction::reverse;
+    const std::string suffix = options.cell ? "" : "_l" + std::to_string(layer) + (reverse ? "_reverse" : "");
+    const auto add_own = [&](ParameterKind kind, std::vector<Index> shape) {
+      add(kind, std::move(shape), suffix, layer, direction);
+    };
+    add_own(ParameterKind::weight_ih, {gates, input});
+    add_own(ParameterKind::weight_hh, {gates, h_size});
+    if (options.bias) {
+      add_own(ParameterKind::bias_ih, {gates});
+      add_own(ParameterKind::bias_hh, {gates});
+    }
+    if (options.proj_size > 0) add_own(ParameterKind::weight_hr, {options.proj_size, units});
+    if (options.peephole) add_own(ParameterKind::weight_peephole, {gates - units});
+    if (options.layer_norm) {
+      add_own(ParameterKind::norm_ih_weight, {gates});
+      add_own(ParameterKind::norm_ih_bias, {gates});
+      add_own(ParameterKind::norm_hh_weight, {gates});
+      add_own(ParameterKind::norm_hh_bias, {gates});
+      add_own(ParameterKind::norm_cell_weight, {units});
+      add_own(ParameterKind::norm_cell_bias, {units});
+    }
+    if (options.learn_start_state) {
+      add_own(ParameterKind::h_0, {h_size});
+      add_own(ParameterKind::c_0, {units});
     }
   }
-}
 
-void add_module(const ModuleOptions& module, const std::string& prefix, Layout& layout) {
-  if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-    layout.add(prefix + "weight", {embedding->vocabulary, embedding->size});
-  } else if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
-    add_lstm(*lstm, prefix, layout);
-  } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
-    layout.add(prefix + "weight", {linear->output_size, linear->input_size});
-    if (linear->bias) layout.add(prefix + "bias", {linear->output_size});
+  void add(ParameterKind kind, std::vector<Index> shape, const std::string& suffix = "", Index layer = 0,
+           Index direction = 0) {
+    const std::string prefix = numbered_ ? std::to_string(module_) + "." : "";
+    specs_.push_back({prefix + name_of(kind) + suffix, std::move(shape), end_, kind, module_, layer, direction});
+    end_ += specs_.back().size();
   }
-}
+
+  bool numbered_;
+  Index module_ = 0;  // the one in hand
+  Index end_ = 0;
+  std::vector<ParameterSpec> specs_;
+};
 
 }  // namespace
 
 std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, TensorNames names) {
-  Layout layout;
-  for (std::size_t index = 0; index < modules.size(); ++index) {
-    add_module(modules[index], names == TensorNames::of_chain ? std::to_string(index) + "." : "", layout);
-  }
+  Layout layout(names == TensorNames::of_chain);
+  for (const ModuleOptions& module : modules) layout.add_module(module);
   return layout.take();
 }
 

@@ -8,21 +8,6 @@ namespace latchwork {
 
 namespace {
 
-// Hands out the tensors of a layout one after the other.
-template <class T>
-class TensorReader {
- public:
-  TensorReader(const std::vector<ParameterSpec>& layout, const T* parameters)
-      : next_(layout.begin()), end_(layout.end()), parameters_(parameters) {}
-  const T* next() { return parameters_ + (next_++)->offset; }
-  // Where the next tensor begins; 0 behind the last.
-  Index offset() const { return next_ == end_ ? 0 : next_->offset; }
-
- private:
-  std::vector<ParameterSpec>::const_iterator next_, end_;
-  const T* parameters_;
-};
-
 template <class T>
 ActivationArgs<T> activation_args(const GateActivation& activation) {
   const Index number = activation_number(activation.name);
@@ -68,11 +53,20 @@ void pack_padded_row(const T* values, Index size, Index padded, Buffer<T>& row) 
   if (values != nullptr) std::copy_n(values, size, row.data());
 }
 
-// The tensors that only a variant has, in the order of the layout.
+// Room for the panels that only backward reads, of a weight that maps `columns` inputs to `depth` outputs.
 template <class T>
-void pack_variant(const LstmOptions& lstm, Index direction, TensorReader<T>& tensors, const Kernels<T>& kernels,
+void resize_gradient(bool with_backward, Index columns, Index depth, const Kernels<T>& kernels,
+                     WeightPanels<T>& panels) {
+  if (!with_backward) return panels.clear();
+  panels.resize(PanelShape::of_columns(columns, kernels.units), depth);
+}
+
+// The tensors that only a variant has.
+template <class T>
+void pack_variant(const LstmOptions& lstm, Index direction, const T* parameters, const Kernels<T>& kernels,
                   PackedLayer<T>& packed) {
   const Index units = packed.units;
+  const auto tensor = [&](ParameterKind kind) { return packed.places.in(parameters, kind); };
   const auto pack_row = [&](const T* values, Index gates, Buffer<T>& row) {
     row.resize(gates * packed.padded);
     kernels.pack_gate_row(values, nullptr, {units, gates, gates}, row.data());
@@ -80,16 +74,16 @@ void pack_variant(const LstmOptions& lstm, Index direction, TensorReader<T>& ten
   packed.plain = has_plain_cell(lstm, direction);
   packed.variant = cell_variant<T>(lstm, direction);
   if (lstm.peephole) {
-    pack_row(tensors.next(), packed.gates - 1, packed.peephole);
+    pack_row(tensor(ParameterKind::weight_peephole), packed.gates - 1, packed.peephole);
     packed.variant.peephole = packed.peephole.data();
   }
   if (lstm.layer_norm) {
-    pack_row(tensors.next(), packed.gates, packed.norm_ih_weight);
-    pack_row(tensors.next(), packed.gates, packed.norm_ih_bias);
-    pack_row(tensors.next(), packed.gates, packed.norm_hh_weight);
-    pack_row(tensors.next(), packed.gates, packed.norm_hh_bias);
-    pack_padded_row(tensors.next(), units, packed.padded, packed.norm_cell_weight);
-    pack_padded_row(tensors.next(), units, packed.padded, packed.norm_cell_bias);
+    pack_row(tensor(ParameterKind::norm_ih_weight), packed.gates, packed.norm_ih_weight);
+    pack_row(tensor(ParameterKind::norm_ih_bias), packed.gates, packed.norm_ih_bias);
+    pack_row(tensor(ParameterKind::norm_hh_weight), packed.gates, packed.norm_hh_weight);
+    pack_row(tensor(ParameterKind::norm_hh_bias), packed.gates, packed.norm_hh_bias);
+    pack_padded_row(tensor(ParameterKind::norm_cell_weight), units, packed.padded, packed.norm_cell_weight);
+    pack_padded_row(tensor(ParameterKind::norm_cell_bias), units, packed.padded, packed.norm_cell_bias);
     packed.variant.norm_ih_weight = packed.norm_ih_weight.data();
     packed.variant.norm_ih_bias = packed.norm_ih_bias.data();
     packed.variant.norm_hh_weight = packed.norm_hh_weight.data();
@@ -105,42 +99,37 @@ void pack_variant(const LstmOptions& lstm, Index direction, TensorReader<T>& ten
   fill_expectation(lstm.zoneout_hidden, padded_h, packed.hidden_zoneout);
   fill_expectation(lstm.zoneout_cell, packed.padded, packed.cell_zoneout);
   packed.learns_start = lstm.learn_start_state;
-  const T* hidden = packed.learns_start ? tensors.next() : nullptr;
-  const T* cell = packed.learns_start ? tensors.next() : nullptr;
-  pack_padded_row(hidden, packed.output_size(), padded_h, packed.start_hidden);
-  pack_padded_row(cell, units, packed.padded, packed.start_cell);
+  pack_padded_row(tensor(ParameterKind::h_0), packed.output_size(), padded_h, packed.start_hidden);
+  pack_padded_row(tensor(ParameterKind::c_0), units, packed.padded, packed.start_cell);
 }
 
 template <class T>
-void pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorReader<T>& tensors,
-                const Kernels<T>& kernels, bool with_backward, PackedLayer<T>& packed) {
+void pack_layer(const LstmOptions& lstm, Index layer, Index direction, const T* parameters, const Kernels<T>& kernels,
+                bool with_backward, PackedLayer<T>& packed) {
   packed.input_size = layer == 0 ? lstm.input_size : lstm.output_size();
   packed.units = lstm.hidden_size;
   packed.padded = round_up(lstm.hidden_size, kernels.units);
   packed.gates = lstm.gates();
-  packed.panels = packed.padded / kernels.units;
-  packed.last_registers =
+  const Index last_registers =
       may_be_compact(lstm, direction) ? compact_registers(lstm.hidden_size, packed.gates, kernels.units) : packed.gates;
-  packed.panel_width = (packed.panels > 1 ? packed.gates : packed.last_registers) * kernels.units;
-  packed.packed_size = ((packed.panels - 1) * packed.gates + packed.last_registers) * kernels.units;
+  const GateShape shape{lstm.hidden_size, packed.gates, last_registers};
+  packed.panels = PanelShape::of_gates(shape, kernels.units);
+  packed.packed_size = packed.panels.row_size();
   packed.projection = lstm.proj_size;
-  packed.parameters_begin = tensors.offset();
-  const GateShape shape = packed.shape();
   const Index units = packed.units, h_size = packed.output_size();
 
-  const T* weight_ih = tensors.next();
-  const T* weight_hh = tensors.next();
-  const T* bias_ih = lstm.bias ? tensors.next() : nullptr;
-  const T* bias_hh = lstm.bias ? tensors.next() : nullptr;
+  const auto tensor = [&](ParameterKind kind) { return packed.places.in(parameters, kind); };
+  const T *weight_ih = tensor(ParameterKind::weight_ih), *weight_hh = tensor(ParameterKind::weight_hh);
   packed.bias.resize(packed.packed_size);
-  kernels.pack_gate_row(bias_ih, bias_hh, shape, packed.bias.data());
-  packed.x_weights.resize(packed.packed_size * packed.input_size);
-  packed.h_weights.resize(packed.packed_size * h_size);
-  packed.x_gradient.resize(with_backward ? packed.packed_size * round_up(packed.input_size, kernels.units) : 0);
-  packed.h_gradient.resize(with_backward ? packed.packed_size * round_up(h_size, kernels.units) : 0);
-  const Index parts = number_parts(packed.packed_size * (packed.input_size + h_size), packed.panels);
+  kernels.pack_gate_row(tensor(ParameterKind::bias_ih), tensor(ParameterKind::bias_hh), shape, packed.bias.data());
+  packed.x_weights.resize(packed.panels, packed.input_size);
+  packed.h_weights.resize(packed.panels, h_size);
+  resize_gradient(with_backward, packed.input_size, packed.packed_size, kernels, packed.x_gradient);
+  resize_gradient(with_backward, h_size, packed.packed_size, kernels, packed.h_gradient);
+  const Index panels = packed.panels.count();
+  const Index parts = number_parts(packed.packed_size * (packed.input_size + h_size), panels);
   parallel(parts, [&](Index part) {
-    const Index begin = piece_begin(packed.panels, parts, part), end = piece_begin(packed.panels, parts, part + 1);
+    const Index begin = piece_begin(panels, parts, part), end = piece_begin(panels, parts, part + 1);
     kernels.pack_gate_panels(weight_ih, shape, packed.input_size, packed.x_weights.data(), begin, end);
     kernels.pack_gate_panels(weight_hh, shape, h_size, packed.h_weights.data(), begin, end);
     if (!with_backward) return;
@@ -148,34 +137,26 @@ void pack_layer(const LstmOptions& lstm, Index layer, Index direction, TensorRea
     kernels.pack_gate_rows(weight_hh, shape, h_size, packed.h_gradient.data(), begin, end);
   });
   if (lstm.proj_size > 0) {
-    const T* weight_hr = tensors.next();
-    packed.projection_weights.resize(units * round_up(h_size, kernels.units));
+    const T* weight_hr = tensor(ParameterKind::weight_hr);
+    packed.projection_weights.resize(PanelShape::of_columns(h_size, kernels.units), units);
     kernels.pack_transposed_panels(weight_hr, h_size, units, packed.projection_weights.data());
-    packed.projection_gradient.resize(with_backward ? h_size * packed.padded : 0);
-    if (with_backward) {
-      kernels.pack_panels(weight_hr, h_size, units, packed.projection_gradient.data());
-    }
+    resize_gradient(with_backward, units, h_size, kernels, packed.projection_gradient);
+    if (with_backward) kernels.pack_panels(weight_hr, h_size, units, packed.projection_gradient.data());
   }
-  pack_variant(lstm, direction, tensors, kernels, packed);
+  pack_variant(lstm, direction, parameters, kernels, packed);
 }
 
 template <class T>
-void pack_linear(const LinearOptions& linear, TensorReader<T>& tensors, const Kernels<T>& kernels, bool with_backward,
-                 PackedLinear<T>& packed) {
+void pack_linear(const LinearOptions& linear, const T* weight, const T* bias, const Kernels<T>& kernels,
+                 bool with_backward, PackedLinear<T>& packed) {
   packed.input_size = linear.input_size;
   packed.output_size = linear.output_size;
   packed.activation = linear.activation;
-  const T* weight = tensors.next();
-  const Index columns = round_up(linear.output_size, kernels.units);
-  packed.weights.resize(linear.input_size * columns);
+  packed.weights.resize(PanelShape::of_columns(linear.output_size, kernels.units), linear.input_size);
   kernels.pack_transposed_panels(weight, linear.output_size, linear.input_size, packed.weights.data());
-  packed.bias.resize(columns);
-  std::fill(packed.bias.data(), packed.bias.data() + columns, T(0));
-  if (linear.bias) std::copy_n(tensors.next(), linear.output_size, packed.bias.data());
-  packed.gradient.resize(with_backward ? linear.output_size * round_up(linear.input_size, kernels.units) : 0);
-  if (with_backward) {
-    kernels.pack_panels(weight, linear.output_size, linear.input_size, packed.gradient.data());
-  }
+  pack_padded_row(bias, linear.output_size, packed.weights.shape().row_size(), packed.bias);
+  resize_gradient(with_backward, linear.input_size, linear.output_size, kernels, packed.gradient);
+  if (with_backward) kernels.pack_panels(weight, linear.output_size, linear.input_size, packed.gradient.data());
 }
 
 }  // namespace
@@ -199,21 +180,25 @@ template <class T>
 void pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout, const T* parameters,
           const Kernels<T>& kernels, bool with_backward, PackedChain<T>& chain) {
   chain.resize(modules.size());
-  TensorReader<T> tensors(layout, parameters);
   for (std::size_t at = 0; at < modules.size(); ++at) {
     PackedModule<T>& packed = chain[at];
-    packed.parameters_begin = tensors.offset();
+    const auto module = static_cast<Index>(at);
+    packed.places = ParameterPlaces(layout, module);
+    const T* weight = packed.places.in(parameters, ParameterKind::weight);
     if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
       packed.layers.resize(static_cast<std::size_t>(lstm->states()));
       for (Index state = 0; state < lstm->states(); ++state) {
-        pack_layer(*lstm, state / lstm->directions(), state % lstm->directions(), tensors, kernels, with_backward,
-                   packed.layers[static_cast<std::size_t>(state)]);
+        const Index layer = state / lstm->directions(), direction = state % lstm->directions();
+        PackedLayer<T>& own = packed.layers[static_cast<std::size_t>(state)];
+        own.places = ParameterPlaces(layout, module, layer, direction);
+        pack_layer(*lstm, layer, direction, parameters, kernels, with_backward, own);
       }
     } else if (const auto* linear = std::get_if<LinearOptions>(&modules[at])) {
-      pack_linear(*linear, tensors, kernels, with_backward, packed.linear);
+      pack_linear(*linear, weight, packed.places.in(parameters, ParameterKind::bias), kernels, with_backward,
+                  packed.linear);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&modules[at])) {
       packed.table.resize(embedding->vocabulary * embedding->size);
-      std::copy_n(tensors.next(), packed.table.size(), packed.table.data());
+      std::copy_n(weight, packed.table.size(), packed.table.data());
     }
   }
 }

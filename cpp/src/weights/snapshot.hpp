@@ -6,6 +6,8 @@
 #include "latchwork/parameters.hpp"
 #include "machine/buffer.hpp"
 #include "machine/dispatch.hpp"
+#include "weights/panels.hpp"
+#include "weights/parameter_places.hpp"
 
 namespace latchwork {
 
@@ -18,24 +20,22 @@ struct PackedLayer {
   Index gates = 4;       // G
   Index projection = 0;  // P, 0 without
   Index output_size() const { return projection > 0 ? projection : units; }
-  Index panels = 0;
-  Index last_registers = 4;  // that the last gate panel takes
-  Index panel_width = 0;     // numbers in a row of the widest gate panel
-  Index packed_size = 0;     // of a packed row
-  GateShape shape() const { return {units, gates, last_registers}; }
-  Index parameters_begin = 0;  // of its tensors in the network's layout, one behind another
+  PanelShape panels;      // of its gates: of W and R, and of packed rows
+  Index packed_size = 0;  // of a packed row
+  GateShape shape() const { return {units, gates, panels.last_registers()}; }
+  ParameterPlaces places;  // of its tensors in the network's parameters
 
   bool plain = true;       // whether the plain epilogue will do
   CellVariant<T> variant;  // else, and its arrays are those below
   bool learns_start = false;
 
   Buffer<T> bias;                                                        // packed row
-  Buffer<T> x_weights;                                                   // gate panels of W
-  Buffer<T> h_weights;                                                   // gate panels of R
-  Buffer<T> projection_weights;                                          // column panels of W_hr transposed
-  Buffer<T> x_gradient;                                                  // d_gates -> d_x
-  Buffer<T> h_gradient;                                                  // d_gates -> d_h
-  Buffer<T> projection_gradient;                                         // d_h -> gradient by o tanh(c)
+  WeightPanels<T> x_weights;                                             // gate panels of W
+  WeightPanels<T> h_weights;                                             // gate panels of R
+  WeightPanels<T> projection_weights;                                    // column panels of W_hr transposed
+  WeightPanels<T> x_gradient;                                            // d_gates -> d_x
+  WeightPanels<T> h_gradient;                                            // d_gates -> d_h
+  WeightPanels<T> projection_gradient;                                   // d_h -> gradient by o tanh(c)
   Buffer<T> peephole;                                                    // packed row of G - 1 gates
   Buffer<T> norm_ih_weight, norm_ih_bias, norm_hh_weight, norm_hh_bias;  // packed rows
   Buffer<T> norm_cell_weight, norm_cell_bias;                            // padded rows
@@ -52,16 +52,16 @@ struct PackedLinear {
   Index output_size = 0;
   Activation activation = Activation::identity;
   Buffer<T> bias;
-  Buffer<T> weights;   // column panels of the transpose
-  Buffer<T> gradient;  // d_y -> d_x
+  WeightPanels<T> weights;   // column panels of the transpose
+  WeightPanels<T> gradient;  // d_y -> d_x
 };
 
 template <class T>
 struct PackedModule {
   std::vector<PackedLayer<T>> layers;  // LSTM: layer by layer, forward before reverse
   PackedLinear<T> linear;
-  Buffer<T> table;  // Embedding
-  Index parameters_begin = 0;
+  Buffer<T> table;         // Embedding
+  ParameterPlaces places;  // Embedding and Linear; each layer of an LSTM has its own
 };
 
 // The modules of one member.

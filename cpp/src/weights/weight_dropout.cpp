@@ -23,18 +23,17 @@ void apply_weight_dropout(const ModuleOptions& module, Index number, const Kerne
   if (!drops_weights(module, options)) return;
   const double probability = std::get<LstmOptions>(module).weight_dropout;
   std::vector<T> factors;
-  Index place = 0;
+  const Index directions = std::get<LstmOptions>(module).directions();
   for (const ParameterSpec& spec : parameter_layout({module}, TensorNames::of_layer)) {
-    if (!spec.name.starts_with("weight_hh")) continue;
-    const Index columns = spec.shape[1];
+    if (spec.kind != ParameterKind::weight_hh) continue;
+    const Index state = spec.layer * directions + spec.direction, columns = spec.shape[1];
     factors.resize(static_cast<std::size_t>(columns));
     for (Index row = 0; row < spec.shape[0]; ++row) {
-      draw_mask(kernels, {options.mask_seed, MaskOn::recurrent_weight, number, place}, 0, row, probability, T(0),
+      draw_mask(kernels, {options.mask_seed, MaskOn::recurrent_weight, number, state}, 0, row, probability, T(0),
                 kept_factor<T>(probability), columns, factors.data());
       T* weights = parameters + spec.offset + row * columns;
       for (Index k = 0; k < columns; ++k) weights[k] *= factors[static_cast<std::size_t>(k)];
     }
-    ++place;
   }
 }
 

@@ -78,7 +78,7 @@ class Job {
     for (Index step = 0; step < steps_; ++step) {
       for (Index row = 0; row < rows_; ++row) point(step, row, row, pointers);
       args.last_panel_first = back_and_forth && step % 2 == 1;
-      kernels_.step(args, 0, weights_.panels);
+      kernels_.step(args, 0, weights_.panels.count());
     }
   }
 
@@ -136,16 +136,10 @@ class Job {
         ++count;
       }
     }
-    ProductArgs<float> args{};
-    args.rows = static_cast<Index>(count);
-    args.columns = weights_.packed_size;
+    ProductArgs<float> args =
+        product_of(weights_.x_weights, static_cast<Index>(count), ahead_x_.data(), ahead_y_.data());
     args.start = weights_.bias.data();
-    args.a = ahead_x_.data();
-    args.depth = weights_.input_size;
-    args.a_block = weights_.input_size;
-    args.weights = weights_.x_weights.data();
-    args.y = ahead_y_.data();
-    kernels_.product(args, 0, weights_.panels);
+    kernels_.product(args, 0, weights_.x_weights.count());
   }
 
   Network<float> network_;

@@ -1,5 +1,5 @@
-// Both sides of each choice that cpp/src/strategy.hpp makes by a threshold, over a range of sizes, and from where on
-// the second side is faster.
+// Both sides of each choice that cpp/src/layer/strategy.hpp makes by a threshold, over a range of sizes, and from where
+// on the second side is faster.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -167,10 +167,11 @@ void cached_by_panel_order() {
   for (const Index units : {128, 192, 224, 256, 288, 320, 384, 512, 768, 1024}) {
     Job job(1, units, 1, steps);
     points.push_back(measure(
-        units, job.weights().h_weights.size(), steps, [&] { job.walk_panels(false); }, [&] { job.walk_panels(true); }));
+        units, job.weights().h_weights.bytes(), steps, [&] { job.walk_panels(false); },
+        [&] { job.walk_panels(true); }));
   }
-  print({"One step of 1 row, R h alone, us", "H", "weights", "forwards", "back and forth"}, points);
-  print_crossing(points, "cached_weights", cached_weights);
+  print({"One step of 1 row, R h alone, us", "H", "bytes of R", "forwards", "back and forth"}, points);
+  print_crossing(points, "cached_weight_bytes", cached_weight_bytes);
 }
 
 void cached_by_split() {
@@ -179,11 +180,11 @@ void cached_by_split() {
   for (const Index units : {64, 96, 128, 160, 192, 224, 256, 320, 384, 512}) {
     Job job(units, units, rows, steps);
     points.push_back(measure(
-        units, job.weights().x_weights.size() + job.weights().h_weights.size(), steps, [&] { job.split_rows(); },
+        units, job.weights().x_weights.bytes() + job.weights().h_weights.bytes(), steps, [&] { job.split_rows(); },
         [&] { job.split_units(); }));
   }
-  print({"One step of 16 rows on two threads, us", "H = in", "weights", "by rows", "by units"}, points);
-  print_crossing(points, "cached_weights", cached_weights);
+  print({"One step of 16 rows on two threads, us", "H = in", "bytes of W, R", "by rows", "by units"}, points);
+  print_crossing(points, "cached_weight_bytes", cached_weight_bytes);
 }
 
 void full_tiles() {
@@ -210,7 +211,7 @@ void ahead(Index units, const std::vector<Index>& input_sizes, const std::vector
     }
     one_row.push_back(points.back());
     one_row.back().size = input_size;
-    const bool fits = 4 * units * (units + input_size) <= 2 * cached_weights;
+    const bool fits = fit_cache(Job(input_size, units, 1, 1).weights());
     std::snprintf(title, sizeof(title), "One step, H = %td, in = %td, us", units, input_size);
     print({title, "rows", "rows", "W x inside", "W x ahead"}, points);
     if (fits) {
