@@ -9,8 +9,7 @@ import numpy as np
 
 from latchwork import _core
 from latchwork._arrays import integer
-from latchwork._module import Option
-from latchwork.lstm import LSTM, StackedLSTM, checked_options
+from latchwork.lstm import LSTM, StackedLSTM, checked_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +78,10 @@ class EnsembleLSTM(StackedLSTM):
 
     _kind = "ensemble_lstm"
 
-    members = Option[int]()
+    @property
+    def members(self) -> int:
+        """How many LSTMs there are."""
+        return self._count
 
     def __init__(
         self,
@@ -96,8 +98,7 @@ class EnsembleLSTM(StackedLSTM):
         reverse: bool = False,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
-        forget_gate: bool = True,
-        coupled: bool = False,
+        forget_gate: bool | str = True,
         peephole: bool = False,
         layer_norm: bool = False,
         activations: GateActivations | Sequence[GateActivations] | None = None,
@@ -113,15 +114,14 @@ class EnsembleLSTM(StackedLSTM):
         init: str = "torch",
         t_max: int | None = None,
     ) -> None:
-        self._config = self._checked(
-            members, input_size, hidden_size, num_layers=num_layers, bias=bias, batch_first=batch_first,
-            dropout=dropout, bidirectional=bidirectional, proj_size=proj_size,
-            reverse=reverse, dtype=dtype, residual=residual,
-            forget_gate=forget_gate, coupled=coupled, peephole=peephole, layer_norm=layer_norm,
-            activations=activations, clip=clip, cell_clip=cell_clip, zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout, recurrent_dropout_on=recurrent_dropout_on,
-            weight_dropout=weight_dropout, learn_start_state=learn_start_state, forget_bias=forget_bias, init=init,
-            t_max=t_max,
+        self._count = integer("members", members, 1)
+        self._config = checked_stack(
+            input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, bias=bias, batch_first=batch_first,
+            dropout=dropout, bidirectional=bidirectional, proj_size=proj_size, reverse=reverse, dtype=dtype,
+            forget_gate=forget_gate, peephole=peephole, layer_norm=layer_norm, activations=activations,
+            clip=clip, cell_clip=cell_clip, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            recurrent_dropout_on=recurrent_dropout_on, weight_dropout=weight_dropout, residual=residual,
+            learn_start_state=learn_start_state, forget_bias=forget_bias, init=init, t_max=t_max,
         )  # fmt: skip
         self._warn_of_idle_dropout()
         self._create(seed)
@@ -155,7 +155,8 @@ class EnsembleLSTM(StackedLSTM):
                 raise ValueError(f"members[{index}]: expected the options of members[0], {lstms[0]!r}, got {lstm!r}")
         if not lstms:
             raise ValueError("members: expected at least one LSTM, got none")
-        ensemble = cls._unbuilt({"members": len(lstms)} | lstms[0]._config)
+        ensemble = cls._unbuilt(lstms[0]._config)
+        ensemble._count = len(lstms)
         ensemble._create_unset()
         values = [lstm.state_dict() for lstm in lstms]
         ensemble._write({name: np.stack([value[name] for value in values]) for name in ensemble._layout})
@@ -178,23 +179,15 @@ class EnsembleLSTM(StackedLSTM):
         return (self._member(index, flat) for index in range(self.members))
 
     def _member(self, index: int, flat: Array) -> LSTM:
-        lstm = LSTM._unbuilt({name: value for name, value in self._config.items() if name != "members"})
+        lstm = LSTM._unbuilt(self._config)
         lstm._create_unset()
         lstm._write({name: place.view(flat)[index] for name, place in self._layout.items()})
         return lstm
 
-    @staticmethod
-    def _checked(members: Any, input_size: Any, hidden_size: Any, **options: Any) -> dict[str, Any]:
-        count = integer("members", members, 1)
-        return {"members": count} | checked_options(input_size, hidden_size, **options)
-
-    def _new_core(self, options: Mapping[str, Any], seed: int) -> Network32:
+    def _new_core(self, modules: Sequence[Mapping[str, Any]], seed: int) -> Network32:
         self._members = self.members
         core_class = _core.Ensemble64 if self.dtype == np.float64 else _core.Ensemble32
-        return core_class(self.members, options, seed)
+        return core_class(self.members, modules[0], seed)
 
     def _write(self, values: Mapping[str, Array]) -> None:
         self._core.write({name: np.ascontiguousarray(value) for name, value in values.items()})
-
-    def _parameter_count(self) -> int:
-        return self.members * super()._parameter_count()

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latchwork import _core, files
-from latchwork._module import Module
+from latchwork._arrays import boolean, real_dtype
+from latchwork._module import Config, Module, kind_of, without_initial_values
 from latchwork._sequence import SequenceModule
 from latchwork.layers import Embedding, Last, Linear
 from latchwork.lstm import LSTM
 
 if TYPE_CHECKING:
     from typing import Self
-
-    from latchwork._arrays import Array
 
 
 _LAYERS: dict[str, type[Module]] = {layer._kind: layer for layer in (Embedding, LSTM, Last, Linear)}
@@ -70,7 +69,7 @@ class Network(SequenceModule[Any]):
     @property
     def batch_first(self) -> bool:
         """Whether input and output are (N, T, ...), as its LSTMs have it; without an LSTM they are (T, N, ...)."""
-        batch_first: bool = self._config["batch_first"]
+        batch_first: bool = self._config.python["batch_first"]
         return batch_first
 
     @property
@@ -114,8 +113,9 @@ class Network(SequenceModule[Any]):
         if len({lstm.batch_first for lstm in lstms.values()}) > 1:
             raise ValueError("layers: expected one batch_first for all LSTMs, got both True and False")
         core_class = _core.Network64 if dtype == np.float64 else _core.Network32
+        modules = [options for layer in layers for options in layer._config.modules]
         try:
-            core = core_class([layer._core_options() for layer in layers], True, 0)
+            core = core_class(without_initial_values(modules), True, 0)
         except ValueError as error:  # where sizes or the order do not fit; layers are the core's modules
             raise ValueError(str(error).replace("modules", "layers")) from error
         core.write(
@@ -126,13 +126,13 @@ class Network(SequenceModule[Any]):
             }
         )
         self._layers = layers
-        self._config = {"batch_first": any(lstm.batch_first for lstm in lstms.values()), "dtype": dtype.name}
+        self._config = Config(modules, dtype.name, {"batch_first": any(lstm.batch_first for lstm in lstms.values())})
         self._in_network = False
         self._state_sizes = tuple(itertools.chain.from_iterable(lstm._state_sizes for lstm in lstms.values()))
         self._trace_names = tuple(
             tuple(f"{index}.{name}" for name in names) for index, lstm in lstms.items() for names in lstm._trace_names
         )
-        self._vocabulary = layers[0].vocabulary if isinstance(layers[0], Embedding) else None
+        self._vocabulary = layers[0].num_embeddings if isinstance(layers[0], Embedding) else None
         self._streamable = all(lstm._streamable for lstm in lstms.values())
         self._adopt(core)
         for index, layer in enumerate(layers):
@@ -140,26 +140,23 @@ class Network(SequenceModule[Any]):
             if not isinstance(layer, Last):
                 layer._adopt(core.module(index))
 
-    def _to_file(self) -> tuple[str, dict[str, Any], Mapping[str, Array]]:
-        return self._kind, {"layers": [{"kind": layer._kind} | layer._config for layer in self]}, self.state_dict()
-
     @classmethod
-    def _from_file(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Self:
+    def _from_file(cls, content: files.Content) -> Self:
+        modules, dtype = files.named("config", content.config, ("modules", "dtype"))
+        (batch_first,) = files.named("python", content.python, ("batch_first",))
+        python = {"batch_first": boolean("batch_first", batch_first)}
+        config = Config(_core.checked_modules(modules), real_dtype(dtype).name, python)
+        files.check_tensors(config, content.tensors)
         layers = []
-        for options in config["layers"]:
-            arguments = dict(options)
-            kind = arguments.pop("kind")
+        for place, options in enumerate(config.modules):
+            kind = kind_of(options)
             if kind not in _LAYERS:
-                raise ValueError(f"kind: expected one of {', '.join(_LAYERS)}, got {kind!r}")
-            layers.append(_LAYERS[kind]._unbuilt(arguments))
-        dtypes = [layer.dtype for layer in layers if not isinstance(layer, Last)]
-        files.check_tensors(
-            sum(layer._parameter_count() for layer in layers), tensors, dtypes[0] if dtypes else np.dtype(np.float32)
-        )
-        for layer in layers:
+                raise ValueError(f"modules[{place}].kind: expected one of {', '.join(_LAYERS)}, got {kind}")
+            layer = _LAYERS[kind]._unbuilt(Config([options], config.dtype, python if kind == "lstm" else {}))
             layer._create_unset()
+            layers.append(layer)
         network = cls(layers)
-        network.load_state_dict(tensors)
+        network.load_state_dict(content.tensors)
         return network
 
 

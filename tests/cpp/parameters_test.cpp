@@ -92,8 +92,8 @@ TEST_CASE("names and shapes are PyTorch's") {
   }
   SUBCASE("a chain") {
     LinearOptions head;
-    head.input_size = 5;
-    head.output_size = 7;
+    head.in_features = 5;
+    head.out_features = 7;
     LinearOptions no_bias = head;
     no_bias.bias = false;
     CHECK(describe({EmbeddingOptions{7, 3}, lstm(3, 5), LastOptions{}, head}, true) ==

@@ -19,7 +19,13 @@ OPTIONS = {
     "reverse": {"reverse": True, "batch_first": True, "bias": False},
     "variants": {"peephole": True, "layer_norm": True, "zoneout": (0.25, 0.25), "learn_start_state": True},
     "dropouts": {"num_layers": 2, "residual": True, "recurrent_dropout": 0.25, "weight_dropout": 0.25},
-    "coupled": {"coupled": True, "activations": {"cell": "softsign"}, "clip": 0.5, "cell_clip": 0.25, "init": "keras"},
+    "coupled": {
+        "forget_gate": "coupled",
+        "activations": {"cell": "softsign"},
+        "clip": 0.5,
+        "cell_clip": 0.25,
+        "init": "keras",
+    },
 }
 
 
@@ -334,13 +340,9 @@ def test_parameters_are_views_of_one_buffer():
     assert_same_bits(other.state_dict(), state)
 
 
-def test_copies_and_files(tmp_path, options, dtype):
+def test_copies(options, dtype):
     ensemble = ensemble_of(options, dtype)
-    path = tmp_path / "ensemble.safetensors"
-    ensemble.save(path)
-    loaded = lw.load(path)
-    assert isinstance(loaded, lw.EnsembleLSTM)
-    for other in (loaded, pickle.loads(pickle.dumps(ensemble)), copy.deepcopy(ensemble), copy.copy(ensemble)):
+    for other in (pickle.loads(pickle.dumps(ensemble)), copy.deepcopy(ensemble), copy.copy(ensemble)):
         assert repr(other) == repr(ensemble)
         assert other.dtype == ensemble.dtype
         assert_same_bits(other.state_dict(), ensemble.state_dict())
@@ -385,7 +387,7 @@ def test_what_does_not_fit_is_refused():
             lw.EnsembleLSTM(*arguments)
     with pytest.raises(TypeError, match=r"layers\[0\]"):
         lw.Network([ensemble])
-    with pytest.raises(AttributeError, match="cannot be changed"):
+    with pytest.raises(AttributeError):
         ensemble.members = 4
     with pytest.warns(UserWarning, match="dropout=0.5 does nothing"):
         lw.EnsembleLSTM(2, 3, 6, dropout=0.5)

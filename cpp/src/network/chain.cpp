@@ -123,9 +123,9 @@ RowSource<T> source_of(const Input<T>& input, Index features) {
 }  // namespace
 
 Index module_output_size(const ModuleOptions& module, Index input_size) {
-  if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) return embedding->size;
+  if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) return embedding->embedding_dim;
   if (const auto* lstm = std::get_if<LstmOptions>(&module)) return lstm->output_size();
-  if (const auto* linear = std::get_if<LinearOptions>(&module)) return linear->output_size;
+  if (const auto* linear = std::get_if<LinearOptions>(&module)) return linear->out_features;
   return input_size;
 }
 

@@ -19,7 +19,7 @@ namespace {
 
 Index module_input_size(const ModuleOptions& module) {
   if (const auto* lstm = std::get_if<LstmOptions>(&module)) return lstm->input_size;
-  if (const auto* linear = std::get_if<LinearOptions>(&module)) return linear->input_size;
+  if (const auto* linear = std::get_if<LinearOptions>(&module)) return linear->in_features;
   return 1;
 }
 
@@ -27,7 +27,7 @@ template <class T>
 void check_input(const Network<T>& network, const Input<T>& input, const Batch& batch) {
   check_batch(batch);
   if (!network.takes_tokens()) return;
-  const Index vocabulary = std::get<EmbeddingOptions>(network.modules().front()).vocabulary;
+  const Index vocabulary = std::get<EmbeddingOptions>(network.modules().front()).num_embeddings;
   const Schedule schedule{batch, false};
   for (Index step = 0; step < batch.steps; ++step) {
     for (Index row = 0; row < batch.rows; ++row) {

@@ -265,7 +265,7 @@ template <class T>
 void Stream<T>::step(const std::int64_t* tokens, T* y, const std::uint8_t* reset) noexcept {
   const FlushToZero flush;
   Workings& workings = *workings_;
-  const Index size = std::get<EmbeddingOptions>(workings.modules.front()).size;
+  const Index size = std::get<EmbeddingOptions>(workings.modules.front()).embedding_dim;
   const T* table = workings.snapshot->modules.front().table.data();
   for (Index row = 0; row < workings.rows; ++row) {
     workings.inputs[static_cast<std::size_t>(row)] = table + tokens[row] * size;

@@ -88,7 +88,7 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
   const auto* first_embedding = std::get_if<EmbeddingOptions>(&recording.chain->front());
   if (first_embedding != nullptr && !accumulate) {
     T* const table = parameters + recording.weights->modules.front().parameters_begin;
-    std::fill_n(table, first_embedding->vocabulary * first_embedding->size, T(0));
+    std::fill_n(table, first_embedding->num_embeddings * first_embedding->embedding_dim, T(0));
   }
   SequenceView<const T> d_result = d_output;
   for (std::size_t at = recording.chain->size(); at-- > 0;) {
@@ -125,12 +125,13 @@ void chain_backward(const typename Tape<T>::Recording& recording, SequenceView<c
       own.d_output = d_result;
       own.d_input = d_source;
       own.weight = gradient;
-      own.bias = linear->bias ? gradient + linear->output_size * linear->input_size : nullptr;
+      own.bias = linear->bias ? gradient + linear->out_features * linear->in_features : nullptr;
       own.accumulate = accumulate;
       linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, own,
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-      if (d_result.data != nullptr) embedding_backward(record.batch, record.input, d_result, embedding->size, gradient);
+      if (d_result.data != nullptr)
+        embedding_backward(record.batch, record.input, d_result, embedding->embedding_dim, gradient);
       return;
     } else if (d_source.data != nullptr) {
       const LastColumns columns = last_columns(at == 0 ? nullptr : &(*recording.chain)[at - 1], features);

@@ -54,12 +54,12 @@ void add_lstm(const LstmOptions& options, const std::string& prefix, Layout& lay
 
 void add_module(const ModuleOptions& module, const std::string& prefix, Layout& layout) {
   if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-    layout.add(prefix + "weight", {embedding->vocabulary, embedding->size});
+    layout.add(prefix + "weight", {embedding->num_embeddings, embedding->embedding_dim});
   } else if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
     add_lstm(*lstm, prefix, layout);
   } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
-    layout.add(prefix + "weight", {linear->output_size, linear->input_size});
-    if (linear->bias) layout.add(prefix + "bias", {linear->output_size});
+    layout.add(prefix + "weight", {linear->out_features, linear->in_features});
+    if (linear->bias) layout.add(prefix + "bias", {linear->out_features});
   }
 }
 
