@@ -87,11 +87,11 @@ class LSTM(StackedLSTM):
 
     ``output, (h_n, c_n) = lstm(x, (h_0, c_0))``; see `__call__` for the shapes. In each step::
 
-        i = sigmoid(W_i x + R_i h + b_i)    input gate
-        f = sigmoid(W_f x + R_f h + b_f)    forget gate
-        g = tanh   (W_g x + R_g h + b_g)    candidate
-        o = sigmoid(W_o x + R_o h + b_o)    output gate
-        c = f * c + i * g
+        i = sigmoid(W_i x + R_i h_prev + b_i)    input gate
+        f = sigmoid(W_f x + R_f h_prev + b_f)    forget gate
+        g = tanh   (W_g x + R_g h_prev + b_g)    candidate
+        o = sigmoid(W_o x + R_o h_prev + b_o)    output gate
+        c = f * c_prev + i * g
         h = o * tanh(c)
 
     The options from ``forget_gate`` on make of it every cell of the literature, alone or combined.
@@ -216,15 +216,15 @@ class LSTM(StackedLSTM):
 
     With all options, a step is, in this order::
 
-        a = W x + R h + b                   layer_norm: N(W x) + N(R h) + b, with epsilon 1e-5
-                                            recurrent_dropout on h, weight_dropout on R
-        a_i += p_i * c, a_f += p_f * c      peephole
-        i, f, g activated                   after clip
-        c' = f * c + i * g                  recurrent_dropout on g; then cell_clip
-        a_o += p_o * c'                     peephole
-        o activated                         after clip
-        h' = o * tanh(c')                   layer_norm: o * tanh(N(c')); then the projection
-        c, h = zoneout of c', h' and the c, h before
+        a = W x + R h_prev + b                      layer_norm: N(W x) + N(R h_prev) + b, with epsilon 1e-5
+                                                    recurrent_dropout on h_prev, weight_dropout on R
+        a_i += p_i * c_prev, a_f += p_f * c_prev    peephole
+        i, f, g activated                           after clip
+        c = f * c_prev + i * g                      recurrent_dropout on g; then cell_clip
+        a_o += p_o * c                              peephole
+        o activated                                 after clip
+        h = o * tanh(c)                             layer_norm: o * tanh(N(c)); then the projection
+        c, h mixed with c_prev, h_prev              zoneout
 
     The cell is that of Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9 (1997), with the
     forget gate of Gers, Schmidhuber and Cummins, "Learning to forget", Neural Computation 12 (2000).
