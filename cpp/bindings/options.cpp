@@ -356,6 +356,12 @@ py::list checked_modules(py::handle mappings) {
   return checked;
 }
 
+Index counted_parameters(py::handle mappings) {
+  const std::vector<ModuleOptions> modules = module_options(mappings);
+  for (const ModuleOptions& module : modules) validate(module);
+  return parameter_count(modules);
+}
+
 }  // namespace
 
 std::vector<ModuleOptions> module_options(py::handle modules) {
@@ -396,9 +402,7 @@ OptimizerOptions optimizer_options(py::handle optimizer) {
 void register_options(py::module_& module) {
   module.def("checked_module", &checked_module, py::arg("module"));
   module.def("checked_modules", &checked_modules, py::arg("modules"));
-  module.def(
-      "parameter_count", [](py::handle modules) { return parameter_count(module_options(modules)); },
-      py::arg("modules"));
+  module.def("parameter_count", &counted_parameters, py::arg("modules"));
 }
 
 }  // namespace latchwork::python

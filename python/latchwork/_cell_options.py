@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from latchwork import _core
 from latchwork._module import Config, Option
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # A name, or (name,), (name, alpha), (name, alpha, beta).
 GateActivation = str | Sequence[Any]
@@ -76,21 +73,11 @@ def checked_lstm(
         "zoneout_hidden": zoneout_hidden,
         "zoneout_cell": zoneout_cell,
     }
-    return in_python_words(
-        lambda: Config.of_layer(dtype, options, **python),
-        {
-            "zoneout_hidden": "zoneout[0]",
-            "zoneout_cell": "zoneout[1]",
-            # Only one of a pair has a number.
-            "activations[0]": "activations" if len(options["activations"]) == 1 else "activations[0]",
-        },
-    )
-
-
-def in_python_words(check: Callable[[], Config], names: Mapping[str, str]) -> Config:
-    """Call ``check``; where the core's error begins with one of these names, give it the name that Python has."""
+    names = {"zoneout_hidden": "zoneout[0]", "zoneout_cell": "zoneout[1]"}
+    if len(options["activations"]) == 1:
+        names["activations[0]"] = "activations"  # only one of a pair has a number
     try:
-        return check()
+        return Config.of_layer(dtype, options, **python)
     except (ValueError, TypeError) as error:
         message = str(error)
         for name, python_name in names.items():

@@ -20,6 +20,7 @@ std::string describe(const Modules& modules, bool numbered) {
     for (Index extent : spec.shape) text << ' ' << extent;
     text << '\n';
   }
+  CHECK(parameter_count(modules) == end);
   return text.str();
 }
 

@@ -46,13 +46,14 @@ enum class Initialisation { torch, keras, orthogonal, chrono };
 
 // A stack of LSTM layers. Sizes are those of torch.nn.LSTM. In the order in which they act on one step:
 //
-//   a = W x + R h + b                    layer_norm: N(W x) + N(R h) + b; recurrent_dropout on h, weight_dropout on R
-//   a_i += p_i c_prev, a_f += p_f c_prev peephole
+//   a = W x + R h_prev + b                 layer_norm: N(W x) + N(R h_prev) + b
+//                                          recurrent_dropout on h_prev, weight_dropout on R
+//   a_i += p_i c_prev, a_f += p_f c_prev   peephole
 //   a clipped to +-clip, then activated: i, f, g
-//   c = f c_prev + i g                   recurrent_dropout on g; clipped to +-cell_clip
-//   a_o += p_o c                         peephole; clipped, activated: o
-//   h = o tanh(c)                        layer_norm: o tanh(N(c)); projected with proj_size
-//   c and h mixed with c_prev and h_prev zoneout, after all else: h is that of the new cell
+//   c = f c_prev + i g                     recurrent_dropout on g; clipped to +-cell_clip
+//   a_o += p_o c                           peephole; clipped, activated: o
+//   h = o tanh(c)                          layer_norm: o tanh(N(c)); projected with proj_size
+//   c and h mixed with c_prev and h_prev   zoneout, after all else: h is that of the new cell
 struct LstmOptions {
   Index input_size = 0;
   Index hidden_size = 0;
