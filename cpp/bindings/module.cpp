@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, module) {
   // pybind11 looks NumPy's functions up at the first use, which would cost the first call 0.2 ms.
   pybind11::detail::npy_api::get();
   register_machine(module);
+  register_options(module);
   register_tape(module);
   register_stream(module);
   register_network(module);

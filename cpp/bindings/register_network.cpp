@@ -31,21 +31,6 @@ std::shared_ptr<Network<T>> module_of(const Network<T>& self, const py::object& 
 }
 
 template <class T>
-std::shared_ptr<Network<T>> member_of(const Network<T>& self, const py::object& index) {
-  const Index position = position_argument(index, "index", self.members());
-  const py::gil_scoped_release release;
-  return std::make_shared<Network<T>>(self.member(position));
-}
-
-template <class T>
-std::shared_ptr<Network<T>> stack(const std::vector<std::shared_ptr<Network<T>>>& networks) {
-  std::vector<Network<T>> members;
-  for (const auto& network : networks) members.push_back(*network);
-  const py::gil_scoped_release release;
-  return std::make_shared<Network<T>>(Network<T>::stack(members));
-}
-
-template <class T>
 void write(const Network<T>& self, const py::dict& values) {
   std::map<std::string, const ParameterSpec*> specs;
   for (const ParameterSpec& spec : self.layout()) specs.emplace(spec.name, &spec);
@@ -126,8 +111,6 @@ void register_class(py::module_& module, const char* name) {
   py::class_<Class, std::shared_ptr<Class>>(module, name)
       .def(py::init(&make_network<T>), py::arg("modules"), py::arg("numbered"), py::arg("seed"), py::arg("members"))
       .def("module", &module_of<T>, py::arg("index"))
-      .def("member", &member_of<T>, py::arg("index"))
-      .def_static("stack", &stack<T>, py::arg("networks"))
       .def("layout", [](const Class& self) { return layout_list(self.layout()); })
       .def("view", &parameter_view<T>)
       .def("read", &parameter_copy<T>)

@@ -29,7 +29,7 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
       members(network->members()),
       input_size(network->input_size()),
       output_size(network->output_size()),
-      vocabulary(network->takes_tokens() ? std::get<EmbeddingOptions>(network->modules().front()).vocabulary : 0),
+      vocabulary(network->takes_tokens() ? std::get<EmbeddingOptions>(network->modules().front()).num_embeddings : 0),
       releases_gil(rows > 0 && network->parameter_count() > largest_work_with_gil / rows),
       dtype(py::dtype::of<T>()),
       tokens(static_cast<std::size_t>(vocabulary > 0 ? members * rows : 0)) {

@@ -1,7 +1,6 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
-Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them; `EnsembleLSTM`, many LSTMs
-side by side. `Stream` runs one step after another, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them, which may have many members. `Stream` runs one step after another, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and
 `optim` train, `load` reads what `save` wrote. `LSTMLanguageModel` learns text. Shapes and names are PyTorch's
 throughout.
 """
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from latchwork import optim as optim
-    from latchwork.ensemble import EnsembleLSTM as EnsembleLSTM
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.files import load as load
     from latchwork.layers import Embedding as Embedding
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 # Each name is imported when it is first asked for, so that `import latchwork` costs next to nothing.
 _MODULE_OF = {
     "Embedding": "layers",
-    "EnsembleLSTM": "ensemble",
     "Gradients": "tape",
     "LSTM": "lstm",
     "LSTMCell": "lstm_cell",
@@ -60,7 +57,6 @@ _MODULE_OF = {
 
 __all__ = [
     "Embedding",
-    "EnsembleLSTM",
     "Gradients",
     "LSTM",
     "LSTMCell",

@@ -85,15 +85,17 @@ def integer_array(name: str, value: Any) -> Array:
     return array.copy(order="C")
 
 
-def lengths_array(value: Any, steps: int, rows: int) -> Array:
-    """Read the lengths of a ragged batch: (N,), each from 0 to T."""
+def lengths_array(value: Any, steps: int, rows: int, members: int | None = None) -> Array:
+    """Read the lengths of a ragged batch: (N,), or one set for each member, (M, N); each from 0 to T."""
     lengths = integer_array("lengths", value)
-    if lengths.shape != (rows,):
-        raise ValueError(f"lengths: expected (N,) with N = {rows}, got {shape_text(lengths.shape)}")
+    if lengths.shape != (rows,) and (members is None or lengths.shape != (members, rows)):
+        expected = f"(N,) with N = {rows}" if members is None else f"({rows},) or ({members}, {rows})"
+        raise ValueError(f"lengths: expected {expected}, got {shape_text(lengths.shape)}")
     if rows:
-        row = int(np.argmax(np.maximum(lengths - steps, -lengths)))
-        if not 0 <= lengths[row] <= steps:
-            raise ValueError(f"lengths: expected 0 to {steps} (T), got {lengths[row]} in row {row}")
+        place = np.unravel_index(int(np.argmax(np.maximum(lengths - steps, -lengths))), lengths.shape)
+        if not 0 <= lengths[place] <= steps:
+            member = f" of member {place[0]}" if lengths.ndim == 2 else ""
+            raise ValueError(f"lengths: expected 0 to {steps} (T), got {lengths[place]} in row {place[-1]}{member}")
     return np.ascontiguousarray(lengths)
 
 
@@ -113,7 +115,8 @@ def reset_array(value: Any, shape: tuple[int, ...]) -> Array:
 def check_finite(name: str, array: Array, valid: Array | None, members: bool = False) -> None:
     """Raise ValueError where an element of (T, N, ...) is NaN or infinite.
 
-    ``valid``: (T, N), which steps are no padding; None: all. ``members``: whether an axis of members comes first.
+    ``valid``: (T, N), or (M, T, N) of each member, which steps are no padding; None: all. ``members``: whether the array
+    has an axis of members before the others.
     """
     if array.flags.c_contiguous:
         if _core.all_finite(array):
@@ -196,7 +199,9 @@ def _features_contiguous(array: Array) -> bool:
 
 def _check_none(name: str, expected: str, array: Array, wrong: Array, valid: Array | None, members: bool) -> None:
     if valid is not None:
-        wrong[(slice(None),) * members + (~valid,)] = False
+        if valid.ndim == 3 and not members:
+            valid = valid.any(axis=0)  # what one of the members reads
+        wrong[(slice(None),) * (members and valid.ndim == 2) + (~valid,)] = False
     if wrong.any():
         place = tuple(np.argwhere(wrong)[0].tolist())
         axes = ("member", "step", "row") if members else ("step", "row")

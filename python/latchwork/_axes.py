@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Axes(NamedTuple):
     """(T, N, ...), with ``batch_first`` (N, T, ...), unbatched (T, ...). After `Last` the axis of steps is missing.
 
-    An ensemble's members have an axis before all others, in the core too; an ensemble has no `Last`.
+    The members of a network that has several have an axis before all others, in the core too.
     """
 
     batched: bool
@@ -23,9 +23,9 @@ class Axes(NamedTuple):
     def shape(self, steps: Any, rows: Any, *features: Any, sequence: bool = True) -> tuple[Any, ...]:
         """Give the user's shape. Sizes may be names, for error messages."""
         if not sequence:
-            return (rows, *features) if self.batched else features
-        if not self.batched:
-            shape: tuple[Any, ...] = (steps, *features)
+            shape: tuple[Any, ...] = (rows, *features) if self.batched else features
+        elif not self.batched:
+            shape = (steps, *features)
         else:
             shape = (rows, steps, *features) if self.batch_first else (steps, rows, *features)
         return shape if self.members is None else (self.members, *shape)
@@ -38,9 +38,11 @@ class Axes(NamedTuple):
     def to_core(self, array: Array, sequence: bool = True) -> Array:
         """View a user's array as (T, N, ...); T is 1 where it is no sequence, N is 1 where it is unbatched."""
         if self.members is not None:
+            if not sequence:
+                array = array[:, np.newaxis]
             if not self.batched:
                 return array[:, :, np.newaxis]
-            return array.swapaxes(1, 2) if self.batch_first else array
+            return array.swapaxes(1, 2) if self.batch_first and sequence else array
         if not self.batched:
             array = array[np.newaxis] if not sequence else array
             return array[:, np.newaxis]

@@ -20,18 +20,26 @@ def get_num_threads() -> int: ...
 def set_num_threads(count: int) -> None: ...
 def build_info() -> dict[str, str]: ...  # version, compiler, flags of each instruction set, eigen, pybind11
 
+# The options of a module: {"kind": "lstm", "input_size", "hidden_size", "num_layers", "bias", "dropout",
+# "direction": "forward" | "reverse" | "both", "proj_size", "cell",
+# "forget_gate": "own" | "none" | "coupled", "peephole", "layer_norm", "activations": a list of one dict for all
+# directions or one for each, {"input" | "forget" | "candidate" | "output" | "cell": name or (name, alpha, beta)},
+# "clip" and "cell_clip": None | float, "zoneout_hidden", "zoneout_cell", "recurrent_dropout",
+# "recurrent_dropout_on": "hidden" | "candidate", "weight_dropout", "residual", "learn_start_state",
+# "forget_bias": None | float, "init": "torch" | "keras" | "orthogonal" | "chrono", "t_max": None | int},
+# {"kind": "embedding", "num_embeddings", "embedding_dim"}, {"kind": "last"},
+# {"kind": "linear", "in_features", "out_features", "bias", "activation": None | "relu" | "sigmoid" | "tanh"}.
+# A missing key takes the default; an unknown one is a ValueError.
+Options = Mapping[str, Any]
+
+# The options, valid ones, with all defaults filled in, as JSON can hold them. ValueError or TypeError name the option:
+# "hidden_size: ...", in a chain of several modules "modules[2].hidden_size: ...".
+def checked_module(module: Options) -> dict[str, Any]: ...
+def checked_modules(modules: Sequence[Options]) -> list[dict[str, Any]]: ...  # a chain, which must fit together
+def parameter_count(modules: Sequence[Options]) -> int: ...  # how many numbers the parameters of valid modules hold
+
 class Network32:
-    # One dict for each module: {"kind": "lstm", "input_size", "hidden_size", "num_layers", "bias", "dropout",
-    # "direction": "forward" | "reverse" | "both", "proj_size", "cell",
-    # "forget_gate": "own" | "none" | "coupled", "peephole", "layer_norm", "activations": one dict for all directions or
-    # one for each, {"input" | "forget" | "candidate" | "output" | "cell": (name, alpha | None, beta | None)},
-    # "clip" and "cell_clip" (0: none), "zoneout_hidden", "zoneout_cell", "recurrent_dropout",
-    # "recurrent_dropout_on": "hidden" | "candidate", "weight_dropout", "residual", "learn_start_state",
-    # "forget_bias": None | float, "init": "torch" | "keras" | "orthogonal" | "chrono", "t_max" (0: none)},
-    # {"kind": "embedding", "vocabulary", "size"}, {"kind": "last"},
-    # {"kind": "linear", "input_size", "output_size", "bias", "activation": None | "relu" | ...}.
-    # A missing key takes the default; an unknown one is a ValueError.
-    def __init__(self, modules: Sequence[Mapping[str, Any]], numbered: bool, seed: int) -> None: ...
+    def __init__(self, modules: Sequence[Options], numbered: bool, seed: int) -> None: ...
     def module(self, index: int) -> Network32: ...  # shares the parameters
     def layout(self) -> list[tuple[str, tuple[int, ...], int]]: ...  # name, shape, offset in the flat buffer
     def view(self) -> Array: ...  # (parameter_count,), read-only, no copy, keeps the buffer alive
@@ -162,7 +170,7 @@ def clip_scale(norm: Array, max_norm: float) -> Array: ...  # of each norm
 # d_output, d_end and target may lack it: they are then the same for all. lengths and reset always are.
 class Ensemble32(Network32):
     # module: as one of Network32's, of kind "lstm". Member m's parameters start with seed + m.
-    def __init__(self, members: int, module: Mapping[str, Any], seed: int) -> None: ...
+    def __init__(self, members: int, module: Options, seed: int) -> None: ...
     # layout(): of one member; the flat buffer holds member after member. write(): (M, *shape).
     # record(): member m has the mask seed mask_seed + m.
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, o
 import numpy as np
 
 from latchwork import _core, files
-from latchwork._arrays import contiguous_real_array, seed_number
+from latchwork._arrays import boolean, contiguous_real_array, integer, real_dtype, seed_number
 from latchwork._parameters import Layout, Parameters, layout_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
     from latchwork._arrays import Array
@@ -24,13 +24,29 @@ if TYPE_CHECKING:
 # Finding a dtype by its name costs as much as a small step's arithmetic.
 _DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
 
+# The options that say which initial values an LSTM has.
+_INITIAL = frozenset({"forget_bias", "init", "t_max"})
+
 V = TypeVar("V")
 # What the state of a module looks like to the user.
 S = TypeVar("S")
 
 
+class Config(NamedTuple):
+    """What a layer or network is, apart from its parameters; JSON can hold it."""
+
+    modules: list[dict[str, Any]]  # the core's options as its `checked_module` gives them: one module of a layer
+    dtype: str
+    python: dict[str, Any]  # what the core does not know
+
+    @classmethod
+    def of_layer(cls, dtype: Any, options: Mapping[str, Any], **python: Any) -> Self:
+        """Have the core check the options of one layer. ValueError or TypeError."""
+        return cls([_core.checked_module(options)], real_dtype(dtype).name, python)
+
+
 class Option(Generic[V]):
-    """Read-only attribute: what the constructor was given under this name."""
+    """Read-only attribute: the core's option of this name."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -42,7 +58,7 @@ class Option(Generic[V]):
     def __get__(self, module: Module | None, owner: type) -> Self | V:
         if module is None:
             return self
-        value: V = module._config[self._name]
+        value: V = module._config.modules[0][self._name]
         return value
 
     def __set__(self, module: Module, value: V) -> None:
@@ -64,19 +80,22 @@ class Module:
     """
 
     _kind: ClassVar[str]
+    _python_options: ClassVar[tuple[str, ...]] = ()  # those of `Config.python`, all of them flags
     # Attributes that a copy makes anew.
-    _own: ClassVar[frozenset[str]] = frozenset({"_core", "_layout", "_in_network"})
+    _own: ClassVar[frozenset[str]] = frozenset({"_core", "_layout", "_in_network", "_initial_version"})
 
-    _config: dict[str, Any]  # the constructor's arguments, checked; JSON can hold it
+    _config: Config
     _core: Network32
     _layout: Layout
     _in_network: bool
-    _members: int | None = None  # of an ensemble
+    _members: int | None = None  # of a network that has several, and of the layers in it
+    _seed: int | None = None  # of the initial values; None: they were not drawn here
+    _initial_version: int  # the core's, before anything else was written
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the parameters and of every output."""
-        return _DTYPES[self._config["dtype"]]
+        return _DTYPES[self._config.dtype]
 
     @property
     def parameters(self) -> Parameters:
@@ -110,7 +129,7 @@ class Module:
     def state_dict(self) -> dict[str, Array]:
         """Copy all parameters by PyTorch's names, as of one moment even while another thread writes."""
         flat = self._read()
-        # An ensemble's tensors are strided in the buffer, and files take contiguous ones only.
+        # The tensors of several members are strided in the buffer, and files take contiguous ones only.
         return {name: np.ascontiguousarray(place.view(flat)) for name, place in self._layout.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -164,14 +183,15 @@ class Module:
         files.save(self, path)
 
     def __repr__(self) -> str:
-        required = [
-            name
-            for name, parameter in inspect.signature(self._checked).parameters.items()
-            if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-        ]
-        shown = [repr(self._config[name]) for name in required]
-        defaults = self._checked(*(self._config[name] for name in required))
-        shown += [f"{name}={value!r}" for name, value in self._config.items() if value != defaults[name]]
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if name == "seed":
+                continue
+            value = self._config.dtype if name == "dtype" else getattr(self, name)
+            if parameter.default is parameter.empty:
+                shown.append(repr(value))
+            elif value != parameter.default:
+                shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __copy__(self) -> Self:
@@ -179,37 +199,32 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name not in self._own}
-        return state | {"_values": self._read()}
+        return state | {"_values": self._read(), "_seed": self._seed if self._is_as_built() else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         values = self.__dict__.pop("_values")
         self._create_unset()
         self._write({name: place.view(values) for name, place in self._layout.items()})
-
-    def _core_options(self) -> dict[str, Any]:
-        """Say what the core's constructor takes for this module, but for the initial values."""
-        raise NotImplementedError
-
-    def _initial_options(self) -> dict[str, Any]:
-        """Say what the core's constructor takes for the initial values."""
-        return {}
+        self._initial_version = self._version()
 
     def _create(self, seed: Any) -> None:
         """Make the parameters, from the configuration."""
-        self._build(self._core_options() | self._initial_options(), seed_number("seed", seed))
+        self._seed = seed_number("seed", seed)
+        self._build(self._config.modules, self._seed)
+        self._initial_version = self._version()
 
     def _create_unset(self) -> None:
         """Make the parameters where their values are yet to be written, so that no time goes into initial ones."""
-        self._build(self._core_options(), 0)
+        self._build(without_initial_values(self._config.modules), 0)
 
-    def _build(self, options: Mapping[str, Any], seed: int) -> None:
-        self._adopt(self._new_core(options, seed))
+    def _build(self, modules: Sequence[Mapping[str, Any]], seed: int) -> None:
+        self._adopt(self._new_core(modules, seed))
         self._in_network = False
 
-    def _new_core(self, options: Mapping[str, Any], seed: int) -> Network32:
+    def _new_core(self, modules: Sequence[Mapping[str, Any]], seed: int) -> Network32:
         core_class = _core.Network64 if self.dtype == np.float64 else _core.Network32
-        return core_class([options], False, seed)
+        return core_class(modules, False, seed, self._members or 1)
 
     def _adopt(self, core: Network32) -> None:
         self._core = core
@@ -219,31 +234,77 @@ class Module:
         return self._core.read()
 
     def _write(self, values: Mapping[str, Array]) -> None:
-        self._core.write(values)
+        self._core.write({name: np.ascontiguousarray(value) for name, value in values.items()})
 
-    def _to_file(self) -> tuple[str, dict[str, Any], Mapping[str, Array]]:
-        return self._kind, self._config, self.state_dict()
+    def _version(self) -> int:
+        return self._core.version
+
+    def _is_as_built(self) -> bool:
+        """Say whether nothing was written since the constructor drew the initial values."""
+        return self._seed is not None and not self._in_network and self._version() == self._initial_version
+
+    def _initial_values(self, members: int) -> dict[str, Array]:
+        """Draw the initial values of members, (members, ...): member m's as with seed + m."""
+        assert self._seed is not None
+        core_class = _core.Network64 if self.dtype == np.float64 else _core.Network32
+        core = core_class(self._config.modules, False, self._seed, members)
+        flat = core.read()
+        return {name: place.view(flat) for name, place in layout_of(core.layout(), members).items()}
+
+    def _check_callable(self) -> None:
+        """Raise ValueError for a layer around LSTMs in a network of several members, whose input could be anyone's."""
+        if self._members is not None:
+            name = type(self).__name__
+            raise ValueError(
+                f"{name}: expected a layer of one member, got one of {self._members}; "
+                "call the network, or a layer of network.member(m)"
+            )
+
+    def _to_file(self) -> files.Content:
+        config = {"modules": self._config.modules, "dtype": self._config.dtype, "members": self._members or 1}
+        return files.Content(self._kind, config, self._config.python, self.state_dict())
 
     @classmethod
-    def _from_file(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Self:
-        module = cls._unbuilt(config)
-        files.check_tensors(module._parameter_count(), tensors, module.dtype)
+    def _from_file(cls, content: files.Content) -> Self:
+        module = cls._unbuilt(cls._config_from_file(content))
+        module._members = members_of_file(content)
+        files.check_tensors(module._config, module._members or 1, content.tensors)
         module._create_unset()
-        module.load_state_dict(tensors)
+        module.load_state_dict(content.tensors)
         return module
 
     @classmethod
-    def _unbuilt(cls, config: Mapping[str, Any]) -> Self:
+    def _unbuilt(cls, config: Config) -> Self:
         """Make a module that has no parameters as yet."""
         module = cls.__new__(cls)
-        module._config = cls._checked(**config)
+        module._config = config
         return module
 
-    @staticmethod
-    def _checked(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Check the constructor's arguments but for the seed. ValueError or TypeError."""
-        raise NotImplementedError
+    @classmethod
+    def _config_from_file(cls, content: files.Content) -> Config:
+        """Check what a file says of a layer. ValueError, TypeError or KeyError."""
+        modules, dtype, _ = files.named("config", content.config, files.CONFIG)
+        flags = files.named("python", content.python, cls._python_options)
+        if not isinstance(modules, list) or len(modules) != 1:
+            raise ValueError(f"modules: expected a list of one module, got {modules!r}")
+        python = {name: boolean(name, flag) for name, flag in zip(cls._python_options, flags, strict=True)}
+        config = Config.of_layer(dtype, modules[0], **python)
+        if kind_of(config.modules[0]) != cls._kind:
+            raise ValueError(f"kind: expected {cls._kind}, got {kind_of(config.modules[0])}")
+        return config
 
-    def _parameter_count(self) -> int:
-        """Count the numbers in the parameters, from the configuration alone."""
-        raise NotImplementedError
+
+def members_of_file(content: files.Content) -> int | None:
+    """Read how many members a file's model has; None: one."""
+    members = integer("members", content.config["members"], 1)
+    return members if members > 1 else None
+
+
+def kind_of(options: Mapping[str, Any]) -> str:
+    """Name the class of a layer by the core's options, as files do."""
+    return "lstm_cell" if options.get("cell") else str(options["kind"])
+
+
+def without_initial_values(modules: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out which initial values LSTMs have, for parameters that are about to be written."""
+    return [{name: value for name, value in options.items() if name not in _INITIAL} for options in modules]

@@ -20,7 +20,7 @@ class Place(NamedTuple):
     shape: tuple[int, ...]  # the axis of members, where there is one, included
     begin: int
     end: int
-    members: int | None = None  # of an ensemble, each with a part of its own, one behind another
+    members: int | None = None  # where there are several, each has a part of its own, one after another
 
     def view(self, flat: Array) -> Array:
         """View the tensor in the buffer."""
@@ -32,7 +32,7 @@ Layout = dict[str, Place]
 
 
 def layout_of(specifications: list[tuple[str, tuple[int, ...], int]], members: int | None) -> Layout:
-    """Read the core's layout: name, shape and offset of each tensor, in an ensemble those of one member."""
+    """Read the core's layout: name, shape and offset of each tensor of one member."""
     layout = {}
     for name, shape, offset in specifications:
         size = 1
@@ -44,7 +44,7 @@ def layout_of(specifications: list[tuple[str, tuple[int, ...], int]], members: i
 
 
 def members_of(layout: Layout) -> int | None:
-    """Give the number of members, where the layout is an ensemble's."""
+    """Give the number of members; None: one."""
     return next((place.members for place in layout.values()), None)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 import numpy as np
 
 from latchwork._arrays import (
+    as_array,
     check_classes,
     contiguous_real_array,
     integer,
@@ -50,8 +51,8 @@ class Call(NamedTuple):
 
     @property
     def valid(self) -> Array | None:
-        """(T, N): which steps are no padding. None: all."""
-        return None if self.lengths is None else np.arange(self.steps)[:, np.newaxis] < self.lengths
+        """(T, N), or (M, T, N) where members have lengths of their own: which steps are no padding. None: all."""
+        return None if self.lengths is None else np.arange(self.steps)[:, np.newaxis] < self.lengths[..., np.newaxis, :]
 
 
 class SequenceModule(Module, Generic[S]):
@@ -70,6 +71,9 @@ class SequenceModule(Module, Generic[S]):
 
     def __call__(self, x: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Array, S]:
         """Run over a whole sequence.
+
+        The arrays of a network with M members have an axis M before all others. What goes in may lack it: it is then
+        the same for all members. Unbatched input is always shared: an input of each member's own needs the axis N.
 
         Parameters
         ----------
@@ -133,7 +137,8 @@ class SequenceModule(Module, Generic[S]):
             Whether dropout, zoneout and their kin act at random. Otherwise nothing is dropped, and zoneout mixes old
             and new state in the shares that it has on average, as a call does.
         mask_seed : int, optional
-            Seed of the random masks: equal seeds give equal masks. None: a fresh one.
+            Seed of the random masks: equal seeds give equal masks, member m has those of ``mask_seed + m``. None: a
+            fresh one.
         checkpoint : int, optional
             At least 1. Of each LSTM only the state before every ``checkpoint``-th step is kept, and ``backward``
             computes the steps between again: the same gradients to the last bit, for one more forward pass, in memory
@@ -157,7 +162,7 @@ class SequenceModule(Module, Generic[S]):
         output, core_output = self._new_output(call, core.keeps_sequence, core.output_size)
         end, core_end = self._new_states(call)
         core_tape = core.record(
-            call.x, call.lengths, call.reset, call.start, core_output, core_end, bool(training), seed, interval
+            call.x, call.lengths, call.reset, call.start, core_output, core_end, bool(training), seed, interval, 0
         )
         return Tape(self, core_tape, call, output, end)
 
@@ -217,46 +222,51 @@ class SequenceModule(Module, Generic[S]):
     def _call(self, x: Any, state: Any, lengths: Any, reset: Any) -> Call:
         """Check and convert the arguments of a call."""
         core = self._core
+        members = self._members
         if self._vocabulary is not None:
             array = integer_array("x", x)
             axes = Axes(array.ndim == 2, self.batch_first)
             if array.ndim not in (1, 2):
-                expected = "(N, T) or (T,)" if self.batch_first else "(T, N) or (T,)"
-                raise ValueError(f"x: expected {expected}, got {shape_text(array.shape)}")
+                axes = self._axes_of_separate(array, ())
         else:
             array = real_array("x", x, self.dtype)
             axes = Axes(array.ndim == 3, self.batch_first)
             if array.ndim not in (2, 3) or array.shape[-1] != core.input_size:
-                axes = self._axes_of_separate(array, core.input_size)
+                axes = self._axes_of_separate(array, (core.input_size,))
         core_x = axes.to_core(array)
         steps, rows = core_x.shape[:2] if axes.members is None else core_x.shape[1:3]
         core_lengths = core_reset = None
         if lengths is not None:
             if not axes.batched:
                 raise ValueError(f"lengths: expected None for unbatched x {shape_text(array.shape)}, got lengths")
-            core_lengths = lengths_array(lengths, steps, rows)
+            core_lengths = lengths_array(lengths, steps, rows, members)
+        axes = axes._replace(members=members) if members is not None else axes  # of all but what is shared
         if reset is not None:
-            one = axes.of_one_member
-            core_reset = one.to_core(reset_array(reset, one.shape(steps, rows)))
-        if self._members is not None:
-            axes = axes._replace(members=self._members)  # of all but what is shared
+            core_reset = self._core_reset(reset, axes, steps, rows)
         start = None if state is None else self._core_states("state", ("h_0", "c_0"), state, axes, rows)
         call = Call(axes, steps, rows, core_x, core_lengths, core_reset, start)
         if self._vocabulary is not None:
-            check_classes("x", "tokens", self._vocabulary, core_x, call.valid)
+            check_classes("x", "tokens", self._vocabulary, core_x, call.valid, members=core_x.ndim == 3)
         return call
 
-    def _axes_of_separate(self, x: Array, input_size: int) -> Axes:
+    def _core_reset(self, reset: Any, axes: Axes, steps: int, rows: int) -> Array:
+        if axes.members is not None:
+            reset = as_array("reset", reset)
+            axes = axes.of_array(reset, len(axes.shape(steps, rows)))
+        return axes.to_core(reset_array(reset, axes.shape(steps, rows)))
+
+    def _axes_of_separate(self, x: Array, features: tuple[int, ...]) -> Axes:
         """Give the axes of an input of each member's own. ValueError where it is none."""
         batched, unbatched = Axes(True, self.batch_first), Axes(False, self.batch_first)
         separate = batched._replace(members=self._members)
+        rank = 2 + len(features)
         if self._members is None:
-            shapes = [batched] if x.ndim == 3 else [batched, unbatched]
-        elif x.ndim == 4 and (x.shape[0], x.shape[-1]) == (self._members, input_size):
+            shapes = [batched] if x.ndim == rank else [batched, unbatched]
+        elif x.ndim == rank + 1 and x.shape[0] == self._members and x.shape[3:] == features:
             return separate
         else:
             shapes = [separate, batched, unbatched]
-        expected = " or ".join(shape_text(each.shape("T", "N", input_size)) for each in shapes)
+        expected = " or ".join(shape_text(each.shape("T", "N", *features)) for each in shapes)
         raise ValueError(f"x: expected {expected}, got {shape_text(x.shape)}")
 
     def _core_states(self, name: str, parts: tuple[str, str], state: Any, axes: Axes, rows: int) -> Pairs:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from latchwork import _core
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
     from latchwork._arrays import Array
+    from latchwork._module import Config
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+CONFIG = ("modules", "dtype", "members")  # what the configuration of every kind says
 
 # Where the class of each kind lives.
 _KINDS = {
     "embedding": ("latchwork.layers", "Embedding"),
-    "ensemble_lstm": ("latchwork.ensemble", "EnsembleLSTM"),
     "language_model": ("latchwork.estimators.language_model", "LSTMLanguageModel"),
     "last": ("latchwork.layers", "Last"),
     "linear": ("latchwork.layers", "Linear"),
@@ -28,14 +31,23 @@ _KINDS = {
 }
 
 
+class Content(NamedTuple):
+    """What a file holds."""
+
+    kind: str
+    config: Mapping[str, Any]  # what any reader must know: `CONFIG`, "modules" as the core has their options
+    python: Mapping[str, Any]  # what only this package knows
+    tensors: Mapping[str, Array]
+
+
 class Savable(Protocol):
     """What a class in the table of kinds has to offer."""
 
-    def _to_file(self) -> tuple[str, dict[str, Any], Mapping[str, Array]]:
-        """Give the kind, a configuration that JSON can hold, and the tensors by name."""
+    def _to_file(self) -> Content:
+        """Give the content, ``config`` and ``python`` such that JSON can hold them."""
 
     @classmethod
-    def _from_file(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Self:
+    def _from_file(cls, content: Content) -> Self:
         """Reverse `_to_file`. ValueError, TypeError or KeyError where the file, which may be hostile, does not fit."""
 
 
@@ -43,9 +55,14 @@ def save(model: Savable, path: str | os.PathLike[str]) -> None:
     """Write a model to a file, whole or not at all: what was there before stays until the new one is on the disk."""
     from safetensors.numpy import save as to_bytes
 
-    kind, config, tensors = model._to_file()
-    metadata = {"format_version": str(FORMAT_VERSION), "kind": kind, "config": json.dumps(config, sort_keys=True)}
-    _write_atomically(os.path.realpath(os.fspath(path)), to_bytes(dict(tensors), metadata=metadata))
+    content = model._to_file()
+    metadata = {
+        "format_version": str(FORMAT_VERSION),
+        "kind": content.kind,
+        "config": json.dumps(content.config, sort_keys=True),
+        "python": json.dumps(content.python, sort_keys=True),
+    }
+    _write_atomically(os.path.realpath(os.fspath(path)), to_bytes(dict(content.tensors), metadata=metadata))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -60,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    LSTM, EnsembleLSTM, LSTMCell, Embedding, Linear, Last, Network or LSTMLanguageModel
+    LSTM, LSTMCell, Embedding, Linear, Last, Network or LSTMLanguageModel
         What was saved, with its weights and dtype.
 
     Raises
@@ -78,47 +95,66 @@ def load(path: str | os.PathLike[str]) -> Any:
         pass
     try:
         with safe_open(path, framework="np") as file:
-            model_class, config = _described(file.metadata() or {})
+            metadata = file.metadata() or {}
+            model_class = _class_named(metadata)
             names = file.keys()
-            return model_class._from_file(config, {name: file.get_tensor(name) for name in names})
+            tensors = {name: file.get_tensor(name) for name in names}
+            config, python = (_object(metadata, name) for name in ("config", "python"))
+            return model_class._from_file(Content(metadata["kind"], config, python, tensors))
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: expected a whole safetensors file, got: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def check_tensors(expected_count: int, tensors: Mapping[str, Array], dtype: Any) -> None:
-    """Raise ValueError unless the tensors hold so many numbers, all of this dtype.
+def named(name: str, values: Mapping[str, Any], expected: Sequence[str]) -> list[Any]:
+    """Give the values of these names. ValueError unless they are all there, and no others."""
+    if set(values) != set(expected):
+        raise ValueError(f"{name}: expected {', '.join(expected) or 'nothing'}, got {', '.join(values) or 'nothing'}")
+    return [values[each] for each in expected]
+
+
+def check_tensors(config: Config, members: int, tensors: Mapping[str, Array]) -> None:
+    """Raise ValueError unless the tensors hold as many numbers as the parameters of such a model, all of its dtype.
 
     Asked before a model is built, so that a file that claims sizes it does not fill costs no memory.
     """
+    expected = members * _core.parameter_count(config.modules)
     count = sum(tensor.size for tensor in tensors.values())
-    if count != expected_count:
-        raise ValueError(f"tensors: expected {expected_count} numbers by the configuration, got {count}")
+    if count != expected:
+        raise ValueError(f"tensors: expected {expected} numbers by the configuration, got {count}")
     for name, tensor in tensors.items():
-        if tensor.dtype != dtype:
-            raise ValueError(f"{name}: expected dtype {dtype}, got {tensor.dtype}")
+        if tensor.dtype != config.dtype:
+            raise ValueError(f"{name}: expected dtype {config.dtype}, got {tensor.dtype}")
 
 
-def _described(metadata: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
-    """Find the class and the configuration that a file's metadata name."""
-    missing = {"format_version", "kind", "config"} - set(metadata)
-    if missing:
-        raise ValueError(
-            f"expected a file that Latchwork wrote, got one whose metadata lack {', '.join(sorted(missing))}"
-        )
+def _class_named(metadata: Mapping[str, str]) -> type[Savable]:
+    """Find the class that a file's metadata name."""
+    if not {"format_version", "kind"} <= set(metadata):
+        raise ValueError("expected a file that Latchwork wrote, got one whose metadata do not say so")
     version, kind = metadata["format_version"], metadata["kind"]
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
+    if version == "1":
         raise ValueError(
-            f"expected format_version {FORMAT_VERSION} or older, got {version}; a newer Latchwork may read it"
+            f"expected format_version {FORMAT_VERSION}, got 1, which was never released; "
+            "save the model again with this version of Latchwork"
         )
+    if not version.isdecimal() or int(version) != FORMAT_VERSION:
+        raise ValueError(f"expected format_version {FORMAT_VERSION}, got {version}; a newer Latchwork may read it")
     if kind not in _KINDS:
         raise ValueError(f"expected a model of kind {', '.join(_KINDS)}, got {kind!r}")
-    config = json.loads(metadata["config"])
-    if not isinstance(config, dict):
-        raise TypeError(f"config: expected an object, got {type(config).__name__}")
     module, name = _KINDS[kind]
-    return getattr(importlib.import_module(module), name), config
+    model_class: type[Savable] = getattr(importlib.import_module(module), name)
+    return model_class
+
+
+def _object(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Read one of the metadata that are JSON."""
+    if name not in metadata:
+        raise ValueError(f"expected a file that Latchwork wrote, got one whose metadata lack {name}")
+    value = json.loads(metadata[name])
+    if not isinstance(value, dict):
+        raise TypeError(f"{name}: expected an object, got {type(value).__name__}")
+    return value
 
 
 def _write_atomically(path: str, content: bytes) -> None:

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork import files
-from latchwork._arrays import (
-    as_array,
-    boolean,
-    integer,
-    integer_array,
-    lengths_array,
-    real_array,
-    real_dtype,
-    shape_text,
-)
-from latchwork._module import Module, Option
+from latchwork._arrays import as_array, integer_array, lengths_array, real_array, shape_text
+from latchwork._module import Config, Module, Option
 
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike
 
     from latchwork._arrays import Array
 
-_ACTIVATIONS = (None, "relu", "sigmoid", "tanh")
-
 
 class Embedding(Module):
-    """A vector of its own for each token: rows of ``weight`` (vocabulary, size).
+    """A vector of its own for each token: rows of ``weight`` (num_embeddings, embedding_dim).
 
     Parameters
     ----------
-    vocabulary : int
-        How many tokens there are: 0 to ``vocabulary - 1``.
-    size : int
+    num_embeddings : int
+        How many tokens there are: 0 to ``num_embeddings - 1``.
+    embedding_dim : int
         Features of each vector.
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and outputs.
@@ -54,11 +41,14 @@ class Embedding(Module):
 
     _kind = "embedding"
 
-    vocabulary = Option[int]()
-    size = Option[int]()
+    num_embeddings = Option[int]()
+    embedding_dim = Option[int]()
 
-    def __init__(self, vocabulary: int, size: int, *, dtype: DTypeLike = "float32", seed: int | None = None) -> None:
-        self._config = self._checked(vocabulary, size, dtype=dtype)
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, *, dtype: DTypeLike = "float32", seed: int | None = None
+    ) -> None:
+        options = {"kind": "embedding", "num_embeddings": num_embeddings, "embedding_dim": embedding_dim}
+        self._config = Config.of_layer(dtype, options)
         self._create(seed)
 
     def __call__(self, tokens: Any) -> Array:
@@ -72,7 +62,7 @@ class Embedding(Module):
         Returns
         -------
         numpy.ndarray
-            (..., size), new.
+            (..., embedding_dim), new.
 
         Raises
         ------
@@ -81,34 +71,21 @@ class Embedding(Module):
         TypeError
             If the tokens are no integers.
         """
+        self._check_callable()
         array = integer_array("tokens", tokens)
-        output = np.empty((*array.shape, self.size), self.dtype)
+        output = np.empty((*array.shape, self.embedding_dim), self.dtype)
         self._core.forward(
-            array.reshape(1, array.size), None, None, None, output.reshape(1, array.size, self.size), None
+            array.reshape(1, array.size), None, None, None, output.reshape(1, array.size, self.embedding_dim), None
         )
         return output
 
-    @staticmethod
-    def _checked(vocabulary: Any, size: Any, *, dtype: Any = "float32") -> dict[str, Any]:
-        return {
-            "vocabulary": integer("vocabulary", vocabulary, 1),
-            "size": integer("size", size, 1),
-            "dtype": real_dtype(dtype).name,
-        }
-
-    def _core_options(self) -> dict[str, Any]:
-        return {"kind": "embedding", "vocabulary": self.vocabulary, "size": self.size}
-
-    def _parameter_count(self) -> int:
-        return self.vocabulary * self.size
-
 
 class Linear(Module):
-    """``activation(x W^T + b)``, with ``weight`` (output_size, input_size) and ``bias`` (output_size,) as PyTorch's.
+    """``activation(x W^T + b)``, with ``weight`` (out_features, in_features) and ``bias`` (out_features,) as PyTorch's.
 
     Parameters
     ----------
-    input_size, output_size : int
+    in_features, out_features : int
         Features of input and output, at least 1.
     bias : bool, default True
         Whether there is a bias.
@@ -117,7 +94,7 @@ class Linear(Module):
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and outputs.
     seed : int, optional
-        Of the initial parameters, uniform in +-1/sqrt(input_size) as PyTorch's. None: a fresh one.
+        Of the initial parameters, uniform in +-1/sqrt(in_features) as PyTorch's. None: a fresh one.
 
     Raises
     ------
@@ -129,22 +106,29 @@ class Linear(Module):
 
     _kind = "linear"
 
-    input_size = Option[int]()
-    output_size = Option[int]()
+    in_features = Option[int]()
+    out_features = Option[int]()
     bias = Option[bool]()
     activation = Option["str | None"]()
 
     def __init__(
         self,
-        input_size: int,
-        output_size: int,
+        in_features: int,
+        out_features: int,
         bias: bool = True,
         activation: str | None = None,
         *,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        self._config = self._checked(input_size, output_size, bias, activation, dtype=dtype)
+        options = {
+            "kind": "linear",
+            "in_features": in_features,
+            "out_features": out_features,
+            "bias": bias,
+            "activation": activation,
+        }
+        self._config = Config.of_layer(dtype, options)
         self._create(seed)
 
     def __call__(self, x: Any) -> Array:
@@ -153,12 +137,12 @@ class Linear(Module):
         Parameters
         ----------
         x : array_like
-            (..., input_size), with any leading axes.
+            (..., in_features), with any leading axes.
 
         Returns
         -------
         numpy.ndarray
-            (..., output_size).
+            (..., out_features).
 
         Raises
         ------
@@ -167,38 +151,16 @@ class Linear(Module):
         TypeError
             If x does not hold real numbers.
         """
+        self._check_callable()
         array = real_array("x", x, self.dtype)
-        if array.ndim == 0 or array.shape[-1] != self.input_size:
-            raise ValueError(f"x: expected (..., {self.input_size}), got {shape_text(array.shape)}")
-        rows = array.size // self.input_size
-        output = np.empty((*array.shape[:-1], self.output_size), self.dtype)
+        if array.ndim == 0 or array.shape[-1] != self.in_features:
+            raise ValueError(f"x: expected (..., {self.in_features}), got {shape_text(array.shape)}")
+        rows = array.size // self.in_features
+        output = np.empty((*array.shape[:-1], self.out_features), self.dtype)
         self._core.forward(
-            array.reshape(1, rows, self.input_size), None, None, None, output.reshape(1, rows, self.output_size), None
+            array.reshape(1, rows, self.in_features), None, None, None, output.reshape(1, rows, self.out_features), None
         )
         return output
-
-    @staticmethod
-    def _checked(
-        input_size: Any, output_size: Any, bias: Any = True, activation: Any = None, *, dtype: Any = "float32"
-    ) -> dict[str, Any]:
-        if activation is not None and not isinstance(activation, str):
-            raise TypeError(f"activation: expected str or None, got {type(activation).__name__}")
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"activation: expected one of {', '.join(map(repr, _ACTIVATIONS))}, got {activation!r}")
-        return {
-            "input_size": integer("input_size", input_size, 1),
-            "output_size": integer("output_size", output_size, 1),
-            "bias": boolean("bias", bias),
-            "activation": activation,
-            "dtype": real_dtype(dtype).name,
-        }
-
-    def _core_options(self) -> dict[str, Any]:
-        names = ("input_size", "output_size", "bias", "activation")
-        return {"kind": "linear"} | {name: self._config[name] for name in names}
-
-    def _parameter_count(self) -> int:
-        return self.output_size * (self.input_size + self.bias)
 
 
 class Last(Module):
@@ -211,7 +173,7 @@ class Last(Module):
     _kind = "last"
 
     def __init__(self) -> None:
-        self._config = {}
+        self._config = Config.of_layer("float32", {"kind": "last"})
         self._create_unset()
 
     @property
@@ -241,6 +203,7 @@ class Last(Module):
         TypeError
             If an argument has no fitting dtype.
         """
+        self._check_callable()
         array = as_array("x", x)
         array = real_array(
             "x", array, np.dtype(np.float64 if array.dtype.newbyteorder("=") == np.float64 else np.float32)
@@ -258,14 +221,7 @@ class Last(Module):
         output[filled] = array[ends[filled] - 1, filled]
         return output
 
-    @staticmethod
-    def _checked() -> dict[str, Any]:
-        return {}
-
-    def _core_options(self) -> dict[str, Any]:
-        return {"kind": "last"}
-
-    def _build(self, options: Mapping[str, Any], seed: int) -> None:
+    def _build(self, modules: Sequence[Mapping[str, Any]], seed: int) -> None:
         self._layout = {}
         self._in_network = False
 
@@ -275,12 +231,11 @@ class Last(Module):
     def _write(self, values: Mapping[str, Array]) -> None:
         pass
 
-    @classmethod
-    def _from_file(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Self:
-        last = cls._unbuilt(config)
-        files.check_tensors(0, tensors, np.dtype(np.float32))
-        last._create_unset()
-        return last
-
-    def _parameter_count(self) -> int:
+    def _version(self) -> int:
         return 0
+
+    def _is_as_built(self) -> bool:
+        return True
+
+    def _initial_values(self, members: int) -> dict[str, Array]:
+        return {}

@@ -5,21 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from latchwork._arrays import (
-    boolean,
-    integer,
-    real_dtype,
-    real_number,
-)
-from latchwork._cell_options import (
-    CellOptions,
-    check_projection,
-    checked_cell_options,
-    core_cell_options,
-    core_initial_options,
-    parameter_count,
-)
-from latchwork._module import Option
+from latchwork._arrays import boolean
+from latchwork._cell_options import CellOptions, checked_lstm
+from latchwork._module import Config, Option
 from latchwork._sequence import SequenceModule, StateSize
 
 if TYPE_CHECKING:
@@ -33,107 +21,26 @@ if TYPE_CHECKING:
 StatePair = tuple["Array", "Array"]
 
 
-def checked_options(
-    input_size: Any,
-    hidden_size: Any,
-    num_layers: Any = 1,
-    bias: Any = True,
-    batch_first: Any = False,
-    dropout: Any = 0.0,
-    bidirectional: Any = False,
-    proj_size: Any = 0,
-    *,
-    reverse: Any = False,
-    dtype: Any = "float32",
-    residual: Any = False,
-    **cell_options: Any,
-) -> dict[str, Any]:
+def checked_stack(*, batch_first: Any, bidirectional: Any, reverse: Any, dtype: Any, **options: Any) -> Config:
     """Check the options of a stack of layers. ValueError or TypeError."""
-    config: dict[str, Any] = {
-        "input_size": integer("input_size", input_size, 1),
-        "hidden_size": integer("hidden_size", hidden_size, 1),
-        "num_layers": integer("num_layers", num_layers, 1),
-        "bias": boolean("bias", bias),
-        "batch_first": boolean("batch_first", batch_first),
-        "dropout": real_number("dropout", dropout, 0.0, 1.0),
-        "bidirectional": boolean("bidirectional", bidirectional),
-        "proj_size": integer("proj_size", proj_size, 0),
-        "reverse": boolean("reverse", reverse),
-        "dtype": real_dtype(dtype).name,
-        "residual": boolean("residual", residual),
-    }
-    check_projection(config)
-    if config["bidirectional"] and config["reverse"]:
+    both, backwards = boolean("bidirectional", bidirectional), boolean("reverse", reverse)
+    if both and backwards:
         raise ValueError("reverse: expected False with bidirectional=True, which has both directions, got True")
-    if config["residual"] and config["num_layers"] == 1:
-        raise ValueError("residual: expected False with num_layers=1, which has no layer below, got True")
-    directions = 2 if config["bidirectional"] else 1
-    return config | checked_cell_options(bias=config["bias"], directions=directions, **cell_options)
+    direction = "both" if both else "reverse" if backwards else "forward"
+    python = {"batch_first": boolean("batch_first", batch_first)}
+    return checked_lstm(dtype, python, direction=direction, **options)
 
 
-class StackedLSTM(CellOptions, SequenceModule[StatePair]):
-    """What `LSTM` and `EnsembleLSTM` share: the options of a stack of layers."""
-
-    input_size = Option[int]()
-    hidden_size = Option[int]()
-    num_layers = Option[int]()
-    bias = Option[bool]()
-    batch_first = Option[bool]()
-    dropout = Option[float]()
-    bidirectional = Option[bool]()
-    proj_size = Option[int]()
-    reverse = Option[bool]()
-    residual = Option[bool]()
-
-    @property
-    def _directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    @property
-    def _output_size(self) -> int:
-        return self._directions * (self.proj_size or self.hidden_size)
-
-    def _core_options(self) -> dict[str, Any]:
-        names = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "proj_size", "residual")
-        direction = "both" if self.bidirectional else "reverse" if self.reverse else "forward"
-        options = {"kind": "lstm", "direction": direction} | {name: self._config[name] for name in names}
-        return options | core_cell_options(self._config)
-
-    def _initial_options(self) -> dict[str, Any]:
-        return core_initial_options(self._config)
-
-    def _build(self, options: Mapping[str, Any], seed: int) -> None:
-        super()._build(options, seed)
-        states = self.num_layers * self._directions
-        suffixes = ["", "_reverse"] if self.bidirectional else ["_reverse"] if self.reverse else [""]
-        self._state_sizes = (StateSize(states, self.proj_size or self.hidden_size, self.hidden_size),)
-        self._trace_names = (tuple(f"l{layer}{suffix}" for layer in range(self.num_layers) for suffix in suffixes),)
-        self._streamable = suffixes == [""]
-
-    def _parameter_count(self) -> int:
-        first, above = (parameter_count(self._config, size) for size in (self.input_size, self._output_size))
-        return self._directions * (first + (self.num_layers - 1) * above)
-
-    def _warn_of_idle_dropout(self) -> None:
-        """To be called by a constructor."""
-        if self.dropout > 0 and self.num_layers == 1:
-            warnings.warn(
-                f"dropout acts on the output of every layer but the last, so dropout={self.dropout} does nothing with "
-                "num_layers=1",
-                stacklevel=3,
-            )
-
-
-class LSTM(StackedLSTM):
+class LSTM(CellOptions, SequenceModule[StatePair]):
     """A stack of long short-term memory layers, in one direction or both, with PyTorch's names and shapes.
 
     ``output, (h_n, c_n) = lstm(x, (h_0, c_0))``; see `__call__` for the shapes. In each step::
 
-        i = sigmoid(W_i x + R_i h + b_i)    input gate
-        f = sigmoid(W_f x + R_f h + b_f)    forget gate
-        g = tanh   (W_g x + R_g h + b_g)    candidate
-        o = sigmoid(W_o x + R_o h + b_o)    output gate
-        c = f * c + i * g
+        i = sigmoid(W_i x + R_i h_prev + b_i)    input gate
+        f = sigmoid(W_f x + R_f h_prev + b_f)    forget gate
+        g = tanh   (W_g x + R_g h_prev + b_g)    candidate
+        o = sigmoid(W_o x + R_o h_prev + b_o)    output gate
+        c = f * c_prev + i * g
         h = o * tanh(c)
 
     The options from ``forget_gate`` on make of it every cell of the literature, alone or combined.
@@ -163,13 +70,11 @@ class LSTM(StackedLSTM):
         Of parameters and outputs.
     seed : int, optional
         Of the initial parameters, see ``init``. None: a fresh one.
-    forget_gate : bool, default True
+    forget_gate : True, False or "coupled", default True
         False: f = 1, nothing is forgotten. Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9
-        (1997).
-    coupled : bool, default False
-        f = 1 - i: what is added replaces what is forgotten. Not together with ``forget_gate=False``. Greff, Srivastava,
-        Koutnik, Steunebrink and Schmidhuber, "LSTM: a search space odyssey", IEEE Transactions on Neural Networks and
-        Learning Systems 28 (2017).
+        (1997). "coupled": f = 1 - i, what is added replaces what is forgotten. Greff, Srivastava, Koutnik, Steunebrink
+        and Schmidhuber, "LSTM: a search space odyssey", IEEE Transactions on Neural Networks and Learning Systems 28
+        (2017).
     peephole : bool, default False
         The gates see the cell, each unit its own: i and f the old cell, o the new one. Gers and Schmidhuber, "Recurrent
         nets that time and count", IJCNN 2000.
@@ -251,8 +156,8 @@ class LSTM(StackedLSTM):
     Parameters of layer k: ``weight_ih_l{k}`` (4H, input_size), above the first layer (4H, directions * H_out);
     ``weight_hh_l{k}`` (4H, H_out); ``bias_ih_l{k}``, ``bias_hh_l{k}`` (4H,); ``weight_hr_l{k}`` (P, H). H_out is
     ``proj_size`` or else ``hidden_size``; gate order i, f, g, o; suffix ``_reverse``. This is the layout of
-    ``torch.nn.LSTM``. Without a forget gate of its own (``forget_gate=False`` or ``coupled``) there are three gates: 3H
-    instead of 4H, in the order i, g, o.
+    ``torch.nn.LSTM``. Without a forget gate of its own (``forget_gate=False`` or ``"coupled"``) there are three gates:
+    3H instead of 4H, in the order i, g, o.
 
     Then come, where there are such, ``weight_peephole_l{k}`` (3H,) of i, f, o or (2H,) of i, o;
     ``norm_ih_weight_l{k}``, ``norm_ih_bias_l{k}``, ``norm_hh_weight_l{k}``, ``norm_hh_bias_l{k}`` (4H,) or (3H,),
@@ -260,15 +165,15 @@ class LSTM(StackedLSTM):
 
     With all options, a step is, in this order::
 
-        a = W x + R h + b                   layer_norm: N(W x) + N(R h) + b, with epsilon 1e-5
-                                            recurrent_dropout on h, weight_dropout on R
-        a_i += p_i * c, a_f += p_f * c      peephole
-        i, f, g activated                   after clip
-        c' = f * c + i * g                  recurrent_dropout on g; then cell_clip
-        a_o += p_o * c'                     peephole
-        o activated                         after clip
-        h' = o * tanh(c')                   layer_norm: o * tanh(N(c')); then the projection
-        c, h = zoneout of c', h' and the c, h before
+        a = W x + R h_prev + b                      layer_norm: N(W x) + N(R h_prev) + b, with epsilon 1e-5
+                                                    recurrent_dropout on h_prev, weight_dropout on R
+        a_i += p_i * c_prev, a_f += p_f * c_prev    peephole
+        i, f, g activated                           after clip
+        c = f * c_prev + i * g                      recurrent_dropout on g; then cell_clip
+        a_o += p_o * c                              peephole
+        o activated                                 after clip
+        h = o * tanh(c)                             layer_norm: o * tanh(N(c)); then the projection
+        c, h mixed with c_prev, h_prev              zoneout
 
     The cell is that of Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9 (1997), with the
     forget gate of Gers, Schmidhuber and Cummins, "Learning to forget", Neural Computation 12 (2000).
@@ -282,6 +187,16 @@ class LSTM(StackedLSTM):
     """
 
     _kind = "lstm"
+
+    input_size = Option[int]()
+    hidden_size = Option[int]()
+    num_layers = Option[int]()
+    bias = Option[bool]()
+    dropout = Option[float]()
+    proj_size = Option[int]()
+    residual = Option[bool]()
+
+    _python_options = ("batch_first",)
 
     def __init__(
         self,
@@ -297,8 +212,7 @@ class LSTM(StackedLSTM):
         reverse: bool = False,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
-        forget_gate: bool = True,
-        coupled: bool = False,
+        forget_gate: bool | str = True,
         peephole: bool = False,
         layer_norm: bool = False,
         activations: GateActivations | Sequence[GateActivations] | None = None,
@@ -314,16 +228,49 @@ class LSTM(StackedLSTM):
         init: str = "torch",
         t_max: int | None = None,
     ) -> None:
-        self._config = self._checked(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
-            reverse=reverse, dtype=dtype, residual=residual,
-            forget_gate=forget_gate, coupled=coupled, peephole=peephole, layer_norm=layer_norm,
-            activations=activations, clip=clip, cell_clip=cell_clip, zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout, recurrent_dropout_on=recurrent_dropout_on,
-            weight_dropout=weight_dropout, learn_start_state=learn_start_state, forget_bias=forget_bias, init=init,
-            t_max=t_max,
+        self._config = checked_stack(
+            input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, bias=bias, batch_first=batch_first,
+            dropout=dropout, bidirectional=bidirectional, proj_size=proj_size, reverse=reverse, dtype=dtype,
+            forget_gate=forget_gate, peephole=peephole, layer_norm=layer_norm, activations=activations,
+            clip=clip, cell_clip=cell_clip, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            recurrent_dropout_on=recurrent_dropout_on, weight_dropout=weight_dropout, residual=residual,
+            learn_start_state=learn_start_state, forget_bias=forget_bias, init=init, t_max=t_max,
         )  # fmt: skip
         self._warn_of_idle_dropout()
         self._create(seed)
 
-    _checked = staticmethod(checked_options)
+    @property
+    def batch_first(self) -> bool:
+        """Whether input and output are (N, T, ...) rather than (T, N, ...)."""
+        batch_first: bool = self._config.python["batch_first"]
+        return batch_first
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether there are two directions."""
+        return bool(self._config.modules[0]["direction"] == "both")
+
+    @property
+    def reverse(self) -> bool:
+        """Whether the only direction runs from the end to the start."""
+        return bool(self._config.modules[0]["direction"] == "reverse")
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _build(self, modules: Sequence[Mapping[str, Any]], seed: int) -> None:
+        super()._build(modules, seed)
+        states = self.num_layers * self._directions
+        suffixes = ["", "_reverse"] if self.bidirectional else ["_reverse"] if self.reverse else [""]
+        self._state_sizes = (StateSize(states, self.proj_size or self.hidden_size, self.hidden_size),)
+        self._trace_names = (tuple(f"l{layer}{suffix}" for layer in range(self.num_layers) for suffix in suffixes),)
+        self._streamable = suffixes == [""]
+
+    def _warn_of_idle_dropout(self) -> None:
+        if self.dropout > 0 and self.num_layers == 1:
+            warnings.warn(
+                f"dropout acts on the output of every layer but the last, so dropout={self.dropout} does nothing with "
+                "num_layers=1",
+                stacklevel=3,
+            )

@@ -6,23 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork._arrays import (
-    boolean,
-    check_shape,
-    contiguous_real_array,
-    integer,
-    real_array,
-    real_dtype,
-    shape_text,
-)
-from latchwork._cell_options import (
-    CellOptions,
-    check_projection,
-    checked_cell_options,
-    core_cell_options,
-    core_initial_options,
-    parameter_count,
-)
+from latchwork._arrays import check_shape, contiguous_real_array, real_array, shape_text
+from latchwork._cell_options import CellOptions, checked_lstm
 from latchwork._module import Module, Option
 
 if TYPE_CHECKING:
@@ -51,7 +36,8 @@ class LSTMCell(CellOptions, Module):
         Of parameters and outputs.
     seed : int, optional
         Of the initial parameters, see ``init``. None: a fresh one.
-    forget_gate, coupled, peephole, layer_norm : bool
+    forget_gate : True, False or "coupled", default True
+    peephole, layer_norm : bool, default False
         As for `LSTM`.
     activations : mapping, optional
         As for `LSTM`.
@@ -101,8 +87,7 @@ class LSTMCell(CellOptions, Module):
         proj_size: int = 0,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
-        forget_gate: bool = True,
-        coupled: bool = False,
+        forget_gate: bool | str = True,
         peephole: bool = False,
         layer_norm: bool = False,
         activations: GateActivations | Sequence[GateActivations] | None = None,
@@ -117,13 +102,12 @@ class LSTMCell(CellOptions, Module):
         init: str = "torch",
         t_max: int | None = None,
     ) -> None:
-        self._config = self._checked(
-            input_size, hidden_size, bias, proj_size=proj_size, dtype=dtype,
-            forget_gate=forget_gate, coupled=coupled, peephole=peephole, layer_norm=layer_norm,
-            activations=activations, clip=clip, cell_clip=cell_clip, zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout, recurrent_dropout_on=recurrent_dropout_on,
-            weight_dropout=weight_dropout, learn_start_state=learn_start_state, forget_bias=forget_bias, init=init,
-            t_max=t_max,
+        self._config = checked_lstm(
+            dtype, {}, cell=True, input_size=input_size, hidden_size=hidden_size, bias=bias, proj_size=proj_size,
+            forget_gate=forget_gate, peephole=peephole, layer_norm=layer_norm, activations=activations,
+            clip=clip, cell_clip=cell_clip, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            recurrent_dropout_on=recurrent_dropout_on, weight_dropout=weight_dropout,
+            learn_start_state=learn_start_state, forget_bias=forget_bias, init=init, t_max=t_max,
         )  # fmt: skip
         self._create(seed)
 
@@ -174,34 +158,3 @@ class LSTMCell(CellOptions, Module):
         output = np.empty(core_shapes[0], self.dtype)
         self._core.forward(x.reshape(1, rows, self.input_size), None, None, start, output, [(h, c)])
         return h.reshape(shapes[0]), c.reshape(shapes[1])
-
-    @staticmethod
-    def _checked(
-        input_size: Any,
-        hidden_size: Any,
-        bias: Any = True,
-        *,
-        proj_size: Any = 0,
-        dtype: Any = "float32",
-        **cell_options: Any,
-    ) -> dict[str, Any]:
-        config: dict[str, Any] = {
-            "input_size": integer("input_size", input_size, 1),
-            "hidden_size": integer("hidden_size", hidden_size, 1),
-            "bias": boolean("bias", bias),
-            "proj_size": integer("proj_size", proj_size, 0),
-            "dtype": real_dtype(dtype).name,
-        }
-        check_projection(config)
-        return config | checked_cell_options(bias=config["bias"], directions=1, **cell_options)
-
-    def _core_options(self) -> dict[str, Any]:
-        names = ("input_size", "hidden_size", "bias", "proj_size")
-        options = {"kind": "lstm", "cell": True} | {name: self._config[name] for name in names}
-        return options | core_cell_options(self._config)
-
-    def _initial_options(self) -> dict[str, Any]:
-        return core_initial_options(self._config)
-
-    def _parameter_count(self) -> int:
-        return parameter_count(self._config, self.input_size)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latchwork import _core, files
-from latchwork._module import Module
+from latchwork._arrays import boolean, integer, real_dtype
+from latchwork._module import Config, Module, kind_of, members_of_file, without_initial_values
 from latchwork._sequence import SequenceModule
 from latchwork.layers import Embedding, Last, Linear
 from latchwork.lstm import LSTM
@@ -35,11 +37,17 @@ class Network(SequenceModule[Any]):
         Each layer's input size is the output size of the one before. An `Embedding` may come first, so that the network
         takes tokens; LSTMs come before `Last`. The layers keep their weights and from then on share them with the
         network: a write through one is seen by the other. A layer belongs to one network at most.
+    members : int, default 1
+        How many sets of weights (M) the network has. All are run and trained in one call, each bit for bit what a
+        network of its own would be: small networks gain the most time (``tests/benchmarks/members.py`` measures it).
+        Member m starts as the same layers built with ``seed + m`` (modulo 2**64), so above 1 the layers must be as they
+        were built.
 
     Raises
     ------
     ValueError
-        If the layers do not fit together, differ in dtype or ``batch_first``, or belong to a network already.
+        If the layers do not fit together, differ in dtype or ``batch_first``, or belong to a network already; with
+        several members also if a layer was written to since it was built.
     TypeError
         If an item is no such layer.
 
@@ -50,6 +58,20 @@ class Network(SequenceModule[Any]):
 
     Pickle and ``copy.deepcopy`` copy layer by layer. While another thread trains, ``state_dict()`` is the copy
     that is of one moment.
+
+    With several members all arrays have an axis M before the others:
+
+    ============================================  ================================================================
+    x, the same for all members                   (T, N, input_size), unbatched (T, input_size)
+    x of each member                              (M, T, N, input_size)
+    ``lengths``, ``reset``, start states, y       as for one member, or with the axis M in front
+    output, end states, gradients, parameters     (M, ...)
+    loss of a `Trainer`                           (M,)
+    ============================================  ================================================================
+
+    ``batch_first`` swaps T and N and leaves M first. The gradient with respect to an input or a start state that was
+    shared is that of each member: the sum over the first axis is that with respect to what was passed. Masks of member
+    m are those of ``mask_seed + m``. ``network[i]`` is layer i with all its members.
 
     Examples
     --------
@@ -62,15 +84,79 @@ class Network(SequenceModule[Any]):
     _kind = "network"
     _own = SequenceModule._own | {"_config"}
 
-    def __init__(self, layers: Sequence[Module]) -> None:
+    def __init__(self, layers: Sequence[Module], members: int = 1) -> None:
         if not isinstance(layers, Sequence):
             raise TypeError(f"layers: expected a sequence of layers, got {type(layers).__name__}")
-        self._join(tuple(layers))
+        self._join(tuple(layers), integer("members", members, 1))
+
+    @classmethod
+    def stack(cls, networks: Sequence[Network]) -> Self:
+        """Make one network whose members are those of others, with the weights they have at this moment.
+
+        Parameters
+        ----------
+        networks : sequence of Network
+            At least one, all of equal layers; how their initial values were drawn may differ.
+
+        Returns
+        -------
+        Network
+            Independent of them, with as many members as they have together.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or if their layers differ.
+        TypeError
+            If an item is no network.
+        """
+        networks = list(networks)
+        if not networks:
+            raise ValueError("networks: expected at least one Network, got none")
+        for place, network in enumerate(networks):
+            if not isinstance(network, Network):
+                raise TypeError(f"networks[{place}]: expected Network, got {type(network).__name__}")
+            if network._shape() != networks[0]._shape():
+                raise ValueError(f"networks[{place}]: expected the layers of networks[0], {networks[0]!r}, got {network!r}")
+        stacked = cls._unset(networks[0]._config, sum(network.members for network in networks))
+        flat = [network._read().reshape(network.members, -1) for network in networks]
+        stacked._write_flat(np.concatenate(flat))
+        return stacked
+
+    def member(self, index: int) -> Self:
+        """Make a network of its own with the weights that one member has at this moment.
+
+        Parameters
+        ----------
+        index : int
+            From 0 to ``members - 1``, or from the end if it is negative.
+
+        Returns
+        -------
+        Network
+            Of one member, independent of this one.
+
+        Raises
+        ------
+        IndexError
+            If there is no such member.
+        """
+        position = operator.index(index)
+        if not -self.members <= position < self.members:
+            raise IndexError(f"index: expected {-self.members} to {self.members - 1}, got {position}")
+        alone = self._unset(self._config, 1)
+        alone._write_flat(self._read().reshape(self.members, -1)[position])
+        return alone
+
+    @property
+    def members(self) -> int:
+        """How many sets of weights there are."""
+        return self._members or 1
 
     @property
     def batch_first(self) -> bool:
         """Whether input and output are (N, T, ...), as its LSTMs have it; without an LSTM they are (T, N, ...)."""
-        batch_first: bool = self._config["batch_first"]
+        batch_first: bool = self._config.python["batch_first"]
         return batch_first
 
     @property
@@ -79,7 +165,7 @@ class Network(SequenceModule[Any]):
         return self._layers
 
     def __getitem__(self, index: int) -> Module:
-        """Return one layer."""
+        """Return one layer, which shares its weights with the network."""
         return self._layers[index]
 
     def __len__(self) -> int:
@@ -92,20 +178,22 @@ class Network(SequenceModule[Any]):
 
     def __repr__(self) -> str:
         """Show the layers."""
-        return f"Network([{', '.join(map(repr, self._layers))}])"
+        members = "" if self._members is None else f", members={self._members}"
+        return f"Network([{', '.join(map(repr, self._layers))}]{members})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Join copied layers."""
         self.__dict__.update(state)
-        self._join(self.__dict__.pop("_layers"))
+        self._join(self.__dict__.pop("_layers"), self._members or 1)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the layers, which hold the weights."""
         return {name: value for name, value in self.__dict__.items() if name not in self._own}
 
-    def _join(self, layers: tuple[Module, ...]) -> None:
+    def _join(self, layers: tuple[Module, ...], members: int) -> None:
         """Give all layers one buffer; on an error they are as before."""
-        _check_layers(layers)
+        several = members if members > 1 else None
+        _check_layers(layers, several)
         dtypes = {layer.dtype for layer in layers if not isinstance(layer, Last)}
         if len(dtypes) > 1:
             raise ValueError(f"layers: expected one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
@@ -114,56 +202,68 @@ class Network(SequenceModule[Any]):
         if len({lstm.batch_first for lstm in lstms.values()}) > 1:
             raise ValueError("layers: expected one batch_first for all LSTMs, got both True and False")
         core_class = _core.Network64 if dtype == np.float64 else _core.Network32
+        modules = [options for layer in layers for options in layer._config.modules]
         try:
-            core = core_class([layer._core_options() for layer in layers], True, 0)
+            core = core_class(without_initial_values(modules), True, 0, members)
         except ValueError as error:  # where sizes or the order do not fit; layers are the core's modules
             raise ValueError(str(error).replace("modules", "layers")) from error
-        core.write(
-            {
-                f"{index}.{name}": value
-                for index, layer in enumerate(layers)
-                for name, value in layer.state_dict().items()
-            }
-        )
+        values = {}
+        for index, layer in enumerate(layers):
+            # A layer that has the members already is a copy of one in a network that has them.
+            own = layer.state_dict() if layer._members == several else layer._initial_values(members)
+            values |= {f"{index}.{name}": np.ascontiguousarray(value) for name, value in own.items()}
+        core.write(values)
+        self._members = several
         self._layers = layers
-        self._config = {"batch_first": any(lstm.batch_first for lstm in lstms.values()), "dtype": dtype.name}
+        self._config = Config(modules, dtype.name, {"batch_first": any(lstm.batch_first for lstm in lstms.values())})
         self._in_network = False
         self._state_sizes = tuple(itertools.chain.from_iterable(lstm._state_sizes for lstm in lstms.values()))
         self._trace_names = tuple(
             tuple(f"{index}.{name}" for name in names) for index, lstm in lstms.items() for names in lstm._trace_names
         )
-        self._vocabulary = layers[0].vocabulary if isinstance(layers[0], Embedding) else None
+        self._vocabulary = layers[0].num_embeddings if isinstance(layers[0], Embedding) else None
         self._streamable = all(lstm._streamable for lstm in lstms.values())
         self._adopt(core)
         for index, layer in enumerate(layers):
             layer._in_network = True
+            layer._members = several
             if not isinstance(layer, Last):
                 layer._adopt(core.module(index))
 
-    def _to_file(self) -> tuple[str, dict[str, Any], Mapping[str, Array]]:
-        return self._kind, {"layers": [{"kind": layer._kind} | layer._config for layer in self]}, self.state_dict()
+    @classmethod
+    def _unset(cls, config: Config, members: int) -> Self:
+        """Make a network whose parameters are yet to be written."""
+        layers = []
+        for place, options in enumerate(config.modules):
+            kind = kind_of(options)
+            if kind not in _LAYERS:
+                raise ValueError(f"modules[{place}].kind: expected one of {', '.join(_LAYERS)}, got {kind}")
+            layer = _LAYERS[kind]._unbuilt(Config([options], config.dtype, config.python if kind == "lstm" else {}))
+            layer._members = members if members > 1 else None
+            layer._create_unset()
+            layers.append(layer)
+        return cls(layers, members)
+
+    def _shape(self) -> tuple[Any, ...]:
+        return without_initial_values(self._config.modules), self._config.dtype, self._config.python
+
+    def _write_flat(self, flat: Array) -> None:
+        self._write({name: place.view(flat) for name, place in self._layout.items()})
 
     @classmethod
-    def _from_file(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Self:
-        layers = []
-        for options in config["layers"]:
-            arguments = dict(options)
-            kind = arguments.pop("kind")
-            if kind not in _LAYERS:
-                raise ValueError(f"kind: expected one of {', '.join(_LAYERS)}, got {kind!r}")
-            layers.append(_LAYERS[kind]._unbuilt(arguments))
-        dtypes = [layer.dtype for layer in layers if not isinstance(layer, Last)]
-        files.check_tensors(
-            sum(layer._parameter_count() for layer in layers), tensors, dtypes[0] if dtypes else np.dtype(np.float32)
-        )
-        for layer in layers:
-            layer._create_unset()
-        network = cls(layers)
-        network.load_state_dict(tensors)
+    def _from_file(cls, content: files.Content) -> Self:
+        modules, dtype, _ = files.named("config", content.config, files.CONFIG)
+        (batch_first,) = files.named("python", content.python, ("batch_first",))
+        python = {"batch_first": boolean("batch_first", batch_first)}
+        config = Config(_core.checked_modules(modules), real_dtype(dtype).name, python)
+        members = members_of_file(content) or 1
+        files.check_tensors(config, members, content.tensors)
+        network = cls._unset(config, members)
+        network.load_state_dict(content.tensors)
         return network
 
 
-def _check_layers(layers: tuple[Module, ...]) -> None:
+def _check_layers(layers: tuple[Module, ...], members: int | None) -> None:
     for index, layer in enumerate(layers):
         if not isinstance(layer, (Embedding, LSTM, Last, Linear)):
             raise TypeError(f"layers[{index}]: expected LSTM, Embedding, Last or Linear, got {type(layer).__name__}")
@@ -171,4 +271,13 @@ def _check_layers(layers: tuple[Module, ...]) -> None:
             raise ValueError(
                 f"layers[{index}]: expected a layer that belongs to no network, got one that does; "
                 "copy.deepcopy(layer) makes one with the same weights"
+            )
+        if layer._members != members and layer._members is not None:
+            raise ValueError(
+                f"layers[{index}]: expected a layer of one member or of {members or 1}, got one of {layer._members}"
+            )
+        if layer._members != members and not layer._is_as_built():
+            raise ValueError(
+                f"layers[{index}]: expected a layer as it was built, whose members can start with seeds of their own, "
+                "got one with other weights; Network.stack joins networks that have theirs"
             )

@@ -140,7 +140,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    target : LSTM, EnsembleLSTM, LSTMCell, Embedding, Linear or Network, optional
+    target : LSTM, LSTMCell, Embedding, Linear or Network, optional
         Whose parameters to update. None: for a `latchwork.Trainer`.
     lr : float, default 1e-3
         Learning rate.
@@ -189,7 +189,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    target : LSTM, EnsembleLSTM, LSTMCell, Embedding, Linear or Network, optional
+    target : LSTM, LSTMCell, Embedding, Linear or Network, optional
         Whose parameters to update. None: for a `latchwork.Trainer`.
     lr : float, default 1e-3
         Learning rate.
@@ -230,7 +230,7 @@ class AdamW(Optimizer):
 
     Parameters
     ----------
-    target : LSTM, EnsembleLSTM, LSTMCell, Embedding, Linear or Network, optional
+    target : LSTM, LSTMCell, Embedding, Linear or Network, optional
         Whose parameters to update. None: for a `latchwork.Trainer`.
     lr : float, default 1e-3
         Learning rate.
@@ -266,34 +266,34 @@ class AdamW(Optimizer):
         super().__init__(target, _adam_options(lr, betas, eps, weight_decay))
 
 
-def clip_grad_norm(grads: Gradients[Any], max_norm: float) -> Any:
-    """Scale gradients down, in place, so that the Euclidean norm of all of them together is at most ``max_norm``.
+def clip_grad_norm(grads: Gradients[Any], clip_norm: float) -> Any:
+    """Scale gradients down, in place, so that the Euclidean norm of all of them together is at most ``clip_norm``.
 
-    Those of an `EnsembleLSTM` member by member.
+    Those of several members member by member.
 
     Parameters
     ----------
     grads : Gradients
-        Their ``parameters`` are multiplied by ``min(1, max_norm / (norm + 1e-6))``, as PyTorch does.
-    max_norm : float
+        Their ``parameters`` are multiplied by ``min(1, clip_norm / (norm + 1e-6))``, as PyTorch does.
+    clip_norm : float
         At least 0.
 
     Returns
     -------
     float
-        The norm before; for an ensemble an array (M,).
+        The norm before; of several members an array (M,).
 
     Raises
     ------
     ValueError
-        If ``max_norm`` is negative or not finite.
+        If ``clip_norm`` is negative or not finite.
     TypeError
         If an argument is of another type.
     """
     if not isinstance(grads, Gradients):
         raise TypeError(f"grads: expected Gradients, got {type(grads).__name__}")
     flat = grads.parameters.flat
-    limit = real_number("max_norm", max_norm)
+    limit = real_number("clip_norm", clip_norm)
     members = members_of(grads.parameters._layout)
     norms = _core.gradient_norms(flat, 1 if members is None else members)
     scales = _core.clip_scale(norms, limit).astype(flat.dtype)

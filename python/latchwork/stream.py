@@ -23,7 +23,7 @@ class StepFunction(Protocol):
 
 
 class Stream(Generic[S]):
-    """Runs an `LSTM`, an `EnsembleLSTM` or a `Network` step by step: made by their ``stream`` method.
+    """Runs an `LSTM` or a `Network` step by step: made by their ``stream`` method.
 
     A stream owns its state and buffers, and keeps the weights of the moment in which it was made. It serves one thread
     at a time: a second one inside ``step`` gets a RuntimeError.
@@ -36,8 +36,9 @@ class Stream(Generic[S]):
         (batch_size,). The output is (output_size,) or (batch_size, output_size). ``out`` receives the output and is
         returned; nothing is allocated then. ``reset``, a bool or bool (batch_size,), goes back to the layers' own start
         state before the step. Arrays must be C-contiguous and of the stream's dtype (TypeError) and of exactly these
-        shapes (ValueError): nothing is converted here, because this is the hot path. The output of an `EnsembleLSTM`
-        has the axis of members before the others; ``x`` with it is one for each member, without it the same for all.
+        shapes (ValueError): nothing is converted here, because this is the hot path. The output of several
+        members has their axis before the others; ``x`` and ``reset`` with it are one for each, without it the same for
+        all.
     """
 
     step: StepFunction
@@ -73,7 +74,7 @@ class Stream(Generic[S]):
         """A copy of the state; assigning checks the shapes (ValueError).
 
         For one LSTM a pair (h, c) of (num_layers, batch_size, size), without a ``batch_size`` (num_layers, size); for
-        several a tuple of such pairs. For an `EnsembleLSTM` with the axis of members before the others.
+        several a tuple of such pairs. Those of several members have their axis before the others.
         """
         pairs = [(np.asarray(hidden), np.asarray(cell)) for hidden, cell in self._core.get_state()]
         if self._batch_size is None:

@@ -22,13 +22,14 @@ class Gradients(Generic[S]):
     Attributes
     ----------
     x : numpy.ndarray or None
-        By the input, in its shape; zero in padding. None where the input was tokens, or where it was not wanted. Of an
-        `EnsembleLSTM` with the axis of members, also where they shared the input.
+        With respect to the input, in its shape; zero in padding. None if the input was tokens, or if it was not wanted.
+        Of several members with their axis in front, also if they shared the input.
     state
-        By the start state, in its form, whether or not one was passed: for one LSTM a pair by h_0 and c_0. Of an
-        `EnsembleLSTM` with the axis of members.
+        With respect to the start state, in its form, whether or not one was passed: for one LSTM a pair for h_0 and
+        c_0. Of several members with their axis in front.
     parameters : ParameterGradients
-        By the parameters: a mapping from PyTorch's names to views of one contiguous buffer, ``parameters.flat``.
+        With respect to the parameters: a mapping from PyTorch's names to views of one contiguous buffer,
+        ``parameters.flat``.
     """
 
     def __init__(self, x: Array | None, state: S, parameters: ParameterGradients) -> None:
@@ -42,7 +43,7 @@ class Gradients(Generic[S]):
 
 
 class Tape(Generic[S]):
-    """What one recording kept: made by ``record`` of an `LSTM`, `EnsembleLSTM` or `Network`.
+    """What one recording kept: made by ``record`` of an `LSTM` or a `Network`.
 
     Attributes
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
@@ -12,12 +12,14 @@ from latchwork._arrays import (
     check_classes,
     check_finite,
     check_shape,
+    integer,
     integer_array,
     real_array,
     real_number,
     seed_number,
 )
 from latchwork._module import S
+from latchwork._parameters import ParameterGradients
 from latchwork._sequence import SequenceModule
 from latchwork.optim import Optimizer
 
@@ -32,14 +34,14 @@ _LOSSES = ("cross_entropy", "squared_error", "absolute_error", "quantile")
 
 
 class Trainer(Generic[S]):
-    """Trains an `LSTM`, an `EnsembleLSTM` or a `Network` batch by batch: ``loss, state = trainer.step(x, y)``.
+    """Trains an `LSTM` or a `Network` batch by batch: ``loss, state = trainer.step(x, y)``.
 
-    The network may be used meanwhile, from other threads too; each step updates its parameters in one write. Every
-    member m of an ensemble is trained as by a trainer of its own with ``seed + m``: its own loss, clipping and moments.
+    The network may be used meanwhile, from other threads too; each step updates its parameters in one write. If it has
+    several members, each is trained as by a trainer of its own with ``seed + m``: its own loss, clipping and moments.
 
     Parameters
     ----------
-    network : Network, LSTM or EnsembleLSTM
+    network : Network or LSTM
         What to train.
     loss : {"cross_entropy", "squared_error", "absolute_error", "quantile"}
         The mean over all valid elements, that is those below each sequence's length; for cross-entropy, which takes the
@@ -73,7 +75,7 @@ class Trainer(Generic[S]):
         quantiles: Sequence[float] | None = None,
     ) -> None:
         if not isinstance(network, SequenceModule):
-            raise TypeError(f"network: expected a Network, LSTM or EnsembleLSTM, got {type(network).__name__}")
+            raise TypeError(f"network: expected a Network or an LSTM, got {type(network).__name__}")
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected one of latchwork.optim, got {type(optimizer).__name__}")
         if optimizer._target is not None:
@@ -91,14 +93,9 @@ class Trainer(Generic[S]):
         self._network = network
         self._takes_labels = loss == "cross_entropy"
         self._target_size = self._network_core.output_size // per_feature
-        if network._members is None:
-            core_class = _core.Trainer64 if network.dtype == np.float64 else _core.Trainer32
-        else:
-            core_class = _core.EnsembleTrainer64 if network.dtype == np.float64 else _core.EnsembleTrainer32
-        max_norm = 0.0 if clip_norm is None else real_number("clip_norm", clip_norm)
-        self._core = core_class(
-            self._network_core, loss_options, optimizer._options, max_norm, seed_number("seed", seed)
-        )
+        core_class = _core.Trainer64 if network.dtype == np.float64 else _core.Trainer32
+        norm = 0.0 if clip_norm is None else real_number("clip_norm", clip_norm)
+        self._core = core_class(self._network_core, loss_options, optimizer._options, norm, seed_number("seed", seed))
 
     @property
     def network(self) -> SequenceModule[S]:
@@ -129,13 +126,13 @@ class Trainer(Generic[S]):
         y : array_like
             What the output should be, in the axes of the output. Values (T, N, features) for the errors and quantiles;
             class labels (T, N), integers from 0 to the output size - 1, for cross-entropy. After `Last` without
-            the axis T. For an ensemble with an axis of members before the others, or without it the same for all. What
+            the axis T. With several members each has its own y in an axis before the others, or without it the same. What
             lies in padding does not matter.
 
         Returns
         -------
         loss : float
-            Before the update. For an ensemble an array (M,).
+            Before the update. Of several members an array (M,).
         state
             After the last step, for the next window of the same sequences.
 
@@ -146,11 +143,69 @@ class Trainer(Generic[S]):
         TypeError
             If an argument has no fitting dtype.
         RuntimeError
-            If the loss or the gradient is not finite, of an ensemble that of any member, which is named. Nothing has
+            If the loss or the gradient is not finite; of several members the first such one is named. Nothing has
             changed then, in no member.
         """
         batch, end = self._batch(x, y, state, lengths, reset)
         return self._core.step(*batch), end
+
+    def gradient(
+        self,
+        x: Any,
+        y: Any,
+        state: Any = None,
+        lengths: Any = None,
+        reset: Any = None,
+        *,
+        first_row: int = 0,
+        ready: Callable[[int, int, Array], object] | None = None,
+    ) -> tuple[Any, S]:
+        """Do the first part of a step: compute the loss and, in `gradients`, its gradients. No parameter changes.
+
+        ``trainer.gradient(x, y)`` and ``trainer.apply()`` together are ``trainer.step(x, y)``. Between the two,
+        `gradients` may be exchanged, as several machines do that train together.
+
+        Parameters
+        ----------
+        x, y, state, lengths, reset
+            As for `step`.
+        first_row : int, default 0
+            The number of the first row in the larger batch of which this is a part: masks depend on it.
+        ready : callable, optional
+            ``ready(layer, member, values)`` is told, from the top layer down, that the gradients of a layer are
+            complete: ``values`` is its part of ``gradients.flat``, which may be written. With one member it is told
+            while the layers below are still to be computed. Layers without parameters are passed over.
+
+        Returns
+        -------
+        loss, state
+            As of `step`.
+
+        Raises
+        ------
+        ValueError, TypeError, RuntimeError
+            As for `step`; also if ``first_row`` is no int or below 0. What ``ready`` raises is passed on.
+        """
+        first = integer("first_row", first_row, 0)
+        if ready is not None and not callable(ready):
+            raise TypeError(f"ready: expected a callable or None, got {type(ready).__name__}")
+        batch, end = self._batch(x, y, state, lengths, reset)
+        return self._core.gradient(*batch, first, ready), end
+
+    @property
+    def gradients(self) -> ParameterGradients:
+        """What `gradient` computed and `apply` reads: by PyTorch's names, writeable views of one buffer, ``flat``."""
+        return ParameterGradients(self._network._layout, self._core.gradients)
+
+    def apply(self) -> None:
+        """Do the second part of a step: clip `gradients` and update the parameters.
+
+        Raises
+        ------
+        RuntimeError
+            If a gradient is not finite; nothing has changed then.
+        """
+        self._core.apply()
 
     def evaluate(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Any, S]:
         """Measure the loss on one mini-batch, without training: nothing is dropped.
@@ -163,7 +218,7 @@ class Trainer(Generic[S]):
         Returns
         -------
         loss : float
-            For an ensemble an array (M,).
+            Of several members an array (M,).
         state
             After the last step.
 
@@ -192,7 +247,7 @@ class Trainer(Generic[S]):
         target = integer_array("y", y) if self._takes_labels else real_array("y", y, network.dtype)
         axes = call.axes
         if axes.members is not None:
-            axes = axes.of_array(target, len(axes.shape(call.steps, call.rows, *features)))
+            axes = axes.of_array(target, len(axes.shape(call.steps, call.rows, *features, sequence=sequence)))
         check_shape("y", target, axes.shape(call.steps, call.rows, *features, sequence=sequence))
         target = axes.to_core(target, sequence)
         valid = call.valid if sequence else None  # after Last every row counts, an empty sequence's too

@@ -18,7 +18,7 @@ KINDS = {"training, N = 64": 64, "forward, N = 32": 32, "forward, N = 1": 1}
 Variant = tuple[Mapping[str, Any], float | None]
 VARIANTS: dict[str, Variant] = {
     "forget_gate=False": ({"forget_gate": False}, None),
-    "coupled": ({"coupled": True}, 1.2),
+    "coupled": ({"forget_gate": "coupled"}, 1.2),
     "peephole": ({"peephole": True}, 1.2),
     "clip": ({"clip": 2.0}, 1.2),
     "cell_clip": ({"cell_clip": 2.0}, 1.2),

@@ -110,8 +110,8 @@ TEST_CASE("initial values have PyTorch's distributions") {
   LstmOptions projected = lstm(40, 64);
   projected.proj_size = 16;
   LinearOptions head;
-  head.input_size = 16;
-  head.output_size = 300;
+  head.in_features = 16;
+  head.out_features = 300;
   const Modules modules = {EmbeddingOptions{500, 40}, projected, head};
   const auto values = initial_values<double>(modules, 7);
   for (const ParameterSpec& spec : parameter_layout(modules, TensorNames::of_chain)) {
@@ -153,8 +153,8 @@ TEST_CASE("initial values depend on seed and tensor alone") {
 
 TEST_CASE("the initial values of a seed are the same in every version") {
   LinearOptions head;
-  head.input_size = 4;
-  head.output_size = 2;
+  head.in_features = 4;
+  head.out_features = 2;
   const auto values = initial_values<double>({EmbeddingOptions{4, 3}, lstm(3, 4), head}, 9);
   struct Element {
     std::size_t place;
@@ -186,7 +186,7 @@ TEST_CASE("every initialisation is finite, and one for each seed and both types"
   for (const Initialisation init : all_initialisations) {
     LstmOptions options = all_tensors();
     options.init = init;
-    options.t_max = init == Initialisation::chrono ? 20 : 0;
+    if (init == Initialisation::chrono) options.t_max = 20;
     CAPTURE(static_cast<int>(init));
     for (const ForgetGate forget_gate : {ForgetGate::own, ForgetGate::coupled}) {
       options.forget_gate = forget_gate;
@@ -206,7 +206,7 @@ TEST_CASE("norms begin as the identity, start states as zeros") {
   for (const Initialisation init : all_initialisations) {
     LstmOptions options = all_tensors();
     options.init = init;
-    options.t_max = init == Initialisation::chrono ? 20 : 0;
+    if (init == Initialisation::chrono) options.t_max = 20;
     for (const auto& tensor : initial_tensors(options, 3)) {
       const auto& name = tensor.first;
       const auto& values = tensor.second;
@@ -294,7 +294,7 @@ TEST_CASE("chrono: log(u) steps, as torch otherwise") {
   options.init = Initialisation::chrono;
   auto tensors = initial_tensors(options, 5);
   options.init = Initialisation::torch;
-  options.t_max = 0;
+  options.t_max.reset();
   auto torch = initial_tensors(options, 5);
   for (const char* name : {"weight_ih_l1", "weight_hh_l1_reverse", "weight_hr_l0", "weight_peephole_l0"}) {
     CHECK(tensors[name] == torch[name]);

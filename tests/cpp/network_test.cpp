@@ -417,8 +417,7 @@ TEST_CASE("network: a module alone shares its parameters with the chain") {
   LstmOptions lstm;
   lstm.input_size = 3;
   lstm.hidden_size = 4;
-  const Network<float> chain({lstm, LinearOptions{4, 2, true, Activation::identity}},
-                             TensorNames::of_chain, 1);
+  const Network<float> chain({lstm, LinearOptions{4, 2, true, Activation::identity}}, TensorNames::of_chain, 1);
   const Network<float> head = chain.module(1);
   REQUIRE(head.parameter_count() == 10);
   CHECK(head.store() == chain.store());

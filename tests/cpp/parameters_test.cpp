@@ -21,6 +21,7 @@ std::string describe(const Modules& modules, bool numbered) {
     for (Index extent : spec.shape) text << ' ' << extent;
     text << '\n';
   }
+  CHECK(parameter_count(modules) == end);
   return text.str();
 }
 
@@ -93,8 +94,8 @@ TEST_CASE("names and shapes are PyTorch's") {
   }
   SUBCASE("a chain") {
     LinearOptions head;
-    head.input_size = 5;
-    head.output_size = 7;
+    head.in_features = 5;
+    head.out_features = 7;
     LinearOptions no_bias = head;
     no_bias.bias = false;
     CHECK(describe({EmbeddingOptions{7, 3}, lstm(3, 5), LastOptions{}, head}, true) ==

@@ -155,7 +155,7 @@ TEST_CASE("reference: clips, worked by hand") {
   CHECK(gradients.parameters[2] == exactly(2.0 / 3.0));
   options.activations[0].input = {"affine"};
   problem = one_unit(options, {ln2, -ln4, ln2, 5.0});
-  problem.options.cell_clip = 0.0;
+  problem.options.cell_clip.reset();
   problem.d_result = {{0.0}, {0.0}, {1.0}};
   CHECK(run_backward(problem).parameters[0] == exactly(0.6));
 }
@@ -423,13 +423,14 @@ TEST_CASE("reference: each direction has activations of its own") {
   options.hidden_size = 3;
   options.direction = Direction::both;
   options.activations[0].candidate = {"softsign"};
+  options.activations.resize(2);
   options.activations[1].output = {"hard_sigmoid"};
   const Problem both = random_problem(random, options, 4, 1, false, false, false);
   const Vector output = run(both).result.output;
   for (std::size_t way = 0; way < 2; ++way) {
     Problem alone = both;
     alone.options.direction = way == 0 ? Direction::forward : Direction::reverse;
-    alone.options.activations[0] = options.activations[way];
+    alone.options.activations = {options.activations[way]};
     const auto count = static_cast<std::size_t>(parameter_count(alone.options));
     const auto begin = both.parameters.begin() + static_cast<Index>(way * count);
     alone.parameters = Vector(begin, begin + static_cast<Index>(count));

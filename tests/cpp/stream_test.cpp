@@ -32,10 +32,9 @@ TEST_CASE_TEMPLATE("stream: embedding, LSTM and linear give forward's bits, rese
     const Index steps = 19, vocabulary = 7;
     for (const Index rows : {1, 2, 9}) {
       CAPTURE(rows);
-      const Network<T> network(
-          {EmbeddingOptions{vocabulary, 17}, lstm_options(17, 21, 2),
-           LinearOptions{21, 10, true, Activation::sigmoid}, LinearOptions{10, 3, false}},
-          TensorNames::of_chain, 3);
+      const Network<T> network({EmbeddingOptions{vocabulary, 17}, lstm_options(17, 21, 2),
+                                LinearOptions{21, 10, true, Activation::sigmoid}, LinearOptions{10, 3, false}},
+                               TensorNames::of_chain, 3);
       std::vector<std::int64_t> tokens;
       std::vector<std::uint8_t> reset;
       for (Index k = 0; k < steps * rows; ++k) {

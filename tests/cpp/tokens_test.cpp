@@ -365,8 +365,8 @@ TEST_CASE_TEMPLATE("tokens: a trainer's step of a language model, with any numbe
   lstm.num_layers = 2;
   lstm.dropout = 0.25;
   LinearOptions head;
-  head.input_size = 33;
-  head.output_size = vocabulary;
+  head.in_features = 33;
+  head.out_features = vocabulary;
   Random random(117);
   std::vector<std::int64_t> tokens;
   for (Index k = 0; k < (steps + 1) * rows; ++k) tokens.push_back(random.between(0, vocabulary - 1) / 2 * 2);

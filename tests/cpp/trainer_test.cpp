@@ -18,10 +18,10 @@ LstmOptions lstm(Index input_size, Index hidden_size, Index num_layers, double d
   return options;
 }
 
-LinearOptions linear(Index input_size, Index output_size) {
+LinearOptions linear(Index in_features, Index out_features) {
   LinearOptions options;
-  options.input_size = input_size;
-  options.output_size = output_size;
+  options.in_features = in_features;
+  options.out_features = out_features;
   return options;
 }
 

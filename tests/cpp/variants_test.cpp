@@ -23,8 +23,8 @@ LstmOptions random_options(Random& random) {
 std::string described_variant(const LstmOptions& o) {
   std::string text =
       "forget " + std::to_string(static_cast<int>(o.forget_gate)) + ", peephole " + std::to_string(o.peephole) +
-      ", norm " + std::to_string(o.layer_norm) + ", clip " + std::to_string(o.clip) + ", cell clip " +
-      std::to_string(o.cell_clip) + ", zoneout " + std::to_string(o.zoneout_hidden) + " " +
+      ", norm " + std::to_string(o.layer_norm) + ", clip " + std::to_string(o.clip.value_or(0.0)) + ", cell clip " +
+      std::to_string(o.cell_clip.value_or(0.0)) + ", zoneout " + std::to_string(o.zoneout_hidden) + " " +
       std::to_string(o.zoneout_cell) + ", dropout " + std::to_string(o.recurrent_dropout) + " on " +
       std::to_string(static_cast<int>(o.recurrent_dropout_on)) + ", weights " + std::to_string(o.weight_dropout) +
       ", residual " + std::to_string(o.residual) + ", start " + std::to_string(o.learn_start_state);

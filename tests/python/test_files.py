@@ -14,6 +14,7 @@ import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_same_bits
+from latchwork import _core
 from layers import normal, random_lstm
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -95,11 +96,40 @@ def test_tensors_have_torchs_names_and_metadata_says_what_they_are(saved):
     tensors, metadata = load_file(saved), metadata_of(saved)
     assert_same_bits(dict(sorted(tensors.items())), dict(sorted(lstm().state_dict().items())))
     assert metadata["kind"] == "lstm"
-    assert int(metadata["format_version"]) >= 1
+    assert metadata["format_version"] == "2"
+    assert set(metadata) == {"format_version", "kind", "config", "python"}
     config = json.loads(metadata["config"])
-    assert config["hidden_size"] == 5
-    assert config["proj_size"] == 2
-    assert config["dropout"] == 0.25
+    assert set(config) == {"modules", "dtype"}
+    assert config["dtype"] == "float32"
+    assert json.loads(metadata["python"]) == {"batch_first": True}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_config_is_the_cores_options(tmp_path, make, dtype):
+    module = make(dtype)
+    module.save(tmp_path / "model.safetensors")
+    config = json.loads(metadata_of(tmp_path / "model.safetensors")["config"])
+    assert config["dtype"] == dtype
+    assert [_core.checked_module(options) for options in config["modules"]] == config["modules"]
+    assert _core.parameter_count(config["modules"]) == sum(value.size for value in module.parameters.values())
+    layers = module.layers if isinstance(module, lw.Network) else [module]
+    kinds = {lw.LSTM: "lstm", lw.LSTMCell: "lstm", lw.Linear: "linear", lw.Embedding: "embedding", lw.Last: "last"}
+    assert [options["kind"] for options in config["modules"]] == [kinds[type(layer)] for layer in layers]
+
+
+def test_config_has_the_cores_words(tmp_path):
+    options = {"forget_gate": False, "reverse": True, "zoneout": (0.25, 0.5), "activations": {"cell": ("elu", 2)}}
+    lw.LSTM(3, 5, **options).save(tmp_path / "model.safetensors")
+    (saved,) = json.loads(metadata_of(tmp_path / "model.safetensors")["config"])["modules"]
+    sigmoids = dict.fromkeys(("input", "forget", "output"), "sigmoid")
+    assert saved == {
+        "kind": "lstm", "input_size": 3, "hidden_size": 5, "num_layers": 1, "bias": True, "dropout": 0.0,
+        "direction": "reverse", "proj_size": 0, "cell": False, "forget_gate": "none", "peephole": False,
+        "layer_norm": False, "activations": [sigmoids | {"candidate": "tanh", "cell": ["elu", 2.0]}], "clip": None,
+        "cell_clip": None, "zoneout_hidden": 0.25, "zoneout_cell": 0.5, "recurrent_dropout": 0.0,
+        "recurrent_dropout_on": "hidden", "weight_dropout": 0.0, "residual": False, "learn_start_state": False,
+        "forget_bias": None, "init": "torch", "t_max": None,
+    }  # fmt: skip
 
 
 def test_safetensors_written_by_others_is_refused_by_name(tmp_path):
@@ -132,15 +162,30 @@ def test_a_path_is_a_path(path):
         lstm().save(path)
 
 
-@pytest.mark.parametrize("version", ["2", "999", "18446744073709551616"])
+def test_format_version_1_is_refused_by_name(saved):
+    resave(saved, lambda _: {"format_version": "1"})
+    with pytest.raises(ValueError, match=r"format_version 2, got 1, which was never released; save the model again"):
+        lw.load(saved)
+
+
+@pytest.mark.parametrize("version", ["3", "999", "18446744073709551616"])
 def test_a_newer_format_is_refused_by_name(saved, version):
     resave(saved, lambda _: {"format_version": version})
     with pytest.raises(ValueError, match=rf"format_version.*{version}"):
         lw.load(saved)
 
 
-def changed_config(**changes):
-    return lambda metadata: {"config": json.dumps(json.loads(metadata["config"]) | changes)}
+def changed(key, **changes):
+    return lambda metadata: {key: json.dumps(json.loads(metadata[key]) | changes)}
+
+
+def changed_options(**changes):
+    def change(metadata):
+        config = json.loads(metadata["config"])
+        config["modules"][0] |= changes
+        return {"config": json.dumps(config)}
+
+    return change
 
 
 HOSTILE_METADATA = {
@@ -162,29 +207,40 @@ HOSTILE_METADATA = {
     "config empty": lambda _: {"config": "{}"},
     "config deep": lambda _: {"config": "[" * 100_000},
     "config deep object": lambda _: {"config": '{"a":' * 100_000},
-    "unknown option": changed_config(trust=True),
-    "dunder option": changed_config(__class__="x", self=3),
-    "huge size": changed_config(hidden_size=2**62),
-    "beyond 64 bits": changed_config(hidden_size=2**80),
-    "large size": changed_config(hidden_size=10**9),
-    "zero size": changed_config(hidden_size=0),
-    "negative size": changed_config(input_size=-3),
-    "float size": changed_config(input_size=3.0),
-    "text size": changed_config(input_size="3"),
-    "null size": changed_config(input_size=None),
-    "list size": changed_config(input_size=[3]),
-    "many layers": changed_config(num_layers=10**12),
-    "other size": changed_config(hidden_size=6),
-    "one layer fewer": changed_config(num_layers=1),
-    "other bias": changed_config(bias=False),
-    "other direction": changed_config(bidirectional=False),
-    "text bias": changed_config(bias="yes"),
-    "nan dropout": changed_config(dropout=float("nan")),
-    "large dropout": changed_config(dropout=2.0),
-    "other dtype": changed_config(dtype="float64"),
-    "object dtype": changed_config(dtype="object"),
-    "null dtype": changed_config(dtype=None),
-    "record dtype": changed_config(dtype=[["a", "f4"]]),
+    "unknown option": changed_options(trust=True),
+    "dunder option": changed_options(__class__="x", self=3),
+    "huge size": changed_options(hidden_size=2**62),
+    "beyond 64 bits": changed_options(hidden_size=2**80),
+    "large size": changed_options(hidden_size=10**9),
+    "zero size": changed_options(hidden_size=0),
+    "negative size": changed_options(input_size=-3),
+    "float size": changed_options(input_size=3.0),
+    "text size": changed_options(input_size="3"),
+    "null size": changed_options(input_size=None),
+    "list size": changed_options(input_size=[3]),
+    "many layers": changed_options(num_layers=10**12),
+    "other size": changed_options(hidden_size=6),
+    "one layer fewer": changed_options(num_layers=1),
+    "other bias": changed_options(bias=False),
+    "other direction": changed_options(direction="forward"),
+    "text bias": changed_options(bias="yes"),
+    "nan dropout": changed_options(dropout=float("nan")),
+    "large dropout": changed_options(dropout=2.0),
+    "other dtype": changed("config", dtype="float64"),
+    "object dtype": changed("config", dtype="object"),
+    "null dtype": changed("config", dtype=None),
+    "record dtype": changed("config", dtype=[["a", "f4"]]),
+    "no python": lambda _: {"python": None},
+    "python list": lambda _: {"python": "[]"},
+    "python empty": lambda _: {"python": "{}"},
+    "unknown in python": changed("python", trust=True),
+    "text in python": changed("python", batch_first="yes"),
+    "unknown in config": changed("config", trust=True),
+    "a cell": changed_options(cell=True),
+    "no modules": changed("config", modules=[]),
+    "modules null": changed("config", modules=None),
+    "another kind": changed_options(kind="last"),
+    "surrogate kind": changed_options(kind="\ud800"),
 }
 
 
@@ -197,21 +253,27 @@ def test_hostile_metadata_is_a_value_error(saved, what):
 
 @pytest.mark.parametrize("kind", ["network", "language_model"])
 @pytest.mark.parametrize(
-    "config",
+    "modules",
     [
-        {"layers": 3},
-        {"layers": []},
-        {"layers": [3]},
-        {"layers": [{}]},
-        {"layers": [None]},
-        {"layers": [{"kind": "lstm"}]},
-        {"layers": [{"kind": "network", "config": {"layers": []}}]},
-        {"layers": [["lstm", {}]]},
-        {"layers": {"kind": "lstm"}},
+        3,
+        [],
+        [3],
+        [{}],
+        [None],
+        [{"kind": "lstm"}],
+        [{"kind": "network", "modules": []}],
+        [{"kind": "lstm", "cell": True, "input_size": 3, "hidden_size": 5}],
+        [["lstm", {}]],
+        {"kind": "lstm"},
     ],
 )
-def test_hostile_chains_are_value_errors(saved, kind, config):
-    resave(saved, lambda _: {"kind": kind, "config": json.dumps(config)})
+def test_hostile_chains_are_value_errors(saved, kind, modules):
+    config = {"modules": modules, "dtype": "float32"}
+    python = {"batch_first": False}
+    if kind == "language_model":
+        config["vocabulary"] = [97, 98]
+        python = {"network": python, "parameters": {}, "history": [], "interrupted": False}
+    resave(saved, lambda _: {"kind": kind, "config": json.dumps(config), "python": json.dumps(python)})
     with pytest.raises(ValueError, match=r"model\.safetensors"):
         lw.load(saved)
 

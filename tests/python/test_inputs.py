@@ -274,20 +274,20 @@ WRONG_OPTIONS = {
     },
     lw.LSTMCell: {"input_size": SIZES, "hidden_size": SIZES, "bias": FLAGS, "dtype": DTYPES, "seed": SEEDS},
     lw.Linear: {
-        "input_size": SIZES,
-        "output_size": SIZES,
+        "in_features": SIZES,
+        "out_features": SIZES,
         "bias": FLAGS,
         "dtype": DTYPES,
         "seed": SEEDS,
         "activation": [("softplus", ValueError), ("", ValueError), (3, (TypeError, ValueError)), (len, TypeError)],
     },
-    lw.Embedding: {"vocabulary": SIZES, "size": SIZES, "dtype": DTYPES, "seed": SEEDS},
+    lw.Embedding: {"num_embeddings": SIZES, "embedding_dim": SIZES, "dtype": DTYPES, "seed": SEEDS},
 }
 RIGHT_OPTIONS = {
     lw.LSTM: {"input_size": 3, "hidden_size": 5},
     lw.LSTMCell: {"input_size": 3, "hidden_size": 5},
-    lw.Linear: {"input_size": 3, "output_size": 5},
-    lw.Embedding: {"vocabulary": 7, "size": 5},
+    lw.Linear: {"in_features": 3, "out_features": 5},
+    lw.Embedding: {"num_embeddings": 7, "embedding_dim": 5},
 }
 ALL_WRONG_OPTIONS = [
     (kind, name, value, error)

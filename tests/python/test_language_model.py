@@ -298,6 +298,18 @@ class TestCopies:
         model.save(tmp_path / "model.safetensors")
         assert lw.load(tmp_path / "model.safetensors").vocabulary_ == model.vocabulary_
 
+    @pytest.mark.parametrize("high_first", [True, False])
+    def test_file_with_a_high_and_a_low_surrogate(self, tmp_path, high_first):
+        high, low = "\ud800", "\udc00"
+        text = (high + low if high_first else low + high) * 20 + "\U00010000"
+        model = LSTMLanguageModel(**SMALL, max_epochs=1, random_state=0).fit(text)
+        assert model.vocabulary_ == high + low + "\U00010000"
+        model.save(tmp_path / "model.safetensors")
+        loaded = lw.load(tmp_path / "model.safetensors")
+        assert loaded.vocabulary_ == model.vocabulary_
+        assert loaded.bits_per_character(text) == model.bits_per_character(text)
+        assert loaded.generate(text[:2], 30, random_state=0) == model.generate(text[:2], 30, random_state=0)
+
     def test_pickle(self, model):
         self.assert_same(pickle.loads(pickle.dumps(model)), model)
 
@@ -307,19 +319,26 @@ class TestCopies:
     @pytest.mark.parametrize(
         "damage",
         [
-            {"vocabulary": "abc"},
-            {"vocabulary": 3},
-            {"parameters": {"hidden_size": -1}},
-            {"parameters": {"widow": 1}},
-            {"network": {"layers": []}},
+            {"config": {"vocabulary": [97, 98, 99]}},
+            {"config": {"vocabulary": 3}},
+            {"config": {"vocabulary": "abc"}},
+            {"config": {"vocabulary": [0x110000]}},
+            {"config": {"vocabulary": [True]}},
+            {"config": {"modules": []}},
+            {"config": {"trust": True}},
+            {"python": {"parameters": {"hidden_size": -1}}},
+            {"python": {"parameters": {"widow": 1}}},
+            {"python": {"network": {}}},
+            {"python": {"trust": True}},
         ],
+        ids=str,
     )
     def test_damaged_file(self, model, tmp_path, damage):
         path = tmp_path / "model.safetensors"
         model.save(path)
         with safetensors.safe_open(path, "np") as file:
             metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata["config"] = json.dumps(json.loads(metadata["config"]) | damage)
+        metadata |= {key: json.dumps(json.loads(metadata[key]) | changes) for key, changes in damage.items()}
         safetensors.numpy.save_file(tensors, path, metadata)
         with pytest.raises(ValueError, match="model.safetensors: "):
             lw.load(path)

@@ -392,7 +392,7 @@ def test_clipping_scales_all_gradients_together():
     for name, value in gradients.parameters.items():
         assert_close(value, before[name] * ((norm / 4) / (norm + 1e-6)), 1e-15)
     for value, error in ((-1, ValueError), (float("nan"), ValueError), ("1", TypeError)):
-        with pytest.raises(error, match="max_norm.*expected.*got"):
+        with pytest.raises(error, match="clip_norm.*expected.*got"):
             lw.optim.clip_grad_norm(gradients, value)
     with pytest.raises(TypeError, match="grads.*expected.*got"):
         lw.optim.clip_grad_norm({}, 1.0)

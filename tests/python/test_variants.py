@@ -371,7 +371,7 @@ def test_a_trace_shows_what_the_cells_did(name, dtype):
     hidden = []
     for place, (key, layer) in enumerate(trace.items()):
         backward = key.endswith("_reverse")
-        if lstm.coupled:
+        if lstm.forget_gate == "coupled":
             assert_same_bits(layer.forget_gate, np.where(valid[..., None], 1 - layer.input_gate, 0).astype(dtype))
         elif not lstm.forget_gate:
             assert_same_bits(layer.forget_gate, np.broadcast_to(valid[..., None], layer.cell.shape).astype(dtype))

@@ -93,8 +93,8 @@ ONNX_VARIANTS = {
     "no bias": {"bias": False},
     "reverse": {"reverse": True, "peephole": True},
     "peephole": {"peephole": True},
-    "input_forget": {"coupled": True},
-    "input_forget and peephole": {"coupled": True, "peephole": True},
+    "input_forget": {"forget_gate": "coupled"},
+    "input_forget and peephole": {"forget_gate": "coupled", "peephole": True},
     "clip": {"clip": 0.4},
     "clip and peephole": {"clip": 0.4, "peephole": True},
     "both directions": {"bidirectional": True, "peephole": True, "clip": 0.6},
@@ -112,7 +112,7 @@ ONNX_VARIANTS = {
     },
     "everything": {
         "bidirectional": True,
-        "coupled": True,
+        "forget_gate": "coupled",
         "peephole": True,
         "clip": 0.7,
         "activations": (

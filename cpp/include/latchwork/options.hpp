@@ -1,6 +1,6 @@
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <variant>
@@ -16,13 +16,16 @@ enum class Direction { forward, reverse, both };
 // 1997); f = 1 - i (Greff et al. 2017).
 enum class ForgetGate { own, none, coupled };
 
-// By its name in ONNX's list; without alpha and beta ONNX Runtime's defaults hold.
+// By its name in ONNX's list. An alpha or beta that is not given has ONNX Runtime's default.
 struct GateActivation {
   std::string name;
   std::optional<double> alpha{}, beta{};
 
   bool operator==(const GateActivation&) const = default;
 };
+
+// `activation` with the default of each coefficient that it takes and that was not given; its name must be known.
+GateActivation with_defaults(const GateActivation& activation);
 
 struct CellActivations {
   GateActivation input{"sigmoid"};
@@ -43,13 +46,14 @@ enum class Initialisation { torch, keras, orthogonal, chrono };
 
 // A stack of LSTM layers. Sizes are those of torch.nn.LSTM. In the order in which they act on one step:
 //
-//   a = W x + R h + b                    layer_norm: N(W x) + N(R h) + b; recurrent_dropout on h, weight_dropout on R
-//   a_i += p_i c_prev, a_f += p_f c_prev peephole
+//   a = W x + R h_prev + b                 layer_norm: N(W x) + N(R h_prev) + b
+//                                          recurrent_dropout on h_prev, weight_dropout on R
+//   a_i += p_i c_prev, a_f += p_f c_prev   peephole
 //   a clipped to +-clip, then activated: i, f, g
-//   c = f c_prev + i g                   recurrent_dropout on g; clipped to +-cell_clip
-//   a_o += p_o c                         peephole; clipped, activated: o
-//   h = o tanh(c)                        layer_norm: o tanh(N(c)); projected with proj_size
-//   c and h mixed with c_prev and h_prev zoneout, after all else: h is that of the new cell
+//   c = f c_prev + i g                     recurrent_dropout on g; clipped to +-cell_clip
+//   a_o += p_o c                           peephole; clipped, activated: o
+//   h = o tanh(c)                          layer_norm: o tanh(N(c)); projected with proj_size
+//   c and h mixed with c_prev and h_prev   zoneout, after all else: h is that of the new cell
 struct LstmOptions {
   Index input_size = 0;
   Index hidden_size = 0;
@@ -61,24 +65,28 @@ struct LstmOptions {
   bool cell = false;    // LSTMCell: parameter names carry no "_l0"
 
   ForgetGate forget_gate = ForgetGate::own;
-  bool peephole = false;                            // diagonal: i and f see c_prev, o sees c
-  bool layer_norm = false;                          // Ba, Kiros & Hinton 2016; epsilon 1e-5
-  std::array<CellActivations, 2> activations;       // of the first direction, and of the second
-  double clip = 0.0;                                // pre-activations, to +-clip, as ONNX; 0: not
-  double cell_clip = 0.0;                           // the cell, to +-cell_clip; 0: not
+  bool peephole = false;    // diagonal: i and f see c_prev, o sees c
+  bool layer_norm = false;  // Ba, Kiros & Hinton 2016; epsilon 1e-5
+  // One set for all directions, or one for each direction.
+  std::vector<CellActivations> activations = std::vector<CellActivations>(1);
+  std::optional<double> clip;                       // bounds pre-activations to +-clip, as in ONNX
+  std::optional<double> cell_clip;                  // bounds the cell to +-cell_clip
   double zoneout_hidden = 0.0, zoneout_cell = 0.0;  // Krueger et al. 2017; their expectation outside training
   double recurrent_dropout = 0.0;
   RecurrentDropoutOn recurrent_dropout_on = RecurrentDropoutOn::hidden;
-  double weight_dropout = 0.0;     // on R: Merity, Keskar & Socher 2018; one mask for all steps and rows
-  bool residual = false;           // every layer but the first adds its input, before dropout, to its output
-  bool learn_start_state = false;  // h_0 and c_0 are parameters
-  std::optional<double> forget_bias;
+  double weight_dropout = 0.0;        // on R: Merity, Keskar & Socher 2018; one mask for all steps and rows
+  bool residual = false;              // every layer but the first adds its input, before dropout, to its output
+  bool learn_start_state = false;     // h_0 and c_0 are parameters
+  std::optional<double> forget_bias;  // initial; none: as `init` has it
   Initialisation init = Initialisation::torch;
-  Index t_max = 0;  // chrono: the longest dependency expected, in steps
+  std::optional<Index> t_max;  // for chrono, which needs it: the longest dependency expected, in steps
 
   // Blocks of hidden_size rows in the gates' weights, in the order i, f, g, o or i, g, o.
   Index gates() const { return forget_gate == ForgetGate::own ? 4 : 3; }
   Index directions() const { return direction == Direction::both ? 2 : 1; }
+  const CellActivations& activations_of(Index of_direction) const {
+    return activations[std::min(static_cast<std::size_t>(of_direction), activations.size() - 1)];
+  }
   // Size of h in one direction.
   Index hidden_output_size() const { return proj_size > 0 ? proj_size : hidden_size; }
   // Features of the output, both directions side by side.
@@ -88,8 +96,8 @@ struct LstmOptions {
 };
 
 struct EmbeddingOptions {
-  Index vocabulary = 0;
-  Index size = 0;
+  Index num_embeddings = 0;  // how many tokens there are
+  Index embedding_dim = 0;
 };
 
 // Keeps each sequence's final output: the last valid step's, and for a reverse direction its own last, which is step 0.
@@ -98,8 +106,8 @@ struct LastOptions {};
 enum class Activation { identity, relu, sigmoid, tanh };
 
 struct LinearOptions {
-  Index input_size = 0;
-  Index output_size = 0;
+  Index in_features = 0;
+  Index out_features = 0;
   bool bias = true;
   Activation activation = Activation::identity;
 };
@@ -111,5 +119,8 @@ void validate(const ModuleOptions& options);
 
 // A chain must fit together: Embedding only first, LSTM only before Last, sizes equal from one module to the next.
 void validate(const std::vector<ModuleOptions>& modules);
+
+// How many numbers the parameters of modules with valid options hold.
+Index parameter_count(const std::vector<ModuleOptions>& modules);
 
 }  // namespace latchwork

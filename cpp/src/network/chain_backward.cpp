@@ -39,7 +39,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, Sequenc
   const auto* first_embedding = std::get_if<EmbeddingOptions>(&modules.front());
   if (first_embedding != nullptr && !accumulate) {
     T* const table = chain.weights.front().places.in(parameters, ParameterKind::weight);
-    std::fill_n(table, first_embedding->vocabulary * first_embedding->size, T(0));
+    std::fill_n(table, first_embedding->num_embeddings * first_embedding->embedding_dim, T(0));
   }
   SequenceView<const T> d_result = d_output;
   for (std::size_t at = modules.size(); at-- > 0;) {
@@ -82,7 +82,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, Sequenc
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
       if (d_result.data != nullptr) {
-        embedding_backward(record.batch, record.input, d_result, embedding->size, weight_gradient);
+        embedding_backward(record.batch, record.input, d_result, embedding->embedding_dim, weight_gradient);
       }
     } else if (d_source.data != nullptr) {
       const LastColumns columns = last_columns(at == 0 ? nullptr : &modules[at - 1], features);

@@ -5,9 +5,9 @@
 #include "network/chain.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
-#include "network/module_sizes.hpp"
 #include "network/sequences.hpp"
 #include "network/stack.hpp"
+#include "weights/module_sizes.hpp"
 
 namespace latchwork {
 

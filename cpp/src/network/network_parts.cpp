@@ -7,7 +7,7 @@
 #include "layer/rows.hpp"
 #include "machine/float_state.hpp"
 #include "network/members.hpp"
-#include "network/module_sizes.hpp"
+#include "weights/module_sizes.hpp"
 #include "weights/weight_dropout.hpp"
 
 namespace latchwork::detail {
@@ -132,7 +132,7 @@ void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batc
   }
   const auto* embedding = std::get_if<EmbeddingOptions>(&parts.modules.front());
   for (Index member = 0; embedding != nullptr && member < parts.members; ++member) {
-    check_tokens(input.tokens.of(member), batch.of(member), embedding->vocabulary, of_member(member));
+    check_tokens(input.tokens.of(member), batch.of(member), embedding->num_embeddings, of_member(member));
     if (input.tokens.member_stride == 0 && batch.lengths_member_stride == 0) break;
   }
 }

@@ -154,7 +154,7 @@ struct MemberStream {
     step(y, reset);
   }
   void step(const std::int64_t* tokens, Index, T* y, const std::uint8_t* reset) noexcept {
-    const Index size = std::get<EmbeddingOptions>(modules.front()).size;
+    const Index size = std::get<EmbeddingOptions>(modules.front()).embedding_dim;
     const T* table = chain.front().table.data();
     for (Index row = 0; row < rows; ++row) inputs[static_cast<std::size_t>(row)] = table + tokens[row] * size;
     step(y, reset);

@@ -17,8 +17,8 @@ Vector times(const Vector& factors, Vector values) {
 
 bool is_plain(const GeneralCell& cell, const Vector& candidate_mask) {
   const LstmOptions& options = cell.options;
-  return options.forget_gate == ForgetGate::own && !options.peephole && !options.layer_norm && options.clip == 0.0 &&
-         options.cell_clip == 0.0 && cell.activations == CellActivations{} && candidate_mask.empty();
+  return options.forget_gate == ForgetGate::own && !options.peephole && !options.layer_norm && !options.clip &&
+         !options.cell_clip && cell.activations == CellActivations{} && candidate_mask.empty();
 }
 
 GeneralStep any_cell_forward(const GeneralCell& cell, const Vector& candidate_mask, const Vector& x,

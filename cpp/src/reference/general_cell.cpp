@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "reference/activations.hpp"
 
@@ -68,9 +69,13 @@ Vector layer_norm_backward(const Vector& x, const Vector& weight, const Vector& 
 
 // ---- To the range from -bound to bound; a bound of 0 stands for none.
 
-double clipped(double value, double bound) { return bound > 0.0 ? std::clamp(value, -bound, bound) : value; }
+double clipped(double value, const std::optional<double>& bound) {
+  return bound ? std::clamp(value, -*bound, *bound) : value;
+}
 
-double clip_slope(double value, double bound) { return bound > 0.0 && std::abs(value) > bound ? 0.0 : 1.0; }
+double clip_slope(double value, const std::optional<double>& bound) {
+  return bound && std::abs(value) > *bound ? 0.0 : 1.0;
+}
 
 // ---- Where each gate's rows begin, and its peephole weights.
 

@@ -141,7 +141,7 @@ LstmRecord lstm_forward(const LstmOptions& options, const Vector& parameters, co
       for (Index direction = 0; direction < options.directions(); ++direction) {
         const Index state = layer * options.directions() + direction;
         const auto s = static_cast<std::size_t>(state);
-        const GeneralCell cell{options, options.activations[static_cast<std::size_t>(direction)], weights[s]};
+        const GeneralCell cell{options, options.activations_of(direction), weights[s]};
         const RowState fresh = geometry.own_start(weights[s]);
         RowState row_state = geometry.state(input.h_0, input.c_0, fresh, state, row);
         DirectionRecord done =
@@ -177,7 +177,7 @@ LstmGradients lstm_backward(const LstmOptions& options, const Vector& parameters
       for (Index direction = 0; direction < options.directions(); ++direction) {
         const Index state = layer * options.directions() + direction;
         const auto s = static_cast<std::size_t>(state);
-        const GeneralCell cell{options, options.activations[static_cast<std::size_t>(direction)], weights[s]};
+        const GeneralCell cell{options, options.activations_of(direction), weights[s]};
         Sequence d_hs;  // this direction's half of the output
         for (const Vector& d_y : d_ys) {
           d_hs.emplace_back(d_y.begin() + direction * h_size, d_y.begin() + (direction + 1) * h_size);

@@ -130,7 +130,7 @@ template <class T>
 void add_chrono_bias(const LstmOptions& options, TensorKey key, T* bias) {
   const Index units = options.hidden_size;
   draw_tensor(key, units, [&](const std::array<std::uint32_t, 4>& words, Index i) {
-    const double span = static_cast<double>(options.t_max - 2);
+    const double span = static_cast<double>(options.t_max.value() - 2);
     const double steps = 1.0 + span * uniform(words[static_cast<std::size_t>(i % 4)]);
     bias[i] = static_cast<T>(-std::log(steps));
     if (options.forget_gate == ForgetGate::own) bias[units + i] = -bias[i];
@@ -197,7 +197,7 @@ void fill_tensor(const ModuleOptions& module, const ParameterSpec& spec, TensorK
   } else if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
     fill_lstm_tensor(*lstm, spec, key, values);
   } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
-    fill_uniform(key, 1.0 / std::sqrt(static_cast<double>(linear->input_size)), spec.size(), values);
+    fill_uniform(key, 1.0 / std::sqrt(static_cast<double>(linear->in_features)), spec.size(), values);
   }
 }
 

@@ -1,11 +1,12 @@
 #include "latchwork/options.hpp"
 
+#include <charconv>
 #include <cmath>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 
 #include "machine/dispatch.hpp"
+#include "weights/module_sizes.hpp"
 
 namespace latchwork {
 namespace {
@@ -14,19 +15,29 @@ namespace {
 constexpr Index max_parameters = Index{1} << 58;
 constexpr Index max_layers = 10000;
 
-template <class Value>
-[[noreturn]] void refuse(const std::string& name, const std::string& expected, const Value& got) {
-  std::ostringstream message;
-  message << name << ": expected " << expected << ", got " << got;
-  throw std::invalid_argument(message.str());
+std::string text(Index value) { return std::to_string(value); }
+
+// The fewest digits that tell the value from every other, so that 1.0000001 is not shown as 1.
+std::string text(double value) {
+  if (std::isnan(value)) return "nan";
+  char digits[32];
+  return {digits, std::to_chars(std::begin(digits), std::end(digits), value).ptr};
 }
 
-void check_positive(const char* name, Index value) {
-  if (value <= 0) refuse(name, "a positive integer", value);
+[[noreturn]] void refuse(const std::string& name, const std::string& expected, const std::string& got) {
+  throw std::invalid_argument(name + ": expected " + expected + ", got " + got);
+}
+
+void check_at_least(const char* name, Index minimum, Index value) {
+  if (value < minimum) refuse(name, "at least " + text(minimum), text(value));
 }
 
 void check_probability(const char* name, double value) {
-  if (!(value >= 0.0 && value <= 1.0)) refuse(name, "a number from 0 to 1", value);  // refuses NaN
+  if (!(value >= 0.0 && value <= 1.0)) refuse(name, "0 to 1", text(value));  // refuses NaN
+}
+
+void check_finite(const std::string& name, double value) {
+  if (!std::isfinite(value)) refuse(name, "a finite number", text(value));
 }
 
 // A number of parameters that stays at the limit once it is beyond.
@@ -38,13 +49,16 @@ class Count {
   }
   Count operator+(Count other) const { return Count(value_ + other.value_); }
   bool fits() const { return value_ < too_many; }
+  Index value() const { return value_; }
 
  private:
   static constexpr Index too_many = max_parameters + 1;
   Index value_;
 };
 
-Count parameters_of(const EmbeddingOptions& options) { return Count(options.vocabulary) * Count(options.size); }
+Count parameters_of(const EmbeddingOptions& options) {
+  return Count(options.num_embeddings) * Count(options.embedding_dim);
+}
 
 Count parameters_of(const LstmOptions& options) {
   const Count hidden(options.hidden_size);
@@ -63,29 +77,35 @@ Count parameters_of(const LstmOptions& options) {
 Count parameters_of(const LastOptions&) { return Count(0); }
 
 Count parameters_of(const LinearOptions& options) {
-  return Count(options.output_size) * (Count(options.input_size) + Count(options.bias ? 1 : 0));
+  return Count(options.out_features) * (Count(options.in_features) + Count(options.bias ? 1 : 0));
+}
+
+// Of any module.
+Count parameters_of(const ModuleOptions& module) {
+  return std::visit([](const auto& options) { return parameters_of(options); }, module);
 }
 
 void check(const EmbeddingOptions& options) {
-  check_positive("vocabulary", options.vocabulary);
-  check_positive("size", options.size);
+  check_at_least("num_embeddings", 1, options.num_embeddings);
+  check_at_least("embedding_dim", 1, options.embedding_dim);
   if (!parameters_of(options).fits()) {
-    refuse("vocabulary", "a number whose product with size (" + std::to_string(options.size) + ") does not overflow",
-           options.vocabulary);
+    refuse("num_embeddings",
+           "a number whose product with embedding_dim (" + text(options.embedding_dim) + ") does not overflow",
+           text(options.num_embeddings));
   }
 }
 
 void check_cell(const LstmOptions& options) {
-  if (options.num_layers != 1) refuse("num_layers", "1 for a cell", options.num_layers);
+  if (options.num_layers != 1) refuse("num_layers", "1 for a cell", text(options.num_layers));
   if (options.direction != Direction::forward) refuse("direction", "forward for a cell", "another");
-  if (options.dropout != 0.0) refuse("dropout", "0 for a cell", options.dropout);
+  if (options.dropout != 0.0) refuse("dropout", "0 for a cell", text(options.dropout));
 }
 
 void check_coefficient(const std::string& name, const std::optional<double>& value, bool taken,
                        const ActivationInfo& info) {
   if (!value) return;
-  if (!taken) refuse(name, std::string("none for ") + info.name, *value);
-  if (!std::isfinite(*value)) refuse(name, "a finite number", *value);
+  if (!taken) refuse(name, std::string("none for ") + info.name, text(*value));
+  check_finite(name, *value);
 }
 
 void check_activation(const std::string& name, const GateActivation& activation) {
@@ -95,80 +115,81 @@ void check_activation(const std::string& name, const GateActivation& activation)
     for (Index known = 0; known < current_kernels().activation_count; ++known) {
       names.append(known > 0 ? ", " : "").append(activation_info(known).name);
     }
-    refuse(name + ".name", "one of " + names, "\"" + activation.name + "\"");
+    refuse(name, "one of " + names, "\"" + activation.name + "\"");
   }
   const ActivationInfo& info = activation_info(number);
   check_coefficient(name + ".alpha", activation.alpha, info.parameters >= 1, info);
   check_coefficient(name + ".beta", activation.beta, info.parameters >= 2, info);
   if (!activation.alpha) return;
   if (info.alpha_range == AlphaRange::not_negative && *activation.alpha < 0.0) {
-    refuse(name + ".alpha", std::string("at least 0 for ") + info.name, *activation.alpha);
+    refuse(name + ".alpha", std::string("at least 0 for ") + info.name, text(*activation.alpha));
   }
   if (info.alpha_range == AlphaRange::not_zero && *activation.alpha == 0.0) {
-    refuse(name + ".alpha", std::string("any number but 0 for ") + info.name, *activation.alpha);
+    refuse(name + ".alpha", std::string("any number but 0 for ") + info.name, text(*activation.alpha));
   }
 }
 
 void check_activations(const LstmOptions& options) {
-  const auto& [first, second] = options.activations;
-  // Those of a direction that is not there may be left as they are.
-  if (options.directions() == 1 && second != CellActivations{} && second != first) {
-    refuse("activations", "one set for one direction", "two");
+  const auto sets = static_cast<Index>(options.activations.size());
+  if (sets != 1 && sets != options.directions()) {
+    refuse("activations",
+           options.directions() == 1 ? "one set for one direction" : "one set, or two for two directions", text(sets));
   }
-  for (Index direction = 0; direction < options.directions(); ++direction) {
-    const CellActivations& activations = options.activations[static_cast<std::size_t>(direction)];
-    const std::string name = "activations[" + std::to_string(direction) + "].";
+  for (Index set = 0; set < sets; ++set) {
+    const CellActivations& activations = options.activations_of(set);
+    const std::string name = "activations[" + text(set) + "].";
     check_activation(name + "input", activations.input);
     check_activation(name + "forget", activations.forget);
     check_activation(name + "candidate", activations.candidate);
     check_activation(name + "output", activations.output);
     check_activation(name + "cell", activations.cell);
     if (options.forget_gate != ForgetGate::own && activations.forget != CellActivations{}.forget) {
-      refuse(name + "forget", "none without a forget gate of its own", activations.forget.name);
+      refuse(name + "forget", "none without a forget gate of its own", "\"" + activations.forget.name + "\"");
     }
   }
 }
 
-// 0 stands for none.
-void check_clip(const char* name, double value) {
-  if (!(value >= 0.0 && std::isfinite(value))) refuse(name, "0 for none or a positive finite number", value);
+void check_clip(const char* name, const std::optional<double>& value) {
+  if (value && !(*value > 0.0 && std::isfinite(*value))) {
+    refuse(name, "a positive finite number or none", text(*value));
+  }
 }
 
 void check_initialisation(const LstmOptions& options) {
   if (options.forget_bias) {
     const double forget_bias = *options.forget_bias;
     if (options.forget_gate != ForgetGate::own) {
-      refuse("forget_bias", "none without a forget gate of its own", forget_bias);
+      refuse("forget_bias", "none without a forget gate of its own", text(forget_bias));
     }
-    if (!options.bias) refuse("forget_bias", "none without bias", forget_bias);
-    if (!std::isfinite(forget_bias)) refuse("forget_bias", "a finite number", forget_bias);
+    if (!options.bias) refuse("forget_bias", "none without bias", text(forget_bias));
+    check_finite("forget_bias", forget_bias);
   }
   if (options.init != Initialisation::chrono) {
-    if (options.t_max != 0) refuse("t_max", "0 unless init is chrono", options.t_max);
+    if (options.t_max) refuse("t_max", "none unless init is \"chrono\"", text(*options.t_max));
     return;
   }
-  if (!options.bias) refuse("init", "any but chrono without bias, because chrono sets biases", "chrono");
+  if (!options.bias) refuse("init", "another without bias, because it sets biases", "\"chrono\"");
   if (options.forget_gate == ForgetGate::none) {
-    refuse("init", "any but chrono without a forget gate, because chrono sets how long it remembers", "chrono");
+    refuse("init", "another without a forget gate, because it sets how long that one remembers", "\"chrono\"");
   }
   if (options.forget_bias) {
-    refuse("forget_bias", "none with init chrono, which sets the forget gate's bias", *options.forget_bias);
+    refuse("forget_bias", "none with init \"chrono\", which sets the same bias", text(*options.forget_bias));
   }
-  if (options.t_max < 2) refuse("t_max", "an integer of at least 2 for init chrono", options.t_max);
+  if (!options.t_max || *options.t_max < 2) {
+    refuse("t_max", "the longest dependency in steps, at least 2, with init \"chrono\"",
+           options.t_max ? text(*options.t_max) : "none");
+  }
 }
 
 void check(const LstmOptions& options) {
-  check_positive("input_size", options.input_size);
-  check_positive("hidden_size", options.hidden_size);
-  check_positive("num_layers", options.num_layers);
-  if (options.num_layers > max_layers) {
-    refuse("num_layers", "an integer from 1 to " + std::to_string(max_layers), options.num_layers);
-  }
+  check_at_least("input_size", 1, options.input_size);
+  check_at_least("hidden_size", 1, options.hidden_size);
+  check_at_least("num_layers", 1, options.num_layers);
+  if (options.num_layers > max_layers) refuse("num_layers", "at most " + text(max_layers), text(options.num_layers));
   check_probability("dropout", options.dropout);
-  if (options.proj_size < 0 || options.proj_size >= options.hidden_size) {
-    refuse("proj_size",
-           "0 for none or a positive integer less than hidden_size (" + std::to_string(options.hidden_size) + ")",
-           options.proj_size);
+  check_at_least("proj_size", 0, options.proj_size);
+  if (options.proj_size >= options.hidden_size) {
+    refuse("proj_size", "less than hidden_size (" + text(options.hidden_size) + ")", text(options.proj_size));
   }
   if (options.cell) check_cell(options);
   check_activations(options);
@@ -184,44 +205,50 @@ void check(const LstmOptions& options) {
   check_initialisation(options);
   if (!parameters_of(options).fits()) {
     refuse("hidden_size",
-           "a size whose weights (input_size " + std::to_string(options.input_size) + ", num_layers " +
-               std::to_string(options.num_layers) + ") do not overflow",
-           options.hidden_size);
+           "a size whose weights (input_size " + text(options.input_size) + ", num_layers " + text(options.num_layers) +
+               ") do not overflow",
+           text(options.hidden_size));
   }
 }
 
 void check(const LastOptions&) {}
 
 void check(const LinearOptions& options) {
-  check_positive("input_size", options.input_size);
-  check_positive("output_size", options.output_size);
+  check_at_least("in_features", 1, options.in_features);
+  check_at_least("out_features", 1, options.out_features);
   if (!parameters_of(options).fits()) {
-    refuse("output_size",
-           "a size whose product with input_size (" + std::to_string(options.input_size) + ") does not overflow",
-           options.output_size);
+    refuse("out_features",
+           "a size whose product with in_features (" + text(options.in_features) + ") does not overflow",
+           text(options.out_features));
   }
 }
 
 // Where it stands in a chain. A chain of one is spoken of as the module itself.
 std::string place(const std::vector<ModuleOptions>& modules, std::size_t index) {
-  return modules.size() == 1 ? "modules" : "modules[" + std::to_string(index) + "]";
+  return modules.size() == 1 ? "modules" : "modules[" + text(static_cast<Index>(index)) + "]";
 }
 
-Index input_size_of(const ModuleOptions& module) {
-  if (const auto* lstm = std::get_if<LstmOptions>(&module)) return lstm->input_size;
-  if (const auto* linear = std::get_if<LinearOptions>(&module)) return linear->input_size;
-  return 0;
-}
+// The option that says how many features a module takes, by name; nothing for those that take any number or tokens.
+struct InputSize {
+  const char* name = nullptr;
+  Index value = 0;
+};
 
-// Last keeps the size that it is given.
-Index output_size_of(const ModuleOptions& module, Index input_size) {
-  if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) return embedding->size;
-  if (const auto* lstm = std::get_if<LstmOptions>(&module)) return lstm->output_size();
-  if (const auto* linear = std::get_if<LinearOptions>(&module)) return linear->output_size;
-  return input_size;
+InputSize input_size_of(const ModuleOptions& module) {
+  if (const auto* lstm = std::get_if<LstmOptions>(&module)) return {"input_size", lstm->input_size};
+  if (const auto* linear = std::get_if<LinearOptions>(&module)) return {"in_features", linear->in_features};
+  return {};
 }
 
 }  // namespace
+
+GateActivation with_defaults(const GateActivation& activation) {
+  const ActivationInfo& info = activation_info(activation_number(activation.name));
+  GateActivation filled = activation;
+  if (info.parameters >= 1) filled.alpha = activation.alpha.value_or(info.alpha);
+  if (info.parameters >= 2) filled.beta = activation.beta.value_or(info.beta);
+  return filled;
+}
 
 void validate(const ModuleOptions& options) {
   std::visit([](const auto& module) { check(module); }, options);
@@ -241,7 +268,7 @@ void validate(const std::vector<ModuleOptions>& modules) {
       if (modules.size() == 1) throw;
       throw std::invalid_argument(here + "." + error.what());
     }
-    parameters = parameters + std::visit([](const auto& options) { return parameters_of(options); }, module);
+    parameters = parameters + parameters_of(module);
     if (!parameters.fits()) refuse("modules", "sizes whose sum does not overflow", "too many parameters");
 
     const bool first = index == 0;
@@ -252,14 +279,19 @@ void validate(const std::vector<ModuleOptions>& modules) {
     if (last && first) refuse(here, "Last only after another module", "it in the first place");
     if (lstm && after_last) refuse(here, "an LSTM only before Last", "one after it");
     if (last && after_last) refuse(here, "Last at most once", "a second one");
-    const Index expected = input_size_of(module);
-    if (!first && !last && expected != size) {
-      refuse(here + ".input_size", std::to_string(size) + ", the output size of " + place(modules, index - 1),
-             expected);
+    const auto [name, input_size] = input_size_of(module);
+    if (!first && name != nullptr && input_size != size) {
+      refuse(here + "." + name, text(size) + ", the output size of " + place(modules, index - 1), text(input_size));
     }
     after_last = after_last || last;
-    size = output_size_of(module, size);
+    size = module_output_size(module, size);
   }
+}
+
+Index parameter_count(const std::vector<ModuleOptions>& modules) {
+  Count count(0);
+  for (const ModuleOptions& module : modules) count = count + parameters_of(module);
+  return count.value();
 }
 
 }  // namespace latchwork

@@ -51,14 +51,14 @@ class Layout {
 
   void add_module(const ModuleOptions& module) {
     if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-      add(ParameterKind::weight, {embedding->vocabulary, embedding->size});
+      add(ParameterKind::weight, {embedding->num_embeddings, embedding->embedding_dim});
     } else if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
       for (Index layer = 0; layer < lstm->num_layers; ++layer) {
         for (Index direction = 0; direction < lstm->directions(); ++direction) add_layer(*lstm, layer, direction);
       }
     } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
-      add(ParameterKind::weight, {linear->output_size, linear->input_size});
-      if (linear->bias) add(ParameterKind::bias, {linear->output_size});
+      add(ParameterKind::weight, {linear->out_features, linear->in_features});
+      if (linear->bias) add(ParameterKind::bias, {linear->out_features});
     }
     ++module_;
   }

@@ -10,16 +10,15 @@ namespace {
 
 template <class T>
 ActivationArgs<T> activation_args(const GateActivation& activation) {
-  const Index number = activation_number(activation.name);
-  const ActivationInfo& info = activation_info(number);
-  return {number, static_cast<T>(activation.alpha.value_or(info.alpha)),
-          static_cast<T>(activation.beta.value_or(info.beta))};
+  const GateActivation filled = with_defaults(activation);
+  return {activation_number(filled.name), static_cast<T>(filled.alpha.value_or(0.0)),
+          static_cast<T>(filled.beta.value_or(0.0))};
 }
 
 // The options that decide about the epilogue.
 template <class T>
 CellVariant<T> cell_variant(const LstmOptions& lstm, Index direction) {
-  const CellActivations& activations = lstm.activations[static_cast<std::size_t>(direction)];
+  const CellActivations& activations = lstm.activations_of(direction);
   CellVariant<T> variant{};
   variant.gates = lstm.gates();
   variant.coupled = lstm.forget_gate == ForgetGate::coupled;
@@ -28,15 +27,14 @@ CellVariant<T> cell_variant(const LstmOptions& lstm, Index direction) {
   variant.candidate = activation_args<T>(activations.candidate);
   variant.output = activation_args<T>(activations.output);
   variant.cell = activation_args<T>(activations.cell);
-  variant.clip = static_cast<T>(lstm.clip);
-  variant.cell_clip = static_cast<T>(lstm.cell_clip);
+  variant.clip = static_cast<T>(lstm.clip.value_or(0.0));
+  variant.cell_clip = static_cast<T>(lstm.cell_clip.value_or(0.0));
   return variant;
 }
 
 bool has_plain_cell(const LstmOptions& lstm, Index direction) {
-  return lstm.forget_gate == ForgetGate::own && !lstm.peephole && !lstm.layer_norm && lstm.clip == 0.0 &&
-         lstm.cell_clip == 0.0 && lstm.zoneout_cell == 0.0 &&
-         lstm.activations[static_cast<std::size_t>(direction)] == CellActivations{};
+  return lstm.forget_gate == ForgetGate::own && !lstm.peephole && !lstm.layer_norm && !lstm.clip && !lstm.cell_clip &&
+         lstm.zoneout_cell == 0.0 && lstm.activations_of(direction) == CellActivations{};
 }
 
 // Whether no step of the layer needs the general epilogue, which reads panels of whole registers.
@@ -149,14 +147,14 @@ void pack_layer(const LstmOptions& lstm, Index layer, Index direction, const T* 
 template <class T>
 void pack_linear(const LinearOptions& linear, const T* weight, const T* bias, const Kernels<T>& kernels,
                  bool with_backward, PackedLinear<T>& packed) {
-  packed.input_size = linear.input_size;
-  packed.output_size = linear.output_size;
+  packed.input_size = linear.in_features;
+  packed.output_size = linear.out_features;
   packed.activation = linear.activation;
-  packed.weights.resize(PanelShape::of_columns(linear.output_size, kernels.units), linear.input_size);
-  kernels.pack_transposed_panels(weight, linear.output_size, linear.input_size, packed.weights.data());
-  pack_padded_row(bias, linear.output_size, packed.weights.shape().row_size(), packed.bias);
-  resize_gradient(with_backward, linear.input_size, linear.output_size, kernels, packed.gradient);
-  if (with_backward) kernels.pack_panels(weight, linear.output_size, linear.input_size, packed.gradient.data());
+  packed.weights.resize(PanelShape::of_columns(linear.out_features, kernels.units), linear.in_features);
+  kernels.pack_transposed_panels(weight, linear.out_features, linear.in_features, packed.weights.data());
+  pack_padded_row(bias, linear.out_features, packed.weights.shape().row_size(), packed.bias);
+  resize_gradient(with_backward, linear.in_features, linear.out_features, kernels, packed.gradient);
+  if (with_backward) kernels.pack_panels(weight, linear.out_features, linear.in_features, packed.gradient.data());
 }
 
 }  // namespace
@@ -169,7 +167,7 @@ const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules) {
       return lstm->hidden_size <= narrower.units && !lstm->layer_norm;
     }
     const auto* linear = std::get_if<LinearOptions>(&module);
-    return linear == nullptr || linear->output_size <= narrower.units;
+    return linear == nullptr || linear->out_features <= narrower.units;
   };
   return std::all_of(modules.begin(), modules.end(), is_narrow) ? narrower : kernels_of<T>(current_kernels());
 }
@@ -197,7 +195,7 @@ void pack(const std::vector<ModuleOptions>& modules, const std::vector<Parameter
       pack_linear(*linear, weight, packed.places.in(parameters, ParameterKind::bias), kernels, with_backward,
                   packed.linear);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&modules[at])) {
-      packed.table.resize(embedding->vocabulary * embedding->size);
+      packed.table.resize(embedding->num_embeddings * embedding->embedding_dim);
       std::copy_n(weight, packed.table.size(), packed.table.data());
     }
   }

@@ -27,8 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
         show_versions()
     else:
         model = load_model(arguments.model)
-        kind, _, tensors = model._to_file()
-        _print_table({"file": f"{arguments.model} ({os.path.getsize(arguments.model):,} bytes)", "kind": kind})
+        content = model._to_file()
+        tensors = content.tensors
+        _print_table({"file": f"{arguments.model} ({os.path.getsize(arguments.model):,} bytes)", "kind": content.kind})
         _print_configuration(model)
         dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
         _print_table({"parameters": f"{sum(tensor.size for tensor in tensors.values()):,} {' '.join(dtypes)}"})

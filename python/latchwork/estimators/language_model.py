@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from latchwork import files
 from latchwork._arrays import integer, real_number
 from latchwork._progress import ProgressBar
-from latchwork.estimators.characters import Vocabulary
+from latchwork.estimators.characters import CODE_POINTS, Vocabulary
 from latchwork.estimators.estimator import Estimator
 from latchwork.layers import Embedding, Linear
 from latchwork.lstm import LSTM
@@ -227,31 +227,41 @@ class LSTMLanguageModel(Estimator):
         self._check_fitted()
         files.save(self, path)
 
-    def _to_file(self) -> tuple[str, dict[str, Any], Mapping[str, NDArray[Any]]]:
-        _, network, tensors = self.network_._to_file()
+    def _to_file(self) -> files.Content:
+        network = self.network_._to_file()
         parameters = {
             name: value.item() if isinstance(value, np.generic) else value for name, value in self.get_params().items()
         }
-        config = {
+        # Code points, because JSON joins a high and a low surrogate to one character.
+        config = {**network.config, "vocabulary": [ord(character) for character in self.vocabulary_]}
+        python = {
+            "network": network.python,
             "parameters": parameters,
-            "vocabulary": self.vocabulary_,
             "history": self.history_,
             "interrupted": self.interrupted_,
-            "network": network,
         }
-        return "language_model", config, tensors
+        return files.Content("language_model", config, python, network.tensors)
 
     @classmethod
-    def _from_file(cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
-        model = cls(**config["parameters"])
+    def _from_file(cls, content: files.Content) -> Self:
+        *network_values, code_points = files.named("config", content.config, (*files.CONFIG, "vocabulary"))
+        network_python, parameters, history, interrupted = files.named(
+            "python", content.python, ("network", "parameters", "history", "interrupted")
+        )
+        model = cls(**parameters)
         model._check_parameters()
-        vocabulary = Vocabulary(config["vocabulary"])
-        if vocabulary.characters != config["vocabulary"]:
+        vocabulary = Vocabulary("".join(chr(integer("vocabulary", each, 0, CODE_POINTS - 1)) for each in code_points))
+        if [ord(character) for character in vocabulary.characters] != code_points:
             raise ValueError("vocabulary: expected different characters in order")
-        network = Network._from_file(config["network"], tensors)
-        if not network._core.takes_tokens or network._core.output_size != vocabulary.size:
+        network_config = dict(zip(files.CONFIG, network_values, strict=True))
+        network = Network._from_file(files.Content("network", network_config, network_python, content.tensors))
+        if (
+            not network._core.takes_tokens
+            or network._core.output_size != vocabulary.size
+            or network._members is not None
+        ):
             raise ValueError(f"network: expected one that reads and predicts {vocabulary.size} tokens")
-        model._keep(vocabulary, network, list(config["history"]), bool(config["interrupted"]))
+        model._keep(vocabulary, network, list(history), bool(interrupted))
         return model
 
     def _keep(

@@ -49,9 +49,9 @@ inline void add_random_variants(Random& random, LstmOptions& options) {
   // The norm of R h does not see how large a single h is: its gradient would be the small difference of large numbers.
   if (options.layer_norm && options.proj_size == 1) options.proj_size = options.hidden_size > 2 ? 2 : 0;
   if (random.chance(0.5)) {
-    options.activations[0] = options.activations[1] = random_activations(random, options.forget_gate);
+    options.activations = {random_activations(random, options.forget_gate)};
     if (options.directions() == 2 && random.chance(0.5)) {
-      options.activations[1] = random_activations(random, options.forget_gate);
+      options.activations.push_back(random_activations(random, options.forget_gate));
     }
   }
   if (random.chance(0.3)) options.clip = static_cast<double>(random.between(4, 32)) / 16.0;

@@ -124,7 +124,7 @@ Network<T> vector_network(const Problem& problem) {
   reference::Vector identity(static_cast<std::size_t>(size * size), 0.0);
   for (Index k = 0; k < size; ++k) identity[static_cast<std::size_t>(k * (size + 1))] = 1.0;
   LinearOptions front;
-  front.input_size = front.output_size = size;
+  front.in_features = front.out_features = size;
   front.bias = false;
   return network_of<T>({front, problem.options}, {identity, problem.parameters});
 }

@@ -28,7 +28,7 @@ def _activations(lstm):
         return {}
     names, alpha, beta, directions = [], [], [], 2 if lstm.bidirectional else 1
     for given in sets * (directions // len(sets)):
-        gates = [gate for gate in SHARED_GATES if gate != "forget" or not lstm.coupled]
+        gates = [gate for gate in SHARED_GATES if gate != "forget" or lstm.forget_gate != "coupled"]
         assert len({given.get(gate) for gate in gates}) == 1
         for gate, default in DEFAULTS.items():
             chosen = given.get(gate, default)
@@ -47,7 +47,7 @@ def attributes_of(lstm):
     attributes = {"hidden_size": lstm.hidden_size, "direction": direction} | _activations(lstm)
     if lstm.clip is not None:
         attributes["clip"] = lstm.clip
-    if lstm.coupled:
+    if lstm.forget_gate == "coupled":
         attributes["input_forget"] = 1
     return attributes
 
@@ -60,11 +60,13 @@ def _weights(lstm):
         result = []
         for suffix in suffixes:
             parts = np.split(lstm.parameters[name + suffix], len(gates))
-            by_gate = dict(zip(gates, parts, strict=True)) | ({"f": np.zeros_like(parts[0])} if lstm.coupled else {})
+            by_gate = dict(zip(gates, parts, strict=True)) | (
+                {"f": np.zeros_like(parts[0])} if lstm.forget_gate == "coupled" else {}
+            )
             result.append(np.concatenate([by_gate[gate] for gate in order]))
         return np.stack(result)
 
-    gates = "igo" if lstm.coupled else "ifgo"
+    gates = "igo" if lstm.forget_gate == "coupled" else "ifgo"
     weights = {"W": stacked("weight_ih", gates, "iofg"), "R": stacked("weight_hh", gates, "iofg")}
     if lstm.bias:
         biases = [stacked(name, gates, "iofg") for name in ("bias_ih", "bias_hh")]

@@ -61,7 +61,7 @@ class Direction:
 
     def step(self, x, h, c):
         lstm, p, act = self.lstm, self.p, self.act
-        own_forget_gate = lstm.forget_gate and not lstm.coupled
+        own_forget_gate = lstm.forget_gate is True
         a = self.norm("ih", x @ p["weight_ih"].T) + self.norm("hh", h @ p["weight_hh"].T)
         if lstm.bias:
             a = a + p["bias_ih"] + p["bias_hh"]
@@ -72,7 +72,7 @@ class Direction:
             for gate in gates.replace("g", "").replace("o", ""):
                 a[gate] = a[gate] + peephole[gate] * c
         i = act["input"](self.clipped(a["i"], lstm.clip))
-        f = 1 - i if lstm.coupled else torch.ones_like(i)
+        f = 1 - i if lstm.forget_gate == "coupled" else torch.ones_like(i)
         if own_forget_gate:
             f = act["forget"](self.clipped(a["f"], lstm.clip))
         g = act["candidate"](self.clipped(a["g"], lstm.clip))

@@ -33,13 +33,13 @@ def without(gate, activations):
 # What acts in every call.
 PLAIN = {
     "no forget gate": {"forget_gate": False},
-    "coupled": {"coupled": True},
+    "coupled": {"forget_gate": "coupled"},
     "peephole": {"peephole": True},
     "peephole, no forget gate": {"peephole": True, "forget_gate": False},
-    "peephole, coupled": {"peephole": True, "coupled": True},
+    "peephole, coupled": {"peephole": True, "forget_gate": "coupled"},
     "layer norm": {"layer_norm": True},
     "layer norm without bias": {"layer_norm": True, "bias": False},
-    "layer norm, coupled": {"layer_norm": True, "coupled": True},
+    "layer norm, coupled": {"layer_norm": True, "forget_gate": "coupled"},
     "activations": {"activations": ACTIVATIONS},
     "activations of two directions": {**STACK, "activations": (ACTIVATIONS, OTHER_ACTIVATIONS)},
     "clip": {"clip": 0.4},
@@ -55,8 +55,9 @@ PLAIN = {
         "activations": (ACTIVATIONS, OTHER_ACTIVATIONS), "clip": 0.9, "cell_clip": 0.8, "zoneout": (0.1, 0.2),
     },
     "everything, coupled": {
-        **STACK, "coupled": True, "peephole": True, "layer_norm": True, "residual": True, "learn_start_state": True,
-        "activations": without("forget", ACTIVATIONS), "clip": 0.9, "cell_clip": 0.8, "zoneout": (0.1, 0.2),
+        **STACK, "forget_gate": "coupled", "peephole": True, "layer_norm": True, "residual": True,
+        "learn_start_state": True, "activations": without("forget", ACTIVATIONS), "clip": 0.9, "cell_clip": 0.8,
+        "zoneout": (0.1, 0.2),
     },
 }  # fmt: skip
 
@@ -120,14 +121,14 @@ def random_options(index):
         "zoneout": tuple(float(random.uniform(0.0, 0.6)) if chance(0.5) else 0.0 for _ in range(2)),
         "learn_start_state": chance(0.5),
     }
-    options |= ({}, {}, {"coupled": True}, {"forget_gate": False})[random.randint(4)]
+    options |= ({}, {}, {"forget_gate": "coupled"}, {"forget_gate": False})[random.randint(4)]
     if options["hidden_size"] > 1 and chance(0.3):
         options["proj_size"] = int(random.randint(1, options["hidden_size"]))
     if options["num_layers"] > 1:
         options["residual"] = chance(0.5)
     elif not options["bidirectional"]:
         options["reverse"] = chance(0.3)
-    gates = [gate for gate in ACTIVATIONS if gate != "forget" or not options.keys() & {"coupled", "forget_gate"}]
+    gates = [gate for gate in ACTIVATIONS if gate != "forget" or "forget_gate" not in options]
     sets = [{gate: _activation(random) for gate in gates if chance(0.5)} for _ in range(2)]
     if chance(0.6):
         options["activations"] = tuple(sets) if options["bidirectional"] and chance(0.5) else sets[0]

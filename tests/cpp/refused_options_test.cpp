@@ -1,0 +1,161 @@
+// The options that are refused from Python too, with the same words: see tests/refused_options.txt.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "latchwork/options.hpp"
+
+namespace latchwork::test {
+namespace {
+
+std::vector<std::string> split(const std::string& text, const std::string& separator) {
+  std::vector<std::string> parts;
+  std::size_t begin = 0;
+  for (std::size_t end; (end = text.find(separator, begin)) != std::string::npos; begin = end + separator.size()) {
+    parts.push_back(text.substr(begin, end - begin));
+  }
+  parts.push_back(text.substr(begin));
+  return parts;
+}
+
+// ---- Values as text. What is no such value is an error of the table.
+
+template <class Value>
+Value one_of(const std::map<std::string, Value>& words, const std::string& text) {
+  return words.at(text);
+}
+
+void set(Index& option, const std::string& text) { option = std::stoll(text); }
+void set(double& option, const std::string& text) { option = std::stod(text); }
+void set(bool& option, const std::string& text) { option = one_of<bool>({{"true", true}, {"false", false}}, text); }
+void set(Direction& option, const std::string& text) {
+  option = one_of<Direction>(
+      {{"forward", Direction::forward}, {"reverse", Direction::reverse}, {"both", Direction::both}}, text);
+}
+void set(ForgetGate& option, const std::string& text) {
+  option = one_of<ForgetGate>({{"none", ForgetGate::none}, {"coupled", ForgetGate::coupled}}, text);
+}
+void set(Initialisation& option, const std::string& text) {
+  option = one_of<Initialisation>({{"keras", Initialisation::keras}, {"chrono", Initialisation::chrono}}, text);
+}
+
+template <class Value>
+void set(std::optional<Value>& option, const std::string& text) {
+  set(option.emplace(), text);
+}
+
+void set(std::vector<CellActivations>& option, const std::string& text) {
+  option.clear();
+  for (const std::string& activations : split(text, "|")) {
+    CellActivations& given = option.emplace_back();
+    if (activations == "-") continue;
+    const std::map<std::string, GateActivation*> gates = {{"input", &given.input},
+                                                          {"forget", &given.forget},
+                                                          {"candidate", &given.candidate},
+                                                          {"output", &given.output},
+                                                          {"cell", &given.cell}};
+    for (const std::string& gate : split(activations, ",")) {
+      const std::vector<std::string> parts = split(gate, ":");
+      GateActivation& activation = *gates.at(parts.at(0));
+      activation = {parts.at(1)};
+      if (parts.size() > 2) set(activation.alpha, parts[2]);
+      if (parts.size() > 3) set(activation.beta, parts[3]);
+    }
+  }
+}
+
+// ---- Modules as text.
+
+using Values = std::map<std::string, std::string>;
+
+// Takes the value of an option, where the text gives one.
+template <class Option>
+void take(Values& values, const char* name, Option& option) {
+  const auto found = values.find(name);
+  if (found == values.end()) return;
+  set(option, found->second);
+  values.erase(found);
+}
+
+LstmOptions lstm(Values& values) {
+  LstmOptions options;
+  take(values, "input_size", options.input_size);
+  take(values, "hidden_size", options.hidden_size);
+  take(values, "num_layers", options.num_layers);
+  take(values, "bias", options.bias);
+  take(values, "dropout", options.dropout);
+  take(values, "direction", options.direction);
+  take(values, "proj_size", options.proj_size);
+  take(values, "cell", options.cell);
+  take(values, "forget_gate", options.forget_gate);
+  take(values, "activations", options.activations);
+  take(values, "clip", options.clip);
+  take(values, "cell_clip", options.cell_clip);
+  take(values, "zoneout_hidden", options.zoneout_hidden);
+  take(values, "zoneout_cell", options.zoneout_cell);
+  take(values, "recurrent_dropout", options.recurrent_dropout);
+  take(values, "weight_dropout", options.weight_dropout);
+  take(values, "residual", options.residual);
+  take(values, "forget_bias", options.forget_bias);
+  take(values, "init", options.init);
+  take(values, "t_max", options.t_max);
+  return options;
+}
+
+ModuleOptions module_of(const std::string& text) {
+  std::istringstream words(text);
+  std::string kind, word;
+  words >> kind;
+  Values values;
+  while (words >> word) {
+    const std::vector<std::string> parts = split(word, "=");
+    values[parts.at(0)] = parts.at(1);
+  }
+  ModuleOptions module = LastOptions{};
+  if (kind == "lstm") {
+    module = lstm(values);
+  } else if (kind == "embedding") {
+    EmbeddingOptions options;
+    take(values, "num_embeddings", options.num_embeddings);
+    take(values, "embedding_dim", options.embedding_dim);
+    module = options;
+  } else if (kind == "linear") {
+    LinearOptions options;
+    take(values, "in_features", options.in_features);
+    take(values, "out_features", options.out_features);
+    module = options;
+  } else {
+    REQUIRE(kind == "last");
+  }
+  REQUIRE(values.empty());
+  return module;
+}
+
+}  // namespace
+
+TEST_CASE("options that are refused, with the words that Python has too") {
+  std::ifstream table(LATCHWORK_REFUSED_OPTIONS);
+  REQUIRE(table);
+  int lines = 0;
+  for (std::string line; std::getline(table, line);) {
+    if (line.empty() || line.front() == '#') continue;
+    ++lines;
+    CAPTURE(line);
+    const std::vector<std::string> parts = split(line, " -> ");
+    REQUIRE(parts.size() == 2);
+    std::vector<ModuleOptions> modules;
+    for (const std::string& module : split(parts[0], " ; ")) modules.push_back(module_of(module));
+    CHECK_THROWS_WITH_AS(validate(modules), parts[1].c_str(), std::invalid_argument);
+    if (modules.size() == 1) CHECK_THROWS_WITH_AS(validate(modules[0]), parts[1].c_str(), std::invalid_argument);
+  }
+  CHECK(lines > 70);
+}
+
+}  // namespace latchwork::test

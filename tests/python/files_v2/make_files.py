@@ -1,0 +1,75 @@
+"""Writes the models of format version 2 beside this script, and what they answer: python make_files.py [MODEL]...
+
+Files that are there already stay as they are, because they are kept to show that they load for ever. What is new here
+is written where there is no file of its name, or where its name is given.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+
+import latchwork as lw  # noqa: E402
+import numpy as np  # noqa: E402
+from layers import normal  # noqa: E402
+from safetensors.numpy import load_file, save_file  # noqa: E402
+from saved_models import EXPECTED, answers  # noqa: E402
+
+TOKENS = np.array([[0, 4], [3, 1], [2, 2], [4, 0], [1, 3]])
+VARIANT = {
+    "peephole": True, "learn_start_state": True, "clip": 1.5, "cell_clip": 0.75,
+    "zoneout": (0.25, 0.125), "recurrent_dropout": 0.5, "recurrent_dropout_on": "candidate", "weight_dropout": 0.25,
+}  # fmt: skip
+
+
+def models():
+    """Each model by the name of its file, and what to ask it."""
+    yield "lstm", lw.LSTM(3, 4, seed=1), normal(1, (5, 2, 3))
+    yield (
+        "lstm_variant",
+        lw.LSTM(
+            3, 5, 2, dropout=0.25, batch_first=True, bidirectional=True, proj_size=2, dtype="float64", seed=2,
+            activations=({"input": ("hard_sigmoid", 0.25, 0.5)}, {"cell": "softsign"}), residual=True,
+            forget_bias=1.0, init="keras", **VARIANT,
+        ),
+        normal(2, (2, 5, 3), "float64"),
+    )  # fmt: skip
+    yield "lstm_coupled", lw.LSTM(3, 4, forget_gate="coupled", init="chrono", t_max=9, seed=3), normal(3, (5, 2, 3))
+    yield "lstm_1997", lw.LSTM(3, 4, bias=False, reverse=True, forget_gate=False, seed=4), normal(4, (5, 2, 3))
+    yield "lstm_layer_norm", lw.LSTM(3, 4, layer_norm=True, seed=17), normal(17, (5, 2, 3))
+    yield "lstm_cell", lw.LSTMCell(3, 4, seed=5), normal(5, (2, 3))
+    yield "lstm_cell_variant", lw.LSTMCell(3, 4, proj_size=2, seed=6, **VARIANT), normal(6, (2, 3))
+    yield "embedding", lw.Embedding(5, 3, seed=7), TOKENS
+    yield "linear", lw.Linear(3, 4, activation="tanh", dtype="float64", seed=8), normal(8, (2, 3), "float64")
+    yield "last", lw.Last(), normal(9, (5, 2, 3))
+    yield (
+        "network",
+        lw.Network([lw.Embedding(5, 3, seed=10), lw.LSTM(3, 4, seed=11), lw.Last(), lw.Linear(4, 2, seed=12)]),
+        TOKENS,
+    )
+    yield (
+        "network_batch_first",
+        lw.Network([lw.LSTM(3, 4, batch_first=True, seed=13), lw.Linear(4, 2, False, seed=14)]),
+        normal(15, (2, 5, 3)),
+    )
+    text = "\ud800\udc00\U00010000 a" * 10  # both surrogates, and the character that JSON would make of them
+    model = lw.LSTMLanguageModel(4, 3, batch_size=2, window=8, max_epochs=1, random_state=16)
+    yield "language_model", model.fit(text), TOKENS
+
+
+def main(names):
+    expected_path = HERE / f"{EXPECTED}.safetensors"
+    expected = load_file(expected_path) if expected_path.exists() else {}
+    for name, model, x in models():
+        path = HERE / f"{name}.safetensors"
+        if path.exists() if not names else name not in names:
+            continue
+        model.save(path)
+        expected[f"{name}.x"] = x
+        expected |= {f"{name}.{each}": np.ascontiguousarray(value) for each, value in answers(model, x).items()}
+    save_file(expected, expected_path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

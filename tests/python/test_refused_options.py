@@ -1,0 +1,109 @@
+"""The options that are refused from C++ too, with the same words: see tests/refused_options.txt."""
+
+import re
+from pathlib import Path
+
+import latchwork as lw
+import pytest
+from latchwork import _core
+
+TABLE = Path(__file__).parents[1] / "refused_options.txt"
+WORDS = {"true": True, "false": False}
+FORGET_GATES = {"own": True, "none": False}
+LAYERS = {"lstm": lw.LSTM, "embedding": lw.Embedding, "linear": lw.Linear, "last": lw.Last}
+
+
+def value_of(name, text):
+    if name == "activations":
+        return [activations_of(each) for each in text.split("|")]
+    if text in WORDS:
+        return WORDS[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text
+
+
+def activations_of(text):
+    gates = [gate.split(":") for gate in text.split(",")] if text != "-" else []
+    return {gate: (name, *map(float, coefficients)) for gate, name, *coefficients in gates}
+
+
+def module_of(text):
+    kind, *options = text.split()
+    pairs = [option.split("=") for option in options]
+    return {"kind": kind} | {name: value_of(name, value) for name, value in pairs}
+
+
+def read_table():
+    for line in TABLE.read_text().splitlines():
+        if line and not line.startswith("#"):
+            modules, message = line.split(" -> ")
+            yield [module_of(module) for module in modules.split(" ; ")], message
+
+
+CASES = list(read_table())
+
+
+def can_be_asked(modules):
+    """Whether Python's constructors have these options: a cell lacks some."""
+    return not modules[0].get("cell") or not modules[0].keys() & {"num_layers", "dropout", "direction", "residual"}
+
+
+def layer_of(options):
+    """The layer as a user of Python builds it."""
+    arguments = dict(options)
+    kind = arguments.pop("kind")
+    layer = LAYERS[kind]
+    if arguments.pop("cell", False):
+        layer = lw.LSTMCell
+    direction = arguments.pop("direction", "forward")
+    if direction != "forward":
+        arguments["bidirectional" if direction == "both" else "reverse"] = True
+    if "forget_gate" in arguments:
+        arguments["forget_gate"] = FORGET_GATES.get(arguments["forget_gate"], arguments["forget_gate"])
+    if len(arguments.get("activations", ())) == 1:
+        (arguments["activations"],) = arguments["activations"]
+    zoneout = [arguments.pop(f"zoneout_{part}", 0.0) for part in ("hidden", "cell")]
+    if any(zoneout):
+        arguments["zoneout"] = zoneout
+    return layer(**arguments)
+
+
+def in_pythons_words(modules, message):
+    if len(modules) > 1:
+        return message.replace("modules", "layers")
+    message = re.sub("^zoneout_hidden", "zoneout[0]", message)
+    message = re.sub("^zoneout_cell", "zoneout[1]", message)
+    if len(modules[0].get("activations", ())) == 1:
+        message = message.replace("activations[0]", "activations")
+    return message
+
+
+@pytest.mark.parametrize(("modules", "message"), CASES, ids=[str(modules) for modules, _ in CASES])
+def test_the_core_says_it_in_these_words(modules, message):
+    checks = [lambda: _core.checked_modules(modules), lambda: _core.Network32(modules, True, 0)]
+    if len(modules) == 1:
+        checks.append(lambda: _core.checked_module(modules[0]))
+    for check in checks:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            check()
+
+
+PYTHON_CASES = [case for case in CASES if can_be_asked(case[0])]
+
+
+@pytest.mark.parametrize(("modules", "message"), PYTHON_CASES, ids=[str(modules) for modules, _ in PYTHON_CASES])
+def test_python_says_it_in_the_same_words(modules, message):
+    message = in_pythons_words(modules, message)
+    if len(modules) > 1 and re.match(r"layers\[\d\]\.(out_features|clip)", message):
+        message = message.split(".", 1)[1]  # Python sees each layer before there is a chain
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        lw.Network([layer_of(module) for module in modules])
+
+
+def test_the_table_is_read():
+    assert len(CASES) > 70
+    assert len(PYTHON_CASES) > 65
