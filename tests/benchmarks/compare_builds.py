@@ -31,12 +31,14 @@ LOWEST_RATIO = 0.97
 ROUNDS = 21
 FEWEST_ROUNDS = 9
 SECONDS_OF_ROUNDS = 40.0
-# The places that a process gets in memory change its speed by some percent, so the rounds are spread over this many
-# pairs of processes.
-PROCESSES = 3
-# One sample of a short call is easily disturbed, so a round takes this many of them, and their median.
+# The places that a process gets in memory change its speed by some percent, so fresh processes start after this many
+# rounds; later where a sample is one long call, because such a process takes long to prepare.
+ROUNDS_OF_A_PROCESS = 3
+ROUNDS_OF_A_PROCESS_OF_LONG_CALLS = 7
+# A sample is easily disturbed, and a disturbance only adds to it. So a round is the least of SAMPLES samples, or of as
+# many as SECONDS_OF_SAMPLES allow.
 SAMPLES = 5
-LONG_CALL = 10e-3
+SECONDS_OF_SAMPLES = 50e-3
 
 # Seconds of one call, by rounds and samples.
 Times = list[list[float]]
@@ -141,9 +143,9 @@ def serve(threads: int) -> None:
             answer = timing.iterations_for_sample(loop)
         else:
             (iterations,) = arguments
-            samples = [timing.sample(loop, iterations)]
-            if samples[0] < LONG_CALL:
-                samples += [timing.sample(loop, iterations) for _ in range(SAMPLES - 1)]
+            samples: list[float] = []
+            while len(samples) < SAMPLES and sum(samples) * iterations < SECONDS_OF_SAMPLES:
+                samples.append(timing.sample(loop, iterations))
             answer = samples
         timing.settle()
 
@@ -182,27 +184,30 @@ def plan(
 def measure(builds: list[Build], planned: Planned, rounds: int | None) -> list[Times]:
     """Time both builds in turn."""
     times: list[Times] = [[] for _ in builds]
-    processes = min(PROCESSES, rounds or ROUNDS)
-    for number in range(1, processes + 1):
-        wanted = (rounds or ROUNDS) * number // processes
-        fewest = (rounds or FEWEST_ROUNDS) * number // processes
+    begin = time.monotonic()
+
+    def complete() -> bool:
+        late = rounds is None and time.monotonic() - begin > SECONDS_OF_ROUNDS
+        return len(times[0]) >= (FEWEST_ROUNDS if late else rounds or ROUNDS)
+
+    while not complete():
         with Child(builds[0], planned.threads) as old, Child(builds[1], planned.threads) as new:
             children = [old, new]
             iterations = max([child.ask("prepare", planned.case, planned.kind) for child in children])
-            begin = time.monotonic()
-            while (done := len(times[0])) < wanted:
-                if done >= fewest and rounds is None and time.monotonic() - begin > SECONDS_OF_ROUNDS / processes:
-                    break
-                for which in (0, 1) if done % 2 == 0 else (1, 0):
+            rounds_of_both = ROUNDS_OF_A_PROCESS if iterations > 1 else ROUNDS_OF_A_PROCESS_OF_LONG_CALLS
+            for _ in range(rounds_of_both):
+                for which in (0, 1) if len(times[0]) % 2 == 0 else (1, 0):
                     times[which].append(children[which].ask("sample", iterations))
+                if complete():
+                    break
     return times
 
 
 def compared(planned: Planned, old: Times, new: Times) -> dict[str, Any]:
     """One line of the table."""
-    by_rounds = [[median(samples) for samples in times] for times in (old, new)]
+    by_rounds = [list(map(min, times)) for times in (old, new)]
     medians = [median(values) for values in by_rounds]
-    minima = [min(map(min, times)) for times in (old, new)]
+    minima = list(map(min, by_rounds))
     return {
         "case": planned.case,
         "kind": planned.kind,
