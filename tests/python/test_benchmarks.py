@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import geometric_mean, median
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import latchwork as lw
 import numpy as np
 import pytest
 from latchwork.benchmark import cases
@@ -31,6 +34,70 @@ def test_an_ensembles_factors_are_printed(tmp_path: Path) -> None:
     for medians in document.values():
         for kind, (each, together) in medians.items():
             assert f"| {kind} | {each * 1e3:.2f} | {together * 1e3:.2f} | {each / together:.2f} |" in done.stdout
+
+
+# Imported by every Python that finds it on its path: each training step is made ten times.
+SLOW_TRAINER = """
+import latchwork as lw
+
+def ten_steps(self, *arguments, step=lw.Trainer.step):
+    return [step(self, *arguments) for _ in range(10)][-1]
+
+lw.Trainer.step = ten_steps
+"""
+
+
+def test_builds_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new, old, file = tmp_path / "new", tmp_path / "old-python", tmp_path / "builds.json"
+    new.mkdir()
+    package = Path(lw.__file__).parent
+    (new / "latchwork").symlink_to(package)
+    (new / "sitecustomize.py").write_text(SLOW_TRAINER, encoding="utf-8")
+    path = f"${{PYTHONPATH:+$PYTHONPATH:}}{package.parent}"
+    old.write_text(f'#!/bin/sh\nPYTHONPATH={path} exec {sys.executable} "$@"\n', encoding="utf-8")
+    old.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", str(new))  # which is not to reach the old build
+    arguments = ["--cases", "small-step-20-8-4-12,step-20", "--rounds", "2", "--threads", "1,2", "--output", str(file)]
+    done = run("compare_builds.py", str(old), str(new), *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert [Path(document["builds"][label]["folder"]) for label in ("old", "new")] == [package, new / "latchwork"]
+    results = {(each["case"], each["kind"], each["threads"]): each for each in document["measurements"]}
+    slow, step = ("small-step-20-8-4-12", "update"), ("step-20", "step")
+    assert list(results) == [(*slow, 1), (*step, 1), (*slow, 2), (*step, 2)]
+    for (case, kind, threads), result in results.items():
+        rounds = {label: [min(samples) for samples in result["samples"][label]] for label in ("old", "new")}
+        assert [len(values) for values in rounds.values()] == [2, 2]
+        medians = {label: median(values) for label, values in rounds.items()}
+        ratio = medians["old"] / medians["new"]
+        least = [min(values) for values in rounds.values()]
+        cells = [*(f"{1e6 * value:,.2f}" for value in medians.values()), f"{ratio:.3f}", f"{least[0] / least[1]:.3f}"]
+        assert f"| {case} | {kind} | {threads} | 2 | {' | '.join(cells)} |" in done.stdout
+        below = f"  {case} {kind}, {threads} thread{'s' * (threads > 1)}: {ratio:.3f}, by minima" in done.stdout
+        assert below == (ratio < 0.97)
+        if (case, kind) == slow:
+            assert below
+    ratios = [result["ratio"] for result in results.values()]
+    assert f"geometric mean of 4: {geometric_mean(ratios):.3f} by medians" in done.stdout
+    assert re.search(rf"^worst: .*: {min(ratios):.3f}, by minima", done.stdout, re.MULTILINE)
+    assert f"below 0.97: {sum(ratio < 0.97 for ratio in ratios)}\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing", "."], "missing: expected a Python interpreter or a folder"),
+        ([sys.executable, str(Path(lw.__file__).parents[1]), "--rounds", "0"], "--rounds"),
+        ([str(Path(lw.__file__).parents[1])] * 2 + ["--cases", "small,none"], "expected groups (inference, "),
+        ([str(Path(lw.__file__).parents[1])] * 2 + ["--kinds", "walk"], "leave nothing to measure"),
+        ([str(BENCHMARKS)] * 2, "the old build's process ended with status 1"),
+    ],
+)
+def test_builds_that_cannot_be_compared_are_refused(arguments: list[str], message: str) -> None:
+    done = run("compare_builds.py", *arguments)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "|" not in done.stdout
 
 
 def test_a_training_steps_memory_is_what_it_holds(tmp_path: Path) -> None:
