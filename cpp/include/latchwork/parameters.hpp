@@ -11,7 +11,7 @@
 
 namespace latchwork {
 
-// What a tensor is to its module. Names in a layout begin with these words.
+// What a tensor is to its module, in the word that its name has for it.
 enum class ParameterKind {
   // Of one layer and direction of an LSTM.
   weight_ih,
