@@ -5,13 +5,15 @@ contiguous features (last axis); other axes may have any stride. ``TypeError`` a
 T steps, N rows (sequences), F features.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, final
 
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
-States = Sequence[tuple[Array, Array]]  # (h, c) for each LSTM module, C-contiguous, (layers * directions, N, size)
+_Array = NDArray[Any]
+_States = Sequence[tuple[_Array, _Array]]  # (h, c) for each LSTM module, C-contiguous, (layers * directions, N, size)
+
+class _Bound(type): ...  # the type of every class that pybind11 makes
 
 def available_isas() -> list[str]: ...
 def current_isa() -> str: ...
@@ -30,23 +32,29 @@ def build_info() -> dict[str, str]: ...  # version, compiler, flags of each inst
 # {"kind": "embedding", "num_embeddings", "embedding_dim"}, {"kind": "last"},
 # {"kind": "linear", "in_features", "out_features", "bias", "activation": None | "relu" | "sigmoid" | "tanh"}.
 # A missing key takes the default; an unknown one is a ValueError.
-Options = Mapping[str, Any]
+_Options = Mapping[str, Any]
 
 # The options, valid ones, with all defaults filled in, as JSON can hold them. ValueError or TypeError name the option:
 # "hidden_size: ...", in a chain of several modules "modules[2].hidden_size: ...".
-def checked_module(module: Options) -> dict[str, Any]: ...
-def checked_modules(modules: Sequence[Options]) -> list[dict[str, Any]]: ...  # a chain, which must fit together
-def parameter_count(modules: Sequence[Options]) -> int: ...  # how many numbers the parameters of valid modules hold
+def checked_module(module: _Options) -> dict[str, Any]: ...
+def checked_modules(modules: Sequence[_Options]) -> list[dict[str, Any]]: ...  # a chain, which must fit together
+def parameter_count(modules: Sequence[_Options]) -> int: ...  # how many numbers the parameters of valid modules hold
 
-class Network32:
-    def __init__(self, modules: Sequence[Options], numbered: bool, seed: int) -> None: ...
+# One or more members. With several, arrays have an axis of M members before the others; what goes in may lack it and is
+# then the same for all.
+class Network32(metaclass=_Bound):
+    # Member m's parameters start with seed + m. numbered: names begin with the module's number, "1.weight_ih_l0".
+    def __init__(self, modules: Sequence[_Options], numbered: bool, seed: int, members: int) -> None: ...
     def module(self, index: int) -> Network32: ...  # shares the parameters
-    def layout(self) -> list[tuple[str, tuple[int, ...], int]]: ...  # name, shape, offset in the flat buffer
-    def view(self) -> Array: ...  # (parameter_count,), read-only, no copy, keeps the buffer alive
-    def read(self) -> Array: ...  # a copy no writer can tear
-    def write(self, values: Mapping[str, Array]) -> None: ...  # C-contiguous arrays; all of them or, on error, none
+    # Name, shape and offset of each tensor of a member.
+    def layout(self) -> list[tuple[str, tuple[int, ...], int]]: ...
+    def view(self) -> _Array: ...  # (parameters,), several members (M, parameters); read-only, keeps the buffer alive
+    def read(self) -> _Array: ...  # a copy no writer can tear
+    def write(self, values: Mapping[str, _Array]) -> None: ...  # C-contiguous arrays; all of them or, on error, none
     @property
     def version(self) -> int: ...  # changes with every write
+    @property
+    def members(self) -> int: ...
     @property
     def takes_tokens(self) -> bool: ...
     @property
@@ -58,47 +66,57 @@ class Network32:
     # x: (T, N, F), or int64 (T, N) for tokens. lengths: int64 (N,). reset: bool (T, N).
     # start None: zeros, or h_0 and c_0 where they are learned; a reset goes back to these, whatever start was.
     # output: (T, N, output_size), after Last (1, N, output_size); written. end: written.
-    # checkpoint: steps between the states that record() keeps; 0: it keeps everything.
+    # checkpoint: steps between the states that record() keeps; 0: it keeps everything. mask_seed: member m has
+    # mask_seed + m. first_row: the number of the first row in a larger batch, on which masks depend.
     def forward(
         self,
-        x: Array,
-        lengths: Array | None,
-        reset: Array | None,
-        start: States | None,
-        output: Array,
-        end: States | None,
+        x: _Array,
+        lengths: _Array | None,
+        reset: _Array | None,
+        start: _States | None,
+        output: _Array,
+        end: _States | None,
     ) -> None: ...
     def record(
         self,
-        x: Array,
-        lengths: Array | None,
-        reset: Array | None,
-        start: States | None,
-        output: Array,
-        end: States | None,
+        x: _Array,
+        lengths: _Array | None,
+        reset: _Array | None,
+        start: _States | None,
+        output: _Array,
+        end: _States | None,
         training: bool,
         mask_seed: int,
         checkpoint: int,
+        first_row: int,
     ) -> Tape32: ...
     # batch None: step takes (F,) and returns (output_size,); else (batch, F). Tokens: () int or int64 (batch,).
     def stream(self, batch: int | None) -> Stream32: ...
 
-class Tape32:
-    # parameters: (parameter_count,), written, or added to where accumulate. d_input: as x. d_start: as start.
+class _Tape(metaclass=_Bound):
+    def __init__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # a network makes them
+    # parameters: (M * parameters,), written, or added to where accumulate. d_input: as x. d_start: as start.
     def backward(
         self,
-        d_output: Array | None,
-        d_end: States | None,
-        parameters: Array,
+        d_output: _Array | None,
+        d_end: _States | None,
+        parameters: _Array,
         accumulate: bool,
-        d_input: Array | None,
-        d_start: States | None,
+        d_input: _Array | None,
+        d_start: _States | None,
     ) -> None: ...
     # signal: "input_gate", "forget_gate", "candidate", "output_gate", "cell", "hidden".
     # values: C-contiguous (T, N, size). ValueError where the recording has checkpoints.
-    def signal(self, lstm: int, state: int, signal: str, values: Array) -> None: ...
+    def signal(self, lstm: int, state: int, signal: str, values: _Array) -> None: ...
 
-class Stream32:
+@final
+class Tape32(_Tape): ...
+
+@final
+class Tape64(_Tape): ...
+
+class _Stream(metaclass=_Bound):
+    def __init__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # a network makes them
     @property
     def batch_size(self) -> int | None: ...
     @property
@@ -107,12 +125,18 @@ class Stream32:
     def output_size(self) -> int: ...
     # Strict: exact dtype and shape, C-contiguous, or TypeError/ValueError. With out (returned) nothing is allocated.
     # reset: bool (batch,), or a bool where batch_size is None. A second thread inside step at once: RuntimeError.
-    def step(self, x: Any, out: Array | None = None, reset: Any = None) -> Array: ...
-    def get_state(self) -> list[tuple[Array, Array]]: ...  # (layers * directions, N, size); N = 1 where batch is None
-    def set_state(self, states: States) -> None: ...
+    def step(self, x: Any, out: _Array | None = None, reset: Any = None) -> _Array: ...
+    def get_state(self) -> list[tuple[_Array, _Array]]: ...  # (layers * directions, N, size); N = 1 where batch is None
+    def set_state(self, states: _States) -> None: ...
     def reset(self) -> None: ...
 
-class Optimizer32:
+@final
+class Stream32(_Stream): ...
+
+@final
+class Stream64(_Stream): ...
+
+class Optimizer32(metaclass=_Bound):
     # {"kind": "sgd" | "adam" | "adamw", "lr", "momentum", "dampening", "nesterov", "beta1", "beta2", "eps",
     # "weight_decay"}
     def __init__(self, options: Mapping[str, Any], size: int) -> None: ...
@@ -123,37 +147,52 @@ class Optimizer32:
     @property
     def steps(self) -> int: ...
     # Updates the network's parameters in one write.
-    def step(self, network: Network32, gradient: Array, gradient_scale: float) -> None: ...
-    def buffers(self) -> list[Array]: ...
-    def restore(self, steps: int, buffers: Sequence[Array]) -> None: ...
+    def step(self, network: Network32, gradient: _Array, gradient_scale: float) -> None: ...
+    def buffers(self) -> list[_Array]: ...
+    def restore(self, steps: int, buffers: Sequence[_Array]) -> None: ...
 
-class Trainer32:
+class Trainer32(metaclass=_Bound):
     # loss: {"kind": "cross_entropy" | "squared_error" | "absolute_error" | "quantile", "quantiles": [...]}.
-    # max_norm 0: no clipping.
+    # clip_norm 0: no clipping.
     def __init__(
-        self, network: Network32, loss: Mapping[str, Any], optimizer: Mapping[str, Any], max_norm: float, seed: int
+        self, network: Network32, loss: Mapping[str, Any], optimizer: Mapping[str, Any], clip_norm: float, seed: int
     ) -> None: ...
     # target: (T, N, F) values, or int64 (T, N) labels (after Last: T = 1). end may be start. Returns the loss before
-    # the update.
-    # RuntimeError where the loss or gradient is not finite: nothing has changed then.
+    # the update, of several members float64 (M,).
+    # RuntimeError where a loss or gradient is not finite: nothing has changed then.
     def step(
         self,
-        x: Array,
-        lengths: Array | None,
-        reset: Array | None,
-        start: States | None,
-        target: Array,
-        end: States | None,
-    ) -> float: ...
+        x: _Array,
+        lengths: _Array | None,
+        reset: _Array | None,
+        start: _States | None,
+        target: _Array,
+        end: _States | None,
+    ) -> Any: ...
+    # step() in two parts. ready(module, member, values) is told of each module whose part of the gradients is complete.
+    def gradient(
+        self,
+        x: _Array,
+        lengths: _Array | None,
+        reset: _Array | None,
+        start: _States | None,
+        target: _Array,
+        end: _States | None,
+        first_row: int,
+        ready: Callable[[int, int, _Array], object] | None,
+    ) -> Any: ...
+    @property
+    def gradients(self) -> _Array: ...  # (M * parameters,), writeable
+    def apply(self) -> None: ...
     def evaluate(
         self,
-        x: Array,
-        lengths: Array | None,
-        reset: Array | None,
-        start: States | None,
-        target: Array,
-        end: States | None,
-    ) -> float: ...
+        x: _Array,
+        lengths: _Array | None,
+        reset: _Array | None,
+        start: _States | None,
+        target: _Array,
+        end: _States | None,
+    ) -> Any: ...
     @property
     def lr(self) -> float: ...
     @lr.setter
@@ -162,31 +201,10 @@ class Trainer32:
     def steps(self) -> int: ...
 
 # Of equal pieces of a float32 or float64 array, 1-D contiguous; float64 (pieces,).
-def gradient_norms(gradient: Array, pieces: int) -> Array: ...
-def all_finite(values: Array) -> bool: ...  # C-contiguous, float32 or float64
-def clip_scale(norm: Array, max_norm: float) -> Array: ...  # of each norm
+def gradient_norms(gradient: _Array, pieces: int) -> _Array: ...
+def all_finite(values: _Array) -> bool: ...  # C-contiguous, float32 or float64
+def clip_scale(norm: _Array, clip_norm: float) -> _Array: ...  # of each norm
 
-# LSTMs of one shape: what Network32 has but for module(), with an axis of M members before all others. x, start,
-# d_output, d_end and target may lack it: they are then the same for all. lengths and reset always are.
-class Ensemble32(Network32):
-    # module: as one of Network32's, of kind "lstm". Member m's parameters start with seed + m.
-    def __init__(self, members: int, module: Options, seed: int) -> None: ...
-    # layout(): of one member; the flat buffer holds member after member. write(): (M, *shape).
-    # record(): member m has the mask seed mask_seed + m.
-
-class EnsembleTape32(Tape32): ...  # signal(): values (M, T, N, size)
-
-# step: x (F,) or (batch, F), or with the axis of members before; the output always has it.
-class EnsembleStream32(Stream32): ...
-
-# Every member as by a trainer of its own with seed + m; losses come as float64 (M,). A RuntimeError names the member.
-class EnsembleTrainer32(Trainer32): ...
 class Network64(Network32): ...
-class Tape64(Tape32): ...
-class Stream64(Stream32): ...
 class Optimizer64(Optimizer32): ...
 class Trainer64(Trainer32): ...
-class Ensemble64(Ensemble32): ...
-class EnsembleTape64(EnsembleTape32): ...
-class EnsembleStream64(EnsembleStream32): ...
-class EnsembleTrainer64(EnsembleTrainer32): ...

@@ -111,9 +111,10 @@ bool equal(const StepResult<T>& a, const Layout<T>& a_layout, const StepResult<T
   bool same = true;
   for (Index row = 0; row < rows; ++row) {
     for (Index unit = 0; unit < a_layout.shape.units; ++unit) {
-      same = same && a.c[row][unit] == b.c[row][unit] && a.h[row][unit] == b.h[row][unit];
+      same = same && same_bits(a.c[row][unit], b.c[row][unit]) && same_bits(a.h[row][unit], b.h[row][unit]);
       for (Index gate = 0; with_gates && gate < 4; ++gate) {
-        same = same && a.gates[row][a_layout.element(gate, unit)] == b.gates[row][b_layout.element(gate, unit)];
+        same =
+            same && same_bits(a.gates[row][a_layout.element(gate, unit)], b.gates[row][b_layout.element(gate, unit)]);
       }
     }
   }
@@ -254,8 +255,7 @@ TEST_CASE_TEMPLATE("compact panels: a step and its gradient have the bits of pan
           table.step(args, 0, panels);
           bool same = true;
           for (Index row = 0; row < rows; ++row) {
-            same = same && std::equal(past_rows[static_cast<std::size_t>(row)],
-                                      past_rows[static_cast<std::size_t>(row)] + size, result.gates[row]);
+            same = same && same_bits<T>(past_rows[static_cast<std::size_t>(row)], result.gates[row], size);
           }
           CHECK(same);
         }
@@ -299,11 +299,11 @@ TEST_CASE_TEMPLATE("compact panels: a step and its gradient have the bits of pan
           bool same = true;
           for (Index row = 0; row < rows; ++row) {
             for (Index unit = 0; unit < units; ++unit) {
-              same = same && d_c[row][unit] == whole_d_c[row][unit];
+              same = same && same_bits(d_c[row][unit], whole_d_c[row][unit]);
               for (Index gate = 0; gate < 4; ++gate) {
                 const Index at = unit / whole.layout.lanes * panel_stride + row * panel_width;
-                same = same && d_gates[0][at + compact.layout.place(gate, unit)] ==
-                                   whole_d_gates[0][at + whole.layout.place(gate, unit)];
+                same = same && same_bits(d_gates[0][at + compact.layout.place(gate, unit)],
+                                         whole_d_gates[0][at + whole.layout.place(gate, unit)]);
               }
             }
           }

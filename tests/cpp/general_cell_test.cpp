@@ -92,8 +92,8 @@ TEST_CASE_TEMPLATE("general cell: without a variant it is the plain one, to the 
         CHECK(same_bits(general.h, plain.h));
         CHECK(same_bits(general.gates, plain.gates));
         for (Index row = 0; row < rows; ++row) {  // padding is zero here, there it does not matter
-          CHECK(std::memcmp(general.c_rows[static_cast<std::size_t>(row)], plain.c_rows[static_cast<std::size_t>(row)],
-                            static_cast<std::size_t>(units) * sizeof(T)) == 0);
+          const auto at = static_cast<std::size_t>(row);
+          CHECK(same_bits(general.c_rows[at], plain.c_rows[at], units));
         }
       }
     }

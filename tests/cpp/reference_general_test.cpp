@@ -1,28 +1,12 @@
-// The reference with every option: worked by hand, against the plain cell, and its gradients by finite differences.
+// The reference cell with every option: each worked by hand, and without options against the plain cell.
 #include <doctest/doctest.h>
 
 #include "reference/general_cell.hpp"
-#include "reference/lstm.hpp"
 #include "reference/weights.hpp"
-#include "support/finite_differences.hpp"
-#include "support/lstm_problem.hpp"
-#include "support/random_variants.hpp"
-#include "support/support.hpp"
+#include "support/reference_problem.hpp"
 
 namespace latchwork::test {
 namespace {
-
-using reference::Vector;
-
-doctest::Approx exactly(double value) { return doctest::Approx(value).epsilon(1e-14); }
-
-reference::LstmRecord run(const Problem& problem) {
-  return reference::lstm_forward(problem.options, problem.parameters, problem.input);
-}
-
-reference::LstmGradients run_backward(const Problem& problem) {
-  return reference::lstm_backward(problem.options, problem.parameters, problem.input, run(problem), problem.d_result);
-}
 
 // One unit and one input of 1 for each step, so that the pre-activations are W's rows plus whatever R, the peepholes
 // and the state add. R's rows are zeros.
@@ -40,16 +24,6 @@ Problem one_unit(LstmOptions options, const Vector& weight_ih, Index steps = 1) 
   problem.input.c_0 = {0.1};
   problem.d_result = {Vector(static_cast<std::size_t>(steps)), {0.0}, {0.0}};
   return problem;
-}
-
-// The parameters of this name, which may be written through.
-double* parameter(Problem& problem, const std::string& name) {
-  const std::vector<ParameterSpec> layout = parameter_layout({problem.options}, TensorNames::of_layer);
-  for (const ParameterSpec& spec : layout) {
-    if (spec.name == name) return problem.parameters.data() + spec.offset;
-  }
-  REQUIRE_MESSAGE(false, name);
-  return nullptr;
 }
 
 const double ln2 = std::log(2.0), ln3 = std::log(3.0), ln4 = std::log(4.0);
@@ -255,102 +229,6 @@ TEST_CASE("reference: masks of h, of g and of R") {
   CHECK(record.c[1][0] == exactly(0.5 * record.c[0][0]));
 }
 
-TEST_CASE("reference: a learned start state begins sequences, resets and rows of length 0") {
-  Random random(4);
-  for (const Direction direction : {Direction::forward, Direction::reverse, Direction::both}) {
-    LstmOptions options;
-    options.input_size = 2;
-    options.hidden_size = 3;
-    options.proj_size = 2;
-    options.num_layers = 2;
-    options.direction = direction;
-    options.learn_start_state = true;
-    Problem learned = random_problem(random, options, 5, 3, false, false, false);
-    learned.input.lengths = {5, 0, 4};
-
-    // The same as a start state that is passed in.
-    Problem passed = learned;
-    for (Index layer = 0; layer < 2; ++layer) {
-      for (Index way = 0; way < options.directions(); ++way) {
-        const bool reverse = way == 1 || direction == Direction::reverse;
-        const std::string suffix = "_l" + std::to_string(layer) + (reverse ? "_reverse" : "");
-        const double* h = parameter(learned, "h_0" + suffix);
-        const double* c = parameter(learned, "c_0" + suffix);
-        for (Index row = 0; row < 3; ++row) {
-          passed.input.h_0.insert(passed.input.h_0.end(), h, h + 2);
-          passed.input.c_0.insert(passed.input.c_0.end(), c, c + 3);
-        }
-      }
-    }
-    CHECK(run(learned).result.output == run(passed).result.output);
-    CHECK(run(learned).result.h_n == run(passed).result.h_n);
-    CHECK(run(learned).result.c_n == run(passed).result.c_n);
-    CHECK(run_backward(learned).x == run_backward(passed).x);
-    const reference::LstmGradients by_learned = run_backward(learned), by_passed = run_backward(passed);
-    CHECK(by_learned.h_0 == by_passed.h_0);
-    CHECK(by_learned.c_0 == by_passed.c_0);
-
-    // Its gradient is the sum over the rows, and none where another one was passed in.
-    const std::string suffix = direction == Direction::reverse ? "_l0_reverse" : "_l0";
-    const auto at = static_cast<std::size_t>(parameter(learned, "c_0" + suffix) - learned.parameters.data());
-    CHECK(by_learned.parameters[at] == exactly(by_learned.c_0[0] + by_learned.c_0[3] + by_learned.c_0[6]));
-    CHECK(by_passed.parameters[at] == 0.0);
-    CHECK(by_passed.c_0[3] == passed.d_result.c_n[3]);  // the row of length 0
-
-    // At a reset it comes in, whatever was passed in.
-    passed.input.reset = learned.input.reset = {1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0};
-    for (double& value : passed.input.h_0) value = 7.0;
-    for (double& value : passed.input.c_0) value = 7.0;
-    if (direction == Direction::forward) {
-      CHECK(run(learned).result.output == run(passed).result.output);
-      CHECK(run_backward(passed).c_0[0] == 0.0);
-      CHECK(run_backward(passed).parameters[at] ==
-            exactly(run_backward(learned).parameters[at] - passed.d_result.c_n[3]));
-    } else {
-      CHECK(run(learned).result.output != run(passed).result.output);
-      CHECK(run_backward(passed).parameters[at] != 0.0);
-    }
-  }
-}
-
-TEST_CASE("reference: with residual every layer but the first adds its input, as it was before dropout") {
-  Random random(5);
-  LstmOptions options;
-  options.input_size = 2;
-  options.hidden_size = 3;
-  options.num_layers = 3;
-  options.direction = Direction::both;
-  options.residual = true;
-  Problem stack = random_problem(random, options, 4, 2, false, false, true);
-  stack.input.masks = random.numbers(2 * 4 * 2 * 6);
-
-  Vector below = stack.input.x, sum(4 * 2 * 6), h_n;
-  auto weights = stack.parameters.begin();
-  for (Index layer = 0; layer < 3; ++layer) {
-    Problem alone = stack;
-    alone.options.num_layers = 1;
-    alone.options.residual = false;
-    alone.options.input_size = layer == 0 ? 2 : 6;
-    alone.input.masks.clear();
-    alone.input.x = below;
-    const Index count = parameter_count(alone.options);
-    alone.parameters = Vector(weights, weights + count);
-    weights += count;
-    const reference::LstmOutput result = run(alone).result;
-    h_n.insert(h_n.end(), result.h_n.begin(), result.h_n.end());
-    for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += result.output[k];
-    below = sum;
-    if (layer < 2) {
-      for (std::size_t k = 0; k < sum.size(); ++k) {
-        below[k] *= stack.input.masks[static_cast<std::size_t>(layer) * sum.size() + k];
-      }
-    }
-  }
-  const reference::LstmOutput result = run(stack).result;
-  CHECK(difference(result.output, sum) < 1e-15);
-  CHECK(difference(result.h_n, h_n) < 1e-15);
-}
-
 TEST_CASE("reference: the general cell without options is the plain one") {
   Random random(6);
   for (int round = 0; round < 20; ++round) {
@@ -414,93 +292,6 @@ TEST_CASE("reference: each option that changes the cell takes the general one") 
     CHECK(run(problem).result.h_n == step.h);
     CHECK(run(problem).result.c_n == step.c);
   }
-}
-
-TEST_CASE("reference: each direction has activations of its own") {
-  Random random(8);
-  LstmOptions options;
-  options.input_size = 2;
-  options.hidden_size = 3;
-  options.direction = Direction::both;
-  options.activations[0].candidate = {"softsign"};
-  options.activations.resize(2);
-  options.activations[1].output = {"hard_sigmoid"};
-  const Problem both = random_problem(random, options, 4, 1, false, false, false);
-  const Vector output = run(both).result.output;
-  for (std::size_t way = 0; way < 2; ++way) {
-    Problem alone = both;
-    alone.options.direction = way == 0 ? Direction::forward : Direction::reverse;
-    alone.options.activations = {options.activations[way]};
-    const auto count = static_cast<std::size_t>(parameter_count(alone.options));
-    const auto begin = both.parameters.begin() + static_cast<Index>(way * count);
-    alone.parameters = Vector(begin, begin + static_cast<Index>(count));
-    const Vector half = run(alone).result.output;
-    for (std::size_t k = 0; k < half.size(); ++k) CHECK(half[k] == output[k / 3 * 6 + way * 3 + k % 3]);
-
-    // And backward, where the other half of the output has no gradient.
-    Problem seen = both;
-    Vector d_half;
-    for (std::size_t k = 0; k < output.size(); ++k) {
-      if (k / 3 % 2 == way) {
-        d_half.push_back(seen.d_result.output[k]);
-      } else {
-        seen.d_result.output[k] = 0.0;
-      }
-    }
-    seen.d_result.h_n = seen.d_result.c_n = Vector(6);
-    alone.d_result = {d_half, Vector(3), Vector(3)};
-    CHECK(run_backward(seen).x == run_backward(alone).x);
-  }
-}
-
-namespace {
-
-// Every gradient against its finite difference, those at kinks apart.
-struct Comparison {
-  Index all = 0;
-  Index smooth = 0;
-
-  // `values` is a part of `problem`, `gradient` the loss's by it.
-  void add(const Problem& problem, Vector& values, const Vector& gradient) {
-    const Vector slopes = finite_differences(problem, values);
-    REQUIRE(gradient.size() == slopes.size());
-    for (std::size_t k = 0; k < slopes.size(); ++k) {
-      ++all;
-      if (std::isnan(slopes[k])) continue;
-      ++smooth;
-      CHECK(std::abs(gradient[k] - slopes[k]) < 1e-7 * std::max(1.0, std::abs(slopes[k])));
-    }
-  }
-};
-
-}  // namespace
-
-TEST_CASE("reference: gradients of random variants equal finite differences away from kinks") {
-  Random random(9);
-  Comparison comparison;
-  for (int round = 0; round < 150; ++round) {
-    LstmOptions options;
-    options.input_size = random.between(1, 2);
-    options.hidden_size = random.between(1, 3);
-    options.num_layers = random.between(1, 2);
-    options.bias = random.chance(0.8);
-    options.direction = static_cast<Direction>(random.between(0, 2));
-    if (options.hidden_size > 1 && random.chance(0.3)) options.proj_size = random.between(1, options.hidden_size - 1);
-    if (random.chance(0.5)) options.dropout = 0.5;
-    add_random_variants(random, options);
-    Problem problem = random_problem(random, options, 4, 2, random.chance(0.5), random.chance(0.5), random.chance(0.5));
-    if (random.chance(0.7)) draw_training_masks(problem, static_cast<std::uint64_t>(round));
-    if (std::abs(loss(problem)) > 1000.0) continue;  // it explodes, and differences keep no digits
-    CAPTURE(round);
-    const reference::LstmGradients gradients = run_backward(problem);
-    comparison.add(problem, problem.parameters, gradients.parameters);
-    comparison.add(problem, problem.input.x, gradients.x);
-    if (!problem.input.h_0.empty()) {
-      comparison.add(problem, problem.input.h_0, gradients.h_0);
-      comparison.add(problem, problem.input.c_0, gradients.c_0);
-    }
-  }
-  CHECK(static_cast<double>(comparison.smooth) > 0.98 * static_cast<double>(comparison.all));
 }
 
 }  // namespace latchwork::test

@@ -27,7 +27,7 @@ void check_against_vectors(const TokenProblem& problem, const RecordOptions& rec
   check_same_rows(actual, expected);
   if (!sums_by_token(problem)) CHECK(same_bits(actual.parameters, expected.parameters));
   // With activations that know no bounds a gradient may be beyond all numbers.
-  if (difference(expected.parameters, expected.parameters) > 0.0) return;
+  if (!is_finite(expected.parameters)) return;
   CHECK(difference(actual.parameters, expected.parameters) < tolerance<T>);
   reference::Vector d_table(problem.table.size(), 0.0);
   problem.for_each_active([&](Index place, Index token) {
@@ -231,7 +231,7 @@ TEST_CASE_TEMPLATE("tokens: no bit of a gradient depends on threads, checkpoints
     more_tokens.vocabulary += 20;
     more_tokens.table.resize(static_cast<std::size_t>(more_tokens.vocabulary * problem.features()), std::nan(""));
     const Outcome<T> expected = run_tokens<T>(problem);
-    CHECK(difference(expected.front, expected.front) == 0.0);  // finite
+    CHECK(is_finite(expected.front));
     for (const Index count : {1, 2, 3, 5}) {
       CAPTURE(count);
       const ThreadCount threads(count);
@@ -293,7 +293,7 @@ TEST_CASE_TEMPLATE("tokens: a NaN in the vector of an unused token reaches nothi
     }
     const Outcome<T> actual = run_tokens<T>(problem);
     check_same_rows(actual, expected);
-    CHECK(difference(expected.front, expected.front) == 0.0);  // finite
+    CHECK(is_finite(expected.front));
     CHECK(same_bits(actual.front, expected.front));
     CHECK(same_bits(actual.parameters, expected.parameters));
   }

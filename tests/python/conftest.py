@@ -1,13 +1,28 @@
 """Fixtures that several test files share."""
 
+import os
 import warnings
 from pathlib import Path
 
+import hypothesis
 import latchwork as lw
 import pytest
 from safetensors.numpy import load_file
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# A busy machine is no failure. In CI the same examples each time; elsewhere new ones, and those that failed again.
+hypothesis.settings.register_profile(
+    "anywhere",
+    deadline=None,
+    max_examples=250,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "repeatable", hypothesis.settings.get_profile("anywhere"), derandomize=True, database=None
+)
+hypothesis.settings.load_profile("repeatable" if os.environ.get("CI") else "anywhere")
 
 
 @pytest.fixture(scope="session")

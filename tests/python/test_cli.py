@@ -207,6 +207,8 @@ class TestBadInput:
     def test_short_text(self, capsys, tmp_path):
         (tmp_path / "text").write_text("short")
         self.fails(capsys, "expected at least 1,000 characters, got 5", "train", tmp_path / "text")
+        (tmp_path / "text").write_text("a" * 999)
+        self.fails(capsys, "expected at least 1,000 characters, got 999", "train", tmp_path / "text")
 
     @pytest.mark.parametrize("output", ["nowhere/model", "."])
     def test_output_is_checked_before_training(self, capsys, text_file, monkeypatch, output):
@@ -230,3 +232,62 @@ class TestBadInput:
     )
     def test_arguments(self, capsys, arguments):
         self.fails(capsys, "usage", *arguments)
+
+    @pytest.mark.parametrize(
+        ("command", "option", "value", "expected"),
+        [
+            ("train", "--epochs", "0", "an integer from 1 to 1000000000"),
+            ("train", "--epochs", "1000000001", "an integer from 1 to 1000000000"),
+            ("train", "--hidden-size", "1048577", "an integer from 1 to 1048576"),
+            ("train", "--layers", "1001", "an integer from 1 to 1000"),
+            ("train", "--threads", "0", "an integer from 1 to 1024"),
+            ("train", "--threads", "1025", "an integer from 1 to 1024"),
+            ("train", "--seed", "-1", "an integer from 0 to 4294967295"),
+            ("train", "--seed", "4294967296", "an integer from 0 to 4294967295"),
+            ("train", "--seconds", "-0.001", "a number of at least 0"),
+            ("train", "--seconds", "inf", "a number of at least 0"),
+            ("generate", "--temperature", "-0.001", "a number of at least 0"),
+            ("generate", "--temperature", "nan", "a number of at least 0"),
+            ("generate", "--length", "-1", "an integer from 0 to 1000000000"),
+            ("generate", "--length", "1000000001", "an integer from 0 to 1000000000"),
+            ("generate", "--seed", "4294967296", "an integer from 0 to 4294967295"),
+        ],
+    )
+    def test_values_beyond_the_bounds(self, capsys, command, option, value, expected):
+        message = f"argument {option}: expected {expected}, got {value!r}"
+        self.fails(capsys, re.escape(message), command, "file", f"{option}={value}")
+
+
+class TestBounds:
+    """The smallest and largest values of options are taken."""
+
+    def test_train(self, text_file, tmp_path, monkeypatch):
+        fitted = []
+
+        def fit(model, text):
+            fitted.append(model)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(lw.LSTMLanguageModel, "fit", fit)
+        command = ["train", str(text_file), "-o", str(tmp_path / "model")]
+        names = ("max_epochs", "hidden_size", "num_layers", "random_state", "max_seconds")
+        options = ("--epochs", "--hidden-size", "--layers", "--seed", "--seconds")
+        for values in ((1, 1, 1, 0, 0), (10**9, 2**20, 1000, 2**32 - 1, 1e9)):
+            given = [part for option, value in zip(options, values, strict=True) for part in (option, str(value))]
+            assert main([*command, *given]) == 130
+            assert tuple(getattr(fitted[-1], name) for name in names) == values
+        for threads in (1, 1024):
+            assert main([*command, "--threads", str(threads)]) == 130
+            assert lw.get_num_threads() == threads
+
+    def test_the_shortest_text(self, tmp_path, capsys):
+        (tmp_path / "text").write_text("ab" * 500)
+        assert main(["train", str(tmp_path / "text"), "-o", str(tmp_path / "model"), "--seconds", "0"]) == 0
+        assert "900 characters to train on, the last 100 held out" in capsys.readouterr().out
+
+    def test_generate(self, model_file, capsys):
+        assert main(["generate", str(model_file), "--temperature", "0", "--length", "40", "--seed", "0"]) == 0
+        expected = lw.load(model_file).generate(length=40, temperature=0)
+        assert capsys.readouterr().out == expected + "\n"
+        assert main(["generate", str(model_file), "--length", "0", "--seed", str(2**32 - 1)]) == 0
+        assert capsys.readouterr().out == "\n"

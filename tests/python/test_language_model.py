@@ -91,11 +91,32 @@ class TestFit:
         assert model.history_ == []
         assert model.bits_per_character(TEXT) == pytest.approx(math.log2(len(model.vocabulary_) + 1), abs=0.5)
 
+    def test_two_characters_can_be_learned_and_one_measured(self):
+        model = LSTMLanguageModel(**SMALL, max_epochs=1, random_state=0).fit("ab")
+        assert model.history_[-1]["characters"] == 2
+        for text in ("a", "b", "c"):
+            assert model.bits_per_character(text) == pytest.approx(bits_step_by_step(model, text), rel=1e-4)
+
     def test_short_texts(self):
         for text in ("ab", "aaa", TEXT[:33], TEXT[:100]):
             model = LSTMLanguageModel(**SMALL, max_epochs=2, random_state=0).fit(text)
             assert math.isfinite(model.bits_per_character(text))
             assert set(model.generate(length=20, random_state=0)) <= set(text)
+
+    def test_the_learning_rate_falls_along_half_a_cosine(self, monkeypatch):
+        rates = []
+        step = lw.Trainer.step
+
+        def watched(self, *arguments, **keywords):
+            rates.append(self.lr)
+            return step(self, *arguments, **keywords)
+
+        monkeypatch.setattr(lw.Trainer, "step", watched)
+        # 100 characters in windows of at most 32: 4 steps in each of 3 epochs.
+        LSTMLanguageModel(**SMALL, max_epochs=3, random_state=0).fit(TEXT[:100])
+        assert rates[0] == SMALL["lr"]
+        # (1 + cos a) / 2 is the square of cos(a / 2).
+        assert rates == pytest.approx([SMALL["lr"] * math.cos(math.pi / 2 * k / 12) ** 2 for k in range(12)], rel=1e-14)
 
     def test_every_character_is_read_and_every_one_predicted(self, monkeypatch):
         monkeypatch.setattr(language_model, "UNKNOWN_SHARE", 0.0)
@@ -167,9 +188,10 @@ class TestGenerate:
         assert text == model.generate("the quick ", 40, temperature=1e-300, random_state=3)
 
     def test_temperature_flattens(self, model):
-        varied = {temperature: len(set(model.generate("", 400, temperature, 0))) for temperature in (0.1, 100.0)}
-        assert varied[100.0] == len(set(TEXT))
-        assert varied[0.1] <= varied[100.0]
+        texts = [model.generate("", 400, temperature, 0) for temperature in (0.1, 1.0, 100.0)]
+        assert set(texts[2]) == set(TEXT)
+        bits = [model.bits_per_character(text) for text in texts]
+        assert bits[0] < bits[1] < bits[2]
 
     def test_frequencies_are_the_model_s_probabilities(self, model):
         scores = model.network_.stream().step(len(model.vocabulary_))[:-1].astype(np.float64)

@@ -133,12 +133,13 @@ def test_inputs_are_not_changed_and_outputs_own_their_memory():
     lstm = random_lstm(input_size=3, hidden_size=5, num_layers=2)
     x, start = normal(1, (6, 4, 3)), (normal(2, (2, 4, 5)), normal(3, (2, 4, 5)))
     copies = x.copy(), start[0].copy(), start[1].copy()
-    first = lstm(x, start)
-    kept = [np.array(part) for part in (first[0], *first[1])]
-    lstm(normal(4, (6, 4, 3)), start)
+    output, state = lstm(x, start)
+    kept = [np.array(part) for part in (output, *state)]
+    later, later_state = lstm(normal(4, (6, 4, 3)), start)
     assert_same_bits((x, *start), copies)
-    assert_same_bits((first[0], *first[1]), kept)
-    assert not any(np.shares_memory(part, other) for part in kept for other in (x, *start))
+    assert_same_bits((output, *state), kept)
+    others = (x, *start, later, *later_state)
+    assert not any(np.shares_memory(part, other) for part in (output, *state) for other in others)
 
 
 def test_start_state_is_carried_over():
@@ -220,6 +221,15 @@ def test_cell_is_one_step_of_a_layer(hidden_size, bias, dtype):
     assert_same_bits(cell(x[2], (h[2], c[2])), (h_n[0, 2], c_n[0, 2]))
     zeros = np.zeros((6, hidden_size), dtype)
     assert_same_bits(cell(x), cell(x, (zeros, zeros)))
+
+
+def test_the_smallest_cell_has_one_input_and_one_unit(dtype):
+    cell = lw.LSTMCell(1, 1, dtype=dtype)
+    assert [value.shape for value in cell.parameters.values()] == [(4, 1), (4, 1), (4,), (4,)]
+    assert [part.shape for part in cell(np.ones((2, 1), dtype))] == [(2, 1), (2, 1)]
+    for sizes, named in (((0, 1), "input_size"), ((1, 0), "hidden_size")):
+        with pytest.raises(ValueError, match=f"{named}: expected at least 1, got 0"):
+            lw.LSTMCell(*sizes)
 
 
 def test_cell_has_torchs_names_and_answers(torch_peer, dtype):

@@ -1,15 +1,18 @@
 """Threads of Python, threads of Latchwork, fork, and the settings of the machine."""
 
+import math
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path, PurePosixPath
 
 import latchwork as lw
 import numpy as np
 import pytest
-from comparison import assert_same_bits
+from comparison import assert_same_bits, same_bits
 from layers import normal, random_lstm
 
 OPTIONS = {"input_size": 9, "hidden_size": 33, "num_layers": 2, "bidirectional": True}
@@ -66,8 +69,7 @@ def test_eight_threads_call_while_another_writes(threads, writer, dtype):
 
     def one_of_two(actual, part):
         same = [
-            all(np.array_equal(value, wanted[name]) for name, value in part(actual).items())
-            for wanted in map(part, answers)
+            all(same_bits(value, wanted[name]) for name, value in part(actual).items()) for wanted in map(part, answers)
         ]
         assert any(same), "a mixture of two sets of weights"
 
@@ -85,7 +87,7 @@ def test_eight_threads_call_while_another_writes(threads, writer, dtype):
                 one_of_two((top, None), lambda answer: {"output": answer[0]})
             else:
                 state = lstm.state_dict()
-                assert any(all(np.array_equal(state[name], one[name]) for name in one) for one in weights)
+                assert any(all(same_bits(state[name], one[name]) for name in one) for one in weights)
 
     def calls():
         try:
@@ -172,7 +174,7 @@ def test_changing_the_settings_meanwhile_changes_no_result_beyond_rounding():
     def work():
         for _ in range(40):
             output = lstm(x)[0]
-            assert any(np.array_equal(output, wanted) for wanted in expected.values())
+            assert any(same_bits(output, wanted) for wanted in expected.values())
 
     def workers():
         try:
@@ -184,7 +186,7 @@ def test_changing_the_settings_meanwhile_changes_no_result_beyond_rounding():
 
 
 def run_in_child(lstm, x, expected, queue):
-    same = np.array_equal(lstm(x)[0], expected)
+    same = same_bits(lstm(x)[0], expected)
     tape = lstm.record(x)
     tape.backward(np.array(tape.output))
     queue.put(bool(same))
@@ -278,10 +280,33 @@ def test_a_wrong_number_of_threads_is_refused_where_a_stream_is_made():
     assert "ValueError: LATCHWORK_NUM_THREADS: expected an integer" in result.stderr
 
 
+def container_cpus():
+    """The CPUs that control groups allow, rounded up; infinite where there is no limit."""
+    limit = math.inf
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for folder in (PurePosixPath(group), *PurePosixPath(group).parents):
+            directory = Path("/sys/fs/cgroup", controllers) / folder.relative_to("/")
+            if (directory / "cpu.max").is_file():
+                quota, period = (directory / "cpu.max").read_text().split()
+            elif (directory / "cpu.cfs_quota_us").is_file():
+                quota, period = ((directory / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            else:
+                continue
+            if quota != "max" and int(quota) > 0:
+                limit = min(limit, math.ceil(int(quota) / int(period)))
+    return limit
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
 def test_without_environment_threads_follow_the_affinity():
-    result = in_a_fresh_process("(lw.get_num_threads(), len(__import__('os').sched_getaffinity(0)))")
-    threads, cores = eval(result.stdout)
-    assert 1 <= threads <= cores
+    cpus = sorted(os.sched_getaffinity(0))
+    for count in {1, min(2, len(cpus)), len(cpus)}:
+        expression = f"(__import__('os').sched_setaffinity(0, {cpus[:count]}), lw.get_num_threads())[1]"
+        result = in_a_fresh_process(expression)
+        assert result.stdout.strip() == str(min(count, container_cpus())), result.stderr
 
 
 def test_the_environment_sets_the_instruction_set():

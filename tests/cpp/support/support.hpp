@@ -60,9 +60,28 @@ double difference(const std::vector<T>& actual, const std::vector<U>& expected) 
   return largest / magnitude;
 }
 
+// Equal in every bit, so that -0 is not 0. Which NaN it is, is not promised: any NaN equals any other.
+template <class T>
+bool same_bits(T a, T b) {
+  return std::memcmp(&a, &b, sizeof(T)) == 0 || (std::isnan(a) && std::isnan(b));
+}
+
+template <class T>
+bool same_bits(const T* a, const T* b, Index size) {
+  for (Index k = 0; k < size; ++k) {
+    if (!same_bits(a[k], b[k])) return false;
+  }
+  return true;
+}
+
 template <class T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+  return a.size() == b.size() && same_bits(a.data(), b.data(), static_cast<Index>(a.size()));
+}
+
+template <class T>
+bool is_finite(const std::vector<T>& values) {
+  return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
 }
 
 // Runs `body` once for each instruction set of this CPU, as the current one.

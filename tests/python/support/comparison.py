@@ -20,8 +20,24 @@ def assert_close(actual, expected, tolerance, name="result"):
     )
 
 
+def _differing_bits(actual, expected):
+    """Where two arrays of one dtype and shape differ: -0.0 is not 0.0, and any NaN equals any other."""
+    if actual.dtype.kind != "f":
+        return actual != expected
+    # Equal numbers other than zeros have equal bits.
+    equal = (actual == expected) & (np.signbit(actual) == np.signbit(expected))
+    return ~(equal | (np.isnan(actual) & np.isnan(expected)))
+
+
+def same_bits(actual, expected):
+    """Whether two arrays are equal in dtype, shape and every bit; which NaN it is does not matter."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    alike = actual.dtype == expected.dtype and actual.shape == expected.shape
+    return alike and not _differing_bits(actual, expected).any()
+
+
 def assert_same_bits(actual, expected, name="result"):
-    """Equal in dtype, shape and every bit, NaN included; tuples and mappings element by element."""
+    """Equal in dtype, shape and every bit; which NaN it is does not matter. Sequences and mappings, each element."""
     if isinstance(expected, (tuple, list)):
         assert len(actual) == len(expected), name
         for place, (one, other) in enumerate(zip(actual, expected, strict=True)):
@@ -35,5 +51,5 @@ def assert_same_bits(actual, expected, name="result"):
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.dtype == expected.dtype, f"{name}: {actual.dtype} and {expected.dtype}"
     assert actual.shape == expected.shape, f"{name}: {actual.shape} and {expected.shape}"
-    differing = int((~np.equal(actual, expected)).sum())
-    assert np.array_equal(actual, expected), f"{name}: {differing} of {actual.size} elements differ"
+    differing = int(_differing_bits(actual, expected).sum())
+    assert differing == 0, f"{name}: {differing} of {actual.size} elements differ"
