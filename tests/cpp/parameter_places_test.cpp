@@ -156,7 +156,7 @@ TEST_CASE("places: every tensor of every variant is packed where it belongs, and
   head.output_size = no_bias.input_size = 3;
   no_bias.bias = false;
   EmbeddingOptions embedding;
-  embedding.vocabulary = 7;
+  embedding.num_embeddings = 7;
   embedding.size = 3;
   LstmOptions upper = variants().front();
   upper.input_size = 5;

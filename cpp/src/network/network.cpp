@@ -274,8 +274,8 @@ void Network<T>::forward(const Input<T>& input, const Batch& batch, const States
                          const SequenceView<T>& output, const States<T>& end) const {
   const detail::NetworkParts<T>& parts = *parts_;
   check_input(parts, input, batch);
-  check_places(parts, "output", output);
-  check_places(parts, "end", end);
+  check_places(parts, "output", output, batch);
+  check_places(parts, "end", end, batch);
   const FlushToZero flush;
   const std::shared_ptr<const Snapshot<T>> weights = snapshot_of(parts, false);
   detail::for_member_pieces(parts, parts.work_of(batch),
@@ -298,8 +298,8 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   const detail::NetworkParts<T>& parts = *parts_;
   check_input(parts, input, batch);
   check_record_options(options);
-  check_places(parts, "output", output);
-  check_places(parts, "end", end);
+  check_places(parts, "output", output, batch);
+  check_places(parts, "end", end, batch);
   const FlushToZero flush;
   std::vector<RecordOptions> member_options(static_cast<std::size_t>(parts.members), options);
   for (std::size_t member = 0; member < member_options.size(); ++member) member_options[member].mask_seed += member;

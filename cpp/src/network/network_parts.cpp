@@ -138,26 +138,27 @@ void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batc
 }
 
 template <class T>
-void check_places(const NetworkParts<T>& parts, const char* name, const SequenceView<T>& written) {
-  check_stride(name, parts.members, written.data != nullptr, written.member_stride);
+void check_places(const NetworkParts<T>& parts, const char* name, const SequenceView<T>& written, const Batch& batch) {
+  const bool any = written.data != nullptr && batch.rows > 0 && batch.steps > 0;
+  check_stride(name, parts.members, any, written.member_stride);
 }
 
 template <class T>
-void check_places(const NetworkParts<T>& parts, const char* name, const States<T>& written) {
+void check_places(const NetworkParts<T>& parts, const char* name, const States<T>& written, const Batch& batch) {
   for (const State<T>& state : written) {
-    check_stride(name, parts.members, state.hidden != nullptr, state.hidden_member_stride);
-    check_stride(name, parts.members, state.cell != nullptr, state.cell_member_stride);
+    check_stride(name, parts.members, state.hidden != nullptr && batch.rows > 0, state.hidden_member_stride);
+    check_stride(name, parts.members, state.cell != nullptr && batch.rows > 0, state.cell_member_stride);
   }
 }
 
-#define LATCHWORK_INSTANTIATE(T)                                                                        \
-  template struct NetworkParts<T>;                                                                      \
-  template std::shared_ptr<const Snapshot<T>> snapshot_of<T>(const NetworkParts<T>&, bool);             \
-  template std::shared_ptr<const Snapshot<T>> snapshot_of_recording<T>(const NetworkParts<T>&,          \
-                                                                       std::span<const RecordOptions>); \
-  template void check_input<T>(const NetworkParts<T>&, const Input<T>&, const Batch&);                  \
-  template void check_places<T>(const NetworkParts<T>&, const char*, const SequenceView<T>&);           \
-  template void check_places<T>(const NetworkParts<T>&, const char*, const States<T>&);
+#define LATCHWORK_INSTANTIATE(T)                                                                            \
+  template struct NetworkParts<T>;                                                                          \
+  template std::shared_ptr<const Snapshot<T>> snapshot_of<T>(const NetworkParts<T>&, bool);                 \
+  template std::shared_ptr<const Snapshot<T>> snapshot_of_recording<T>(const NetworkParts<T>&,              \
+                                                                       std::span<const RecordOptions>);     \
+  template void check_input<T>(const NetworkParts<T>&, const Input<T>&, const Batch&);                      \
+  template void check_places<T>(const NetworkParts<T>&, const char*, const SequenceView<T>&, const Batch&); \
+  template void check_places<T>(const NetworkParts<T>&, const char*, const States<T>&, const Batch&);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)
 #undef LATCHWORK_INSTANTIATE

@@ -77,10 +77,11 @@ std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const NetworkParts<T>& 
 template <class T>
 void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch);
 
-// Throws std::invalid_argument where something that is written has no place for each member.
+// Throws std::invalid_argument where something that is written has no place for each member. A batch without rows
+// or steps needs none.
 template <class T>
-void check_places(const NetworkParts<T>& parts, const char* name, const SequenceView<T>& written);
+void check_places(const NetworkParts<T>& parts, const char* name, const SequenceView<T>& written, const Batch& batch);
 template <class T>
-void check_places(const NetworkParts<T>& parts, const char* name, const States<T>& written);
+void check_places(const NetworkParts<T>& parts, const char* name, const States<T>& written, const Batch& batch);
 
 }  // namespace latchwork::detail

@@ -54,8 +54,8 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
                        const ModuleReady<T>& ready) const {
   const detail::Recording<T>& recording = *recording_;
   const detail::NetworkParts<T>& parts = *recording.network;
-  detail::check_places(parts, "d_input", d_input);
-  detail::check_places(parts, "d_start", d_start);
+  detail::check_places(parts, "d_input", d_input, recording.members.front().batch);
+  detail::check_places(parts, "d_start", d_start, recording.members.front().batch);
   const FlushToZero flush;
   const detail::ReadyModules<T> ready_modules(parts, ready, parameters);
   detail::for_member_pieces(
