@@ -18,15 +18,37 @@ GateActivations = Mapping[str, GateActivation]
 _FORGET_GATES: dict[str, bool | str] = {"own": True, "none": False, "coupled": "coupled"}
 
 
+def _zoneout(config: Config) -> tuple[float, float]:
+    options = config.modules[0]
+    return options["zoneout_hidden"], options["zoneout_cell"]
+
+
+def _activations(config: Config) -> GateActivations | tuple[GateActivations, GateActivations] | None:
+    """Copy the activations that differ from the default, alpha and beta included; None: all are default."""
+    defaults = _default_activations()
+    first, *second = [
+        {
+            gate: activation if isinstance(activation, str) else tuple(activation)
+            for gate, activation in activations.items()
+            if activation != defaults[gate]
+        }
+        for activations in config.modules[0]["activations"]
+    ]
+    return (first, second[0]) if second else first or None
+
+
 class CellOptions:
     """Read-only attributes: the options of the cell, as the constructor was given them."""
 
     _config: Config
 
+    forget_gate = Option["bool | str"](lambda config: _FORGET_GATES[config.modules[0]["forget_gate"]])
     peephole = Option[bool]()
     layer_norm = Option[bool]()
+    activations = Option["GateActivations | tuple[GateActivations, GateActivations] | None"](_activations)
     clip = Option["float | None"]()
     cell_clip = Option["float | None"]()
+    zoneout = Option[tuple[float, float]](_zoneout)
     recurrent_dropout = Option[float]()
     recurrent_dropout_on = Option[str]()
     weight_dropout = Option[float]()
@@ -34,31 +56,6 @@ class CellOptions:
     forget_bias = Option["float | None"]()
     init = Option[str]()
     t_max = Option["int | None"]()
-
-    @property
-    def forget_gate(self) -> bool | str:
-        """Whether there is a forget gate of its own, or "coupled"."""
-        return _FORGET_GATES[self._config.modules[0]["forget_gate"]]
-
-    @property
-    def zoneout(self) -> tuple[float, float]:
-        """For h and for c."""
-        options = self._config.modules[0]
-        return options["zoneout_hidden"], options["zoneout_cell"]
-
-    @property
-    def activations(self) -> GateActivations | tuple[GateActivations, GateActivations] | None:
-        """A copy of the activations that differ from the default, alpha and beta included; None: all are default."""
-        defaults = _default_activations()
-        first, *second = [
-            {
-                gate: activation if isinstance(activation, str) else tuple(activation)
-                for gate, activation in activations.items()
-                if activation != defaults[gate]
-            }
-            for activations in self._config.modules[0]["activations"]
-        ]
-        return (first, second[0]) if second else first or None
 
 
 def checked_lstm(

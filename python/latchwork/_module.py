@@ -15,7 +15,7 @@ from latchwork._parameters import Layout, Parameters, layout_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
 
     from latchwork._arrays import Array
@@ -46,7 +46,10 @@ class Config(NamedTuple):
 
 
 class Option(Generic[V]):
-    """Read-only attribute: the core's option of this name."""
+    """Read-only attribute: the core's option of this name, or what ``read`` makes of the configuration."""
+
+    def __init__(self, read: Callable[[Config], V] | None = None) -> None:
+        self._read = read
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -58,6 +61,8 @@ class Option(Generic[V]):
     def __get__(self, module: Module | None, owner: type) -> Self | V:
         if module is None:
             return self
+        if self._read is not None:
+            return self._read(module._config)
         value: V = module._config.modules[0][self._name]
         return value
 

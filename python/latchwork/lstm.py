@@ -192,8 +192,11 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
     hidden_size = Option[int]()
     num_layers = Option[int]()
     bias = Option[bool]()
+    batch_first = Option[bool](lambda config: config.python["batch_first"])
     dropout = Option[float]()
+    bidirectional = Option[bool](lambda config: config.modules[0]["direction"] == "both")
     proj_size = Option[int]()
+    reverse = Option[bool](lambda config: config.modules[0]["direction"] == "reverse")
     residual = Option[bool]()
 
     _python_options = ("batch_first",)
@@ -238,22 +241,6 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
         )  # fmt: skip
         self._warn_of_idle_dropout()
         self._create(seed)
-
-    @property
-    def batch_first(self) -> bool:
-        """Whether input and output are (N, T, ...) rather than (T, N, ...)."""
-        batch_first: bool = self._config.python["batch_first"]
-        return batch_first
-
-    @property
-    def bidirectional(self) -> bool:
-        """Whether there are two directions."""
-        return bool(self._config.modules[0]["direction"] == "both")
-
-    @property
-    def reverse(self) -> bool:
-        """Whether the only direction runs from the end to the start."""
-        return bool(self._config.modules[0]["direction"] == "reverse")
 
     @property
     def _directions(self) -> int:

@@ -117,7 +117,9 @@ class Network(SequenceModule[Any]):
             if not isinstance(network, Network):
                 raise TypeError(f"networks[{place}]: expected Network, got {type(network).__name__}")
             if network._shape() != networks[0]._shape():
-                raise ValueError(f"networks[{place}]: expected the layers of networks[0], {networks[0]!r}, got {network!r}")
+                raise ValueError(
+                    f"networks[{place}]: expected the layers of networks[0], {networks[0]!r}, got {network!r}"
+                )
         stacked = cls._unset(networks[0]._config, sum(network.members for network in networks))
         flat = [network._read().reshape(network.members, -1) for network in networks]
         stacked._write_flat(np.concatenate(flat))

@@ -152,12 +152,12 @@ void check_packing(const Network<float>& network) {
 TEST_CASE("places: every tensor of every variant is packed where it belongs, and nowhere else") {
   for (const LstmOptions& options : variants()) check_packing(Network<float>({options}, TensorNames::of_layer, 1));
   LinearOptions head, no_bias;
-  head.input_size = no_bias.output_size = 5;
-  head.output_size = no_bias.input_size = 3;
+  head.in_features = no_bias.out_features = 5;
+  head.out_features = no_bias.in_features = 3;
   no_bias.bias = false;
   EmbeddingOptions embedding;
   embedding.num_embeddings = 7;
-  embedding.size = 3;
+  embedding.embedding_dim = 3;
   LstmOptions upper = variants().front();
   upper.input_size = 5;
   check_packing(Network<float>({embedding, variants().front(), head, no_bias, upper, LastOptions{}, head},
@@ -194,8 +194,8 @@ TEST_CASE("places: a layout says what each tensor is, and the places find it by 
   LstmOptions both = variants().front();
   both.direction = Direction::both;
   LinearOptions head;
-  head.input_size = both.output_size();
-  head.output_size = 4;
+  head.in_features = both.output_size();
+  head.out_features = 4;
   const std::vector<ModuleOptions> modules{EmbeddingOptions{7, 3}, both, head};
   const std::vector<ParameterSpec> layout = parameter_layout(modules, TensorNames::of_chain);
   std::vector<float> parameters(1000);

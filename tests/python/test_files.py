@@ -251,6 +251,35 @@ def test_hostile_metadata_is_a_value_error(saved, what):
         lw.load(saved)
 
 
+def test_the_kind_must_be_that_of_the_module(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for module, kind, own in ((cell(), "linear", "lstm_cell"), (linear(), "embedding", "linear")):
+        module.save(path)
+        resave(path, lambda _, kind=kind: {"kind": kind})
+        with pytest.raises(ValueError, match=f"kind: expected {kind}, got {own}"):
+            lw.load(path)
+
+
+def test_a_layer_is_one_module(saved):
+    resave(saved, lambda metadata: changed("config", modules=json.loads(metadata["config"])["modules"] * 2)(metadata))
+    with pytest.raises(ValueError, match="modules: expected a list of one module, got "):
+        lw.load(saved)
+
+
+def test_a_network_has_no_cells(tmp_path):
+    path = tmp_path / "model.safetensors"
+    lw.Network([lw.LSTM(3, 5), lw.LSTM(5, 4)]).save(path)
+
+    def make_the_second_a_cell(metadata):
+        config = json.loads(metadata["config"])
+        config["modules"][1]["cell"] = True
+        return {"config": json.dumps(config)}
+
+    resave(path, make_the_second_a_cell)
+    with pytest.raises(ValueError, match=r"modules\[1\].kind: expected one of .*, got lstm_cell"):
+        lw.load(path)
+
+
 @pytest.mark.parametrize("kind", ["network", "language_model"])
 @pytest.mark.parametrize(
     "modules",

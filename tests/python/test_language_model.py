@@ -342,6 +342,7 @@ class TestCopies:
         "damage",
         [
             {"config": {"vocabulary": [97, 98, 99]}},
+            {"config": {"vocabulary": [ord(character) for character in sorted(set(TEXT), reverse=True)]}},
             {"config": {"vocabulary": 3}},
             {"config": {"vocabulary": "abc"}},
             {"config": {"vocabulary": [0x110000]}},

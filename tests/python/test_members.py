@@ -160,9 +160,7 @@ def test_recordings_and_gradients_are_each_members(chain, shared, dtype):
     assert_same_bits(tape.output, stacked([one.output for one in tapes]))
     assert_same_bits(tape.state, stacked([one.state for one in tapes]))
     grads = tape.backward(data.d_output, data.d_state)
-    singles_grads = [
-        one.backward(data.d_output[m], member_of(data.d_state, m)) for m, one in enumerate(tapes)
-    ]
+    singles_grads = [one.backward(data.d_output[m], member_of(data.d_state, m)) for m, one in enumerate(tapes)]
     for _ in range(2):
         if grads.x is not None:  # None for tokens
             assert_same_bits(grads.x, stacked([one.x for one in singles_grads]))
