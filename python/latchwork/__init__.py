@@ -1,8 +1,8 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
-Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them, which may have many members. `Stream` runs one step after another, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and
-`optim` train, `load` reads what `save` wrote. `LSTMLanguageModel` learns text. Shapes and names are PyTorch's
-throughout.
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them, which may have many members.
+`Stream` runs one step after another, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and `optim` train,
+`load` reads what `save` wrote. `LSTMLanguageModel` learns text. Shapes and names are PyTorch's throughout.
 """
 
 from __future__ import annotations

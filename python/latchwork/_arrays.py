@@ -115,8 +115,8 @@ def reset_array(value: Any, shape: tuple[int, ...]) -> Array:
 def check_finite(name: str, array: Array, valid: Array | None, members: bool = False) -> None:
     """Raise ValueError where an element of (T, N, ...) is NaN or infinite.
 
-    ``valid``: (T, N), or (M, T, N) of each member, which steps are no padding; None: all. ``members``: whether the array
-    has an axis of members before the others.
+    ``valid``: (T, N), or (M, T, N) of each member, which steps are no padding; None: all. ``members``: whether the
+    array has an axis of members before the others.
     """
     if array.flags.c_contiguous:
         if _core.all_finite(array):
@@ -200,7 +200,7 @@ def _features_contiguous(array: Array) -> bool:
 def _check_none(name: str, expected: str, array: Array, wrong: Array, valid: Array | None, members: bool) -> None:
     if valid is not None:
         if valid.ndim == 3 and not members:
-            valid = valid.any(axis=0)  # what one of the members reads
+            valid = np.asarray(valid.any(axis=0))  # what one of the members reads
         wrong[(slice(None),) * (members and valid.ndim == 2) + (~valid,)] = False
     if wrong.any():
         place = tuple(np.argwhere(wrong)[0].tolist())

@@ -209,7 +209,7 @@ class Network(SequenceModule[Any]):
             core = core_class(without_initial_values(modules), True, 0, members)
         except ValueError as error:  # where sizes or the order do not fit; layers are the core's modules
             raise ValueError(str(error).replace("modules", "layers")) from error
-        values = {}
+        values: dict[str, Array] = {}
         for index, layer in enumerate(layers):
             # A layer that has the members already is a copy of one in a network that has them.
             own = layer.state_dict() if layer._members == several else layer._initial_values(members)

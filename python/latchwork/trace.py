@@ -42,7 +42,7 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
 
     A mapping: ``trace["l0"]``, ``trace["l0_reverse"]``, in a network with the module's number before it:
     ``trace["1.l0"]``. ``trace[k]`` is layer ``k``, forward direction, counted over all LSTMs. With one layer and one
-    direction ``trace.input_gate`` and the others are there too. Those of several members have an axis before the others.
+    direction ``trace.input_gate`` and the others are there too. Those of several members have an axis in front.
 
     Attributes
     ----------

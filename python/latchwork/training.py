@@ -126,7 +126,7 @@ class Trainer(Generic[S]):
         y : array_like
             What the output should be, in the axes of the output. Values (T, N, features) for the errors and quantiles;
             class labels (T, N), integers from 0 to the output size - 1, for cross-entropy. After `Last` without
-            the axis T. With several members each has its own y in an axis before the others, or without it the same. What
+            the axis T. Several members each have their own in an axis before the others, or without it share one. What
             lies in padding does not matter.
 
         Returns

@@ -1,4 +1,4 @@
-"""One call of an EnsembleLSTM beside a call of each of its members, interleaved in one process: medians and factors."""
+"""One call of a network of many members beside a call of each, interleaved in one process: medians and factors."""
 
 import argparse
 import json
@@ -14,39 +14,39 @@ Jobs = dict[str, tuple[Callable[[], object], Callable[[], object]]]
 
 def make_jobs(members: int, steps: int, rows: int, input_size: int, hidden_size: int) -> Jobs:
     """Each kind of work, member by member and in one call."""
-    ensemble = lw.EnsembleLSTM(members, input_size, hidden_size, seed=0)
-    lstms = list(ensemble)
+    network = lw.Network([lw.LSTM(input_size, hidden_size, seed=0)], members=members)
+    singles = [network.member(index) for index in range(members)]
     random = np.random.default_rng(0)
     x = random.standard_normal((steps, rows, input_size), dtype=np.float32)
     separate = random.standard_normal((members, steps, rows, input_size), dtype=np.float32)
     y = random.standard_normal((steps, rows, hidden_size), dtype=np.float32)
     d_output = random.standard_normal((members, steps, rows, hidden_size), dtype=np.float32)
-    grads = ensemble.record(x).backward(d_output)
-    each_grads = [lstm.record(x).backward(d) for lstm, d in zip(lstms, d_output, strict=True)]
+    grads = network.record(x).backward(d_output)
+    each_grads = [one.record(x).backward(d) for one, d in zip(singles, d_output, strict=True)]
 
     def train_each() -> None:
-        for lstm, d, into in zip(lstms, d_output, each_grads, strict=True):
-            lstm.record(x).backward(d, into=into)
+        for one, d, into in zip(singles, d_output, each_grads, strict=True):
+            one.record(x).backward(d, into=into)
 
-    def trainer_of(model: lw.LSTM | lw.EnsembleLSTM, seed: int) -> lw.Trainer:
+    def trainer_of(model: lw.Network, seed: int) -> lw.Trainer:
         return lw.Trainer(model, "squared_error", lw.optim.Adam(lr=1e-3), clip_norm=1.0, seed=seed)
 
     # Copies, so that the weights of the other kinds stay as they are.
-    trainer = trainer_of(lw.EnsembleLSTM.from_members(lstms), 0)
-    trainers = [trainer_of(lstm, index) for index, lstm in enumerate(trainer.network)]
+    trainer = trainer_of(lw.Network.stack(singles), 0)
+    trainers = [trainer_of(lw.Network.stack([single]), index) for index, single in enumerate(singles)]
     return {
-        "forward, shared input": (lambda: [lstm(x) for lstm in lstms], lambda: ensemble(x)),
+        "forward, shared input": (lambda: [one(x) for one in singles], lambda: network(x)),
         "forward, separate input": (
-            lambda: [lstm(own) for lstm, own in zip(lstms, separate, strict=True)],
-            lambda: ensemble(separate),
+            lambda: [one(own) for one, own in zip(singles, separate, strict=True)],
+            lambda: network(separate),
         ),
-        "training: record and backward": (train_each, lambda: ensemble.record(x).backward(d_output, into=grads)),
+        "training: record and backward": (train_each, lambda: network.record(x).backward(d_output, into=grads)),
         "update: Trainer.step": (lambda: [one.step(x, y) for one in trainers], lambda: trainer.step(x, y)),
     }
 
 
 def check_bits(jobs: Jobs) -> None:
-    """Raise AssertionError unless an ensemble's call gives what its members' give."""
+    """Raise AssertionError unless one call gives what those of the members give."""
     each, together = (job() for job in jobs["forward, separate input"])
     assert all(np.array_equal(own[0], one) for own, one in zip(each, together[0], strict=True))
     each, together = (job() for job in jobs["update: Trainer.step"])
@@ -54,7 +54,7 @@ def check_bits(jobs: Jobs) -> None:
 
 
 def measure(jobs: Jobs, rounds: int) -> dict[str, tuple[float, float]]:
-    """Medians in seconds: of a call of each member, and of one of the ensemble."""
+    """Medians in seconds: of a call of each member, and of one of all."""
     times = timing.medians({(kind, which): jobs[kind][which] for kind in jobs for which in range(2)}, rounds)
     return {kind: (times[kind, 0], times[kind, 1]) for kind in jobs}
 

@@ -24,10 +24,10 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_an_ensembles_factors_are_printed(tmp_path: Path) -> None:
-    file = tmp_path / "ensemble.json"
+def test_the_factors_of_members_are_printed(tmp_path: Path) -> None:
+    file = tmp_path / "members.json"
     arguments = ["--members", "3", "--steps", "4", "--rows", "2", "--rounds", "1", "--threads", "1,2", "--json"]
-    done = run("ensemble.py", *arguments, str(file))
+    done = run("members.py", *arguments, str(file))
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(file.read_text(encoding="utf-8"))
     assert document.keys() == {"1", "2"}

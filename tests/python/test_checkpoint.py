@@ -58,11 +58,11 @@ def test_networks(ending):
         assert_same_bits(gradients.state, expected.state)
 
 
-def test_ensembles():
-    ensemble = lw.EnsembleLSTM(3, 2, 9, bidirectional=True, recurrent_dropout=0.3, seed=0)
+def test_members():
+    network = lw.Network([lw.LSTM(2, 9, bidirectional=True, recurrent_dropout=0.3, seed=0)], members=3)
     x, d_output = normal(1, (STEPS, ROWS, 2)), normal(2, (3, STEPS, ROWS, 18))
-    whole = ensemble.record(x, training=True, mask_seed=5)
-    tape = ensemble.record(x, training=True, mask_seed=5, checkpoint=4)
+    whole = network.record(x, training=True, mask_seed=5)
+    tape = network.record(x, training=True, mask_seed=5, checkpoint=4)
     assert_same_bits(tape.output, whole.output)
     expected, gradients = whole.backward(d_output), tape.backward(d_output)
     assert_same_bits(gradients.x, expected.x)
@@ -93,7 +93,7 @@ def test_nothing_to_compute(steps, rows):
     assert not tape.backward().parameters.flat.any()
 
 
-@pytest.mark.parametrize("layer", [lw.LSTM(2, 3), lw.EnsembleLSTM(2, 2, 3), lw.Network([lw.LSTM(2, 3)])])
+@pytest.mark.parametrize("layer", [lw.LSTM(2, 3), lw.Network([lw.LSTM(2, 3)], members=2), lw.Network([lw.LSTM(2, 3)])])
 @pytest.mark.parametrize(
     ("checkpoint", "error", "message"),
     [

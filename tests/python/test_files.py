@@ -99,7 +99,7 @@ def test_tensors_have_torchs_names_and_metadata_says_what_they_are(saved):
     assert metadata["format_version"] == "2"
     assert set(metadata) == {"format_version", "kind", "config", "python"}
     config = json.loads(metadata["config"])
-    assert set(config) == {"modules", "dtype"}
+    assert set(config) == {"modules", "dtype", "members"}
     assert config["dtype"] == "float32"
     assert json.loads(metadata["python"]) == {"batch_first": True}
 
@@ -297,7 +297,7 @@ def test_a_network_has_no_cells(tmp_path):
     ],
 )
 def test_hostile_chains_are_value_errors(saved, kind, modules):
-    config = {"modules": modules, "dtype": "float32"}
+    config = {"modules": modules, "dtype": "float32", "members": 1}
     python = {"batch_first": False}
     if kind == "language_model":
         config["vocabulary"] = [97, 98]

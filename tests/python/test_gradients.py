@@ -113,10 +113,10 @@ def test_gradient_by_the_input_may_be_left_out(layers, bidirectional):
         assert_same_bits(ours, others)
 
 
-def test_gradient_by_the_input_may_be_left_out_of_an_ensemble():
+def test_gradient_by_the_input_may_be_left_out_for_several_members():
     rng = np.random.default_rng(0)
-    ensemble = lw.EnsembleLSTM(3, 2, 5, seed=0)
-    tape = ensemble.record(rng.standard_normal((4, 2, 2)))
+    network = lw.Network([lw.LSTM(2, 5, seed=0)], members=3)
+    tape = network.record(rng.standard_normal((4, 2, 2)))
     d_output = rng.standard_normal(tape.output.shape)
     whole, part = tape.backward(d_output), tape.backward(d_output, input_gradient=False)
     assert part.x is None

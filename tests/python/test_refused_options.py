@@ -84,7 +84,7 @@ def in_pythons_words(modules, message):
 
 @pytest.mark.parametrize(("modules", "message"), CASES, ids=[str(modules) for modules, _ in CASES])
 def test_the_core_says_it_in_these_words(modules, message):
-    checks = [lambda: _core.checked_modules(modules), lambda: _core.Network32(modules, True, 0)]
+    checks = [lambda: _core.checked_modules(modules), lambda: _core.Network32(modules, True, 0, 1)]
     if len(modules) == 1:
         checks.append(lambda: _core.checked_module(modules[0]))
     for check in checks:

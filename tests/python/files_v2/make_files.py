@@ -53,6 +53,8 @@ def models():
         lw.Network([lw.LSTM(3, 4, batch_first=True, seed=13), lw.Linear(4, 2, False, seed=14)]),
         normal(15, (2, 5, 3)),
     )
+    layers = [lw.Embedding(5, 3, seed=18), lw.LSTM(3, 4, seed=19), lw.Linear(4, 2, seed=20)]
+    yield "network_members", lw.Network(layers, members=3), TOKENS
     text = "\ud800\udc00\U00010000 a" * 10  # both surrogates, and the character that JSON would make of them
     model = lw.LSTMLanguageModel(4, 3, batch_size=2, window=8, max_epochs=1, random_state=16)
     yield "language_model", model.fit(text), TOKENS
