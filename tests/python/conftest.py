@@ -22,6 +22,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     "repeatable", hypothesis.settings.get_profile("anywhere"), derandomize=True, database=None
 )
+# For tests/mutation, which asks whether a test fails, not for the smallest example.
+hypothesis.settings.register_profile(
+    "unshrunk", hypothesis.settings.get_profile("repeatable"), phases=[hypothesis.Phase.generate]
+)
 hypothesis.settings.load_profile("repeatable" if os.environ.get("CI") else "anywhere")
 
 

@@ -49,7 +49,12 @@ def test_what_the_command_line_prints_for_python_s_documentation():
 
 @pytest.mark.parametrize(
     ("order", "alpha", "message"),
-    [(-1, 0.01, "order: expected at least 0"), (0, 0.0, "alpha: expected a positive"), (0, math.nan, "alpha")],
+    [
+        (-1, 0.01, "order: expected at least 0"),
+        (0, 0.0, "alpha: expected a positive"),
+        (0, -0.01, "alpha: expected a positive"),
+        (0, math.nan, "alpha"),
+    ],
 )
 def test_bad_parameters(order, alpha, message):
     with pytest.raises(ValueError, match=message):

@@ -50,6 +50,16 @@ class ArrayLike:
         return np.array(self.array, dtype)
 
 
+class Broken:
+    """Something that cannot become an array after all."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __array__(self, dtype=None, copy=None):
+        raise self.error
+
+
 class Subclass(np.ndarray):
     """An array of another class."""
 
@@ -129,6 +139,8 @@ WRONG_CALLS = [
     (X, "text", TypeError),
     (X, object(), TypeError),
     (X, {"a": 1}, TypeError),
+    (X, Broken(RuntimeError("no memory of it")), TypeError),
+    (X, Broken(ValueError("no numbers")), ValueError),
     (X, np.zeros((6, 4, 3), complex), TypeError),
     (X, np.full((6, 4, 3), "a"), TypeError),
     (X, np.full((6, 4, 3), b"a"), TypeError),
