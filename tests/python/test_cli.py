@@ -55,7 +55,7 @@ class TestTrain:
         model = lw.load(output)
         assert bits[2] == pytest.approx(model.bits_per_character((SENTENCE * 60)[-444:]), abs=6e-4)
         assert bits[0] > bits[1]
-        assert str(output) in printed.out
+        assert f"written   {output} ({output.stat().st_size / 1e6:.1f} MB)\n" in printed.out
 
     def test_default_text_and_file(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)

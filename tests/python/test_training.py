@@ -227,10 +227,13 @@ def test_a_loss_that_is_not_finite_changes_nothing():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["x", "y"])
-def test_training_data_that_is_not_finite_is_refused(name, value):
+@pytest.mark.parametrize("laid_out", ["in one piece", "rows apart"])
+def test_training_data_that_is_not_finite_is_refused(name, value, laid_out):
     network = small()
     trainer, before = trainer_for(network), network.state_dict()
     data = dict(zip(("x", "y"), batch(), strict=True))
+    if laid_out == "rows apart":
+        data = {key: np.repeat(part, 2, axis=1)[:, ::2] for key, part in data.items()}
     data[name][4, 1, 1] = value
     for call in (trainer.step, trainer.evaluate):
         with pytest.raises(ValueError, match=f"{name}.*expected.*got"):
