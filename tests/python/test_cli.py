@@ -49,7 +49,9 @@ class TestTrain:
         printed = capsys.readouterr()
         assert printed.err == ""  # no terminal, no progress bar
         assert "3,996 characters to train on, the last 444 held out" in printed.out
-        assert re.search(r"characters a second", printed.out)
+        assert re.search(
+            r"training  took \d+\.\d s: 19,\d{3} characters in 5 epochs, [\d,]+ characters a second\n", printed.out
+        )
         bits = [float(number) for number in re.findall(r"(?:character|this) model +(\d+\.\d{3})\n", printed.out)]
         assert len(bits) == 3
         model = lw.load(output)

@@ -1,5 +1,7 @@
 """Trainer, optimisers and losses: training is PyTorch's."""
 
+import inspect
+
 import latchwork as lw
 import numpy as np
 import pytest
@@ -337,6 +339,15 @@ for _kind in ("adam", "adamw"):
         (0.9, TypeError),
         (("a", "b"), TypeError),
     ]
+
+
+def test_optimisers_have_pytorchs_defaults():
+    adam = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
+    sgd = {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
+    expected = {"sgd": sgd, "adam": adam | {"weight_decay": 0.0}, "adamw": adam | {"weight_decay": 0.01}}
+    for kind, options in expected.items():
+        signature = inspect.signature(OPTIMIZERS[kind])
+        assert {name: signature.parameters[name].default for name in options} == options
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
