@@ -6,9 +6,6 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-inline float square_root(float x) { return __builtin_sqrtf(x); }
-inline double square_root(double x) { return __builtin_sqrt(x); }
-
 // row_stride: how far apart the rows of `pre` are.
 template <class T, int Rows, int Panels, int Width, int Fetch>
 [[gnu::noinline]] void pre_activation_tile(const StepArgs<T>& args, Index first_row, Index first_panel, T* pre,

@@ -269,6 +269,10 @@ EIGEN_ALWAYS_INLINE __m512d where_less(const __m512d& a, const __m512d& b, const
 }
 #endif
 
+// Of one number.
+EIGEN_ALWAYS_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
+EIGEN_ALWAYS_INLINE double square_root(double x) { return __builtin_sqrt(x); }
+
 // The bits of each number moved left until its lowest mantissa bits are its exponent.
 #if defined(__SSE2__)
 EIGEN_ALWAYS_INLINE __m128 mantissa_to_exponent(const __m128& a) {

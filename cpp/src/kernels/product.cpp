@@ -142,7 +142,8 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
       with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
         for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
           with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
-            with_fetch<Rows>(fetch, [&]<int Fetch>(Constant<Fetch>) {
+            // What is narrower than a panel of gates is the last one alone, not worth tiles of its own that fetch.
+            with_fetch<(Width < 3 ? 1 : Rows)>(fetch, [&]<int Fetch>(Constant<Fetch>) {
               product_tile<T, Rows, 1, Width, Fetch>(args, first, panel, part);
             });
           });

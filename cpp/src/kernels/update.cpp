@@ -4,13 +4,6 @@
 
 namespace latchwork::LATCHWORK_ISA {
 
-namespace {
-
-inline float square_root(float x) { return __builtin_sqrtf(x); }
-inline double square_root(double x) { return __builtin_sqrt(x); }
-
-}  // namespace
-
 // Kingma & Ba 2015; with `shrink` Loshchilov & Hutter 2019.
 template <class T>
 void adam(const AdamArgs<T>& args) {
