@@ -186,7 +186,7 @@ class Trainer(Generic[S]):
         ------
         ValueError, TypeError, RuntimeError
             As for `step`; also if ``first_row`` is no int or below 0, or ``ready`` is not callable. What ``ready``
-            raises is passed on.
+            raises is passed on; ``ready`` cannot call the trainer itself (RuntimeError).
         """
         first = integer("first_row", first_row, 0)
         if ready is not None and not callable(ready):
@@ -200,12 +200,13 @@ class Trainer(Generic[S]):
         return ParameterGradients(self._network._layout, self._core.gradients)
 
     def apply(self) -> None:
-        """Do the second part of a step: clip `gradients` and update the parameters.
+        """Do the second part of a step: clip `gradients` and update the parameters, once for each call of `gradient`.
 
         Raises
         ------
         RuntimeError
-            If a gradient is not finite; nothing has changed then.
+            If no call of `gradient` succeeded since the last update, or a gradient is not finite; nothing has changed
+            then.
         """
         self._core.apply()
 

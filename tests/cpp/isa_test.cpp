@@ -57,9 +57,9 @@ TEST_CASE("set_isa chooses the table") {
     CHECK(current_isa() == isa);
     const KernelTable& table = current_kernels();
     CHECK(table.name == isa);
-    CHECK(&kernels_of<float>(table) == &table.single);
-    CHECK(&kernels_of<double>(table) == &table.twofold);
-    CHECK(table.single.units == 2 * table.twofold.units);
+    CHECK(&kernels_of<float>(table) == &table.float32);
+    CHECK(&kernels_of<double>(table) == &table.float64);
+    CHECK(table.float32.units == 2 * table.float64.units);
   }
 }
 

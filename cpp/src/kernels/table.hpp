@@ -285,8 +285,8 @@ struct KernelTable {
   // Alike for every instruction set. An activation's number is its place here.
   const ActivationInfo* activations;
   Index activation_count;
-  Kernels<float> single;
-  Kernels<double> twofold;
+  Kernels<float> float32;
+  Kernels<double> float64;
 };
 
 }  // namespace latchwork

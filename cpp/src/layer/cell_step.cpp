@@ -9,7 +9,8 @@ namespace latchwork {
 
 namespace {
 
-// task(first, end) for the panels [0, panels), cut up for threads, of which each keeps the same panels.
+// Calls task(first, end) for consecutive ranges of the panels [0, panels), which threads share. Each thread gets the
+// same panels at every step.
 template <class Task>
 void for_panel_parts(Index panels, const UnitSplit& split, Task&& task) noexcept {
   const Index parts = std::min(split.parts, panels);

@@ -187,16 +187,16 @@ void ChunkGradients<T>::add_projection() {
   }
 }
 
-// Weight and bias side by side in each row.
+// The gradients with respect to weight and bias lie side by side in each row.
 template <class T>
 void ChunkGradients<T>::add_cell_norm() const {
   for (Index block = 0; block < positions_.blocks_at_once(); ++block) {
     const LayerGradient<T>& gradient = gradient_of(block);
-    const T* own = d_norm_cell_ + block * positions_.capacity() * 2 * weights_.padded;
-    for (Index position = 0; position < positions_.count(block); ++position, own += 2 * weights_.padded) {
+    const T* d_norm = d_norm_cell_ + block * positions_.capacity() * 2 * weights_.padded;
+    for (Index position = 0; position < positions_.count(block); ++position, d_norm += 2 * weights_.padded) {
       for (Index unit = 0; unit < weights_.padded; ++unit) {
-        gradient.norm_cell_weight[unit] += own[unit];
-        gradient.norm_cell_bias[unit] += own[weights_.padded + unit];
+        gradient.norm_cell_weight[unit] += d_norm[unit];
+        gradient.norm_cell_bias[unit] += d_norm[weights_.padded + unit];
       }
     }
   }
@@ -210,8 +210,8 @@ void ChunkGradients<T>::add_starts() const {
       if (!schedule_.active(step, row)) continue;
       const bool restarts = schedule_.restarts(step, row);
       if (!restarts && !schedule_.is_first(step, row)) continue;
-      const T* const kept = d_start(order, row);
-      add_start(row, restarts, kept, kept + h_size_);
+      const T* const d_hidden = d_start(order, row);
+      add_start(row, restarts, d_hidden, d_hidden + h_size_);
     }
   }
 }
