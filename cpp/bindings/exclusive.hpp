@@ -1,4 +1,4 @@
-// One call at a time: wait for the other, or refuse.
+// Lets one call at a time into an object. A second call waits, or is refused.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -9,8 +9,8 @@
 
 namespace latchwork::python {
 
-// Calls `work` alone. The GIL is released before the wait and taken again after the mutex is let go, so that neither is
-// ever waited for under the other.
+// Calls `work` while no other thread is in a call under the same mutex. The GIL is released before waiting for the
+// mutex and taken again after releasing it, so that no thread waits for one of them while it holds the other.
 template <class Work>
 auto exclusively(std::mutex& mutex, Work&& work) {
   const pybind11::gil_scoped_release release;
