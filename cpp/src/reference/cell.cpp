@@ -14,7 +14,7 @@ double dot(const Vector& matrix, std::size_t row, const Vector& vector) {
   return sum;
 }
 
-// y = matrix row dotted with x, differentiated: d_matrix row += d_y x, d_x += d_y matrix row.
+// The gradient of y = matrix row times x: adds d_y x to the row of d_matrix, and d_y times the matrix row to d_x.
 void dot_backward(const Vector& matrix, std::size_t row, const Vector& x, double d_y, Vector& d_matrix, Vector& d_x) {
   for (std::size_t k = 0; k < x.size(); ++k) {
     d_matrix[row * x.size() + k] += d_y * x[k];
@@ -61,7 +61,7 @@ CellGradients cell_backward(const Weights& weights, const CellStep& step, const 
     const double i = step.i[u], f = step.f[u], g = step.g[u], o = step.o[u];
     const double tanh_c = std::tanh(step.c[u]);
 
-    // h = o tanh(c); c also reaches the loss through the next step.
+    // h = o tanh(c). The loss also depends on c through the next step, which d_c stands for.
     const double d_o = d_h[u] * tanh_c;
     const double d_cell = d_c[u] + d_h[u] * o * (1.0 - tanh_c * tanh_c);
 

@@ -3,17 +3,17 @@
 #include "latchwork/options.hpp"
 #include "reference/cell.hpp"
 
-// The LSTM cell with every option that changes its equations, in textbook form like the plain one. What surrounds the
-// cell is the layer's affair: projection, zoneout, and dropout of h and of R. See reference_direction.hpp.
+// The LSTM cell with every option that changes its equations, in textbook form like the plain one. The options that act
+// outside the cell are in direction.hpp and lstm.hpp: projection, zoneout, and dropout of h and of R.
 namespace latchwork::reference {
 
-// Without a forget gate of its own the rows are i, g, o: 3H instead of 4H. What the options do not ask for is empty.
+// A cell without a forget gate of its own has 3H rows, i, g, o, instead of 4H. Arrays for options not in use are empty.
 struct GeneralWeights : Weights {
-  Vector weight_peephole;                   // p: (3H) of i, f, o, or (2H) of i, o
+  Vector weight_peephole;                   // (3H) for i, f, o, or (2H) for i, o
   Vector norm_ih_weight, norm_ih_bias;      // of W x: (4H or 3H)
   Vector norm_hh_weight, norm_hh_bias;      // of R h
   Vector norm_cell_weight, norm_cell_bias;  // of c: (H)
-  Vector h_0, c_0;  // the learned start state, (H or P) and (H); not the cell's affair but the layer's
+  Vector h_0, c_0;  // the learned start state, (H or P) and (H); used by the layer, not by the cell
 };
 
 struct GeneralCell {
@@ -22,7 +22,8 @@ struct GeneralCell {
   const GeneralWeights& weights;
 };
 
-// Beside what every step has, what the way back needs. Without a forget gate of its own f is 1 - i, or 1.
+// A step with what the backward pass needs besides. In a cell without a forget gate of its own, f is 1 - i if the gates
+// are coupled, and 1 otherwise.
 struct GeneralStep : CellStep {
   Vector from_x{}, from_h{};  // W x and R h, before they are normalised
   Vector a{};                 // pre-activations, before they are clipped
@@ -30,11 +31,11 @@ struct GeneralStep : CellStep {
   Vector shown{};             // what h is made of: c, or c normalised
 };
 
-// candidate_mask: (H) factors of g, where it is added to the cell; empty: ones.
+// candidate_mask: (H), factors of g in the sum that becomes c; an empty one stands for ones.
 GeneralStep general_cell_forward(const GeneralCell& cell, const Vector& candidate_mask, const Vector& x,
                                  const Vector& h_prev, const Vector& c_prev);
 
-// As cell_backward().
+// Like cell_backward() in cell.hpp.
 CellGradients general_cell_backward(const GeneralCell& cell, const Vector& candidate_mask, const GeneralStep& step,
                                     const Vector& d_h, const Vector& d_c, GeneralWeights& d_weights);
 
