@@ -1,6 +1,6 @@
 """Several callers at once, threads of one process or processes: their calls beside what sharing the CPUs would give.
 
-The ideal is what one caller on one thread reaches alone, times the number of CPUs or, where they are fewer, of callers.
+The ideal is what one caller on one thread reaches alone, times the number of CPUs or, if that is less, of callers.
 """
 
 import argparse
@@ -25,7 +25,7 @@ HEAD_START = 1.5
 
 
 def run_child(case: str, callers: int, threads: int, start: float, seconds: float) -> None:
-    """Call from the start on for so many seconds; print the calls a second of all callers, and the longest call."""
+    """Call for a number of seconds from the start on; print the calls a second of all callers, and the longest call."""
     lw.set_num_threads(threads)
     job = contention.make_job(case)
     job()

@@ -32,7 +32,7 @@ ROUNDS = 21
 FEWEST_ROUNDS = 9
 SECONDS_OF_ROUNDS = 40.0
 # The places that a process gets in memory change its speed by some percent, so fresh processes start after this many
-# rounds; later where a sample is one long call, because such a process takes long to prepare.
+# rounds; later if a sample is one long call, because such a process takes long to prepare.
 ROUNDS_OF_A_PROCESS = 3
 ROUNDS_OF_A_PROCESS_OF_LONG_CALLS = 7
 # A sample is easily disturbed, and a disturbance only adds to it. So a round is the least of SAMPLES samples, or of as
@@ -46,7 +46,7 @@ Times = list[list[float]]
 
 @dataclass(frozen=True)
 class Build:
-    """What starts a Python that imports one of the builds."""
+    """One of the builds, and how to start a Python that imports it."""
 
     label: str
     interpreter: str

@@ -1,4 +1,4 @@
-"""Two threads where something else wants the CPUs too: their time over one thread's in the same place.
+"""Two threads while something else wants the CPUs too: their time over one thread's in the same situation.
 
 Each situation has a process of its own, in which calls on one and on two threads take turns.
 """

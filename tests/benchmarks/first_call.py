@@ -27,7 +27,7 @@ CASES = (
     ("training", 32, 64, 64, 128),
 )
 LATER_CALLS = 20
-# The first call may take this many times the later ones, or so many seconds more.
+# The first call may take this many times as long as the later ones, or this many seconds more.
 TIMES, SECONDS_MORE = 3.0, 100e-6
 
 

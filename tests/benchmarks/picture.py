@@ -23,7 +23,7 @@ def rows(document: dict[str, Any]) -> list[tuple[str, dict[int, tuple[float, str
 
 
 def names_text(dots: dict[int, tuple[float, str]]) -> str:
-    """The ratios in the order of the numbers of threads, each behind its peer's name where that changes."""
+    """The ratios in the order of the numbers of threads, each after its peer's name if that changes."""
     parts, last = [], None
     for ratio, peer in (dots[threads] for threads in sorted(dots)):
         parts.append(f"{ratio:.2f}" if peer == last else f"{peer} {ratio:.2f}")

@@ -2,12 +2,12 @@
 
 Each measurement has a process of its own. First it takes a small step of another shape, for the memory of libraries and
 threads. It then makes the case ready and takes steps, and asks the kernel for the greatest resident memory meanwhile.
-Subtracted are what was resident after the small step, and by arithmetic the weights, the input and the target (or the
-gradient by the output): all else is the step's, also what a peer makes ready beforehand, as one does with the
-optimiser's moments and another not. Pages of files are left out: they are libraries' code.
+Subtracted are what was resident after the small step, and the computed size of the weights, the input and the target (or
+d_output). All else counts as the step's, including what a peer allocates beforehand: one does so with the optimiser's
+moments, another does not. Pages of files are left out, because they are libraries' code.
 
-Kind varied is training on sequences of varying length: first the case's, then from a sixth of it up. JAX would compile
-each length anew and is left out.
+The kind "varied" is training on sequences of varying length: first the case's, then a sixth of it or more. JAX would
+compile each length anew and is left out.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def give_back_free_memory() -> None:
 
 
 def data_bytes(case: Case) -> int:
-    """Size of the weights, the input, and the target or the gradient by the output, which every peer holds once."""
+    """Bytes of the weights, the input, and the target or d_output, which every peer holds once."""
     sequences = case.steps * case.rows * (case.input_size + case.output_size)
     return 4 * (sum(value.size for value in cases.weights(case).values()) + sequences)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 STACK = {"num_layers": 2, "bidirectional": True}
 
-# One for each gate and the cell, of different kinds, with constants where there are such.
+# One activation for each gate and the cell, all different, with constants for those that take them.
 ACTIVATIONS = {
     "input": ("hard_sigmoid", 0.3, 0.4),
     "forget": ("affine", 0.2, 0.6),
