@@ -2,9 +2,9 @@
 
 Each measurement has a process of its own. First it takes a small step of another shape, for the memory of libraries and
 threads. It then makes the case ready and takes steps, and asks the kernel for the greatest resident memory meanwhile.
-Subtracted are what was resident after the small step, and the computed size of the weights, the input and the target (or
-d_output). All else counts as the step's, including what a peer allocates beforehand: one does so with the optimiser's
-moments, another does not. Pages of files are left out, because they are libraries' code.
+Subtracted are what was resident after the small step, and the computed size of the weights, the input and the target
+(or d_output). All else counts as the step's, including what a peer allocates beforehand: one does so with the
+optimiser's moments, another does not. Pages of files are left out, because they are libraries' code.
 
 The kind "varied" is training on sequences of varying length: first the case's, then a sixth of it or more. JAX would
 compile each length anew and is left out.
