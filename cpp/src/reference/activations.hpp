@@ -2,12 +2,12 @@
 
 #include "latchwork/options.hpp"
 
-// ONNX's activations by their definitions, one number at a time.
+// ONNX's activations, written as their definitions, for one number at a time.
 namespace latchwork::reference {
 
 struct Activated {
   double value;
-  double slope;  // the derivative by x; at a corner PyTorch's choice
+  double slope;  // the derivative with respect to x; at a corner the value that PyTorch uses
 };
 
 // Throws std::invalid_argument for an unknown name.

@@ -4,8 +4,8 @@
 
 #include "reference/general_cell.hpp"
 
-// One direction of one layer over one sequence: the cell from step to step, and what surrounds it, which is dropout of
-// h before R, projection, zoneout, and the start of fresh sequences at resets.
+// One direction of one layer over one sequence: the cell from step to step, and what surrounds it: dropout of h_prev
+// before R, projection, zoneout, and restarts at resets.
 namespace latchwork::reference {
 
 using Sequence = std::vector<Vector>;  // one row: [t][feature]
@@ -21,24 +21,24 @@ struct Walk {
   std::size_t length() const { return reset.size(); }
   // The step that is processed as number n, counted from 0.
   std::size_t step(std::size_t n) const { return reverse ? length() - 1 - n : n; }
-  // Whether a fresh sequence begins with step t. Resets cut the sequence into segments, each from a reset step to the
-  // last step before the next one; the reverse direction enters a segment at that last step.
+  // Whether the row restarts from the start state before step t. Resets cut the sequence into segments, each from a
+  // reset step to the last step before the next one; the reverse direction enters a segment at that last step.
   bool starts_segment(std::size_t t) const {
     if (reverse) return t + 1 < length() && reset[t + 1];
     return reset[t];
   }
 };
 
-// Random factors of one row. An empty vector stands for what does not act.
+// The random masks of one row. An empty vector means that this mask does not act.
 struct RowMasks {
-  Vector recurrent;         // of h before R, for all steps
-  Sequence candidate;       // [t], of g where it is added to the cell
-  Sequence hidden_zoneout;  // [t], how much of the old h stays
-  Sequence cell_zoneout;    // [t], how much of the old c stays
+  Vector recurrent;         // on h_prev before R, for all steps
+  Sequence candidate;       // [t], on g when it is added to the cell
+  Sequence hidden_zoneout;  // [t], which part of h_prev stays
+  Sequence cell_zoneout;    // [t], which part of c_prev stays
 };
 
-// What one layer and direction did with one sequence: steps[t] is step t, whichever way it ran. The cell's own c and h
-// are in steps[t].
+// What one layer and direction did with one sequence. steps[t] is step t, in both directions. The values of c and h in
+// steps[t] are those of the cell alone.
 struct DirectionRecord {
   std::vector<GeneralStep> steps;
   Sequence h;  // of each step, after projection and zoneout: what the next step and the next layer see
@@ -51,13 +51,13 @@ struct DirectionInput {
   const RowMasks& masks;
 };
 
-// `state` comes in as the start state and goes out as the end state; fresh sequences begin with `fresh`.
-DirectionRecord direction_forward(const DirectionInput& input, const Sequence& xs, const RowState& fresh,
+// `state` is the start state before the call and the end state after it. Restarts begin from `start`.
+DirectionRecord direction_forward(const DirectionInput& input, const Sequence& xs, const RowState& start,
                                   RowState& state);
 
-// `d_state` comes in as the gradient by the end state and goes out as that by the start state. Adds to d_xs, d_fresh
-// and d_weights.
+// `d_state` is the gradient with respect to the end state before the call, and with respect to the start state after
+// it. Adds to d_xs, d_start and d_weights.
 void direction_backward(const DirectionInput& input, const DirectionRecord& record, const Sequence& d_hs,
-                        RowState& d_state, Sequence& d_xs, RowState& d_fresh, GeneralWeights& d_weights);
+                        RowState& d_state, Sequence& d_xs, RowState& d_start, GeneralWeights& d_weights);
 
 }  // namespace latchwork::reference

@@ -28,7 +28,7 @@ void product_backward(const Vector& matrix, const Vector& x, const Vector& d_y, 
   }
 }
 
-// ---- Layer normalisation: y = weight * (x - mean) / sqrt(variance + epsilon) + bias, the variance being biased.
+// ---- Layer normalisation: y = weight * (x - mean) / sqrt(variance + epsilon) + bias, with the biased variance.
 
 struct Normalised {
   Vector values;  // before weight and bias
@@ -55,7 +55,8 @@ Vector layer_norm_backward(const Vector& x, const Vector& weight, const Vector& 
   const auto size = static_cast<double>(x.size());
   const Normalised norm = normalised(x);
   Vector d_x(x.size());
-  double mean_d = 0.0, mean_d_value = 0.0;  // of the gradient by the normalised values, and of it times them
+  double mean_d = 0.0,
+         mean_d_value = 0.0;  // of the gradient with respect to the normalised values, and of its product with them
   for (std::size_t k = 0; k < x.size(); ++k) {
     d_weight[k] += d_y[k] * norm.values[k];
     d_bias[k] += d_y[k];
@@ -67,7 +68,7 @@ Vector layer_norm_backward(const Vector& x, const Vector& weight, const Vector& 
   return d_x;
 }
 
-// ---- To the range from -bound to bound; a bound of 0 stands for none.
+// ---- Limits a value to the range from -bound to bound, if there is a bound.
 
 double clipped(double value, const std::optional<double>& bound) {
   return bound ? std::clamp(value, -*bound, *bound) : value;
@@ -77,10 +78,10 @@ double clip_slope(double value, const std::optional<double>& bound) {
   return bound && std::abs(value) > *bound ? 0.0 : 1.0;
 }
 
-// ---- Where each gate's rows begin, and its peephole weights.
+// ---- Where the rows of each gate start, and its peephole weights.
 
 struct Rows {
-  std::size_t all, f, g, o;  // those of i begin at 0; f: only where the forget gate is its own
+  std::size_t all, f, g, o;  // those of i start at 0; f is valid only with a forget gate of its own
   std::size_t peephole_f, peephole_o;
 
   Rows(const LstmOptions& options, std::size_t units) {
@@ -135,16 +136,17 @@ GeneralStep general_cell_forward(const GeneralCell& cell, const Vector& candidat
       step.f[n] = options.forget_gate == ForgetGate::coupled ? 1.0 - step.i[n] : 1.0;
     }
     step.g[n] = gate(activations.candidate, rows.g + n);
-    const double kept = candidate_mask.empty() ? 1.0 : candidate_mask[n];
-    step.unclipped[n] = step.f[n] * c_prev[n] + step.i[n] * (kept * step.g[n]);
+    const double factor = candidate_mask.empty() ? 1.0 : candidate_mask[n];
+    step.unclipped[n] = step.f[n] * c_prev[n] + step.i[n] * (factor * step.g[n]);
     step.c[n] = clipped(step.unclipped[n], options.cell_clip);
     peep(rows.o + n, rows.peephole_o + n, step.c[n]);
     step.o[n] = gate(activations.output, rows.o + n);
   }
 
-  step.shown = step.c;
-  if (options.layer_norm) step.shown = layer_norm(step.c, weights.norm_cell_weight, weights.norm_cell_bias);
-  for (std::size_t n = 0; n < units; ++n) step.h[n] = step.o[n] * activate(activations.cell, step.shown[n]).value;
+  step.cell_to_output = step.c;
+  if (options.layer_norm) step.cell_to_output = layer_norm(step.c, weights.norm_cell_weight, weights.norm_cell_bias);
+  for (std::size_t n = 0; n < units; ++n)
+    step.h[n] = step.o[n] * activate(activations.cell, step.cell_to_output[n]).value;
   return step;
 }
 
@@ -158,16 +160,16 @@ CellGradients general_cell_backward(const GeneralCell& cell, const Vector& candi
   const Rows rows(options, units);
   CellGradients d{Vector(step.x.size()), Vector(step.h_prev.size()), Vector(units)};
 
-  // h = o act(shown)
-  Vector d_o(units), d_shown(units);
+  // h = o act(cell_to_output)
+  Vector d_o(units), d_cell_to_output(units);
   for (std::size_t n = 0; n < units; ++n) {
-    const Activated shown = activate(activations.cell, step.shown[n]);
-    d_o[n] = d_h[n] * shown.value;
-    d_shown[n] = d_h[n] * step.o[n] * shown.slope;
+    const Activated activated = activate(activations.cell, step.cell_to_output[n]);
+    d_o[n] = d_h[n] * activated.value;
+    d_cell_to_output[n] = d_h[n] * step.o[n] * activated.slope;
   }
-  Vector d_cell = d_shown;
+  Vector d_cell = d_cell_to_output;
   if (options.layer_norm) {
-    d_cell = layer_norm_backward(step.c, weights.norm_cell_weight, d_shown, d_weights.norm_cell_weight,
+    d_cell = layer_norm_backward(step.c, weights.norm_cell_weight, d_cell_to_output, d_weights.norm_cell_weight,
                                  d_weights.norm_cell_bias);
   }
   for (std::size_t n = 0; n < units; ++n) d_cell[n] += d_c[n];
@@ -185,15 +187,15 @@ CellGradients general_cell_backward(const GeneralCell& cell, const Vector& candi
     gate_backward(activations.output, rows.o + n, d_o[n]);
     peep_backward(rows.o + n, rows.peephole_o + n, step.c[n], d_cell[n]);
 
-    // c = f c_prev + i (kept g)
-    const double kept = candidate_mask.empty() ? 1.0 : candidate_mask[n];
+    // c = f c_prev + i (factor g)
+    const double factor = candidate_mask.empty() ? 1.0 : candidate_mask[n];
     const double d_unclipped = d_cell[n] * clip_slope(step.unclipped[n], options.cell_clip);
     const double d_f = d_unclipped * step.c_prev[n];
-    double d_i = d_unclipped * (kept * step.g[n]);
+    double d_i = d_unclipped * (factor * step.g[n]);
     d.c_prev[n] = d_unclipped * step.f[n];
     if (options.forget_gate == ForgetGate::coupled) d_i -= d_f;  // f = 1 - i
 
-    gate_backward(activations.candidate, rows.g + n, d_unclipped * step.i[n] * kept);
+    gate_backward(activations.candidate, rows.g + n, d_unclipped * step.i[n] * factor);
     if (own_forget_gate) {
       gate_backward(activations.forget, rows.f + n, d_f);
       peep_backward(rows.f + n, rows.peephole_f + n, step.c_prev[n], d.c_prev[n]);
