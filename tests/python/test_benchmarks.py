@@ -210,7 +210,7 @@ class TestTrainMinute:
     def test_latchworks_side_is_fit(self, train_minute):
         model = LSTMLanguageModel(**self.SMALL, max_epochs=3)
         run = train_minute.new_run("Latchwork", model, self.TEXT)
-        run.training.run(train_minute.Watch(run, marks=()))
+        run.loop.run(train_minute.Watch(run, marks=()))
         model.fit(self.TEXT)
         for name, value in run.network.parameters.items():
             np.testing.assert_array_equal(value, model.network_.parameters[name])
@@ -230,13 +230,13 @@ class TestTrainMinute:
 
     def test_weights_are_kept_at_the_marks_and_the_clock_stands_meanwhile(self, train_minute):
         record = {}
-        training = SimpleNamespace(history=[record], _started=0.0)
-        watch = train_minute.Watch(SimpleNamespace(training=training, weights=lambda: dict(record)), [5, 10, 15])
+        loop = SimpleNamespace(history=[record], _started=0.0)
+        watch = train_minute.Watch(SimpleNamespace(loop=loop, weights=lambda: dict(record)), [5, 10, 15])
         for seconds in (4.9, 5.1, 6.0, 15.2, 15.3, 19.0):
             record.update(seconds=seconds, characters=round(100 * seconds))
-            started = training._started
+            started = loop._started
             watch.update(0.0, "")
-            assert (training._started > started) == (seconds in (5.1, 15.2))
+            assert (loop._started > started) == (seconds in (5.1, 15.2))
         assert [moment.seconds for moment in watch.moments] == [5.1, 15.2, 15.2]
         assert [moment.characters for moment in watch.moments] == [510, 1520, 1520]
         assert [moment.weights["seconds"] for moment in watch.moments] == [5.1, 15.2, 15.2]

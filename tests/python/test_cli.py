@@ -49,13 +49,15 @@ class TestTrain:
         printed = capsys.readouterr()
         assert printed.err == ""  # no terminal, no progress bar
         assert "3,996 characters to train on, the last 444 held out" in printed.out
-        assert re.search(r"characters a second", printed.out)
+        assert re.search(
+            r"training  took \d+\.\d s: 19,\d{3} characters in 5 epochs, [\d,]+ characters a second\n", printed.out
+        )
         bits = [float(number) for number in re.findall(r"(?:character|this) model +(\d+\.\d{3})\n", printed.out)]
         assert len(bits) == 3
         model = lw.load(output)
         assert bits[2] == pytest.approx(model.bits_per_character((SENTENCE * 60)[-444:]), abs=6e-4)
         assert bits[0] > bits[1]
-        assert str(output) in printed.out
+        assert f"written   {output} ({output.stat().st_size / 1e6:.1f} MB)\n" in printed.out
 
     def test_default_text_and_file(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)

@@ -1,5 +1,7 @@
 """Trainer, optimisers and losses: training is PyTorch's."""
 
+import inspect
+
 import latchwork as lw
 import numpy as np
 import pytest
@@ -227,10 +229,13 @@ def test_a_loss_that_is_not_finite_changes_nothing():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["x", "y"])
-def test_training_data_that_is_not_finite_is_refused(name, value):
+@pytest.mark.parametrize("laid_out", ["in one piece", "rows apart"])
+def test_training_data_that_is_not_finite_is_refused(name, value, laid_out):
     network = small()
     trainer, before = trainer_for(network), network.state_dict()
     data = dict(zip(("x", "y"), batch(), strict=True))
+    if laid_out == "rows apart":
+        data = {key: np.repeat(part, 2, axis=1)[:, ::2] for key, part in data.items()}
     data[name][4, 1, 1] = value
     for call in (trainer.step, trainer.evaluate):
         with pytest.raises(ValueError, match=f"{name}.*expected.*got"):
@@ -334,6 +339,15 @@ for _kind in ("adam", "adamw"):
         (0.9, TypeError),
         (("a", "b"), TypeError),
     ]
+
+
+def test_optimisers_have_pytorchs_defaults():
+    adam = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
+    sgd = {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
+    expected = {"sgd": sgd, "adam": adam | {"weight_decay": 0.0}, "adamw": adam | {"weight_decay": 0.01}}
+    for kind, options in expected.items():
+        signature = inspect.signature(OPTIMIZERS[kind])
+        assert {name: signature.parameters[name].default for name in options} == options
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)

@@ -126,8 +126,8 @@ class Trainer {
   // What gradient() computed and apply() reads: parameter_count() numbers, member after member, in the order of the
   // layout. The program may change them between the two calls.
   T* gradients() { return gradients_.data(); }
-  // Clips gradients() and updates the parameters. Throws std::runtime_error if the gradients are not finite; nothing
-  // has changed then.
+  // Clips gradients() and updates the parameters, once for each call of gradient(): throws std::logic_error if no
+  // complete gradients are there. Throws std::runtime_error if the gradients are not finite; nothing has changed then.
   void apply();
 
   // Computes the losses alone, without dropout and without a tape.
@@ -149,6 +149,7 @@ class Trainer {
   std::uint64_t seed_;
   // Members of the class so that their memory is kept from step to step.
   std::vector<T> gradients_;
+  bool gradients_complete_ = false;  // and not applied yet
   std::vector<T> end_;
 };
 
