@@ -20,7 +20,8 @@ struct CellStepPointers {
       read += rows;
     }
     T** written = written_.data();
-    for (T*** array : {&c, &exposed, &output, &gates, &shown, &dropped_hidden, &norm_ih, &norm_hh, &norm_scale}) {
+    for (T*** array : {&c, &unprojected_hidden, &output, &gates, &activated_cell, &dropped_hidden, &norm_ih, &norm_hh,
+                       &norm_scale}) {
       *array = written;
       written += rows;
     }
@@ -34,13 +35,13 @@ struct CellStepPointers {
   const T** hidden_dropout;     // the mask on h_prev before R
   const T** candidate_dropout;  // padded rows
   const T **hidden_zoneout, **cell_zoneout;
-  T** c;                          // padded rows
-  T** exposed;                    // with projection: o tanh(c); else null
-  T** output;                     // h
-  T** gates;                      // packed rows; null: not wanted (never null with layer norm)
-  bool gates_past_cache = false;  // see StepArgs
-  T** shown;                      // with layer norm: padded rows for intermediate results
-  T** dropped_hidden;             // with hidden_dropout: the masked h_prev, which R sees
+  T** c;                            // padded rows
+  T** unprojected_hidden;           // with projection: o tanh(c); else null
+  T** output;                       // h
+  T** gates;                        // packed rows; null: not wanted (never null with layer norm)
+  bool gates_bypass_cache = false;  // see StepArgs
+  T** activated_cell;               // with layer norm: padded rows for intermediate results
+  T** dropped_hidden;               // with hidden_dropout: the masked h_prev, which R sees
   T **norm_ih, **norm_hh, **norm_scale;
 
  private:

@@ -30,7 +30,7 @@ class CellStepBackward {
     if (p_.hidden_zoneout != nullptr) differentiate_zoneout();
     T* const* d_new = p_.hidden_zoneout != nullptr ? p_.d_new_hidden : p_.d_hidden;
     if (weights_.projection > 0) differentiate_projection(d_new);
-    differentiate_cell(weights_.projection > 0 ? p_.d_exposed : d_new, plain ? p_.d_output : nullptr);
+    differentiate_cell(weights_.projection > 0 ? p_.d_unprojected_hidden : d_new, plain ? p_.d_output : nullptr);
     // The gradient with respect to h_prev, through R.
     if (p_.hidden_dropout == nullptr) {
       multiply(p_.d_hh, p_.d_hidden, p_.hidden_zoneout != nullptr);
@@ -76,7 +76,7 @@ class CellStepBackward {
   void differentiate_projection(T* const* d_projected) const {
     for (Index row = 0; row < rows_; ++row) std::copy_n(d_projected[row], h_size_, p_.d_projected[row]);
     const WeightPanels<T>& panels = weights_.projection_gradient;
-    kernels_.product(product_of(panels, rows_, p_.d_projected, p_.d_exposed), 0, panels.count());
+    kernels_.product(product_of(panels, rows_, p_.d_projected, p_.d_unprojected_hidden), 0, panels.count());
   }
 
   void differentiate_cell(T* const* d_h, const T* const* d_output) const {

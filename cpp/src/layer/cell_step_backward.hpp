@@ -17,14 +17,14 @@ struct CellBackwardPointers {
   const T **gates, **c, **c_prev;                                                   // from the recording
   const T **hidden_dropout, **candidate_dropout, **hidden_zoneout, **cell_zoneout;  // masks, as in CellStepPointers
   const T **norm_ih, **norm_hh, **norm_scale;
-  T** d_hidden;          // h of this step; becomes that of h_prev. H or P numbers, padded with zeros
-  T** d_new_hidden;      // with hidden_zoneout: h before zoneout, padded with zeros
-  T** d_dropped_hidden;  // with hidden_dropout: the masked h_prev, which R saw
-  T** d_projected;       // with projection: h before zoneout, kept for the gradient of W_hr
-  T** d_exposed;         // with projection: o tanh(c), padded rows
-  T** d_c;               // padded rows: c of this step, as far as it comes from later steps; becomes that of c_prev
-  T** d_gates;           // the pre-activations
-  T **d_ih, **d_hh;      // W x and R h: separate with layer norm, else the same as d_gates
+  T** d_hidden;              // h of this step; becomes that of h_prev. H or P numbers, padded with zeros
+  T** d_new_hidden;          // with hidden_zoneout: h before zoneout, padded with zeros
+  T** d_dropped_hidden;      // with hidden_dropout: the masked h_prev, which R saw
+  T** d_projected;           // with projection: h before zoneout, kept for the gradient of W_hr
+  T** d_unprojected_hidden;  // with projection: o tanh(c), padded rows
+  T** d_c;                   // padded rows: c of this step, as far as it comes from later steps; becomes that of c_prev
+  T** d_gates;               // the pre-activations
+  T **d_ih, **d_hh;          // W x and R h_prev: separate with layer norm, else the same as d_gates
   // What each row adds to the gradients with respect to these parameters.
   T **d_peephole, **d_norm_ih_weight, **d_norm_hh_weight;
   T** d_norm_cell;  // two consecutive padded rows: weight, bias
@@ -38,8 +38,8 @@ struct CellBackwardPointers {
                              &cell_zoneout, &norm_ih, &norm_hh, &norm_scale}) {
       task(*array);
     }
-    for (T*** array : {&d_hidden, &d_new_hidden, &d_dropped_hidden, &d_projected, &d_exposed, &d_c, &d_gates, &d_ih,
-                       &d_hh, &d_peephole, &d_norm_ih_weight, &d_norm_hh_weight, &d_norm_cell}) {
+    for (T*** array : {&d_hidden, &d_new_hidden, &d_dropped_hidden, &d_projected, &d_unprojected_hidden, &d_c, &d_gates,
+                       &d_ih, &d_hh, &d_peephole, &d_norm_ih_weight, &d_norm_hh_weight, &d_norm_cell}) {
       task(*array);
     }
   }

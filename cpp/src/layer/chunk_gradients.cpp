@@ -36,7 +36,7 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
   if (weights_.projection > 0) {
     d_projected_ = workspace.take(places * weights_.projection);
     projection_gradient_.emplace(kernels_, capacity, weights_.projection, weights_.units, workspace);
-    for (auto* pointers : {&exposed_rows_, &d_projected_rows_}) pointers->resize(index(places));
+    for (auto* pointers : {&unprojected_rows_, &d_projected_rows_}) pointers->resize(index(places));
   }
   if (weights_.variant.peephole != nullptr) {
     d_peephole_ = workspace.take(places * weights_.panels.count() * peephole_width_);
@@ -175,14 +175,15 @@ void ChunkGradients<T>::add_projection() {
     for (Index row = positions_.row_begin(); row < positions_.row_end(); ++row) {
       if (!schedule_.active(step, row)) continue;
       const Index place = positions_.place(order, row);
-      exposed_rows_[index(place)] = segment_.record().exposed + segment_.slot(step, row) * weights_.units;
+      unprojected_rows_[index(place)] =
+          segment_.record().unprojected_hidden + segment_.slot(step, row) * weights_.units;
       d_projected_rows_[index(place)] = d_projected_ + place * weights_.projection;
     }
   }
   for (Index block = 0; block < positions_.blocks_at_once(); ++block) {
     const Index first = block * positions_.capacity();
     const Index count = positions_.count(block);
-    projection_gradient_->pack(d_projected_rows_.data() + first, exposed_rows_.data() + first, 0, count, count);
+    projection_gradient_->pack(d_projected_rows_.data() + first, unprojected_rows_.data() + first, 0, count, count);
     projection_gradient_->add(count, gradient_of(block).projection);
   }
 }

@@ -106,8 +106,8 @@ class ChunkGradients {
 
   std::vector<Index> tokens_;              // if summed by token: the number of each position's token, by block
   std::vector<const T*> x_rows_, h_rows_;  // by row, see RowPart
-  std::vector<const T*> exposed_rows_, d_projected_rows_;  // by place in the chunk
-  std::vector<const T*> d_gate_rows_;                      // of the whole chunk
+  std::vector<const T*> unprojected_rows_, d_projected_rows_;  // by place in the chunk
+  std::vector<const T*> d_gate_rows_;                          // of the whole chunk
   std::vector<T*> d_input_rows_;
   std::optional<WeightGradient<T>> projection_gradient_;
 };

@@ -50,7 +50,7 @@ class ChunkTasks {
   }
 
  private:
-  // How many idle rounds a thread makes before it takes chains that are not its progress. A thread that starts at all
+  // How many idle rounds a thread makes before it takes chains that are not its own. A thread that starts at all
   // takes its own chain within that time.
   static constexpr Index patience = 2000;
   static constexpr Index nobody = -1;

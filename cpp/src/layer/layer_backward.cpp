@@ -54,7 +54,7 @@ class LayerBackward {
     arrays_.emplace(chunks_.front().positions.row_pointers(parts_));
     d_hidden_ = workspace.take(rows * padded_h_);
     d_cell_ = workspace.take(rows * weights_.padded);
-    if (weights_.projection > 0) d_exposed_ = workspace.take_zeros(rows * weights_.padded);
+    if (weights_.projection > 0) d_unprojected_hidden_ = workspace.take_zeros(rows * weights_.padded);
     if (general_) {
       room_size_ = general_backward_room(weights_.padded, weights_.gates, kernels_.units);
       rooms_ = workspace.take(parts_ * room_size_);
@@ -214,8 +214,9 @@ class LayerBackward {
       pointers.d_hidden[count] = d_hidden(row);
       pointers.d_c[count] = d_cell(row);
       gradients.point(pointers, count, order, row);
-      if (d_exposed_ != nullptr) {
-        pointers.d_exposed[count] = d_exposed_ + (row - positions().row_begin()) * weights_.padded;
+      if (d_unprojected_hidden_ != nullptr) {
+        pointers.d_unprojected_hidden[count] =
+            d_unprojected_hidden_ + (row - positions().row_begin()) * weights_.padded;
       }
       if (record_.norm_ih != nullptr) {
         pointers.norm_ih[count] = record_.norm_ih + slot * weights_.packed_size;
@@ -298,7 +299,7 @@ class LayerBackward {
   T* d_hidden_ = nullptr;  // the gradient with respect to h of the current step, [row][padded H or P]
   T* d_cell_ = nullptr;    // [row][padded]
   // Arrays that only variants need; see CellBackwardPointers.
-  T* d_exposed_ = nullptr;                                   // [row][padded]
+  T* d_unprojected_hidden_ = nullptr;                        // [row][padded]
   T *d_new_hidden_ = nullptr, *d_dropped_hidden_ = nullptr;  // [row][padded H or P]
   T* rooms_ = nullptr;                                       // [part][room_size_]
   Index room_size_ = 0;

@@ -26,10 +26,10 @@ struct PartScratch {
   std::vector<const T*> hidden, cell;  // the current state of each row
   std::vector<const T*> ahead_x;
   std::vector<T*> ahead_y;
-  Index first_step = 0;  // of the current segment
-  T* ahead = nullptr;    // pre-activations of the steps that are projected ahead
-  T* exposed = nullptr;  // with projection, if no record keeps it
-  T* shown = nullptr;    // this and the following: with layer norm, if no record keeps them
+  Index first_step = 0;             // of the current segment
+  T* ahead = nullptr;               // pre-activations of the steps that are projected ahead
+  T* unprojected_hidden = nullptr;  // with projection, if no record keeps it
+  T* activated_cell = nullptr;      // this and the following: with layer norm, if no record keeps them
   T* gates = nullptr;
   T* norm_ih = nullptr;
   T* norm_hh = nullptr;
@@ -104,8 +104,10 @@ class LayerForward {
     CellStepPointers<T>& step = scratch.step;
     // With layer norm, if there is a record, W x is written there and stays there.
     if (ahead_steps > 0 && !(norm_ && record_ != nullptr)) scratch.ahead = workspace.take(ahead_steps * rows * packed);
-    if (weights_.projection > 0 && record_ == nullptr) scratch.exposed = workspace.take(rows * weights_.units);
-    if (norm_) scratch.shown = workspace.take(rows * weights_.padded);
+    if (weights_.projection > 0 && record_ == nullptr) {
+      scratch.unprojected_hidden = workspace.take(rows * weights_.units);
+    }
+    if (norm_) scratch.activated_cell = workspace.take(rows * weights_.padded);
     if (norm_ && record_ == nullptr) {
       scratch.gates = workspace.take(rows * packed);
       if (ahead_steps == 0) scratch.norm_ih = workspace.take(rows * packed);
@@ -115,12 +117,13 @@ class LayerForward {
     if (ahead_steps > 0 || tokens_) step.x = nullptr;
     // If the last panel is compact, rows may start in the middle of a cache line.
     const bool whole_lines = packed * static_cast<Index>(sizeof(T)) % 64 == 0;
-    step.gates_past_cache = record_ != nullptr && whole_lines && past_cache<T>(record_->segment_steps * rows_ * packed);
+    step.gates_bypass_cache =
+        record_ != nullptr && whole_lines && exceeds_caches<T>(record_->segment_steps * rows_ * packed);
     if (call_.masks.hidden_dropout == 0.0) step.hidden_dropout = nullptr;
     if (call_.masks.candidate_dropout == 0.0) step.candidate_dropout = nullptr;
     if (weights_.hidden_zoneout.size() == 0) step.hidden_zoneout = nullptr;
     if (weights_.cell_zoneout.size() == 0) step.cell_zoneout = nullptr;
-    if (weights_.projection == 0) step.exposed = nullptr;
+    if (weights_.projection == 0) step.unprojected_hidden = nullptr;
     if (!norm_ && record_ == nullptr) step.gates = nullptr;
   }
 
@@ -270,15 +273,16 @@ class LayerForward {
       pointers.c[count] = cell;
       pointers.output[count] = output;
       if (weights_.projection > 0) {
-        pointers.exposed[count] = recorded_or_scratch(record_ == nullptr ? nullptr : record_->exposed, slot,
-                                                      scratch.exposed, at, weights_.units);
+        pointers.unprojected_hidden[count] =
+            recorded_or_scratch(record_ == nullptr ? nullptr : record_->unprojected_hidden, slot,
+                                scratch.unprojected_hidden, at, weights_.units);
       }
       if (pointers.gates != nullptr) {
         pointers.gates[count] = recorded_or_scratch(record_ == nullptr ? nullptr : record_->gates, slot, scratch.gates,
                                                     at, weights_.packed_size);
       }
       if (norm_) {
-        pointers.shown[count] = scratch.shown + at * weights_.padded;
+        pointers.activated_cell[count] = scratch.activated_cell + at * weights_.padded;
         point_to_norms(count, slot, at, scratch);
         pointers.norm_ih[count] = first_ahead < 0 ? recorded_or_scratch(record_ == nullptr ? nullptr : record_->norm_ih,
                                                                         slot, scratch.norm_ih, at, weights_.packed_size)
@@ -312,7 +316,8 @@ class LayerForward {
     };
     move(pointers.x, direction * call_.input.values.step_stride);
     move(pointers.gates, slots * weights_.packed_size);
-    move(pointers.exposed, record_ != nullptr && record_->exposed != nullptr ? slots * weights_.units : 0);
+    move(pointers.unprojected_hidden,
+         record_ != nullptr && record_->unprojected_hidden != nullptr ? slots * weights_.units : 0);
     for (Index row = 0; tokens_ && row < rows; ++row) {
       pointers.start[row] = token_projection(schedule_.step(order), row_begin + row);
     }

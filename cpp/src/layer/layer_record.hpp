@@ -15,16 +15,16 @@ namespace latchwork {
 template <class T>
 struct LayerRecord {
   Index segment_steps = 0;
-  T* gates = nullptr;              // packed rows
-  T* cell = nullptr;               // padded rows
-  T* exposed = nullptr;            // with projection: o tanh(c), H numbers each
-  T* dropped_hidden = nullptr;     // with recurrent dropout on h: the masked h_prev, which R saw, H or P numbers each
-  T* candidate_dropout = nullptr;  // this and the next two: masks, in training; padded rows
-  T* hidden_zoneout = nullptr;     // H or P numbers rounded up to whole registers
-  T* cell_zoneout = nullptr;       // padded rows
-  T* norm_ih = nullptr;            // with layer norm: packed rows, the normalised W x
-  T* norm_hh = nullptr;            // likewise the normalised R h_prev
-  T* norm_scale = nullptr;         // with layer norm: norm_scales numbers each
+  T* gates = nullptr;               // packed rows
+  T* cell = nullptr;                // padded rows
+  T* unprojected_hidden = nullptr;  // with projection: o tanh(c), H numbers each
+  T* dropped_hidden = nullptr;      // with recurrent dropout on h: the masked h_prev, which R saw, H or P numbers each
+  T* candidate_dropout = nullptr;   // this and the next two: masks, in training; padded rows
+  T* hidden_zoneout = nullptr;      // H or P numbers rounded up to whole registers
+  T* cell_zoneout = nullptr;        // padded rows
+  T* norm_ih = nullptr;             // with layer norm: packed rows, the normalised W x
+  T* norm_hh = nullptr;             // likewise the normalised R h_prev
+  T* norm_scale = nullptr;          // with layer norm: norm_scales numbers each
   // What is kept throughout.
   T* hidden_dropout = nullptr;      // the mask (rows) of dropped_hidden, H or P numbers rounded up to whole registers
   T* segment_cell = nullptr;        // c before each segment (segments, rows), padded rows; the first is the start state
@@ -57,7 +57,7 @@ void take_steps(const PackedLayer<T>& weights, const Kernels<T>& kernels, const 
   const Index h_size = weights.output_size();
   record.gates = workspace.take(slots * weights.packed_size);
   record.cell = workspace.take(slots * weights.padded);
-  if (weights.projection > 0) record.exposed = workspace.take(slots * weights.units);
+  if (weights.projection > 0) record.unprojected_hidden = workspace.take(slots * weights.units);
   if (masks.hidden_dropout > 0.0) record.dropped_hidden = workspace.take(slots * h_size);
   if (masks.candidate_dropout > 0.0) record.candidate_dropout = workspace.take(slots * weights.padded);
   if (masks.hidden_zoneout > 0.0) record.hidden_zoneout = workspace.take(slots * round_up(h_size, kernels.units));

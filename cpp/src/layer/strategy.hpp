@@ -42,7 +42,7 @@ inline constexpr Index cell_backward_work = 200;
 // Whether an array of this many numbers, which is written during a sequence and read after it, is too large for any
 // cache.
 template <class T>
-bool past_cache(Index numbers) {
+bool exceeds_caches(Index numbers) {
   return numbers * static_cast<Index>(sizeof(T)) > 20'000'000;
 }
 
