@@ -6,17 +6,39 @@
 #include <atomic>
 #include <mutex>
 #include <stdexcept>
+#include <thread>
 
 namespace latchwork::python {
 
-// Calls `work` while no other thread is in a call under the same mutex. The GIL is released before waiting for the
-// mutex and taken again after releasing it, so that no thread waits for one of them while it holds the other.
-template <class Work>
-auto exclusively(std::mutex& mutex, Work&& work) {
-  const pybind11::gil_scoped_release release;
-  const std::lock_guard<std::mutex> lock(mutex);
-  return work();
-}
+// Lets one call after another into an optimizer or a trainer; the others wait.
+class OneAtATime {
+ public:
+  // The GIL is released before the wait and taken again after the mutex is let go, so that no thread ever waits for one
+  // of the two while it holds the other.
+  template <class Work>
+  auto operator()(Work&& work) {
+    const pybind11::gil_scoped_release release;
+    // Only this thread can have written its own id here. It would wait for itself for ever.
+    if (holder_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
+      throw std::runtime_error("ready() cannot call the trainer that called it; wait until gradient() has returned");
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const Holder holder(holder_);
+    return work();
+  }
+
+ private:
+  struct Holder {
+    explicit Holder(std::atomic<std::thread::id>& id_to_write) : id(id_to_write) { id = std::this_thread::get_id(); }
+    ~Holder() { id = std::thread::id(); }
+    Holder(const Holder&) = delete;
+    Holder& operator=(const Holder&) = delete;
+    std::atomic<std::thread::id>& id;
+  };
+
+  std::mutex mutex_;
+  std::atomic<std::thread::id> holder_{};
+};
 
 // Lets one thread into a stream; a second one gets an error at once.
 class StreamEntry {

@@ -106,7 +106,7 @@ std::unique_ptr<StreamBinding<T>> stream(std::shared_ptr<Network<T>> self, const
 }
 
 template <class T>
-void register_class(py::module_& module, const char* name) {
+void register_network_class(py::module_& module, const char* name) {
   using Class = Network<T>;
   py::class_<Class, std::shared_ptr<Class>>(module, name)
       .def(py::init(&make_network<T>), py::arg("modules"), py::arg("numbered"), py::arg("seed"), py::arg("members"))
@@ -134,8 +134,8 @@ void register_class(py::module_& module, const char* name) {
 }  // namespace
 
 void register_network(py::module_& module) {
-  register_class<float>(module, "Network32");
-  register_class<double>(module, "Network64");
+  register_network_class<float>(module, "Network32");
+  register_network_class<double>(module, "Network64");
 }
 
 }  // namespace latchwork::python

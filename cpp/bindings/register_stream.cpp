@@ -264,7 +264,7 @@ void reset(StreamBinding<T>& self) {
 }
 
 template <class T>
-void register_class(py::module_& module, const char* name) {
+void register_stream_class(py::module_& module, const char* name) {
   using Class = StreamBinding<T>;
   py::class_<Class> type(module, name, py::is_final());
   type.def_property_readonly("batch_size",
@@ -286,8 +286,8 @@ template struct StreamBinding<float>;
 template struct StreamBinding<double>;
 
 void register_stream(py::module_& module) {
-  register_class<float>(module, "Stream32");
-  register_class<double>(module, "Stream64");
+  register_stream_class<float>(module, "Stream32");
+  register_stream_class<double>(module, "Stream64");
 }
 
 }  // namespace latchwork::python

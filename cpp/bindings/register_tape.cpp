@@ -48,7 +48,7 @@ void signal(const TapeBinding<T>& self, const py::object& lstm, const py::object
 }
 
 template <class T>
-void register_class(py::module_& module, const char* name) {
+void register_tape_class(py::module_& module, const char* name) {
   // Deleting a tape returns large pieces of memory to its network under a lock, so the GIL is released for it.
   py::class_<TapeBinding<T>>(module, name, py::is_final(), py::release_gil_before_calling_cpp_dtor())
       .def("backward", &backward<T>, py::arg("d_output"), py::arg("d_end"), py::arg("parameters"),
@@ -59,8 +59,8 @@ void register_class(py::module_& module, const char* name) {
 }  // namespace
 
 void register_tape(py::module_& module) {
-  register_class<float>(module, "Tape32");
-  register_class<double>(module, "Tape64");
+  register_tape_class<float>(module, "Tape32");
+  register_tape_class<double>(module, "Tape64");
 }
 
 }  // namespace latchwork::python

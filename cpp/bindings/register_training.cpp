@@ -1,7 +1,6 @@
 // Binds optimisers and trainers, and what clipping a gradient needs: its norm, a check for NaN and infinity, the scale.
 #include <algorithm>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,7 +18,7 @@ struct OptimizerBinding {
   OptimizerBinding(const OptimizerOptions& options, Index parameter_count)
       : size(parameter_count), optimizer(options, parameter_count) {}
 
-  std::mutex mutex;
+  OneAtATime alone;
   const Index size;
   Optimizer<T> optimizer;
 };
@@ -39,7 +38,7 @@ void optimizer_step(OptimizerBinding<T>& self, const Network<T>& network, const 
   }
   const T* const data = contiguous<const T>(gradient, "gradient", {self.size});
   const std::vector<double> scales(static_cast<std::size_t>(network.members()), gradient_scale);
-  exclusively(self.mutex, [&] {
+  self.alone([&] {
     network.store()->write([&](T* parameters) {
       self.optimizer.step(parameters + network.parameters_begin(), network.member_stride(), data, scales);
     });
@@ -48,7 +47,7 @@ void optimizer_step(OptimizerBinding<T>& self, const Network<T>& network, const 
 
 template <class T>
 py::list optimizer_buffers(OptimizerBinding<T>& self) {
-  const std::vector<std::vector<T>> buffers = exclusively(self.mutex, [&] { return self.optimizer.buffers(); });
+  const std::vector<std::vector<T>> buffers = self.alone([&] { return self.optimizer.buffers(); });
   py::list arrays;
   for (const std::vector<T>& buffer : buffers) {
     const py::array array = new_array<T>({static_cast<py::ssize_t>(buffer.size())});
@@ -67,7 +66,7 @@ void optimizer_restore(OptimizerBinding<T>& self, const py::object& steps, const
     const T* const data = contiguous<const T>(buffer, name, {self.size});
     copies.emplace_back(data, data + self.size);
   }
-  exclusively(self.mutex, [&] { self.optimizer.restore(step_count, std::move(copies)); });
+  self.alone([&] { self.optimizer.restore(step_count, std::move(copies)); });
 }
 
 template <class T>
@@ -76,10 +75,9 @@ void register_optimizer(py::module_& module, const char* name) {
   py::class_<Class>(module, name)
       .def(py::init(&make_optimizer<T>), py::arg("options"), py::arg("size"))
       .def_property(
-          "lr", [](Class& self) { return exclusively(self.mutex, [&] { return self.optimizer.options().lr; }); },
-          [](Class& self, double lr) { exclusively(self.mutex, [&] { self.optimizer.set_lr(lr); }); })
-      .def_property_readonly(
-          "steps", [](Class& self) { return exclusively(self.mutex, [&] { return self.optimizer.steps(); }); })
+          "lr", [](Class& self) { return self.alone([&] { return self.optimizer.options().lr; }); },
+          [](Class& self, double lr) { self.alone([&] { self.optimizer.set_lr(lr); }); })
+      .def_property_readonly("steps", [](Class& self) { return self.alone([&] { return self.optimizer.steps(); }); })
       .def("step", &optimizer_step<T>, py::arg("network"), py::arg("gradient"), py::arg("gradient_scale"))
       .def("buffers", &optimizer_buffers<T>)
       .def("restore", &optimizer_restore<T>, py::arg("steps"), py::arg("buffers"));
@@ -93,7 +91,7 @@ struct TrainerBinding {
         quantiles(loss.kind == LossKind::quantile ? static_cast<Index>(loss.quantiles.size()) : 1),
         trainer(network, loss, optimizer, clip_norm, seed) {}
 
-  std::mutex mutex;
+  OneAtATime alone;
   const bool takes_labels;
   const Index quantiles;
   Trainer<T> trainer;
@@ -161,7 +159,7 @@ py::object trainer_step(TrainerBinding<T>& self, const py::object& x, const py::
                         const py::object& reset, const py::object& start, const py::object& target,
                         const py::object& end) {
   const BatchArguments<T> batch(self, x, lengths, reset, start, target, end);
-  return losses_object(exclusively(self.mutex, [&] {
+  return losses_object(self.alone([&] {
     return self.trainer.step(batch.sequences.input, batch.sequences.batch, batch.start.states, batch.target.target,
                              batch.end.states);
   }));
@@ -191,7 +189,7 @@ py::object trainer_gradient(const py::object& self, const py::object& x, const p
       ready(module, member, py::array(py::dtype::of<T>(), std::vector<py::ssize_t>{count}, gradient, self));
     };
   }
-  return losses_object(exclusively(binding.mutex, [&] {
+  return losses_object(binding.alone([&] {
     return binding.trainer.gradient(batch.sequences.input, batch.sequences.batch, batch.start.states,
                                     batch.target.target, batch.end.states, first, tell);
   }));
@@ -223,16 +221,14 @@ void register_trainer(py::module_& module, const char* name) {
       .def("gradient", &trainer_gradient<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("target"), py::arg("end"), py::arg("first_row"), py::arg("ready"))
       .def_property_readonly("gradients", &trainer_gradients<T>)
-      .def("apply", [](Class& self) { exclusively(self.mutex, [&] { self.trainer.apply(); }); })
+      .def("apply", [](Class& self) { self.alone([&] { self.trainer.apply(); }); })
       .def("evaluate", &trainer_evaluate<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("target"), py::arg("end"))
       .def_property(
-          "lr",
-          [](Class& self) { return exclusively(self.mutex, [&] { return self.trainer.optimizer().options().lr; }); },
-          [](Class& self, double lr) { exclusively(self.mutex, [&] { self.trainer.optimizer().set_lr(lr); }); })
-      .def_property_readonly("steps", [](Class& self) {
-        return exclusively(self.mutex, [&] { return self.trainer.optimizer().steps(); });
-      });
+          "lr", [](Class& self) { return self.alone([&] { return self.trainer.optimizer().options().lr; }); },
+          [](Class& self, double lr) { self.alone([&] { self.trainer.optimizer().set_lr(lr); }); })
+      .def_property_readonly("steps",
+                             [](Class& self) { return self.alone([&] { return self.trainer.optimizer().steps(); }); });
 }
 
 // The norms of `pieces` consecutive pieces of equal size.

@@ -12,12 +12,12 @@ import numpy as np
 T = 100  # the shortest sequence; the longest is a tenth longer
 BLOCKS, BLOCK_SIZE = 2, 2
 UNITS = BLOCKS * BLOCK_SIZE
-INPUT_GATE_BIAS = (-3.0, -6.0)  # of the two blocks
+INPUT_GATE_BIAS = (-3.0, -6.0)  # one for each block
 TOLERANCE = 0.04  # a sequence is right if its error is below
 BATCH = 4
-RECENT = 2000  # the criterion looks at so many sequences
-TEST = 2560
-LIMIT = 200_000  # a trial gives up after so many sequences
+RECENT = 2000  # how many of the last sequences the criterion looks at
+TEST = 2560  # how many sequences test a trained network
+LIMIT = 200_000  # a trial gives up after this many sequences
 
 
 class Result(NamedTuple):
@@ -63,7 +63,7 @@ def gates(rows):
 
 
 def create(seed):
-    """Create the network: all weights within +-0.1, but the biases of the input gates."""
+    """Create the network: all weights within +-0.1, except the biases of the input gates."""
     cell = {"candidate": ("scaled_tanh", 2, 0.5), "cell": ("scaled_tanh", 1, 0.5)}
     lstm = lw.LSTM(2, UNITS, forget_gate=False, activations=cell)
     network = lw.Network([lstm, lw.Last(), lw.Linear(UNITS, 1)])  # the output unit's sigmoid is in `answer`
@@ -88,8 +88,8 @@ def answer(output):
 def tie(gradients):
     """Make the units of a block share their gates.
 
-    The gradient by what is shared is the sum of its users' gradients. Each of them gets that sum; so copies that began
-    equal stay equal. ``bias_hh`` stays zero.
+    The gradient with respect to a shared weight is the sum of the gradients of its copies. Each copy gets that sum, so
+    copies that started equal stay equal. ``bias_hh`` stays zero.
     """
     for name, gradient in gradients.items():
         if name.endswith("bias_hh_l0"):
@@ -128,7 +128,7 @@ def trial(seed, progress=lambda message: None):
 
 
 def show_progress(message):
-    """Rewrite one line, on a terminal alone."""
+    """Rewrite one line, if there is a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{message}", end="", file=sys.stderr, flush=True)
 

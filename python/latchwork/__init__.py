@@ -1,8 +1,8 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
 Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them, which may have many members.
-`Stream` runs one step after another, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and `optim` train,
-`load` reads what `save` wrote. `LSTMLanguageModel` learns text. Shapes and names are PyTorch's throughout.
+`Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and `optim` train, `load` reads
+what `save` wrote. `LSTMLanguageModel` learns text. Shapes and names are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# Each name is imported when it is first asked for, so that `import latchwork` costs next to nothing.
+# Each name is imported when it is first asked for, so that `import latchwork` takes next to no time.
 _MODULE_OF = {
     "Embedding": "layers",
     "Gradients": "tape",

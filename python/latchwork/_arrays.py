@@ -1,4 +1,4 @@
-"""Conversions and checks of what users pass in. Every error names the argument, what was expected and what came."""
+"""Convert and check what users pass in. Every error names the argument, what was expected and what came."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def as_array(name: str, value: Any) -> Array:
 
 
 def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
-    """Read real numbers as this dtype with contiguous features (last axis): the caller's own array where it is such."""
+    """Read real numbers as this dtype with a contiguous last axis (features); an array that has both is not copied."""
     array = as_array(name, value)
     if array.dtype != dtype:
         if array.dtype.kind not in "biuf":
@@ -72,12 +72,12 @@ def contiguous_real_array(name: str, value: Any, dtype: np.dtype[Any], extents: 
 
 
 def integer_array(name: str, value: Any) -> Array:
-    """Read integers as int64. An empty list has no dtype of its own and passes."""
+    """Read integers as int64. An empty list passes, although NumPy reads it as float64."""
     array = as_array(name, value)
     if array.dtype.kind not in "iu" and not (array.size == 0 and isinstance(value, (list, tuple))):
         raise TypeError(f"{name}: expected integers, got dtype {array.dtype}")
     if array.dtype.kind == "u" and array.dtype.itemsize == 8:
-        # Beyond int64 nothing is valid anywhere; the largest int64 is as far out of range.
+        # No token, label or length is beyond int64. Its largest number stands for all that are: it is refused too.
         array = np.minimum(array, np.uint64(MAX_INDEX))
     array = array.astype(np.int64, copy=False)
     if array.flags.aligned and not any(stride % array.itemsize for stride in array.strides):
@@ -113,23 +113,23 @@ def reset_array(value: Any, shape: tuple[int, ...]) -> Array:
 
 
 def check_finite(name: str, array: Array, valid: Array | None, members: bool = False) -> None:
-    """Raise ValueError where an element of (T, N, ...) is NaN or infinite.
+    """Raise ValueError if an element of (T, N, ...) outside padding is NaN or infinite.
 
-    ``valid``: (T, N), or (M, T, N) of each member, which steps are no padding; None: all. ``members``: whether the
-    array has an axis of members before the others.
+    ``valid`` says which steps are no padding: (T, N), or (M, T, N) if that differs from member to member; None: all.
+    ``members`` says whether the array has an axis of members before the others.
     """
     if array.flags.c_contiguous:
         if _core.all_finite(array):
             return
     else:
         with np.errstate(all="ignore"):
-            if np.isfinite(array.sum()):  # NaN and infinity always reach the sum, and it needs no memory
+            if np.isfinite(array.sum()):  # not if any element is NaN or infinite; needs no memory
                 return
     _check_none(name, "finite numbers", array, ~np.isfinite(array), valid, members)
 
 
 def check_classes(name: str, kind: str, count: int, array: Array, valid: Array | None, members: bool = False) -> None:
-    """Raise ValueError where an element of (T, N) is not from 0 to ``count - 1``; see `check_finite`."""
+    """Raise ValueError if an element of (T, N) outside padding is not from 0 to ``count - 1``; see `check_finite`."""
     if array.size and not (array.min() >= 0 and array.max() < count):
         _check_none(name, f"{kind} from 0 to {count - 1}", array, (array < 0) | (array >= count), valid, members)
 
@@ -200,7 +200,7 @@ def _features_contiguous(array: Array) -> bool:
 def _check_none(name: str, expected: str, array: Array, wrong: Array, valid: Array | None, members: bool) -> None:
     if valid is not None:
         if valid.ndim == 3 and not members:
-            valid = np.asarray(valid.any(axis=0))  # what one of the members reads
+            valid = np.asarray(valid.any(axis=0))  # an element counts if any member reads it
         wrong[(slice(None),) * (members and valid.ndim == 2) + (~valid,)] = False
     if wrong.any():
         place = tuple(np.argwhere(wrong)[0].tolist())

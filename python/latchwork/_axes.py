@@ -1,4 +1,4 @@
-"""Where steps and rows lie in the user's arrays, and in the core's, where it is always (T, N, ...)."""
+"""The order of axes in the user's arrays, and conversions from and to the core's, which is always (T, N, ...)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 class Axes(NamedTuple):
-    """(T, N, ...), with ``batch_first`` (N, T, ...), unbatched (T, ...). After `Last` the axis of steps is missing.
+    """The axes of a user's array: (T, N, ...), with ``batch_first`` (N, T, ...), unbatched (T, ...).
 
-    The members of a network that has several have an axis before all others, in the core too.
+    After `Last` there is no axis T. If a network has several members, their axis comes before all others, in the core's
+    arrays too.
     """
 
     batched: bool
@@ -36,7 +37,7 @@ class Axes(NamedTuple):
         return shape if self.members is None else (self.members, *shape)
 
     def to_core(self, array: Array, sequence: bool = True) -> Array:
-        """View a user's array as (T, N, ...); T is 1 where it is no sequence, N is 1 where it is unbatched."""
+        """View a user's array as (T, N, ...); T is 1 if it is no sequence, N is 1 if it is unbatched."""
         if self.members is not None:
             if not sequence:
                 array = array[:, np.newaxis]
@@ -71,9 +72,9 @@ class Axes(NamedTuple):
 
     @property
     def of_one_member(self) -> Axes:
-        """The axes without that of the members."""
+        """The same axes without that of the members."""
         return self if self.members is None else self._replace(members=None)
 
     def of_array(self, array: Array, rank: int) -> Axes:
-        """Give the axes of an array that has ``rank`` axes or, without that of the members, one fewer."""
+        """Give the axes of an array that has ``rank`` axes or, if that of the members is missing, one fewer."""
         return self.of_one_member if array.ndim == rank - 1 else self

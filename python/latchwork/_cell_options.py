@@ -1,4 +1,4 @@
-"""The options of the cell, as `LSTM` and `LSTMCell` both have them: Python's words for the core's, and back."""
+"""The options of the cell that `LSTM` and `LSTMCell` share, translated from Python's words to the core's and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _zoneout(config: Config) -> tuple[float, float]:
 
 
 def _activations(config: Config) -> GateActivations | tuple[GateActivations, GateActivations] | None:
-    """Copy the activations that differ from the default, alpha and beta included; None: all are default."""
+    """Copy the activations that differ from their defaults, alpha and beta included; None if none does."""
     defaults = _default_activations()
     first, *second = [
         {
@@ -38,7 +38,7 @@ def _activations(config: Config) -> GateActivations | tuple[GateActivations, Gat
 
 
 class CellOptions:
-    """Read-only attributes: the options of the cell, as the constructor was given them."""
+    """The options of the cell as read-only attributes, in the words that the constructor takes."""
 
     _config: Config
 
@@ -61,7 +61,10 @@ class CellOptions:
 def checked_lstm(
     dtype: Any, python: Mapping[str, Any], *, forget_gate: Any, activations: Any, zoneout: Any, **options: Any
 ) -> Config:
-    """Check the options of an LSTM or a cell: the core's, but for the three that have words of their own in Python."""
+    """Have the core check the options of an LSTM or a cell.
+
+    Three of them have other words in Python than in the core; the others are passed on as they are.
+    """
     zoneout_hidden, zoneout_cell = _pair(zoneout)
     options |= {
         "kind": "lstm",
@@ -72,7 +75,7 @@ def checked_lstm(
     }
     names = {"zoneout_hidden": "zoneout[0]", "zoneout_cell": "zoneout[1]"}
     if len(options["activations"]) == 1:
-        names["activations[0]"] = "activations"  # only one of a pair has a number
+        names["activations[0]"] = "activations"  # the core numbers what a user gave without a number
     try:
         return Config.of_layer(dtype, options, **python)
     except (ValueError, TypeError) as error:
@@ -85,7 +88,7 @@ def checked_lstm(
 
 @functools.cache
 def _default_activations() -> dict[str, Any]:
-    """Of each gate, as the core has them."""
+    """Ask the core for the default activation of each gate."""
     options = _core.checked_module({"kind": "lstm", "input_size": 1, "hidden_size": 1})
     defaults: dict[str, Any] = options["activations"][0]
     return defaults

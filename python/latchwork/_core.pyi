@@ -1,4 +1,4 @@
-"""The C++ core as the Python package sees it. Not public: the layers above find the words for users.
+"""The C++ core as the Python package sees it. Not public: the modules beside it are what users call.
 
 Every class comes twice, for float32 (…32) and float64 (…64). Arrays must have the class's dtype, native byte order and
 contiguous features (last axis); other axes may have any stride. ``TypeError`` and ``ValueError`` otherwise.
@@ -31,25 +31,25 @@ def build_info() -> dict[str, str]: ...  # version, compiler, flags of each inst
 # "forget_bias": None | float, "init": "torch" | "keras" | "orthogonal" | "chrono", "t_max": None | int},
 # {"kind": "embedding", "num_embeddings", "embedding_dim"}, {"kind": "last"},
 # {"kind": "linear", "in_features", "out_features", "bias", "activation": None | "relu" | "sigmoid" | "tanh"}.
-# A missing key takes the default; an unknown one is a ValueError.
+# A missing key takes its default; an unknown one is a ValueError.
 _Options = Mapping[str, Any]
 
-# The options, valid ones, with all defaults filled in, as JSON can hold them. ValueError or TypeError name the option:
-# "hidden_size: ...", in a chain of several modules "modules[2].hidden_size: ...".
+# These two return the options with all defaults filled in, such that JSON can hold them. For an invalid option they
+# raise ValueError or TypeError and name it: "hidden_size: ...", or "modules[2].hidden_size: ..." in a longer chain.
 def checked_module(module: _Options) -> dict[str, Any]: ...
 def checked_modules(modules: Sequence[_Options]) -> list[dict[str, Any]]: ...  # a chain, which must fit together
 def parameter_count(modules: Sequence[_Options]) -> int: ...  # how many numbers the parameters of valid modules hold
 
-# One or more members. With several, arrays have an axis of M members before the others; what goes in may lack it and is
-# then the same for all.
+# A network has one or more members. With several, M, arrays have an axis M before the others; what is passed in may
+# lack it and is then the same for all.
 class Network32(metaclass=_Bound):
-    # Member m's parameters start with seed + m. numbered: names begin with the module's number, "1.weight_ih_l0".
+    # Member m's initial values come from seed + m. numbered: names begin with the module's number, "1.weight_ih_l0".
     def __init__(self, modules: Sequence[_Options], numbered: bool, seed: int, members: int) -> None: ...
     def module(self, index: int) -> Network32: ...  # shares the parameters
-    # Name, shape and offset of each tensor of a member.
+    # Name, shape and offset of each tensor, for one member.
     def layout(self) -> list[tuple[str, tuple[int, ...], int]]: ...
     def view(self) -> _Array: ...  # (parameters,), several members (M, parameters); read-only, keeps the buffer alive
-    def read(self) -> _Array: ...  # a copy no writer can tear
+    def read(self) -> _Array: ...  # a copy of one moment, even while others write
     def write(self, values: Mapping[str, _Array]) -> None: ...  # C-contiguous arrays; all of them or, on error, none
     @property
     def version(self) -> int: ...  # changes with every write
@@ -64,7 +64,7 @@ class Network32(metaclass=_Bound):
     @property
     def output_size(self) -> int: ...
     # x: (T, N, F), or int64 (T, N) for tokens. lengths: int64 (N,). reset: bool (T, N).
-    # start None: zeros, or h_0 and c_0 where they are learned; a reset goes back to these, whatever start was.
+    # start None: zeros, or h_0 and c_0 if they are learned; a reset goes back to these, whatever start was.
     # output: (T, N, output_size), after Last (1, N, output_size); written. end: written.
     # checkpoint: steps between the states that record() keeps; 0: it keeps everything. mask_seed: member m has
     # mask_seed + m. first_row: the number of the first row in a larger batch, on which masks depend.
@@ -95,7 +95,7 @@ class Network32(metaclass=_Bound):
 
 class _Tape(metaclass=_Bound):
     def __init__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # a network makes them
-    # parameters: (M * parameters,), written, or added to where accumulate. d_input: as x. d_start: as start.
+    # parameters: (M * parameters,), written, or added to if accumulate. d_input: as x. d_start: as start.
     def backward(
         self,
         d_output: _Array | None,
@@ -106,7 +106,7 @@ class _Tape(metaclass=_Bound):
         d_start: _States | None,
     ) -> None: ...
     # signal: "input_gate", "forget_gate", "candidate", "output_gate", "cell", "hidden".
-    # values: C-contiguous (T, N, size). ValueError where the recording has checkpoints.
+    # values: C-contiguous (T, N, size). ValueError if the recording has checkpoints.
     def signal(self, lstm: int, state: int, signal: str, values: _Array) -> None: ...
 
 @final
@@ -124,9 +124,9 @@ class _Stream(metaclass=_Bound):
     @property
     def output_size(self) -> int: ...
     # Strict: exact dtype and shape, C-contiguous, or TypeError/ValueError. With out (returned) nothing is allocated.
-    # reset: bool (batch,), or a bool where batch_size is None. A second thread inside step at once: RuntimeError.
+    # reset: bool (batch,), or a bool if batch_size is None. RuntimeError if another thread is inside step.
     def step(self, x: Any, out: _Array | None = None, reset: Any = None) -> _Array: ...
-    def get_state(self) -> list[tuple[_Array, _Array]]: ...  # (layers * directions, N, size); N = 1 where batch is None
+    def get_state(self) -> list[tuple[_Array, _Array]]: ...  # (layers * directions, N, size); N = 1 if batch is None
     def set_state(self, states: _States) -> None: ...
     def reset(self) -> None: ...
 
@@ -158,8 +158,8 @@ class Trainer32(metaclass=_Bound):
         self, network: Network32, loss: Mapping[str, Any], optimizer: Mapping[str, Any], clip_norm: float, seed: int
     ) -> None: ...
     # target: (T, N, F) values, or int64 (T, N) labels (after Last: T = 1). end may be start. Returns the loss before
-    # the update, of several members float64 (M,).
-    # RuntimeError where a loss or gradient is not finite: nothing has changed then.
+    # the update, with several members float64 (M,).
+    # RuntimeError if a loss or gradient is not finite: nothing has changed then.
     def step(
         self,
         x: _Array,
@@ -169,7 +169,7 @@ class Trainer32(metaclass=_Bound):
         target: _Array,
         end: _States | None,
     ) -> Any: ...
-    # step() in two parts. ready(module, member, values) is told of each module whose part of the gradients is complete.
+    # step() is gradient() and apply(). ready(module, member, values) is called when a module's gradients are complete.
     def gradient(
         self,
         x: _Array,
@@ -200,7 +200,7 @@ class Trainer32(metaclass=_Bound):
     @property
     def steps(self) -> int: ...
 
-# Of equal pieces of a float32 or float64 array, 1-D contiguous; float64 (pieces,).
+# The norm of each of `pieces` equal pieces of a float32 or float64 array, 1-D contiguous; returns float64 (pieces,).
 def gradient_norms(gradient: _Array, pieces: int) -> _Array: ...
 def all_finite(values: _Array) -> bool: ...  # C-contiguous, float32 or float64
 def clip_scale(norm: _Array, clip_norm: float) -> _Array: ...  # of each norm

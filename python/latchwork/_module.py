@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork._core import Network32
 
-# Finding a dtype by its name costs as much as a small step's arithmetic.
+# Kept, because finding a dtype by its name takes as long as the arithmetic of a small step.
 _DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
 
-# The options that say which initial values an LSTM has.
+# The options that choose an LSTM's initial values and do nothing else.
 _INITIAL = frozenset({"forget_bias", "init", "t_max"})
 
 V = TypeVar("V")
-# What the state of a module looks like to the user.
+# The form in which the user has the state of a module.
 S = TypeVar("S")
 
 
 class Config(NamedTuple):
     """What a layer or network is, apart from its parameters; JSON can hold it."""
 
-    modules: list[dict[str, Any]]  # the core's options as its `checked_module` gives them: one module of a layer
+    modules: list[dict[str, Any]]  # each layer's options as the core's `checked_module` gives them
     dtype: str
-    python: dict[str, Any]  # what the core does not know
+    python: dict[str, Any]  # options that only the Python package knows
 
     @classmethod
     def of_layer(cls, dtype: Any, options: Mapping[str, Any], **python: Any) -> Self:
@@ -85,21 +85,21 @@ class Module:
     """
 
     _kind: ClassVar[str]
-    _python_options: ClassVar[tuple[str, ...]] = ()  # those of `Config.python`, all of them flags
-    # Attributes that a copy makes anew.
-    _own: ClassVar[frozenset[str]] = frozenset({"_core", "_layout", "_in_network", "_initial_version"})
+    _python_options: ClassVar[tuple[str, ...]] = ()  # the keys of `Config.python`; their values are flags
+    # Attributes that are not copied: the copy makes its own.
+    _not_copied: ClassVar[frozenset[str]] = frozenset({"_core", "_layout", "_in_network", "_initial_version"})
 
     _config: Config
     _core: Network32
     _layout: Layout
     _in_network: bool
-    _members: int | None = None  # of a network that has several, and of the layers in it
-    _seed: int | None = None  # of the initial values; None: they were not drawn here
-    _initial_version: int  # the core's, before anything else was written
+    _members: int | None = None  # how many a network has, if several, and the layers in it; None: one
+    _seed: int | None = None  # of the initial values; None: they were not drawn from a seed
+    _initial_version: int  # the core's version right after the initial values were written
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the parameters and of every output."""
+        """The dtype of the parameters and of every output."""
         return _DTYPES[self._config.dtype]
 
     @property
@@ -115,8 +115,8 @@ class Module:
     def edit(self) -> Iterator[dict[str, Array]]:
         """Change parameters in place: ``with module.edit() as p: p["weight_ih_l0"] *= 0.5``.
 
-        Yields writeable copies by name. All of them are written back at once where the block ends normally; after an
-        exception nothing is. What others wrote to this module meanwhile is overwritten: the last writer wins.
+        Yields writeable copies by name. If the block ends normally, all of them are written back at once; after an
+        exception nothing is. What other threads wrote to this module meanwhile is overwritten.
 
         Yields
         ------
@@ -144,18 +144,18 @@ class Module:
         ----------
         state_dict : mapping of str to array_like
             Arrays, or PyTorch's tensors (the ``state_dict()`` of a ``torch.nn.LSTM``, say). Shapes must match exactly.
-        strict : bool
+        strict : bool, default True
             Whether the names must be exactly those of `parameters`.
 
         Returns
         -------
         IncompatibleKeys
-            ``missing_keys`` and ``unexpected_keys``, both empty where ``strict``.
+            ``missing_keys`` and ``unexpected_keys``, both empty if ``strict``.
 
         Raises
         ------
         ValueError
-            If a shape differs or, where ``strict``, a name is missing or unexpected.
+            If a shape differs or, with ``strict``, a name is missing or unexpected.
         TypeError
             If a value does not hold real numbers.
         """
@@ -179,11 +179,17 @@ class Module:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write configuration and weights to a ``.safetensors`` file; `latchwork.load` reads it.
 
-        The write is atomic: until it is complete on the disk, what was there before stays.
+        The write is atomic: a file that was there before stays until the new one is complete on the disk.
 
         Parameters
         ----------
         path : str or os.PathLike
+            Where to write.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
         """
         files.save(self, path)
 
@@ -203,7 +209,7 @@ class Module:
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name not in self._own}
+        state = {name: value for name, value in self.__dict__.items() if name not in self._not_copied}
         return state | {"_values": self._read(), "_seed": self._seed if self._is_as_built() else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -214,13 +220,13 @@ class Module:
         self._initial_version = self._version()
 
     def _create(self, seed: Any) -> None:
-        """Make the parameters, from the configuration."""
+        """Make the parameters from the configuration, with initial values from a seed."""
         self._seed = seed_number("seed", seed)
         self._build(self._config.modules, self._seed)
         self._initial_version = self._version()
 
     def _create_unset(self) -> None:
-        """Make the parameters where their values are yet to be written, so that no time goes into initial ones."""
+        """Make parameters that are about to be written, so that no time goes into drawing initial values."""
         self._build(without_initial_values(self._config.modules), 0)
 
     def _build(self, modules: Sequence[Mapping[str, Any]], seed: int) -> None:
@@ -249,7 +255,7 @@ class Module:
         return self._seed is not None and not self._in_network and self._version() == self._initial_version
 
     def _initial_values(self, members: int) -> dict[str, Array]:
-        """Draw the initial values of members, (members, ...): member m's as with seed + m."""
+        """Draw initial values for members, each tensor (members, ...): member m's from seed + m."""
         assert self._seed is not None
         core_class = _core.Network64 if self.dtype == np.float64 else _core.Network32
         core = core_class(self._config.modules, False, self._seed, members)
@@ -257,7 +263,7 @@ class Module:
         return {name: place.view(flat) for name, place in layout_of(core.layout(), members).items()}
 
     def _check_callable(self) -> None:
-        """Raise ValueError for a layer around LSTMs in a network of several members, whose input could be anyone's."""
+        """Raise ValueError if there are several members: a call of the layer alone would not say which one is meant."""
         if self._members is not None:
             name = type(self).__name__
             raise ValueError(
@@ -280,7 +286,7 @@ class Module:
 
     @classmethod
     def _unbuilt(cls, config: Config) -> Self:
-        """Make a module that has no parameters as yet."""
+        """Make a module whose parameters are yet to be made."""
         module = cls.__new__(cls)
         module._config = config
         return module
@@ -306,10 +312,10 @@ def members_of_file(content: files.Content) -> int | None:
 
 
 def kind_of(options: Mapping[str, Any]) -> str:
-    """Name the class of a layer by the core's options, as files do."""
+    """Give the kind of a layer, as files name it, from the core's options."""
     return "lstm_cell" if options.get("cell") else str(options["kind"])
 
 
 def without_initial_values(modules: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Leave out which initial values LSTMs have, for parameters that are about to be written."""
+    """Leave out the options of initial values, which parameters that are about to be written do not need."""
     return [{name: value for name, value in options.items() if name not in _INITIAL} for options in modules]

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 class Place(NamedTuple):
     """Where a tensor lies in the buffer, or in each member's part of it."""
 
-    shape: tuple[int, ...]  # the axis of members, where there is one, included
-    begin: int
+    shape: tuple[int, ...]  # with the axis of members, if there is one
+    start: int
     end: int
-    members: int | None = None  # where there are several, each has a part of its own, one after another
+    members: int | None = None  # each has a part of the buffer, one after another; None: one member
 
     def view(self, flat: Array) -> Array:
         """View the tensor in the buffer."""
         parts = flat if self.members is None else flat.reshape(self.members, -1)
-        return parts[..., self.begin : self.end].reshape(self.shape)
+        return parts[..., self.start : self.end].reshape(self.shape)
 
 
 Layout = dict[str, Place]
@@ -54,7 +54,7 @@ def flat_size(layout: Layout) -> int:
 
 
 class Named(Mapping[str, "Array"]):
-    """A mapping from torch's names to arrays of fixed shapes."""
+    """A mapping from PyTorch's names to arrays of fixed shapes."""
 
     _layout: Layout
 
@@ -73,7 +73,7 @@ class Named(Mapping[str, "Array"]):
 
 
 class Parameters(Named):
-    """A module's parameters by torch's names: read-only views that show every later write.
+    """A module's parameters by PyTorch's names: read-only views that show every later write.
 
     ``parameters[name] = array`` writes; the shape must match exactly, real numbers are converted to the module's dtype.
     Views taken before a layer joins a `Network` do not follow it there.
@@ -92,7 +92,7 @@ class Parameters(Named):
 
 
 class ParameterGradients(Named):
-    """Gradients by the names of their parameters: writeable views of one contiguous buffer, `flat`."""
+    """Gradients with respect to parameters, under their names: writeable views of one contiguous buffer, `flat`."""
 
     def __init__(self, layout: Layout, flat: Array) -> None:
         self._layout = layout
@@ -100,7 +100,7 @@ class ParameterGradients(Named):
 
     @property
     def flat(self) -> Array:
-        """All gradients, one tensor behind another, 1-D."""
+        """All gradients, one tensor after another, 1-D."""
         return self._flat
 
     def __getitem__(self, name: str) -> Array:

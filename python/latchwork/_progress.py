@@ -10,14 +10,14 @@ REDRAW_SECONDS = 0.1
 
 
 class ProgressBar:
-    """One line on standard error, redrawn in place and erased at the end. Draws nothing where that is no terminal.
+    """One line on standard error, redrawn in place and erased at the end; nothing if that is no terminal.
 
     Parameters
     ----------
-    enabled : bool
-        False: draws nothing on a terminal either.
+    enabled : bool, default True
+        False: draws nothing, even on a terminal.
     stream : text stream, optional
-        Where to draw; standard error by default.
+        Where to draw; None: standard error.
     """
 
     def __init__(self, enabled: bool = True, stream: TextIO | None = None) -> None:

@@ -1,4 +1,4 @@
-"""How modules over time are run: what `LSTM` and `Network` take and give back alike."""
+"""What `LSTM` and `Network` share: calls, recordings, traces and streams, and the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Call(NamedTuple):
 
     @property
     def valid(self) -> Array | None:
-        """(T, N), or (M, T, N) where members have lengths of their own: which steps are no padding. None: all."""
+        """Which steps are no padding: (T, N), or (M, T, N) if each member has its own lengths. None: all."""
         return None if self.lengths is None else np.arange(self.steps)[:, np.newaxis] < self.lengths[..., np.newaxis, :]
 
 
@@ -59,10 +59,15 @@ class SequenceModule(Module, Generic[S]):
     """A module that runs over time, with one state for each LSTM in it."""
 
     _state_sizes: tuple[StateSize, ...]
-    _trace_names: tuple[tuple[str, ...], ...]  # of the layers and directions of each LSTM
+    _trace_names: tuple[tuple[str, ...], ...]  # for each LSTM those of its layers and directions
     _streamable: bool
-    _vocabulary: int | None = None  # where the input is tokens
-    _own: ClassVar[frozenset[str]] = Module._own | {"_state_sizes", "_trace_names", "_streamable", "_vocabulary"}
+    _vocabulary: int | None = None  # how many tokens there are, if the input is tokens
+    _not_copied: ClassVar[frozenset[str]] = Module._not_copied | {
+        "_state_sizes",
+        "_trace_names",
+        "_streamable",
+        "_vocabulary",
+    }
 
     @property
     def batch_first(self) -> bool:
@@ -72,8 +77,9 @@ class SequenceModule(Module, Generic[S]):
     def __call__(self, x: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Array, S]:
         """Run over a whole sequence.
 
-        The arrays of a network with M members have an axis M before all others. What goes in may lack it: it is then
-        the same for all members. Unbatched input is always shared: an input of each member's own needs the axis N.
+        If a network has several members, M, its arrays have an axis M before all others. What is passed in may lack
+        it and is then the same for all members. Unbatched input always is: if members are to have different inputs, x
+        needs the axis N.
 
         Parameters
         ----------
@@ -87,12 +93,13 @@ class SequenceModule(Module, Generic[S]):
             directions, H_out ``proj_size`` or else ``hidden_size``; unbatched without the axis N. For a network of
             several LSTMs one pair each; for none ``()`` or None.
         lengths : array_like of int, optional
-            (N,), each from 0 to T: where each sequence ends. No work is done beyond, and what lies there never matters;
-            outputs there are zero, and the end states are those at each sequence's own end. Not for unbatched input.
+            (N,), each from 0 to T: how many steps of each sequence are valid. The others are padding: no work is done
+            there, its content never matters, and outputs there are zero. The end states are those at each sequence's
+            own end. None: all are valid. Not for unbatched input.
         reset : array_like of bool, optional
-            (T, N), with ``batch_first`` (N, T), unbatched (T,). Where true, the state becomes the layers' own start
-            state before this step, whatever ``state`` was; the reverse direction restarts at the last step of each
-            segment.
+            (T, N), with ``batch_first`` (N, T), unbatched (T,). Where it is true, the state becomes the layers' own
+            start state before this step, whatever ``state`` was; the reverse direction restarts at the step before
+            it, the last of its segment. None: nowhere.
 
         Returns
         -------
@@ -107,7 +114,7 @@ class SequenceModule(Module, Generic[S]):
         ValueError
             If a shape does not fit, or a length, reset or token is out of range.
         TypeError
-            If an argument has no fitting dtype.
+            If an argument is of a wrong type or dtype.
         """
         call = self._call(x, state, lengths, reset)
         core = self._core
@@ -133,17 +140,17 @@ class SequenceModule(Module, Generic[S]):
         ----------
         x, state, lengths, reset
             As for a call.
-        training : bool
-            Whether dropout, zoneout and their kin act at random. Otherwise nothing is dropped, and zoneout mixes old
+        training : bool, default False
+            Whether zoneout and every kind of dropout act at random. Otherwise nothing is dropped, and zoneout mixes old
             and new state in the shares that it has on average, as a call does.
         mask_seed : int, optional
-            Seed of the random masks: equal seeds give equal masks, member m has those of ``mask_seed + m``. None: a
+            Seed of the random masks: equal seeds give equal masks; member m has those of ``mask_seed + m``. None: a
             fresh one.
         checkpoint : int, optional
             At least 1. Of each LSTM only the state before every ``checkpoint``-th step is kept, and ``backward``
-            computes the steps between again: the same gradients to the last bit, for one more forward pass, in memory
-            for ``checkpoint`` steps and T / ``checkpoint`` states rather than T steps; the square root of T is a good
-            choice. What goes in and what layers pass to each other is kept in any case. None: everything is kept.
+            computes the steps between again. The gradients are the same bit for bit and cost one more forward pass;
+            memory holds ``checkpoint`` steps and T / ``checkpoint`` states rather than T steps. The square root of T is
+            a good choice. The input and what layers pass to each other are kept in any case. None: everything is kept.
 
         Returns
         -------
@@ -190,23 +197,26 @@ class SequenceModule(Module, Generic[S]):
         return trace_of(self.record(x, state, lengths, reset), self._trace_names)
 
     def stream(self, batch_size: int | None = None) -> Stream[S]:
-        """Run one step after another, as numbers arrive.
+        """Make a stream, which runs step by step, as numbers arrive.
 
         Parameters
         ----------
         batch_size : int, optional
-            How many sequences run side by side. None: one, without an axis of its own.
+            How many sequences run side by side. None: one, and arrays have no axis of rows.
 
         Returns
         -------
         Stream
-            It owns its state, begins with the layers' own start state (zeros or, with ``learn_start_state``, the
+            It owns its state, which starts as the layers' own start state (zeros or, with ``learn_start_state``, the
             trained one), and keeps the weights of this moment.
 
         Raises
         ------
         ValueError
-            If an LSTM is bidirectional or reverse: it would have to know the end first.
+            If an LSTM is bidirectional or reverse, because it would have to start at the end; or if ``batch_size`` is
+            out of range.
+        TypeError
+            If ``batch_size`` is no int.
         """
         from latchwork.stream import Stream
 
@@ -240,7 +250,8 @@ class SequenceModule(Module, Generic[S]):
             if not axes.batched:
                 raise ValueError(f"lengths: expected None for unbatched x {shape_text(array.shape)}, got lengths")
             core_lengths = lengths_array(lengths, steps, rows, members)
-        axes = axes._replace(members=members) if members is not None else axes  # of all but what is shared
+        if members is not None:
+            axes = axes._replace(members=members)  # those of what each member has for itself
         if reset is not None:
             core_reset = self._core_reset(reset, axes, steps, rows)
         start = None if state is None else self._core_states("state", ("h_0", "c_0"), state, axes, rows)
@@ -256,7 +267,7 @@ class SequenceModule(Module, Generic[S]):
         return axes.to_core(reset_array(reset, axes.shape(steps, rows)))
 
     def _axes_of_separate(self, x: Array, features: tuple[int, ...]) -> Axes:
-        """Give the axes of an input of each member's own. ValueError where it is none."""
+        """Give the axes of an input that differs from member to member. ValueError if x is no such input."""
         batched, unbatched = Axes(True, self.batch_first), Axes(False, self.batch_first)
         separate = batched._replace(members=self._members)
         rank = 2 + len(features)
@@ -305,12 +316,12 @@ class SequenceModule(Module, Generic[S]):
         return axes.state_to_core(contiguous_real_array(name, value, self.dtype, axes.state_shape(*sizes)))
 
     def _new_output(self, call: Call, sequence: bool, features: int) -> tuple[Array, Array]:
-        """Make an output, not yet written: as the user sees it, and the core's view of it."""
+        """Allocate an output: the user's array, and the core's view of it."""
         output = np.empty(call.axes.shape(call.steps, call.rows, features, sequence=sequence), self.dtype)
         return output, call.axes.to_core(output, sequence)
 
     def _new_states(self, call: Call) -> tuple[S, Pairs]:
-        """Make states, not yet written: as the user sees them, and the core's views of them."""
+        """Allocate states: the user's arrays, and the core's views of them."""
         axes, rows, dtype = call.axes, call.rows, self.dtype
         pairs = [
             (

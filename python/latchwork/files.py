@@ -1,4 +1,4 @@
-"""Models in files: safetensors with torch's names, and metadata that say what they are."""
+"""Models in files: safetensors under PyTorch's names, and metadata that say what the model is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from latchwork._module import Config
 
 FORMAT_VERSION = 2
-CONFIG = ("modules", "dtype", "members")  # what the configuration of every kind says
+CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
 
 # Where the class of each kind lives.
 _KINDS = {
@@ -35,24 +35,24 @@ class Content(NamedTuple):
     """What a file holds."""
 
     kind: str
-    config: Mapping[str, Any]  # what any reader must know: `CONFIG`, "modules" as the core has their options
+    config: Mapping[str, Any]  # what every reader must know; its keys are `CONFIG`, "modules" are the core's options
     python: Mapping[str, Any]  # what only this package knows
     tensors: Mapping[str, Array]
 
 
 class Savable(Protocol):
-    """What a class in the table of kinds has to offer."""
+    """What every class in `_KINDS` offers."""
 
     def _to_file(self) -> Content:
-        """Give the content, ``config`` and ``python`` such that JSON can hold them."""
+        """Give the content. JSON must be able to hold its ``config`` and ``python``."""
 
     @classmethod
     def _from_file(cls, content: Content) -> Self:
-        """Reverse `_to_file`. ValueError, TypeError or KeyError where the file, which may be hostile, does not fit."""
+        """Reverse `_to_file`. ValueError, TypeError or KeyError if the file, which may be hostile, does not fit."""
 
 
 def save(model: Savable, path: str | os.PathLike[str]) -> None:
-    """Write a model to a file, whole or not at all: what was there before stays until the new one is on the disk."""
+    """Write a model to a file, whole or not at all: a file that was there stays until the new one is on the disk."""
     from safetensors.numpy import save as to_bytes
 
     content = model._to_file()
@@ -73,7 +73,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or os.PathLike
-        A ``.safetensors`` file that Latchwork wrote, of this or an older format version.
+        A ``.safetensors`` file that Latchwork wrote, of format version 2.
 
     Returns
     -------
@@ -83,15 +83,15 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     ValueError
-        If the file is truncated or damaged, was not written by Latchwork, or was written by a newer version. The
-        message names the file.
+        If the file is truncated or damaged, was not written by Latchwork, or has another format version: 1, which was
+        never released, or that of a newer Latchwork. The message names the file.
     OSError
         If the file cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
     path = os.fspath(path)
-    with open(path, "rb"):  # what safetensors itself raises for a file that cannot be opened varies
+    with open(path, "rb"):  # raises OSError; what safetensors raises if it cannot open a file varies
         pass
     try:
         with safe_open(path, framework="np") as file:
@@ -108,7 +108,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def named(name: str, values: Mapping[str, Any], expected: Sequence[str]) -> list[Any]:
-    """Give the values of these names. ValueError unless they are all there, and no others."""
+    """Give the values of these names. ValueError unless exactly these are there."""
     if set(values) != set(expected):
         raise ValueError(f"{name}: expected {', '.join(expected) or 'nothing'}, got {', '.join(values) or 'nothing'}")
     return [values[each] for each in expected]
@@ -117,19 +117,19 @@ def named(name: str, values: Mapping[str, Any], expected: Sequence[str]) -> list
 def check_tensors(config: Config, members: int, tensors: Mapping[str, Array]) -> None:
     """Raise ValueError unless the tensors hold as many numbers as the parameters of such a model, all of its dtype.
 
-    Asked before a model is built, so that a file that claims sizes it does not fill costs no memory.
+    Checked before a model is built, so that a file that claims sizes it does not fill costs no memory.
     """
     expected = members * _core.parameter_count(config.modules)
     count = sum(tensor.size for tensor in tensors.values())
     if count != expected:
-        raise ValueError(f"tensors: expected {expected} numbers by the configuration, got {count}")
+        raise ValueError(f"tensors: expected {expected} numbers for this configuration, got {count}")
     for name, tensor in tensors.items():
         if tensor.dtype != config.dtype:
             raise ValueError(f"{name}: expected dtype {config.dtype}, got {tensor.dtype}")
 
 
 def _class_named(metadata: Mapping[str, str]) -> type[Savable]:
-    """Find the class that a file's metadata name."""
+    """Find the class that a file's metadata name. ValueError if there is none, or the format version is another."""
     if not {"format_version", "kind"} <= set(metadata):
         raise ValueError("expected a file that Latchwork wrote, got one whose metadata do not say so")
     version, kind = metadata["format_version"], metadata["kind"]
@@ -170,7 +170,7 @@ def _write_atomically(path: str, content: bytes) -> None:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
-    if hasattr(os, "O_DIRECTORY"):  # the new name must reach the disk too; elsewhere a folder cannot be opened
+    if hasattr(os, "O_DIRECTORY"):  # the new name must reach the disk too; other systems cannot open a folder
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Embedding(Module):
-    """A vector of its own for each token: rows of ``weight`` (num_embeddings, embedding_dim).
+    """A vector for each token: the rows of ``weight`` (num_embeddings, embedding_dim).
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class Embedding(Module):
     embedding_dim : int
         Features of each vector.
     dtype : {"float32", "float64"}, default "float32"
-        Of parameters and outputs.
+        The dtype of parameters and outputs.
     seed : int, optional
-        Of the initial weights, standard normal as PyTorch's. None: a fresh one.
+        Seed of the initial weights, which are standard normal as PyTorch's are. None: a fresh one.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class Embedding(Module):
         Raises
         ------
         ValueError
-            If a token is not in the vocabulary.
+            If a token is not in the vocabulary, or the layer is part of a network of several members.
         TypeError
             If the tokens are no integers.
         """
@@ -90,11 +90,11 @@ class Linear(Module):
     bias : bool, default True
         Whether there is a bias.
     activation : {None, "relu", "sigmoid", "tanh"}, default None
-        What is applied to the result.
+        What is applied to x W^T + b; None: nothing.
     dtype : {"float32", "float64"}, default "float32"
-        Of parameters and outputs.
+        The dtype of parameters and outputs.
     seed : int, optional
-        Of the initial parameters, uniform in +-1/sqrt(in_features) as PyTorch's. None: a fresh one.
+        Seed of the initial parameters, which are uniform in +-1/sqrt(in_features) as PyTorch's are. None: a fresh one.
 
     Raises
     ------
@@ -147,7 +147,7 @@ class Linear(Module):
         Raises
         ------
         ValueError
-            If the last axis has another size.
+            If the last axis has another size, or the layer is part of a network of several members.
         TypeError
             If x does not hold real numbers.
         """
@@ -166,8 +166,8 @@ class Linear(Module):
 class Last(Module):
     """Each sequence's final output: (T, N, features) becomes (N, features).
 
-    In a `Network` it knows the directions of the LSTM before it: of a reverse direction it takes what that one computed
-    last, which is step 0. It has neither parameters nor a dtype of its own.
+    In a `Network` it knows the directions of the LSTM before it: of a reverse direction it takes the output of step 0,
+    which that direction computes last. It has neither parameters nor a dtype of its own.
     """
 
     _kind = "last"
@@ -178,16 +178,16 @@ class Last(Module):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Not there: Last keeps the dtype of its input."""
+        """Raise AttributeError, because `Last` keeps the dtype of its input."""
         raise AttributeError("Last has no dtype of its own: it keeps that of its input")
 
     def __call__(self, x: Any, lengths: Any = None) -> Array:
-        """Take the last valid step of each sequence, as of a forward direction.
+        """Take the last valid step of each sequence, as for a forward direction.
 
         Parameters
         ----------
         x : array_like
-            (T, N, features) or unbatched (T, features). float64 stays, other real numbers become float32.
+            (T, N, features) or unbatched (T, features). float64 stays float64, other real numbers become float32.
         lengths : array_like of int, optional
             (N,), each from 0 to T; None: T for all. Not for unbatched input.
 
@@ -199,9 +199,9 @@ class Last(Module):
         Raises
         ------
         ValueError
-            If a shape does not fit or a length is out of range.
+            If a shape does not fit, a length is out of range, or the layer is part of a network of several members.
         TypeError
-            If an argument has no fitting dtype.
+            If an argument is of a wrong type or dtype.
         """
         self._check_callable()
         array = as_array("x", x)

@@ -43,7 +43,7 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
         c = f * c_prev + i * g
         h = o * tanh(c)
 
-    The options from ``forget_gate`` on make of it every cell of the literature, alone or combined.
+    The options from ``forget_gate`` on, alone or combined, turn it into the other cells of the literature.
 
     Parameters
     ----------
@@ -52,39 +52,40 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
     hidden_size : int
         Units of each layer and direction (H), at least 1.
     num_layers : int, default 1
-        Each layer but the first reads the output of the one below.
+        How many layers there are; each but the first reads the output of the one below.
     bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
     batch_first : bool, default False
-        Input and output (N, T, features) rather than (T, N, features). States are not concerned.
+        Whether input and output are (N, T, features) rather than (T, N, features). States keep their shape.
     dropout : float, default 0.0
-        From 0 to 1: share of the output of every layer but the last that is dropped, in training alone.
+        From 0 to 1: the share of the output of every layer but the last that is dropped, in training only.
     bidirectional : bool, default False
-        A second direction runs from the end to the begin; outputs stand side by side.
+        A second direction runs from the end to the start; the outputs of both stand side by side.
     proj_size : int, default 0
-        Above 0, and below ``hidden_size``: h is projected to so many features (P). Sak, Senior and Beaufays, "Long
-        short-term memory recurrent neural network architectures for large scale acoustic modeling", Interspeech 2014.
+        Above 0, and below ``hidden_size``: h is projected to this many features (P). 0: no projection. Sak, Senior and
+        Beaufays, "Long short-term memory recurrent neural network architectures for large scale acoustic modeling",
+        Interspeech 2014.
     reverse : bool, default False
-        The only direction runs from the end to the begin. Not together with ``bidirectional``.
+        The only direction runs from the end to the start. Not together with ``bidirectional``.
     dtype : {"float32", "float64"}, default "float32"
-        Of parameters and outputs.
+        The dtype of parameters and outputs.
     seed : int, optional
-        Of the initial parameters, see ``init``. None: a fresh one.
+        Seed of the initial parameters, see ``init``. None: a fresh one.
     forget_gate : True, False or "coupled", default True
         False: f = 1, nothing is forgotten. Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9
         (1997). "coupled": f = 1 - i, what is added replaces what is forgotten. Greff, Srivastava, Koutnik, Steunebrink
         and Schmidhuber, "LSTM: a search space odyssey", IEEE Transactions on Neural Networks and Learning Systems 28
         (2017).
     peephole : bool, default False
-        The gates see the cell, each unit its own: i and f the old cell, o the new one. Gers and Schmidhuber, "Recurrent
-        nets that time and count", IJCNN 2000.
+        The gates of each unit see its cell: i and f the old value c_prev, o the new value c. Gers and Schmidhuber,
+        "Recurrent nets that time and count", IJCNN 2000.
     layer_norm : bool, default False
-        W x and R h are each normalised over all gates before they are added, and the cell before its activation. Ba,
-        Kiros and Hinton, "Layer normalization", arXiv:1607.06450 (2016).
+        W x and R h_prev are each normalised over all gates before they are added, and so is the cell before its
+        activation. Ba, Kiros and Hinton, "Layer normalization", arXiv:1607.06450 (2016).
     activations : mapping, or pair of mappings, optional
-        From "input", "forget", "candidate", "output" (the gates) and "cell" (the cell before the output gate) to
-        what replaces sigmoid there, for the candidate and the cell tanh: a name or (name, alpha) or (name, alpha,
-        beta). A pair: one mapping for each direction. Names and defaults of alpha and beta are those of ONNX's LSTM:
+        What replaces the sigmoid of the gates "input", "forget" and "output", and the tanh of "candidate" and of "cell"
+        (c on its way to h): a mapping from any of these to a name or (name, alpha) or (name, alpha, beta). A pair: one
+        mapping for each direction. Names and defaults of alpha and beta are those of ONNX's LSTM:
 
         ==========================  ====================================================
         ``"sigmoid"``, ``"tanh"``   1 / (1 + exp(-x)); tanh(x)
@@ -99,41 +100,42 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
         ``"softplus"``              log(1 + exp(x))
         ==========================  ====================================================
     clip : float, optional
-        Above 0: what gates and candidate are before their activation lies in +-clip, as by ONNX's ``clip``. None:
-        anywhere.
+        Above 0: the pre-activations of gates and candidate are cut off at +-clip, as by ONNX's ``clip``. None: they are
+        not.
     cell_clip : float, optional
-        Above 0: c lies in +-cell_clip, as by TensorFlow's and in Sak, Senior and Beaufays (2014). None: anywhere.
+        Above 0: c is cut off at +-cell_clip, as by TensorFlow's ``cell_clip`` and in Sak, Senior and Beaufays (2014).
+        None: it is not.
     zoneout : (float, float), default (0.0, 0.0)
         (p_hidden, p_cell), from 0 to 1: in training each unit of h and of c keeps its old value with this probability;
-        otherwise old and new value are mixed in these shares. Krueger et al., "Zoneout: regularizing RNNs by randomly
-        preserving hidden activations", ICLR 2017.
+        outside training, old and new value are mixed in these shares. Krueger et al., "Zoneout: regularizing RNNs by
+        randomly preserving hidden activations", ICLR 2017.
     recurrent_dropout : float, default 0.0
-        From 0 to 1: share that is dropped within the recurrence, in training alone.
+        From 0 to 1: the share that is dropped within the recurrence, in training only.
     recurrent_dropout_on : {"hidden", "candidate"}, default "hidden"
-        What ``recurrent_dropout`` drops. "hidden": units of h before R, the same ones at all steps. Gal and Ghahramani,
-        "A theoretically grounded application of dropout in recurrent neural networks", NIPS 2016. "candidate": units
-        of g, others at each step, so that no memory is lost. Semeniuta, Severyn and Barth, "Recurrent dropout without
-        memory loss", COLING 2016.
+        What ``recurrent_dropout`` drops. "hidden": units of h_prev before R, the same ones at all steps. Gal and
+        Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", NIPS 2016.
+        "candidate": units of g, different ones at each step, so that no memory is lost. Semeniuta, Severyn and Barth,
+        "Recurrent dropout without memory loss", COLING 2016.
     weight_dropout : float, default 0.0
-        From 0 to 1: share of the elements of R that is dropped, the same ones for all steps and rows, in training
-        alone. Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", ICLR 2018.
+        From 0 to 1: the share of the elements of R that is dropped, the same ones for all steps and rows, in training
+        only. Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", ICLR 2018.
     residual : bool, default False
-        Each layer but the first adds its input, before dropout, to its output. Needs two layers. Wu et al., "Google's
-        neural machine translation system", arXiv:1609.08144 (2016).
+        Each layer but the first adds its input, before dropout, to its output. Needs at least two layers. Wu et al.,
+        "Google's neural machine translation system", arXiv:1609.08144 (2016).
     learn_start_state : bool, default False
-        The state before the first step, and after a ``reset``, is a parameter rather than zero: h_0 and c_0, alike for
-        all sequences, at first zero. A state that is passed takes precedence. Forcada and Carrasco, "Learning the
-        initial state of a second-order recurrent neural network", Neural Computation 7 (1995).
+        The state before the first step, and after a ``reset``, is a parameter rather than zero: h_0 and c_0, the same
+        for all sequences, initially zero. A state that is passed in takes precedence before the first step. Forcada and
+        Carrasco, "Learning the initial state of a second-order recurrent neural network", Neural Computation 7 (1995).
     forget_bias : float, optional
         Initial bias of the forget gate, whatever ``init`` says; 1 is usual. Needs ``bias`` and a forget gate of its
         own. Gers, Schmidhuber and Cummins (2000); Jozefowicz, Zaremba and Sutskever, "An empirical exploration of
         recurrent network architectures", ICML 2015. None: as ``init`` has it.
     init : {"torch", "keras", "orthogonal", "chrono"}, default "torch"
-        Initial parameters; whatever it is, norms begin as the identity and learned start states as zeros.
+        Initial parameters. Whatever it is, norms start as the identity and learned start states as zeros.
 
         - "torch": all uniform in +-1/sqrt(hidden_size).
-        - "keras": W Glorot uniform over all gates together, R orthogonal over all gates together, biases 0 but the
-          forget gate's 1, peepholes 0.
+        - "keras": W Glorot uniform over all gates together, R orthogonal over all gates together, the forget gate's
+          bias 1, all other biases and the peepholes 0.
         - "orthogonal": each gate's R orthogonal (Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear
           dynamics of learning in deep linear neural networks", ICLR 2014) and each gate's W Glorot uniform (Glorot and
           Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010), biases
@@ -142,7 +144,7 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
           gate's is log(u), the input gate's -log(u), u uniform, all others 0. Tallec and Ollivier, "Can recurrent
           neural networks warp time?", ICLR 2018. Needs ``bias`` and a forget gate, which may be coupled.
     t_max : int, optional
-        For ``init="chrono"`` alone, which needs it: the longest dependency to be expected, in steps, at least 2.
+        Only for ``init="chrono"``, which needs it: the longest dependency to be expected, in steps, at least 2.
 
     Raises
     ------
@@ -159,7 +161,7 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
     ``torch.nn.LSTM``. Without a forget gate of its own (``forget_gate=False`` or ``"coupled"``) there are three gates:
     3H instead of 4H, in the order i, g, o.
 
-    Then come, where there are such, ``weight_peephole_l{k}`` (3H,) of i, f, o or (2H,) of i, o;
+    Then come those that options ask for: ``weight_peephole_l{k}`` (3H,) of i, f, o or (2H,) of i, o;
     ``norm_ih_weight_l{k}``, ``norm_ih_bias_l{k}``, ``norm_hh_weight_l{k}``, ``norm_hh_bias_l{k}`` (4H,) or (3H,),
     ``norm_cell_weight_l{k}``, ``norm_cell_bias_l{k}`` (H,); ``h_0_l{k}`` (H_out,), ``c_0_l{k}`` (H,).
 
@@ -180,7 +182,9 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
 
     Examples
     --------
-    >>> lstm = LSTM(8, 32, seed=0)
+    >>> import latchwork as lw
+    >>> import numpy as np
+    >>> lstm = lw.LSTM(8, 32, seed=0)
     >>> output, (h_n, c_n) = lstm(np.ones((100, 4, 8)))
     >>> output.shape, h_n.shape
     ((100, 4, 32), (1, 4, 32))

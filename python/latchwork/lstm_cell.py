@@ -31,11 +31,11 @@ class LSTMCell(CellOptions, Module):
     bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
     proj_size : int, default 0
-        Above 0, and below ``hidden_size``: h is projected to so many features.
+        Above 0, and below ``hidden_size``: h is projected to this many features. 0: no projection.
     dtype : {"float32", "float64"}, default "float32"
-        Of parameters and outputs.
+        The dtype of parameters and outputs.
     seed : int, optional
-        Of the initial parameters, see ``init``. None: a fresh one.
+        Seed of the initial parameters, see ``init``. None: a fresh one.
     forget_gate : True, False or "coupled", default True
     peephole, layer_norm : bool, default False
         As for `LSTM`.
@@ -44,11 +44,11 @@ class LSTMCell(CellOptions, Module):
     clip, cell_clip : float, optional
         As for `LSTM`.
     zoneout : (float, float), default (0.0, 0.0)
-        As for `LSTM`. A call is no training: it mixes old and new state in these shares.
+        As for `LSTM`. A call is not training, so it mixes old and new state in these shares.
     recurrent_dropout, weight_dropout : float, default 0.0
     recurrent_dropout_on : {"hidden", "candidate"}, default "hidden"
-        As for `LSTM`, so that a cell can be given what an LSTM was. A cell is not trained here, and a call drops
-        nothing: these never act.
+        As for `LSTM`, so that a cell takes the same options. They never act: a cell cannot be recorded, and a call
+        drops nothing.
     learn_start_state : bool, default False
         As for `LSTM`: ``state=None`` stands for the parameters h_0 and c_0.
     forget_bias : float, optional
@@ -67,8 +67,7 @@ class LSTMCell(CellOptions, Module):
     -----
     Parameters: ``weight_ih`` (4H, input_size), ``weight_hh`` (4H, H), ``bias_ih``, ``bias_hh`` (4H,), gate order
     i, f, g, o: the layout of ``torch.nn.LSTMCell``. See `LSTM` for equations, sources and the parameters of the
-    variants, whose names here lack the ``_l{k}``. Where many steps follow one another, ``LSTM.stream`` is many times
-    faster.
+    variants, whose names here lack the ``_l{k}``. ``LSTM.stream`` runs consecutive steps many times faster.
     """
 
     _kind = "lstm_cell"

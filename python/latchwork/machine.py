@@ -13,13 +13,13 @@ _MAX_THREADS = 1024
 
 
 def set_num_threads(count: int) -> None:
-    """Set how many threads work at once, for the whole process. It changes no result, not a bit.
+    """Set how many threads work at once, for the whole process. It changes no bit of any result.
 
     Parameters
     ----------
     count : int
-        1 to 1024. At the start: ``LATCHWORK_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs that the process may
-        use.
+        1 to 1024. Until it is set: ``LATCHWORK_NUM_THREADS``, else ``OMP_NUM_THREADS``, else as many as there are CPUs
+        that the process may use.
 
     Raises
     ------
@@ -32,19 +32,19 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads work at once."""
+    """Say how many threads work at once."""
     return _core.get_num_threads()
 
 
 def set_isa(name: str) -> None:
     """Choose the instruction set, for the whole process. Results of different ones differ in their last bits.
 
-    Calls, tapes and streams under way keep theirs.
+    Calls under way, tapes and streams keep theirs.
 
     Parameters
     ----------
     name : str
-        One of ``cpu_info()["available_isas"]``. At the start: ``LATCHWORK_ISA``, else the fastest one.
+        One of ``cpu_info()["available_isas"]``. Until it is set: the environment's ``LATCHWORK_ISA``, else the fastest.
 
     Raises
     ------
@@ -67,8 +67,9 @@ def cpu_info() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``cpu``: the model's name; ``usable_cpus``: how many this process may use; ``num_threads``; ``isa``: the
-        instruction set in use; ``available_isas``: all that run here, slowest first.
+        ``cpu``: the CPU's name; ``usable_cpus``: how many CPUs this process may use; ``num_threads``; ``isa``: the
+        instruction set in use; ``available_isas``: those that this CPU has and this build has kernels for (see
+        ``LATCHWORK_ISAS`` in CONTRIBUTING.md), slowest first.
     """
     return {
         "cpu": _cpu_name(),
@@ -80,7 +81,7 @@ def cpu_info() -> dict[str, Any]:
 
 
 def show_versions() -> None:
-    """Print what a report of a fault should say: versions, build and machine."""
+    """Print what a bug report should contain: versions, build and machine."""
     from importlib.metadata import PackageNotFoundError, version
 
     build = _core.build_info()

@@ -29,60 +29,62 @@ class Network(SequenceModule[Any]):
     """A chain of layers on one contiguous buffer of parameters: called, streamed, traced, recorded and saved as one.
 
     ``output, state = network(x, state=None, lengths=None, reset=None)``; see `__call__` for the shapes. The state is
-    (h_n, c_n) where there is one LSTM, a tuple of such pairs for several, ``()`` for none.
+    (h_n, c_n) if there is one LSTM, a tuple of such pairs if there are several, ``()`` if there is none.
 
     Parameters
     ----------
     layers : sequence of LSTM, Embedding, Last and Linear
         Each layer's input size is the output size of the one before. An `Embedding` may come first, so that the network
-        takes tokens; LSTMs come before `Last`. The layers keep their weights and from then on share them with the
-        network: a write through one is seen by the other. A layer belongs to one network at most.
+        takes tokens; LSTMs come before `Last`. The layers keep their weights and share them with the network from then
+        on: a write through one is seen by the other. A layer belongs to at most one network.
     members : int, default 1
-        How many sets of weights (M) the network has. All are run and trained in one call, each bit for bit what a
-        network of its own would be: small networks gain the most time (``tests/benchmarks/members.py`` measures it).
-        Member m starts as the same layers built with ``seed + m`` (modulo 2**64), so above 1 the layers must be as they
-        were built.
+        How many sets of weights (M) the network has. All are run and trained in one call, and each gives bit for bit
+        what it would give as a network of its own. That saves time, most of all in small networks
+        (``tests/benchmarks/members.py`` measures it). Member m starts as the same layers built with ``seed + m``
+        (modulo 2**64), so if M is above 1, nothing may have been written to the layers since they were built.
 
     Raises
     ------
     ValueError
         If the layers do not fit together, differ in dtype or ``batch_first``, or belong to a network already; with
-        several members also if a layer was written to since it was built.
+        several members also if a layer was written to since it was built. If ``members`` is out of range.
     TypeError
-        If an item is no such layer.
+        If an item is no such layer, or ``members`` is no int.
 
     Notes
     -----
     Parameters are named as in ``torch.nn.Sequential``: ``1.weight_ih_l0`` is that of ``network[1]``. Traces are named
     the same way: ``1.l0``.
 
-    Pickle and ``copy.deepcopy`` copy layer by layer. While another thread trains, ``state_dict()`` is the copy
-    that is of one moment.
+    Pickle and ``copy.deepcopy`` copy layer by layer. While another thread trains, use ``state_dict()``, whose copies
+    are all of one moment.
 
     With several members all arrays have an axis M before the others:
 
     ============================================  ================================================================
     x, the same for all members                   (T, N, input_size), unbatched (T, input_size)
-    x of each member                              (M, T, N, input_size)
-    ``lengths``, ``reset``, start states, y       as for one member, or with the axis M in front
+    x of each member's own                        (M, T, N, input_size)
+    ``lengths``, ``reset``, start states, y       as without members, or with the axis M in front
     output, end states, gradients, parameters     (M, ...)
     loss of a `Trainer`                           (M,)
     ============================================  ================================================================
 
-    ``batch_first`` swaps T and N and leaves M first. The gradient with respect to an input or a start state that was
-    shared is that of each member: the sum over the first axis is that with respect to what was passed. Masks of member
-    m are those of ``mask_seed + m``. ``network[i]`` is layer i with all its members.
+    ``batch_first`` swaps T and N and leaves M first. If members shared an input or a start state, there is a gradient
+    for each of them; their sum over the first axis is the gradient with respect to what was passed in. Member m has the
+    masks of ``mask_seed + m``. ``network[i]`` is layer i with all its members.
 
     Examples
     --------
-    >>> network = Network([Embedding(50, 16), LSTM(16, 32), Last(), Linear(32, 3)])
+    >>> import latchwork as lw
+    >>> import numpy as np
+    >>> network = lw.Network([lw.Embedding(50, 16), lw.LSTM(16, 32), lw.Last(), lw.Linear(32, 3)])
     >>> output, (h_n, c_n) = network(np.zeros((10, 4), int))
     >>> output.shape
     (4, 3)
     """
 
     _kind = "network"
-    _own = SequenceModule._own | {"_config"}
+    _not_copied = SequenceModule._not_copied | {"_config"}
 
     def __init__(self, layers: Sequence[Module], members: int = 1) -> None:
         if not isinstance(layers, Sequence):
@@ -96,12 +98,12 @@ class Network(SequenceModule[Any]):
         Parameters
         ----------
         networks : sequence of Network
-            At least one, all of equal layers; how their initial values were drawn may differ.
+            At least one. Their layers must be equal; only how initial values were drawn may differ.
 
         Returns
         -------
         Network
-            Independent of them, with as many members as they have together.
+            Independent of them; its members are theirs in order.
 
         Raises
         ------
@@ -136,12 +138,14 @@ class Network(SequenceModule[Any]):
         Returns
         -------
         Network
-            Of one member, independent of this one.
+            A network of one member, independent of this one.
 
         Raises
         ------
         IndexError
             If there is no such member.
+        TypeError
+            If the index is no int.
         """
         position = operator.index(index)
         if not -self.members <= position < self.members:
@@ -157,7 +161,7 @@ class Network(SequenceModule[Any]):
 
     @property
     def batch_first(self) -> bool:
-        """Whether input and output are (N, T, ...), as its LSTMs have it; without an LSTM they are (T, N, ...)."""
+        """Whether input and output are (N, T, ...): as its LSTMs were built, False without an LSTM."""
         batch_first: bool = self._config.python["batch_first"]
         return batch_first
 
@@ -190,7 +194,7 @@ class Network(SequenceModule[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the layers, which hold the weights."""
-        return {name: value for name, value in self.__dict__.items() if name not in self._own}
+        return {name: value for name, value in self.__dict__.items() if name not in self._not_copied}
 
     def _join(self, layers: tuple[Module, ...], members: int) -> None:
         """Give all layers one buffer; on an error they are as before."""
@@ -207,13 +211,13 @@ class Network(SequenceModule[Any]):
         modules = [options for layer in layers for options in layer._config.modules]
         try:
             core = core_class(without_initial_values(modules), True, 0, members)
-        except ValueError as error:  # where sizes or the order do not fit; layers are the core's modules
+        except ValueError as error:  # sizes or the order do not fit; the core calls layers modules
             raise ValueError(str(error).replace("modules", "layers")) from error
         values: dict[str, Array] = {}
         for index, layer in enumerate(layers):
-            # A layer that has the members already is a copy of one in a network that has them.
-            own = layer.state_dict() if layer._members == several else layer._initial_values(members)
-            values |= {f"{index}.{name}": np.ascontiguousarray(value) for name, value in own.items()}
+            # A layer that has the members already was copied from a network that has them.
+            tensors = layer.state_dict() if layer._members == several else layer._initial_values(members)
+            values |= {f"{index}.{name}": np.ascontiguousarray(value) for name, value in tensors.items()}
         core.write(values)
         self._members = several
         self._layers = layers

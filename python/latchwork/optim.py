@@ -120,7 +120,7 @@ class Optimizer:
         return state if self._core is None else state | {"_state": self.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Go on where the copied optimiser was."""
+        """Restore the moments of the copied optimiser."""
         self.__dict__.update(state)
         saved = self.__dict__.pop("_state", None)
         if saved is not None:
@@ -136,7 +136,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum where asked for.
+    """Stochastic gradient descent, with or without momentum.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ class AdamW(Optimizer):
 def clip_grad_norm(grads: Gradients[Any], clip_norm: float) -> Any:
     """Scale gradients down, in place, so that the Euclidean norm of all of them together is at most ``clip_norm``.
 
-    Those of several members member by member.
+    If there are several members, each is scaled by the norm of its own gradients.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def clip_grad_norm(grads: Gradients[Any], clip_norm: float) -> Any:
     Returns
     -------
     float
-        The norm before; of several members an array (M,).
+        The norm before scaling; with several members an array (M,).
 
     Raises
     ------

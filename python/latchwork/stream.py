@@ -1,4 +1,4 @@
-"""One step after another."""
+"""Running step by step."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Stream(Generic[S]):
     """Runs an `LSTM` or a `Network` step by step: made by their ``stream`` method.
 
     A stream owns its state and buffers, and keeps the weights of the moment in which it was made. It serves one thread
-    at a time: a second one inside ``step`` gets a RuntimeError.
+    at a time: if a second one calls ``step`` meanwhile, that call raises RuntimeError.
 
     Attributes
     ----------
     step : callable
         ``step(x, out=None, reset=None)`` runs one step and returns the output. ``x`` is (input_size,), with a
         ``batch_size`` (batch_size, input_size); for a network that begins with an `Embedding` an int, or int64
-        (batch_size,). The output is (output_size,) or (batch_size, output_size). ``out`` receives the output and is
-        returned; nothing is allocated then. ``reset``, a bool or bool (batch_size,), goes back to the layers' own start
-        state before the step. Arrays must be C-contiguous and of the stream's dtype (TypeError) and of exactly these
-        shapes (ValueError): nothing is converted here, because this is the hot path. The output of several
-        members has their axis before the others; ``x`` and ``reset`` with it are one for each, without it the same for
-        all.
+        (batch_size,). The output is (output_size,) or (batch_size, output_size). If ``out`` is given, it receives the
+        output and is returned, and nothing is allocated. Where ``reset``, a bool or bool (batch_size,), is true, the
+        state goes back to the layers' own start state before the step. Arrays must be C-contiguous and of the stream's
+        dtype (TypeError) and of exactly these shapes (ValueError): nothing is converted, because this is the hot path.
+        If the network has several members, the output has their axis before the others; ``x`` and ``reset`` may have it
+        too, and are the same for all members if they do not.
     """
 
     step: StepFunction
@@ -51,7 +51,7 @@ class Stream(Generic[S]):
 
     @property
     def batch_size(self) -> int | None:
-        """How many sequences run side by side; None: one, without an axis of its own."""
+        """How many sequences run side by side; None: one, and arrays have no axis of rows."""
         return self._batch_size
 
     @property
@@ -66,7 +66,7 @@ class Stream(Generic[S]):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of input, output and state."""
+        """The dtype of input, output and state."""
         return self._module.dtype
 
     @property
@@ -74,7 +74,7 @@ class Stream(Generic[S]):
         """A copy of the state; assigning checks the shapes (ValueError).
 
         For one LSTM a pair (h, c) of (num_layers, batch_size, size), without a ``batch_size`` (num_layers, size); for
-        several a tuple of such pairs. Those of several members have their axis before the others.
+        several a tuple of such pairs. If the network has several members, their axis comes before the others.
         """
         pairs = [(np.asarray(hidden), np.asarray(cell)) for hidden, cell in self._core.get_state()]
         if self._batch_size is None:

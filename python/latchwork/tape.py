@@ -23,10 +23,10 @@ class Gradients(Generic[S]):
     ----------
     x : numpy.ndarray or None
         With respect to the input, in its shape; zero in padding. None if the input was tokens, or if it was not wanted.
-        Of several members with their axis in front, also if they shared the input.
+        If the network has several members, their axis is in front, even if they shared the input.
     state
         With respect to the start state, in its form, whether or not one was passed: for one LSTM a pair for h_0 and
-        c_0. Of several members with their axis in front.
+        c_0. If the network has several members, their axis is in front, even if they shared the start state.
     parameters : ParameterGradients
         With respect to the parameters: a mapping from PyTorch's names to views of one contiguous buffer,
         ``parameters.flat``.
@@ -74,15 +74,17 @@ class Tape(Generic[S]):
         Parameters
         ----------
         d_output : array_like, optional
-            Gradient of the loss by ``output``, in its shape; what lies in padding does not matter. None: zeros.
+            Gradient of the loss with respect to ``output``, in its shape; its content in padding does not matter. None:
+            zeros.
         d_state : optional
-            Gradient of the loss by ``state``, in its form. None: zeros.
+            Gradient of the loss with respect to ``state``, in its form. None: zeros.
         into : Gradients, optional
-            Add the gradients by the parameters to those of ``into``, in place. Those by the input and the start state
-            are new in any case.
+            Gradients to whose ``parameters`` those of this call are added, in place. The gradients with respect to the
+            input and the start state are new arrays in any case. None: ``parameters`` are new too.
         input_gradient : bool, default True
-            Whether to compute the gradient by the input; False leaves ``x`` of the result None. For one layer
-            whose input is as wide as itself that is a sixth of the arithmetic. The others are the same to the bit.
+            Whether to compute the gradient with respect to the input. False leaves ``x`` of the result None, which
+            saves a sixth of the arithmetic of one layer whose input is as wide as the layer. The other gradients are
+            the same bit for bit.
 
         Returns
         -------
@@ -94,7 +96,7 @@ class Tape(Generic[S]):
         ValueError
             If a shape does not fit, or ``into`` is of another module.
         TypeError
-            If an argument has no fitting dtype.
+            If an argument is of a wrong type or dtype.
         """
         module, call, core_d_output, core_d_state = self._module, self._call, None, None
         if d_output is not None:

@@ -1,4 +1,4 @@
-"""What each gate did at each step."""
+"""Traces: what each gate did at each step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LayerTrace(NamedTuple):
     input_gate: Array
     """How much of the candidate was added to the cell: 0 to 1."""
     forget_gate: Array
-    """How much of the old cell was kept: 0 to 1. Where coupled 1 - ``input_gate``, without a forget gate 1."""
+    """How much of the old cell was kept: 0 to 1. With coupled gates 1 - ``input_gate``, without a forget gate 1."""
     candidate: Array
     """What could be added: -1 to 1."""
     output_gate: Array
@@ -33,16 +33,17 @@ class LayerTrace(NamedTuple):
     cell: Array
     """The cell after each step, zoneout included."""
     hidden: Array
-    """The output of each step, zoneout included; with a projection of ``proj_size`` features. With ``residual``, what
-    the layer itself gave, before its input is added."""
+    """The output of each step, zoneout included; of ``proj_size`` features if the LSTM projects. With ``residual`` it
+    is the layer's own result, to which its input is yet to be added."""
 
 
 class Trace(Mapping[str, LayerTrace], Generic[S]):
     """Every gate and cell of every layer, direction and step: made by ``trace`` of an `LSTM` or a `Network`.
 
-    A mapping: ``trace["l0"]``, ``trace["l0_reverse"]``, in a network with the module's number before it:
-    ``trace["1.l0"]``. ``trace[k]`` is layer ``k``, forward direction, counted over all LSTMs. With one layer and one
-    direction ``trace.input_gate`` and the others are there too. Those of several members have an axis in front.
+    A mapping: ``trace["l0"]``, ``trace["l0_reverse"]``, in a network with the layer's number before it:
+    ``trace["1.l0"]``. ``trace[k]`` is the forward direction of layer ``k``, counted over all LSTMs. With one layer and
+    one direction ``trace.input_gate`` and the others are there too. If the network has several members, their axis is
+    in front.
 
     Attributes
     ----------
@@ -121,7 +122,7 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
 
 
 def trace_of(tape: Tape[S], trace_names: Sequence[Sequence[str]]) -> Trace[S]:
-    """Collect all that a recording can show. ``trace_names``: those of the layers and directions of each LSTM."""
+    """Collect all that a recording can show. ``trace_names``: for each LSTM those of its layers and directions."""
     call, module = tape._call, tape._module
     layers = {}
     for lstm, (names, size) in enumerate(zip(trace_names, module._state_sizes, strict=True)):

@@ -1,4 +1,4 @@
-"""Training by mini-batches: forward, loss, backward, clipping and optimiser in one call."""
+"""Training by mini-batches: forward, loss, backward, clipping and update, in one call or in two."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ class Trainer(Generic[S]):
     """Trains an `LSTM` or a `Network` batch by batch: ``loss, state = trainer.step(x, y)``.
 
     The network may be used meanwhile, from other threads too; each step updates its parameters in one write. If it has
-    several members, each is trained as by a trainer of its own with ``seed + m``: its own loss, clipping and moments.
+    several members, member m is trained as by a trainer of its own with ``seed + m``: it has its own loss, clipping,
+    moments and masks.
 
     Parameters
     ----------
     network : Network or LSTM
         What to train.
     loss : {"cross_entropy", "squared_error", "absolute_error", "quantile"}
-        The mean over all valid elements, that is those below each sequence's length; for cross-entropy, which takes the
+        The mean over all valid elements, which are those before each sequence's end; for cross-entropy, which takes the
         network's output as logits, over all valid steps and rows.
     optimizer : latchwork.optim.SGD, Adam or AdamW
         Without a target: ``latchwork.optim.Adam(lr=4e-3)``. The trainer takes its options and keeps moments of its own.
     clip_norm : float, optional
         Gradients are scaled down to this Euclidean norm, as by `latchwork.optim.clip_grad_norm`. None or 0: never.
     seed : int, optional
-        Of the masks of dropout, zoneout and their kin. None: a fresh one.
+        Seed of the random masks of zoneout and of every kind of dropout. None: a fresh one.
     quantiles : sequence of float, optional
         For the quantile loss, each between 0 and 1: the network's output holds, for each feature of the target, one
         value for each quantile, side by side.
@@ -125,26 +126,26 @@ class Trainer(Generic[S]):
             As for a call of the network.
         y : array_like
             What the output should be, in the axes of the output. Values (T, N, features) for the errors and quantiles;
-            class labels (T, N), integers from 0 to the output size - 1, for cross-entropy. After `Last` without
-            the axis T. Several members each have their own in an axis before the others, or without it share one. What
-            lies in padding does not matter.
+            class labels (T, N), integers from 0 to the output size - 1, for cross-entropy. After `Last` there is no
+            axis T. With several members, y is the same for all, or has their axis before the others. Its content in
+            padding does not matter.
 
         Returns
         -------
         loss : float
-            Before the update. Of several members an array (M,).
+            The loss before the update; with several members an array (M,).
         state
-            After the last step, for the next window of the same sequences.
+            The state after the last step, to be passed in with the next window of the same sequences.
 
         Raises
         ------
         ValueError
             If a shape does not fit, a label is out of range, or x or y holds NaN or infinity where it is valid.
         TypeError
-            If an argument has no fitting dtype.
+            If an argument is of a wrong type or dtype.
         RuntimeError
-            If the loss or the gradient is not finite; of several members the first such one is named. Nothing has
-            changed then, in no member.
+            If the loss or the gradient is not finite; with several members the message names the first one. Nothing has
+            changed then, in any member.
         """
         batch, end = self._batch(x, y, state, lengths, reset)
         return self._core.step(*batch), end
@@ -160,31 +161,32 @@ class Trainer(Generic[S]):
         first_row: int = 0,
         ready: Callable[[int, int, Array], object] | None = None,
     ) -> tuple[Any, S]:
-        """Do the first part of a step: compute the loss and, in `gradients`, its gradients. No parameter changes.
+        """Do the first part of a step: compute the loss, and store its gradients in `gradients`. No parameter changes.
 
-        ``trainer.gradient(x, y)`` and ``trainer.apply()`` together are ``trainer.step(x, y)``. Between the two,
-        `gradients` may be exchanged, as several machines do that train together.
+        ``trainer.gradient(x, y)`` and then ``trainer.apply()`` do the same as ``trainer.step(x, y)``. Between the two,
+        `gradients` may be changed, say exchanged between several machines that train together.
 
         Parameters
         ----------
         x, y, state, lengths, reset
             As for `step`.
         first_row : int, default 0
-            The number of the first row in the larger batch of which this is a part: masks depend on it.
+            The number of the first row in the larger batch of which this one is a part: masks depend on it.
         ready : callable, optional
-            ``ready(layer, member, values)`` is told, from the top layer down, that the gradients of a layer are
-            complete: ``values`` is its part of ``gradients.flat``, which may be written. With one member it is told
-            while the layers below are still to be computed. Layers without parameters are passed over.
+            ``ready(layer, member, values)`` is called for each layer, from the top one down, when its gradients are
+            complete. ``values`` is the layer's part of ``gradients.flat`` and may be written. With one member, the
+            layers below are still to be computed then. Layers without parameters are passed over.
 
         Returns
         -------
         loss, state
-            As of `step`.
+            What `step` returns.
 
         Raises
         ------
         ValueError, TypeError, RuntimeError
-            As for `step`; also if ``first_row`` is no int or below 0. What ``ready`` raises is passed on.
+            As for `step`; also if ``first_row`` is no int or below 0, or ``ready`` is not callable. What ``ready``
+            raises is passed on; ``ready`` cannot call the trainer itself (RuntimeError).
         """
         first = integer("first_row", first_row, 0)
         if ready is not None and not callable(ready):
@@ -194,16 +196,17 @@ class Trainer(Generic[S]):
 
     @property
     def gradients(self) -> ParameterGradients:
-        """What `gradient` computed and `apply` reads: by PyTorch's names, writeable views of one buffer, ``flat``."""
+        """What `gradient` computes and `apply` reads, by PyTorch's names: writeable views of one buffer, ``flat``."""
         return ParameterGradients(self._network._layout, self._core.gradients)
 
     def apply(self) -> None:
-        """Do the second part of a step: clip `gradients` and update the parameters.
+        """Do the second part of a step: clip `gradients` and update the parameters, once for each call of `gradient`.
 
         Raises
         ------
         RuntimeError
-            If a gradient is not finite; nothing has changed then.
+            If no call of `gradient` succeeded since the last update, or a gradient is not finite; nothing has changed
+            then.
         """
         self._core.apply()
 
@@ -218,9 +221,9 @@ class Trainer(Generic[S]):
         Returns
         -------
         loss : float
-            Of several members an array (M,).
+            With several members an array (M,).
         state
-            After the last step.
+            The state after the last step.
 
         Raises
         ------
@@ -238,7 +241,9 @@ class Trainer(Generic[S]):
         """Check and convert a mini-batch; give it as the core takes it, and the states that the core will fill."""
         network = self._network
         if network._core is not self._network_core:
-            raise ValueError("network: expected the layer as it was given, got one that joined a Network since")
+            raise ValueError(
+                "network: expected a layer on its own, got one that joined a Network after the trainer was made"
+            )
         call = network._call(x, state, lengths, reset)
         sequence = self._network_core.keeps_sequence
         if network._vocabulary is None:

@@ -15,7 +15,8 @@ import latchwork as lw
 import numpy as np
 from latchwork.cli.train import _default_text
 from latchwork.estimators.characters import Vocabulary
-from latchwork.estimators.language_model import LSTMLanguageModel, _Training
+from latchwork.estimators.fit_loop import FitLoop
+from latchwork.estimators.language_model import LSTMLanguageModel
 from numpy.typing import NDArray
 
 SIDES = ("Latchwork", "PyTorch")
@@ -73,12 +74,12 @@ class PyTorchTrainer:
 
 
 class Run(NamedTuple):
-    """A training run of one side, made as `LSTMLanguageModel.fit` makes it; the clock starts when ``training`` runs."""
+    """A training run of one side, made as `LSTMLanguageModel.fit` makes it; the clock starts when ``loop`` runs."""
 
     model: LSTMLanguageModel
     vocabulary: Vocabulary
     network: lw.Network
-    training: _Training
+    loop: FitLoop
     weights: Callable[[], Weights]
 
 
@@ -86,14 +87,14 @@ def new_run(side: str, model: LSTMLanguageModel, text: str) -> Run:
     vocabulary = Vocabulary(text)
     generator = np.random.default_rng(model.random_state)
     network = model._new_network(vocabulary, generator)
-    training = _Training(model, network, vocabulary.encode(text), vocabulary.unknown, generator, started=0.0)
+    loop = model._new_loop(network, vocabulary, text, generator, started=0.0)
     weights = network.state_dict
     if side == "PyTorch":
         trainer = PyTorchTrainer(model, network)
-        training._trainer = trainer
+        loop._trainer = trainer
         weights = trainer.weights
-    training._started = time.perf_counter()
-    return Run(model, vocabulary, network, training, weights)
+    loop._started = time.perf_counter()
+    return Run(model, vocabulary, network, loop, weights)
 
 
 class Moment(NamedTuple):
@@ -111,15 +112,21 @@ class Watch:
         self.moments: list[Moment] = []
 
     def update(self, fraction: float, message: str) -> None:
-        seconds = self._run.training.history[-1]["seconds"]
+        seconds = self._run.loop.history[-1]["seconds"]
         while len(self.moments) < len(self._marks) and seconds >= self._marks[len(self.moments)]:
             self.keep()
 
     def keep(self) -> None:
-        begin = time.perf_counter()
-        last = self._run.training.history[-1]
+        start = time.perf_counter()
+        last = self._run.loop.history[-1]
         self.moments.append(Moment(last["seconds"], last["characters"], self._run.weights()))
-        self._run.training._started += time.perf_counter() - begin
+        self._run.loop._started += time.perf_counter() - start
+
+
+def train(run: Run, watch: Watch) -> None:
+    run.loop.run(watch)
+    if run.loop.interrupted:
+        raise KeyboardInterrupt
 
 
 def marks(seconds: float) -> list[float]:
@@ -134,13 +141,13 @@ def measure(side: str, model: LSTMLanguageModel, text: str, held_out: str) -> li
     run = new_run(side, model, text)
     assert model.max_seconds is not None
     watch = Watch(run, marks(model.max_seconds))
-    run.training.run(watch)
+    train(run, watch)
     if len(watch.moments) < MARKS:
         watch.keep()
     results = []
     for moment in watch.moments:
         run.network.load_state_dict(moment.weights)
-        model._keep(run.vocabulary, run.network, run.training.history, interrupted=False)
+        model._keep(run.vocabulary, run.network, run.loop.history, interrupted=False)
         bits = model.bits_per_character(held_out)
         results.append({"seconds": moment.seconds, "characters": moment.characters, "bits_per_character": bits})
     return results + results[-1:] * (MARKS - len(results))
@@ -151,15 +158,15 @@ def first_losses(side: str, model: LSTMLanguageModel, text: str) -> list[float]:
     model = LSTMLanguageModel(**model.get_params() | {"max_epochs": 1, "max_seconds": None})
     run = new_run(side, model, text[: COMPARED_STEPS * model.window * model.batch_size])
     losses = []
-    step = run.training._trainer.step
+    step = run.loop._trainer.step
 
     def recorded_step(*arguments: Any) -> tuple[float, Any]:
         loss, state = step(*arguments)
         losses.append(loss)
         return loss, state
 
-    run.training._trainer.step = recorded_step
-    run.training.run(Watch(run, marks=()))
+    run.loop._trainer.step = recorded_step
+    train(run, Watch(run, marks=()))
     return losses
 
 

@@ -113,7 +113,7 @@ TEST_CASE_TEMPLATE("checkpoints: a recording too large for the caches, which is 
   options.input_size = 3;
   options.hidden_size = 61;
   const Problem problem = random_problem(random, options, 330, 64, true, false, false);
-  REQUIRE(past_cache<T>(330 * 64 * 4 * 61));
+  REQUIRE(exceeds_caches<T>(330 * 64 * 4 * 61));
   const Network<T> network = network_of<T>(problem);
   Results<T> results(problem);
   RecordOptions record;

@@ -247,7 +247,7 @@ TEST_CASE_TEMPLATE("compact panels: a step and its gradient are bit for bit thos
           std::vector<T*> past_rows;
           for (Index row = 0; row < rows; ++row) past_rows.push_back(past.data() + row * size);
           args.gates = past_rows.data();
-          args.gates_past_cache = true;
+          args.gates_bypass_cache = true;
           table.step(args, 0, panels);
           bool same = true;
           for (Index row = 0; row < rows; ++row) {

@@ -88,6 +88,28 @@ TEST_CASE("apply() uses gradients that were changed after gradient()") {
   CHECK(doubled.optimizer().steps() == 1);
 }
 
+TEST_CASE("apply() needs a gradient() that succeeded, and each is applied once") {
+  Task<double> task(1);
+  Trainer<double> trainer = task.trainer();
+  const std::vector<double> before = task.parameters();
+  CHECK_THROWS_AS(trainer.apply(), std::logic_error);
+  task.y[0] = std::numeric_limits<double>::infinity();
+  CHECK_THROWS_AS(trainer.gradient(task.input(), task.batch(), {}, task.target(), {}), std::runtime_error);
+  CHECK_THROWS_AS(trainer.apply(), std::logic_error);
+  task.y[0] = 0.0;
+  const ModuleReady<double> fails = [](Index, Index, double*, Index) { throw std::range_error("no line"); };
+  CHECK_THROWS_AS(trainer.gradient(task.input(), task.batch(), {}, task.target(), {}, 0, fails), std::range_error);
+  CHECK_THROWS_AS(trainer.apply(), std::logic_error);
+  CHECK(same_bits(task.parameters(), before));
+  trainer.gradient(task.input(), task.batch(), {}, task.target(), {});
+  trainer.apply();
+  CHECK(!same_bits(task.parameters(), before));
+  const std::vector<double> after = task.parameters();
+  CHECK_THROWS_AS(trainer.apply(), std::logic_error);
+  CHECK(same_bits(task.parameters(), after));
+  CHECK(trainer.optimizer().steps() == 1);
+}
+
 TEST_CASE_TEMPLATE("complete gradients are handed out module by module, from the last module to the first", T, float,
                    double) {
   for (const Index members : {1, 3}) {

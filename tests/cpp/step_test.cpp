@@ -147,9 +147,9 @@ TEST_CASE_TEMPLATE("step: one row alone, panel by panel, in place, or from a pro
       Buffer<T> gates(rows * packed);
       std::vector<T*> gate_rows;
       for (Index row = 0; row < rows; ++row) gate_rows.push_back(gates.data() + row * packed);
-      StepArgs<T> past_cache = problem.args(past.c.pointers(), past.h.pointers(), gate_rows.data());
-      past_cache.gates_past_cache = true;
-      table.step(past_cache, 0, panels);
+      StepArgs<T> bypassing = problem.args(past.c.pointers(), past.h.pointers(), gate_rows.data());
+      bypassing.gates_bypass_cache = true;
+      table.step(bypassing, 0, panels);
       for (Index row = 0; row < rows; ++row)
         std::copy_n(gate_rows[static_cast<std::size_t>(row)], packed, past.gates[row]);
       CHECK(same_bits(past.gates.all(), whole.gates.all()));

@@ -31,7 +31,7 @@ def model_file(tmp_path_factory):
 
 @pytest.fixture
 def children_hear_ctrl_c():
-    """A shell that runs the tests in the background (``&``) has them, and what they start, ignore SIGINT."""
+    """If a shell runs the tests in the background (``&``), they and what they start ignore SIGINT: undo that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -49,13 +49,15 @@ class TestTrain:
         printed = capsys.readouterr()
         assert printed.err == ""  # no terminal, no progress bar
         assert "3,996 characters to train on, the last 444 held out" in printed.out
-        assert re.search(r"characters a second", printed.out)
+        assert re.search(
+            r"training  took \d+\.\d s: 19,\d{3} characters in 5 epochs, [\d,]+ characters a second\n", printed.out
+        )
         bits = [float(number) for number in re.findall(r"(?:character|this) model +(\d+\.\d{3})\n", printed.out)]
         assert len(bits) == 3
         model = lw.load(output)
         assert bits[2] == pytest.approx(model.bits_per_character((SENTENCE * 60)[-444:]), abs=6e-4)
         assert bits[0] > bits[1]
-        assert str(output) in printed.out
+        assert f"written   {output} ({output.stat().st_size / 1e6:.1f} MB)\n" in printed.out
 
     def test_default_text_and_file(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
@@ -65,7 +67,7 @@ class TestTrain:
 
     @pytest.mark.slow
     def test_the_main_job_learns(self, tmp_path, capsys):
-        # By epochs, so that it does not depend on how busy the machine is: about what the default minute reads.
+        # Limited by epochs, not by seconds, so that a busy machine makes no difference.
         assert main(["train", "-o", str(tmp_path / "m"), "--epochs", "5", "--seconds", "3600"]) == 0
         bits = dict(re.findall(r"  (.*? model) +(\d+\.\d{3})\n", capsys.readouterr().out))
         assert float(bits["this model"]) <= 1.75

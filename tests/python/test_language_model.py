@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from latchwork.estimators import language_model
+from latchwork.estimators import language_model, text_windows
 from latchwork.estimators.language_model import LSTMLanguageModel
 
 SENTENCES = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n"
@@ -119,12 +119,9 @@ class TestFit:
         assert rates == pytest.approx([SMALL["lr"] * math.cos(math.pi / 2 * k / 12) ** 2 for k in range(12)], rel=1e-14)
 
     def test_every_character_is_read_and_every_one_predicted(self, monkeypatch):
-        monkeypatch.setattr(language_model, "UNKNOWN_SHARE", 0.0)
-        network = lw.Network([lw.Embedding(1004, 4), lw.LSTM(4, 4), lw.Linear(4, 1004)])
-        training = language_model._Training(
-            LSTMLanguageModel(**SMALL | {"window": 4}), network, np.arange(1003), 1003, np.random.default_rng(0), 0.0
-        )
-        inputs, targets = training._window(training._epoch_tokens(), 0, training._bounds[-1])
+        monkeypatch.setattr(text_windows, "UNKNOWN_SHARE", 0.0)
+        windows = text_windows.TextWindows(np.arange(1003), 1003, 8, 4, np.random.default_rng(0))
+        inputs, targets = (np.concatenate(parts) for parts in zip(*windows.windows(), strict=True))
         assert inputs.shape == targets.shape == (126, 8)
         assert set(targets.ravel().tolist()) == set(range(1003))
         np.testing.assert_array_equal(inputs[0], 1003)

@@ -1,5 +1,7 @@
 """Trainer, optimisers and losses: training is PyTorch's."""
 
+import inspect
+
 import latchwork as lw
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def train(case, steps=STEPS, dtype="float64"):
 
 
 def train_by_hand(case, steps=STEPS):
-    """The same by record, backward, clip_grad_norm and an optimiser, with the squared error written out."""
+    """The same losses by record, backward, clip_grad_norm and an optimiser, with the squared error written out."""
     network = network_of(case)
     optimizer = OPTIMIZERS[case.optimizer](network, **case.optimizer_options)
     losses = []
@@ -80,7 +82,7 @@ def test_losses_equal_golden(golden, name):
 
 @pytest.mark.parametrize(
     "name",
-    # The golden files hold the same answers: one live run is enough for every day.
+    # The golden files hold the same answers, so one live run is enough without --slow.
     [CASES[0].name, *(pytest.param(case.name, marks=pytest.mark.slow) for case in CASES[1:])],
 )
 def test_losses_equal_live_torch(torch_peer, name):
@@ -227,10 +229,13 @@ def test_a_loss_that_is_not_finite_changes_nothing():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["x", "y"])
-def test_training_data_that_is_not_finite_is_refused(name, value):
+@pytest.mark.parametrize("laid_out", ["in one piece", "rows apart"])
+def test_training_data_that_is_not_finite_is_refused(name, value, laid_out):
     network = small()
     trainer, before = trainer_for(network), network.state_dict()
     data = dict(zip(("x", "y"), batch(), strict=True))
+    if laid_out == "rows apart":
+        data = {key: np.repeat(part, 2, axis=1)[:, ::2] for key, part in data.items()}
     data[name][4, 1, 1] = value
     for call in (trainer.step, trainer.evaluate):
         with pytest.raises(ValueError, match=f"{name}.*expected.*got"):
@@ -334,6 +339,15 @@ for _kind in ("adam", "adamw"):
         (0.9, TypeError),
         (("a", "b"), TypeError),
     ]
+
+
+def test_optimisers_have_pytorchs_defaults():
+    adam = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
+    sgd = {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
+    expected = {"sgd": sgd, "adam": adam | {"weight_decay": 0.0}, "adamw": adam | {"weight_decay": 0.01}}
+    for kind, options in expected.items():
+        signature = inspect.signature(OPTIMIZERS[kind])
+        assert {name: signature.parameters[name].default for name in options} == options
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)

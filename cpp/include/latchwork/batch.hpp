@@ -7,13 +7,13 @@
 
 // What goes into a call and comes out of it: views of sequences, batches and states. None of them owns memory.
 //
-// A network has one or more members: sets of weights of one shape. What goes in is shared by all members, or each has
-// its own, one after another at a distance of `member_stride` elements; a stride of 0 means that it is shared. What
-// comes out always has a place for each member.
+// A network has one or more members: sets of weights of one shape. An input is either shared by all members or separate
+// for each; then the inputs of the members lie one after another, `member_stride` elements apart. A stride of 0 means
+// that the input is shared. An output always has a place for each member.
 namespace latchwork {
 
-// Features of one step and row are contiguous; steps and rows may lie anywhere. Strides count elements and may be
-// negative.
+// A view of a sequence. The features of one step and row are contiguous; steps and rows may lie anywhere. Strides count
+// elements and may be negative.
 template <class T>
 struct SequenceView {
   T* data = nullptr;
@@ -22,20 +22,20 @@ struct SequenceView {
   Index member_stride = 0;
 
   T* at(Index step, Index row) const { return data + step * step_stride + row * row_stride; }
-  // One member's own sequence.
+  // The sequence of one member.
   SequenceView of(Index member) const {
     if (data == nullptr) return {};
     return {data + member * member_stride, step_stride, row_stride, 0};
   }
 };
 
-// The same view, through which nothing can be written.
+// The same view without write access.
 template <class T>
 SequenceView<const T> read_only(const SequenceView<T>& view) {
   return {view.data, view.step_stride, view.row_stride, view.member_stride};
 }
 
-// What goes in: values (features of the first module each), or tokens where the first module is an Embedding.
+// The input of a call: values, or tokens if the first module is an Embedding.
 template <class T>
 struct Input {
   SequenceView<const T> values;
@@ -48,7 +48,7 @@ struct Batch {
   Index steps = 0;
   Index rows = 0;
   const Index* lengths = nullptr;  // (rows,), each 0 to steps; null: all steps
-  // Non-zero: before this step the row's state becomes the layer's own start state. Null: never.
+  // (steps, rows). Non-zero: before this step the state of the row becomes the layer's own start state. Null: never.
   SequenceView<const std::uint8_t> reset;
   Index lengths_member_stride = 0;
 
@@ -57,8 +57,8 @@ struct Batch {
   }
 };
 
-// The state of one LSTM module, contiguous: hidden (states, rows, H or P), cell (states, rows, H).
-// As a start state null means the module's own (zeros, or the trained one); as a result null means not wanted.
+// The state of one LSTM module, contiguous: hidden (states, rows, H or P), cell (states, rows, H). In a start state,
+// null means the module's own start state (zeros, or the trained one). In a result, null means that it is not wanted.
 template <class T>
 struct State {
   T* hidden = nullptr;
@@ -73,9 +73,9 @@ struct State {
 };
 
 template <class T>
-using States = std::vector<State<T>>;  // one for each LSTM module of the chain, or empty: as if all were null
+using States = std::vector<State<T>>;  // one for each LSTM module of the chain; empty: as if all pointers were null
 
-// One member's own states.
+// The states of one member.
 template <class T>
 States<T> states_of(const States<T>& states, Index member) {
   States<T> own;
@@ -85,11 +85,12 @@ States<T> states_of(const States<T>& states, Index member) {
 }
 
 struct RecordOptions {
-  bool training = false;        // dropout and zoneout act
+  bool training = false;        // whether dropout and zoneout act
   std::uint64_t mask_seed = 0;  // equal seeds give equal masks; member m has the masks of mask_seed + m
-  // k above 0: of an LSTM only every k-th state is kept, and backward computes the steps between again. Same bits.
+  // If k > 0, only every k-th state of an LSTM is kept, and backward computes the steps between them again. The results
+  // are the same bit for bit.
   Index checkpoint = 0;
-  // The number that the first row has in a larger batch, of which this is a part: masks depend on it.
+  // The number of the first row in a larger batch, of which this batch is a part. Masks depend on it.
   Index first_row = 0;
 };
 

@@ -7,17 +7,19 @@ namespace latchwork {
 
 // Instruction sets are named "baseline" (x86-64-v2, or the compiler's default elsewhere), "avx2" and "avx512".
 
-// Under avx512, networks of which no layer has more than 8 units (float; double: 4) use AVX2's registers: they are
-// sooner done, and give the same bits.
-//
-// Those that were compiled in and that this CPU and operating system can run, slowest first.
+// Under avx512, a network in which no layer has more than 8 units (float) or 4 units (double) uses the registers of
+// AVX2, which are faster for layers this small and give the same results bit for bit.
+
+// The instruction sets that were compiled in and that this CPU and operating system can run, slowest first.
 std::vector<std::string> available_isas();
 
-// The one that new snapshots of weights are packed for. At load: LATCHWORK_ISA if set, else the last available one.
-// Throws std::invalid_argument where LATCHWORK_ISA names none that is available.
+// The instruction set that new snapshots of weights are packed for. When the library is loaded, this is the one that
+// the variable LATCHWORK_ISA names if it is set, otherwise the last available one. Throws std::invalid_argument if
+// LATCHWORK_ISA names none that is available.
 std::string current_isa();
 
-// Throws std::invalid_argument for a name that is not available here. Calls under way keep theirs.
+// Chooses the instruction set for snapshots that are packed from now on; calls under way keep theirs. Throws
+// std::invalid_argument for a name that is not available here.
 void set_isa(const std::string& name);
 
 }  // namespace latchwork

@@ -22,29 +22,30 @@ template <class T>
 const std::shared_ptr<NetworkParts<T>>& parts_of(const Network<T>& network);
 }  // namespace detail
 
-// A chain of modules, in one or more members: sets of weights of one shape, run and trained in one call, each bit for
-// bit what it would be alone. All parameters lie in one contiguous buffer, member after member. Calls may run from many
-// threads at once, also while another writes parameters: a call keeps the weights it began with. Copies of a Network
-// are the same network.
+// A chain of modules, in one or more members: sets of weights of one shape that are run and trained in one call. The
+// results of each member are bit for bit what they would be if it were alone. All parameters lie in one contiguous
+// buffer, member after member. Calls may run from many threads at once, also while another thread writes parameters: a
+// call keeps the weights that it started with. A copy of a Network is the same network.
 template <class T>
 class Network {
  public:
-  // Parameters start as PyTorch's do, those of member m as those of a network of one member built with seed + m. Throws
-  // std::invalid_argument, see validate().
+  // Parameters get PyTorch's initial values unless the options say otherwise. Those of member m are those of a network
+  // of one member that is built with seed + m. Throws std::invalid_argument, see validate().
   Network(std::vector<ModuleOptions> modules, TensorNames names, std::uint64_t seed, Index members = 1);
 
-  // Module `index` alone, of all members, on the same parameters: a write through one is seen by the other.
+  // A network of module `index` alone, with all members. It has the same parameters: what is written through one
+  // network is seen by the other.
   Network module(Index index) const;
-  // A network of its own, with the weights that one member has at this moment.
+  // A separate network of one member, with the weights that this member has at the moment.
   Network member(Index index) const;
-  // One network whose members are those of others, with the weights they have at this moment. Throws
-  // std::invalid_argument where there is none, or where their parameters differ in name or shape.
+  // One network whose members are the members of several networks, with the weights that they have at the moment.
+  // Throws std::invalid_argument if `networks` is empty, or if their parameters differ in name or shape.
   static Network stack(const std::vector<Network>& networks);
 
   const std::vector<ModuleOptions>& modules() const;
   Index members() const;
 
-  // Of one member; offsets count from the member's first parameter.
+  // The parameters of one member; offsets count from the member's first parameter.
   const std::vector<ParameterSpec>& layout() const;
   Index member_parameter_count() const;
   Index parameter_count() const { return members() * member_parameter_count(); }
@@ -58,21 +59,21 @@ class Network {
   Index output_size() const;    // features of one step of the output
   bool keeps_sequence() const;  // false after Last: the output then has one step
   Index lstm_count() const;
-  const LstmOptions& lstm(Index index) const;  // of the LSTM modules, in order
+  const LstmOptions& lstm(Index index) const;  // index: counts the LSTM modules
 
-  // Outputs in padding are zero; a state of a row of length 0 is passed through. `output` and `end` may be null.
-  // Throws std::invalid_argument for a length or a token out of range, or for a view that has no place for each member,
-  // before any computation.
+  // Runs the network. Outputs in padding are zero. The start state of a row of length 0 is also its end state. `output`
+  // and `end` may be null. Throws std::invalid_argument for a length or a token out of range, or for a view that has no
+  // place for each member, before any computation.
   void forward(const Input<T>& input, const Batch& batch, const States<const T>& start, const SequenceView<T>& output,
                const States<T>& end) const;
 
-  // forward() that also keeps what backward and traces need. The tape copies the input. Throws std::invalid_argument
-  // also for a negative checkpoint or first row.
+  // The same as forward(), but also keeps what backward and traces need. The tape copies the input. In addition it
+  // throws std::invalid_argument for a negative checkpoint or first row.
   std::shared_ptr<Tape<T>> record(const Input<T>& input, const Batch& batch, const States<const T>& start,
                                   const SequenceView<T>& output, const States<T>& end,
                                   const RecordOptions& options) const;
 
-  // Throws std::invalid_argument where a direction is reverse.
+  // Throws std::invalid_argument if a layer runs in the reverse direction.
   std::unique_ptr<Stream<T>> stream(Index rows) const;
 
  private:

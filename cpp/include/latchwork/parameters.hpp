@@ -11,9 +11,9 @@
 
 namespace latchwork {
 
-// What a tensor is to its module, in the word that its name has for it.
+// What a tensor is to its module; the names are those in the parameter names.
 enum class ParameterKind {
-  // Of one layer and direction of an LSTM.
+  // Tensors of one layer and direction of an LSTM.
   weight_ih,
   weight_hh,
   bias_ih,
@@ -28,20 +28,20 @@ enum class ParameterKind {
   norm_cell_bias,
   h_0,
   c_0,
-  // Of an Embedding, which has only a weight, or of a Linear.
+  // Tensors of a Linear; an Embedding only has a weight.
   weight,
   bias,
 };
 
-// One named tensor in the contiguous buffer of a whole model, row-major.
+// One named tensor in the contiguous buffer of all parameters of a model, row-major.
 struct ParameterSpec {
   std::string name;
   std::vector<Index> shape;
   Index offset = 0;
   ParameterKind kind = ParameterKind::weight;
-  Index module = 0;     // its place in the chain
+  Index module = 0;     // the place of its module in the chain
   Index layer = 0;      // of an LSTM
-  Index direction = 0;  // of an LSTM: 0, or 1 for the second of two
+  Index direction = 0;  // of an LSTM: 0, or 1 for the second of two directions
 
   Index size() const {
     Index product = 1;
@@ -50,28 +50,30 @@ struct ParameterSpec {
   }
 };
 
-// How tensors are called: as those of a layer of its own ("weight_ih_l0"), or with the module's number in front, as in
+// How tensors are named: as those of a single layer ("weight_ih_l0"), or with the module's number in front, as in
 // torch.nn.Sequential ("1.weight_ih_l0").
 enum class TensorNames { of_layer, of_chain };
 
-// Names and shapes are PyTorch's: weight_ih_l{k} (4H, in), weight_hh_l{k} (4H, H or P), bias_ih_l{k}, bias_hh_l{k}
-// (4H), weight_hr_l{k} (P, H), suffix _reverse; Embedding and Linear: weight, bias. Gate order i, f, g, o; without a
-// forget gate of its own 3H instead of 4H: i, g, o. Then, where the options ask for them, weight_peephole_l{k} (3H:
-// i, f, o; or 2H: i, o), norm_ih_weight_l{k}, norm_ih_bias_l{k}, norm_hh_weight_l{k}, norm_hh_bias_l{k} (4H or 3H),
-// norm_cell_weight_l{k}, norm_cell_bias_l{k} (H), h_0_l{k} (H or P), c_0_l{k} (H). In that order, layer by layer,
-// forward before reverse.
+// Returns the tensors of a chain of modules. Names and shapes are PyTorch's: weight_ih_l{k} (4H, in), weight_hh_l{k}
+// (4H, H or P), bias_ih_l{k}, bias_hh_l{k} (4H), weight_hr_l{k} (P, H), with the suffix _reverse for the reverse
+// direction; Embedding and Linear have weight and bias. The gate order is i, f, g, o. Without a forget gate of its own
+// a layer has 3H rows instead of 4H: i, g, o. If the options ask for them, these follow: weight_peephole_l{k} (3H: i,
+// f, o; or 2H: i, o), norm_ih_weight_l{k}, norm_ih_bias_l{k}, norm_hh_weight_l{k}, norm_hh_bias_l{k} (4H or 3H),
+// norm_cell_weight_l{k}, norm_cell_bias_l{k} (H), h_0_l{k} (H or P), c_0_l{k} (H). The tensors come in this order,
+// layer by layer, forward before reverse.
 std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, TensorNames names);
 
-// The buffer that holds every parameter of a model, and the only place where they are written.
+// The buffer that holds all parameters of a model. They are written only through this class.
 template <class T>
 class ParameterStore {
  public:
   explicit ParameterStore(Index size) : size_(size), data_(new T[static_cast<std::size_t>(size)]()) {}
 
   Index size() const { return size_; }
-  // Readable at any time; a reader beside a writer may see part of an update. Use read() for a consistent copy.
+  // May be read at any time, but a reader may see only a part of an update that is being written. read() gives a
+  // consistent view.
   const T* data() const { return data_.get(); }
-  // Changes with every write; a snapshot of packed weights is as old as its version.
+  // Grows with every write. A snapshot of packed weights has the version of the parameters that it was packed from.
   std::uint64_t version() const { return version_.load(std::memory_order_acquire); }
 
   template <class Read>
@@ -94,14 +96,15 @@ class ParameterStore {
   mutable std::mutex mutex_;
 };
 
-// PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-1/sqrt(in), Embedding standard normal.
-// Norms begin as the identity, trained start states as zeros; for keras and orthogonal peepholes as zeros and W_hr
-// Glorot uniform. LstmOptions::init:
-//   keras       W Glorot uniform over (in, all gates), R (H, all gates) orthogonal, biases zero but the forget gate's 1
-//   orthogonal  each gate's W Glorot uniform and R orthogonal, biases zero
+// Writes PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-1/sqrt(in), Embedding standard
+// normal. Layer norms start as the identity and trained start states as zeros. LstmOptions::init chooses other values:
+//   keras       W Glorot uniform over (in, all gates), R (H, all gates) orthogonal, biases zero except the forget
+//               gate's 1
+//   orthogonal  each gate's W Glorot uniform and its R orthogonal, biases zero
 //   chrono      as torch, but biases zero except b_f = log(u), b_i = -b_f, u uniform in [1, t_max - 1]: Tallec &
 //               Ollivier 2018
-// forget_bias sets the forget gate's bias, whatever else: b in bias_ih, 0 in bias_hh.
+// With keras and orthogonal, peepholes are zero and W_hr is Glorot uniform. forget_bias b sets the forget gate's bias
+// in every case: b in bias_ih, 0 in bias_hh.
 template <class T>
 void initialise_parameters(const std::vector<ModuleOptions>& modules, std::uint64_t seed, T* parameters);
 

@@ -13,21 +13,22 @@ template <class T>
 struct StreamParts;
 }
 
-// How far apart the members lie in what a step is given; 0: it is the same for all.
+// The distances, in elements, between what a step is given for one member and for the next; 0: all members share it.
 struct StepStrides {
   Index x = 0;
   Index reset = 0;
 };
 
-// One step after another on the weights of the moment of construction.
+// Runs one step after another, with the weights that the network had when the stream was made.
 //
-// The real-time contract: after construction, step(), get_state(), set_state() and reset() make no allocation, take no
-// lock, throw no exception and make no system call, the first of them included, whatever other threads do with the
-// network meanwhile. A stream is not for two threads at once, and its construction and destruction are not for real
-// time; nor is making the States that are passed, a vector.
+// The real-time contract: after construction, step(), get_state(), set_state() and reset() allocate no memory, take no
+// lock, throw no exception and make no system call, from their first call on, whatever other threads do with the
+// network meanwhile. Two threads must not use a stream at the same time. Making and destroying a stream is outside the
+// contract, and so is making the States that are passed, which are a vector.
 //
-// Large steps (is_shared()) are shared with those of the pool's threads that are awake, see wake_threads(), and then
-// wait for them. With set_num_threads(1), and where no other call keeps threads awake, a step waits for nobody.
+// The stream shares large steps (see is_shared()) with those threads of the pool that are awake (see wake_threads()),
+// and then waits for them. With set_num_threads(1), and if no other call keeps threads awake, a step waits for no other
+// thread.
 template <class T>
 class Stream {
  public:
@@ -43,15 +44,15 @@ class Stream {
   bool takes_tokens() const;
   bool is_shared() const noexcept;  // whether a step is large enough to be shared with other threads
 
-  // x (rows, input_size) contiguous, of each member or of all; y (members, rows, output_size) contiguous. reset:
-  // (rows,), non-zero restarts a row before the step; null: none.
+  // x: (rows, input_size) contiguous, one for each member or one that all share. y: (members, rows, output_size)
+  // contiguous. reset: (rows,), non-zero restarts a row before the step; null: no row restarts.
   void step(const T* x, T* y, const std::uint8_t* reset = nullptr, const StepStrides& strides = {}) noexcept;
-  // Tokens must lie in [0, vocabulary); the caller has checked.
+  // The same for tokens, which must lie in [0, vocabulary). They are not checked here.
   void step(const std::int64_t* tokens, T* y, const std::uint8_t* reset = nullptr,
             const StepStrides& strides = {}) noexcept;
 
   void get_state(const States<T>& state) const noexcept;
-  void set_state(const States<const T>& state) noexcept;  // a null pointer: the own start state
+  void set_state(const States<const T>& state) noexcept;  // a null pointer: the layer's own start state
   void reset() noexcept;
 
  private:

@@ -16,14 +16,14 @@ struct Recording;
 // What a trace shows of one layer and direction.
 enum class Signal { input_gate, forget_gate, candidate, output_gate, cell, hidden };
 
-// Told, module by module from the top of the chain down, that the gradient with respect to a module's parameters is
-// complete: `count` numbers at `gradient`, those of one member. Modules without parameters are passed over. It is
-// called on the thread that called backward(); with one member while the modules below are still to be computed, with
-// several once all are.
+// A function that backward() calls for each module and member, from the top of the chain down, when the gradient with
+// respect to the parameters of that module is complete: `count` numbers at `gradient`. Modules without parameters are
+// left out. It is called on the thread that called backward(). With one member it is called before the gradients of the
+// modules below are computed, with several members once all gradients are complete.
 template <class T>
 using ModuleReady = std::function<void(Index module, Index member, T* gradient, Index count)>;
 
-// What one recording kept. Immutable: backward may be called again, and from several threads.
+// What was kept of one recorded call. A tape does not change: backward may be called again, and from several threads.
 template <class T>
 class Tape {
  public:
@@ -32,19 +32,20 @@ class Tape {
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
-  // The output of one member, where the call asked for none. It lasts as long as the tape; numbers in padding mean
-  // nothing. Throws std::invalid_argument where the recording has checkpoints.
+  // The output of one member, if the recorded call asked for none. It lasts as long as the tape; the numbers in padding
+  // mean nothing. Throws std::invalid_argument if the recording has checkpoints.
   SequenceView<const T> output(Index member = 0) const;
 
-  // Gradients of a loss, given its gradients with respect to the output (d_output) and to the end states (d_end; empty:
-  // zeros). parameters: parameter_count() elements, member after member, overwritten, or added to where `accumulate`.
-  // d_input and d_start are overwritten; null or empty: not wanted. d_input in padding becomes zero.
+  // Computes the gradients of a loss from its gradients with respect to the output (d_output) and to the end states
+  // (d_end; empty: zeros). parameters: parameter_count() numbers, member after member, which are overwritten, or added
+  // to if `accumulate`. d_input and d_start are overwritten; null or empty: not wanted. d_input is zero in padding.
   void backward(const SequenceView<const T>& d_output, const States<const T>& d_end, T* parameters, bool accumulate,
                 const SequenceView<T>& d_input, const States<T>& d_start, const ModuleReady<T>& ready = {}) const;
 
-  // Writes (members, steps, rows, H) contiguous, or (members, steps, rows, P) for the hidden state under projection;
-  // zeros in padding. `state` counts layers times directions of LSTM module `lstm`. The forget gate of a cell that has
-  // none of its own is 1, or 1 minus the input gate. Throws std::invalid_argument where the recording has checkpoints.
+  // Writes one signal: (members, steps, rows, H) contiguous, or (members, steps, rows, P) for the hidden state of a
+  // layer with projection, with zeros in padding. `lstm` counts the LSTM modules of the chain, `state` the layers times
+  // directions of that module. The forget gate of a cell that has none of its own is 1, or 1 minus the input gate.
+  // Throws std::invalid_argument if the recording has checkpoints.
   void signal(Index lstm, Index state, Signal signal, T* values) const;
 
  private:

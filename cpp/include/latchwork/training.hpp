@@ -10,14 +10,15 @@ namespace latchwork {
 
 enum class LossKind { cross_entropy, squared_error, absolute_error, quantile };
 
-// The mean over all valid elements (for cross-entropy: over all valid steps and rows).
+// The loss is the mean over all valid elements (for cross-entropy: over all valid steps and rows).
 struct Loss {
   LossKind kind = LossKind::squared_error;
-  std::vector<double> quantiles;  // quantile loss: output features = target features x quantiles, quantiles fastest
+  // For the quantile loss: output features = target features x quantiles, with the quantiles of a feature side by side.
+  std::vector<double> quantiles;
 };
 
-// What the output should have been: labels (one class index for each step and row) for cross-entropy, else values with
-// the output's features (divided by the number of quantiles).
+// What the output should have been: for cross-entropy labels (one class index for each step and row), otherwise values
+// with as many features as the output (divided by the number of quantiles).
 template <class T>
 struct Target {
   SequenceView<const T> values;
@@ -26,18 +27,19 @@ struct Target {
   Target of(Index member) const { return {values.of(member), labels.of(member)}; }
 };
 
-// Which outputs count: steps below each row's length, all where lengths is null. After Last: one step, rows of length 0
-// count too.
-// Returns the loss and, where d_output.data is not null, writes its gradient there (zero in padding).
-// Sums run in blocks fixed by shape, in order: no dependence on threads.
-// Throws std::invalid_argument for a label outside [0, features), before anything is written. No valid element: 0.
+// Returns the loss, and writes its gradient with respect to the output to d_output (zero in padding) unless
+// d_output.data is null.
+// The steps of a row below its length count, or all steps if lengths is null. After Last there is one step, and rows of
+// length 0 count too. The sums run in blocks that depend only on the shape, in order, so they do not depend on the
+// number of threads. If there is no valid element, the loss is 0.
+// Throws std::invalid_argument for a label outside [0, features), before anything is written.
 template <class T>
 double loss_and_gradient(const Loss& loss, SequenceView<const T> output, Index features, const Batch& batch,
                          const Target<T>& target, SequenceView<T> d_output);
 
 enum class OptimizerKind { sgd, adam, adamw };
 
-// PyTorch's definitions and defaults, except that lr has none in C++.
+// PyTorch's definitions and defaults.
 struct OptimizerOptions {
   OptimizerKind kind = OptimizerKind::adam;
   double lr = 1e-3;
@@ -50,10 +52,10 @@ struct OptimizerOptions {
   double weight_decay = 0.0;  // sgd, adam: added to the gradient; adamw: decoupled
 };
 
-// Throws std::invalid_argument naming the option.
+// Throws std::invalid_argument, which names the option.
 void validate(const OptimizerOptions& options);
 
-// One pass over contiguous parameters and gradients.
+// Updates contiguous parameters from contiguous gradients in one pass.
 template <class T>
 class Optimizer {
  public:
@@ -63,15 +65,16 @@ class Optimizer {
   void set_lr(double lr);  // throws std::invalid_argument unless finite and >= 0
   std::int64_t steps() const { return steps_; }
 
-  // parameters -= what the rule says of gradient * gradient_scale.
+  // One update, with the gradient multiplied by gradient_scale.
   void step(T* parameters, const T* gradient, double gradient_scale = 1.0);
-  // The same for several members, each with a scale of its own: their parameters lie `stride` apart, their gradients
+  // The same for several members, each with its own scale. Their parameters lie `stride` numbers apart, their gradients
   // one after another.
   void step(T* parameters, Index stride, const T* gradient, const std::vector<double>& gradient_scales);
 
-  // For saving: sgd has one buffer (momentum), adam and adamw two (first and second moment), sgd without momentum none.
+  // The state of the optimiser, for saving: sgd has one buffer (momentum), or none without momentum; adam and adamw
+  // have two (first and second moment).
   const std::vector<std::vector<T>>& buffers() const { return buffers_; }
-  // Throws std::invalid_argument unless the sizes fit.
+  // Throws std::invalid_argument if the sizes do not fit.
   void restore(std::int64_t steps, std::vector<std::vector<T>> buffers);
 
  private:
@@ -81,50 +84,53 @@ class Optimizer {
   std::vector<std::vector<T>> buffers_;
 };
 
-// Euclidean norm, summed in double in blocks of fixed size, in order.
+// The Euclidean norm, summed in double in blocks of fixed size, in order.
 template <class T>
 double gradient_norm(const T* gradient, Index size);
 
-// What to multiply a gradient of this norm with, so that its norm is at most clip_norm: PyTorch's
-// min(1, clip_norm / (norm + 1e-6)).
+// The factor that reduces a gradient of this norm to a norm of at most clip_norm: PyTorch's min(1, clip_norm / (norm +
+// 1e-6)).
 double clip_scale(double norm, double clip_norm);
 
-// Whether no number is NaN or infinite. Threads share the numbers.
+// Whether no number is NaN or infinite. Several threads share the work.
 template <class T>
 bool all_finite(const T* values, Index size);
 
-// Forward, loss, backward, clipping and optimiser of one mini-batch in one call. Each member of the network is trained
-// as by a trainer of its own with seed + m: it has its own loss, clipping, moments and masks.
+// Trains a network: one call does the forward pass, the loss, the backward pass, clipping and the update for one
+// mini-batch. Each member of the network is trained as if it had a trainer of its own with seed + m: it has its own
+// loss, clipping, moments and masks.
 template <class T>
 class Trainer {
  public:
-  // clip_norm 0: no clipping. seed: of the dropout masks, which also depend on the number of the step.
-  // The network keeps sharing its parameters with the one passed in. Throws std::invalid_argument.
+  // clip_norm: 0 for no clipping. seed: for the dropout masks, which also depend on the number of the step. The trainer
+  // trains the network that was passed in, not a copy. Throws std::invalid_argument.
   Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double clip_norm,
           std::uint64_t seed);
 
-  // Trains on one mini-batch: gradient() and apply(). Returns the loss of each member, before the update. `end`
-  // receives the state after the last step, for the next window of a stream; it may alias `start`. Throws
-  // std::runtime_error, naming the member if there are several, where a loss or a gradient is not finite; the
-  // parameters, the optimiser and `end` are then as before.
+  // Trains on one mini-batch: gradient(), then apply(). Returns the loss of each member before the update. `end`
+  // receives the state after the last step, for the next window of a stream; it may be the same memory as `start`.
+  // Throws std::runtime_error if a loss or a gradient is not finite, and names the member if there are several;
+  // parameters, optimiser and `end` are then unchanged.
   std::vector<double> step(const Input<T>& input, const Batch& batch, const States<const T>& start,
                            const Target<T>& target, const States<T>& end);
 
-  // ---- The parts of a step, for whoever exchanges gradients between them, as several machines do that train together.
+  // ---- The parts of a step, for programs that do something with the gradients between them: several machines that
+  // train together exchange them.
 
-  // Computes the losses and, in gradients(), their gradients; changes no parameter. first_row: the number that the
-  // first row has in the batch of which this is a part. `ready` is told of each module whose gradient is complete.
+  // Computes the losses, which it returns, and their gradients, which are then in gradients(). It changes no parameter.
+  // first_row: the number of the first row in the larger batch, of which this batch is a part. `ready` is called for
+  // each module whose gradient is complete.
   std::vector<double> gradient(const Input<T>& input, const Batch& batch, const States<const T>& start,
                                const Target<T>& target, const States<T>& end, Index first_row = 0,
                                const ModuleReady<T>& ready = {});
   // What gradient() computed and apply() reads: parameter_count() numbers, member after member, in the order of the
-  // layout. They may be written between the two.
+  // layout. The program may change them between the two calls.
   T* gradients() { return gradients_.data(); }
-  // Clips gradients(), and updates the parameters. Throws std::runtime_error where they are not finite; nothing has
-  // changed then.
+  // Clips gradients() and updates the parameters, once for each call of gradient(): throws std::logic_error if no
+  // complete gradients are there. Throws std::runtime_error if the gradients are not finite; nothing has changed then.
   void apply();
 
-  // The losses alone, without dropout and without a tape.
+  // Computes the losses alone, without dropout and without a tape.
   std::vector<double> evaluate(const Input<T>& input, const Batch& batch, const States<const T>& start,
                                const Target<T>& target, const States<T>& end) const;
 
@@ -141,8 +147,9 @@ class Trainer {
   Optimizer<T> optimizer_;
   double clip_norm_;
   std::uint64_t seed_;
-  // Kept from step to step for their memory.
+  // Members of the class so that their memory is kept from step to step.
   std::vector<T> gradients_;
+  bool gradients_complete_ = false;  // and not applied yet
   std::vector<T> end_;
 };
 

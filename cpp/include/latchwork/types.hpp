@@ -5,7 +5,7 @@
 
 namespace latchwork {
 
-// Every size, stride and index. Signed, so that a difference of two is one of them.
+// The type of every size, stride and index. It is signed, so that the difference of two indices is one too.
 using Index = std::ptrdiff_t;
 
 }  // namespace latchwork

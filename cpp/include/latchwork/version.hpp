@@ -2,7 +2,7 @@
 
 namespace latchwork {
 
-// Asserted equal to the Python package's version by its tests.
+// The tests of the Python package assert that this is its version too.
 inline constexpr const char* version = "0.1.0";
 
 }  // namespace latchwork

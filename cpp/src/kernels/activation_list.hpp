@@ -3,8 +3,8 @@
 #include "kernels/activations.hpp"
 #include "kernels/table.hpp"
 
-// The activations that a gate or the cell may have: ONNX's list. To add one, write its struct here and name it in
-// `Activations`; `slope` is the derivative, told from the value y alone, because that is what a recording keeps.
+// The activations that a gate or the cell may have: ONNX's list. To add one, write its struct here and add it to
+// `Activations`. `slope` computes the derivative from the value y alone, because a recording only keeps y.
 namespace latchwork::LATCHWORK_ISA {
 
 template <class T>
@@ -50,7 +50,7 @@ struct Relu {  // max(x, 0)
   }
 };
 
-struct HardSigmoid {  // alpha x + beta, cut off at 0 and 1
+struct HardSigmoid {  // alpha x + beta, limited to 0 to 1
   static constexpr ActivationInfo info{"hard_sigmoid", 2, 0.2, 0.5, AlphaRange::any};
   template <class T>
   EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
@@ -78,7 +78,7 @@ struct Affine {  // alpha x + beta
   }
 };
 
-struct LeakyRelu {  // x, below zero alpha x
+struct LeakyRelu {  // x, or alpha x if x < 0
   static constexpr ActivationInfo info{"leaky_relu", 1, 0.01, 0.0, AlphaRange::not_negative};
   template <class T>
   EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
@@ -90,7 +90,7 @@ struct LeakyRelu {  // x, below zero alpha x
   }
 };
 
-struct ThresholdedRelu {  // x, below alpha zero
+struct ThresholdedRelu {  // x, or 0 if x < alpha
   static constexpr ActivationInfo info{"thresholded_relu", 1, 1.0, 0.0, AlphaRange::not_negative};
   template <class T>
   EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
@@ -115,7 +115,7 @@ struct ScaledTanh {  // alpha tanh(beta x)
   }
 };
 
-struct Elu {  // x, below zero alpha (exp(x) - 1)
+struct Elu {  // x, or alpha (exp(x) - 1) if x < 0
   static constexpr ActivationInfo info{"elu", 1, 1.0, 0.0, AlphaRange::not_negative};
   template <class T>
   EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>& k) {
@@ -138,8 +138,8 @@ struct Softsign {  // x / (1 + |x|)
   }
   template <class T>
   EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
-    const Packet<T> rest = subtract(broadcast(T(1)), magnitude(y));
-    return multiply(rest, rest);
+    const Packet<T> one_minus_y = subtract(broadcast(T(1)), magnitude(y));
+    return multiply(one_minus_y, one_minus_y);
   }
 };
 
@@ -163,7 +163,7 @@ struct ActivationList {
   static constexpr Index count = sizeof...(Each);
   static constexpr ActivationInfo infos[] = {Each::info...};
 
-  // Calls task(A{}) for the activation of this number.
+  // Calls task(A{}) for the activation with this number.
   template <class Task>
   EIGEN_ALWAYS_INLINE static void with(Index number, Task&& task) {
     Index at = 0;

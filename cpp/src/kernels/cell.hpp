@@ -3,11 +3,11 @@
 #include "kernels/activations.hpp"
 
 // The LSTM cell after the matrix product, for one register of hidden units: Hochreiter & Schmidhuber 1997 with the
-// forget gate of Gers, Schmidhuber & Cummins 2000. Every kernel, dtype and tail goes through these lines.
+// forget gate of Gers, Schmidhuber & Cummins 2000. Every kernel and dtype uses these lines, for tails too.
 namespace latchwork::LATCHWORK_ISA {
 
 template <class T>
-struct Gates {  // before activation W x + R h + b, after it i, f, g, o; or the gradients by either
+struct Gates {  // W x + R h_prev + b before activation, i, f, g, o after it; or the gradients with respect to either
   Packet<T> i, f, g, o;
 };
 
@@ -16,19 +16,19 @@ EIGEN_ALWAYS_INLINE Gates<T> activate(const Gates<T>& pre) {
   return {sigmoid<T>(pre.i), sigmoid<T>(pre.f), tanh<T>(pre.g), sigmoid<T>(pre.o)};
 }
 
-// c_t = f * c_{t-1} + i * g
+// c = f * c_prev + i * g
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> cell_state(const Gates<T>& gate, const Packet<T>& c_prev) {
   return multiply_add(gate.f, c_prev, multiply(gate.i, gate.g));
 }
 
-// h_t = o * tanh(c_t)
+// h = o * tanh(c)
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> hidden_state(const Packet<T>& o, const Packet<T>& tanh_c) {
   return multiply(o, tanh_c);
 }
 
-// Zoneout (Krueger et al. 2017): z of the old value stays.
+// Zoneout (Krueger et al. 2017): z old_value + (1 - z) new_value.
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> zoned_out(const Packet<T>& z, const Packet<T>& old_value, const Packet<T>& new_value) {
   return multiply_add(z, old_value, multiply(subtract(broadcast(T(1)), z), new_value));
@@ -39,7 +39,7 @@ struct CellStateGradient {
   Packet<T> i, f, g, c_prev;
 };
 
-// cell_state differentiated.
+// The gradient of cell_state().
 template <class T>
 EIGEN_ALWAYS_INLINE CellStateGradient<T> cell_state_gradient(const Gates<T>& gate, const Packet<T>& c_prev,
                                                              const Packet<T>& d_c) {
@@ -48,11 +48,12 @@ EIGEN_ALWAYS_INLINE CellStateGradient<T> cell_state_gradient(const Gates<T>& gat
 
 template <class T>
 struct CellGradient {
-  Gates<T> pre;      // by the pre-activations
-  Packet<T> c_prev;  // by c_{t-1}
+  Gates<T> pre;      // with respect to the pre-activations
+  Packet<T> c_prev;  // with respect to c_prev
 };
 
-// The plain cell. d_c arrives from step t + 1 and is joined by what flows through h_t.
+// The gradient of the plain cell. d_c_later is the gradient with respect to c that comes from later steps; what comes
+// through h is added to it.
 template <class T>
 EIGEN_ALWAYS_INLINE CellGradient<T> cell_gradient(const Gates<T>& gate, const Packet<T>& c, const Packet<T>& c_prev,
                                                   const Packet<T>& d_h, const Packet<T>& d_c_later) {

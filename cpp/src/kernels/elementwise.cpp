@@ -1,4 +1,4 @@
-// Activations and the softmax of whole arrays.
+// Activations and the softmax of arrays.
 #include "kernels/activations.hpp"
 #include "kernels/kernels.hpp"
 
@@ -6,7 +6,7 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-// y = function(x), the tail through the same packet function as the rest.
+// y = function(x). The tail goes through the same packet function as everything else.
 template <class T, class Function>
 EIGEN_ALWAYS_INLINE void map_all(const T* x, Index size, T* y, Function&& function) {
   Index at = 0;
@@ -14,7 +14,7 @@ EIGEN_ALWAYS_INLINE void map_all(const T* x, Index size, T* y, Function&& functi
   if (at < size) store_part(y + at, function(load_part(x + at, size - at)), size - at);
 }
 
-// NaN where a logit is not finite: no softmax then, in the loss and the gradient alike.
+// Returns NaN if a logit is not finite: there is no softmax then, and both the loss and the gradient become NaN.
 template <class T>
 T largest_logit(const T* logits, Index classes) {
   Packet<T> largest_lanes = broadcast(logits[0]), undefined_lanes = broadcast(T(0));
@@ -54,12 +54,12 @@ T softmax_cross_entropy(const SoftmaxArgs<T>& args) {
 
   const auto shifted = [&](const Packet<T>& logits) { return exponential<T>(subtract(logits, broadcast(largest))); };
   Packet<T> chains = broadcast(T(0));
-  const Index whole = args.classes / lanes<T> * lanes<T>;
-  for (Index k = 0; k < whole; k += lanes<T>) chains = add(chains, shifted(load(args.logits + k)));
+  const Index tail_begin = args.classes / lanes<T> * lanes<T>;
+  for (Index k = 0; k < tail_begin; k += lanes<T>) chains = add(chains, shifted(load(args.logits + k)));
   T partial[lanes<T>];
-  if (whole < args.classes) {
-    const Index left = args.classes - whole;
-    store(partial, shifted(load_part(args.logits + whole, left)));
+  if (tail_begin < args.classes) {
+    const Index left = args.classes - tail_begin;
+    store(partial, shifted(load_part(args.logits + tail_begin, left)));
     for (Index k = left; k < lanes<T>; ++k) partial[k] = T(0);
     chains = add(chains, load(partial));
   }

@@ -3,10 +3,10 @@
 #include "kernels/cell.hpp"
 #include "kernels/tile.hpp"
 
-// The gates of a panel: of four registers, or of fewer where it is compact.
+// The gates of one panel, which has four registers for each k, or fewer if it is compact.
 namespace latchwork::LATCHWORK_ISA {
 
-// Calls task(Constant<registers>).
+// Calls task(Constant<registers>) for the number of registers of a compact panel.
 template <class T, class Task>
 EIGEN_ALWAYS_INLINE void with_compact(Index registers, Task&& task) {
   if constexpr (lanes<T> == 2) {
@@ -16,11 +16,11 @@ EIGEN_ALWAYS_INLINE void with_compact(Index registers, Task&& task) {
   }
 }
 
-// Units of a panel.
+// The number of units of a panel.
 template <class T, int Registers>
 inline constexpr int panel_units = Registers * lanes<T> / 4;
 
-// One gate in the first lanes. In a compact panel the others hold what belongs to other units and gates.
+// One gate, in the first lanes. In a compact panel the other lanes hold numbers of other units and gates.
 template <class T, int Registers, int Gate>
 EIGEN_ALWAYS_INLINE Packet<T> gate_in(const Packet<T>* panel) {
   constexpr int first = Gate * panel_units<T, Registers>, at = first / lanes<T>;
@@ -33,7 +33,8 @@ EIGEN_ALWAYS_INLINE Gates<T> gates_in(const Packet<T>* panel) {
           gate_in<T, Registers, 3>(panel)};
 }
 
-// From pre-activations. One or two registers are sooner activated before their gates are taken apart.
+// Computes the gates from pre-activations. If there are only one or two registers, it is faster to apply the
+// activations before the gates are taken apart.
 template <class T, int Registers>
 EIGEN_ALWAYS_INLINE Gates<T> activate_panel(const Packet<T>* pre) {
   if constexpr (Registers > 2) {
@@ -43,7 +44,7 @@ EIGEN_ALWAYS_INLINE Gates<T> activate_panel(const Packet<T>* pre) {
     Packet<T> sigmoids[Registers], tanhs[Registers];
 #pragma GCC unroll 2
     for (int v = 0; v < Registers; ++v) tanhs[v] = sigmoids[v] = sigmoid<T>(pre[v]);
-    tanhs[last] = tanh<T>(pre[last]);  // where all of g lies
+    tanhs[last] = tanh<T>(pre[last]);  // all of g lies in this one
     return {gate_in<T, Registers, 0>(sigmoids), gate_in<T, Registers, 1>(sigmoids), gate_in<T, Registers, 2>(tanhs),
             gate_in<T, Registers, 3>(sigmoids)};
   }
@@ -57,7 +58,7 @@ EIGEN_ALWAYS_INLINE Gates<T> load_panel(const T* from) {
   return gates_in<T, Registers>(panel);
 }
 
-// Each gate overwrites what the one before left beyond its units.
+// Each gate overwrites the numbers that the gate before it wrote beyond its own units.
 template <class T, int Registers>
 EIGEN_ALWAYS_INLINE void store_panel(T* to, const Gates<T>& gates) {
   constexpr int units = panel_units<T, Registers>, end = 4 * units;

@@ -1,12 +1,12 @@
-// The general epilogue differentiated: every variant of the cell, one tile of rows after another.
+// The gradient of the general epilogue: every variant of the cell, one tile of rows after another.
 #include "kernels/general_cell.hpp"
 
 namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-// d *= the slope of the activation at the values y, `count` registers; zero where a pre-activation stood at the bounds
-// +-clip.
+// Multiplies d by the slope of the activation at the values y, for `count` registers. The slope is zero if the
+// pre-activation was at one of the limits +-clip.
 template <class T>
 [[gnu::noinline]] void multiply_by_slope(const ActivationArgs<T>& activation, T clip, Index count, const T* y,
                                          Index y_stride, T* d, Index d_stride) {
@@ -31,20 +31,21 @@ template <class T>
   });
 }
 
-// Numbers for each register of hidden units in a tile, one array behind another.
+// The memory of a tile: several arrays one after another, with a fixed number of values for each register of hidden
+// units.
 template <class T>
 struct BackwardPlace {
   BackwardPlace(const Tile& its_tile, Index gate_width, T* room)
       : tile(its_tile),
-        fresh(room),
-        shown(fresh + tile.registers() * lanes<T>),
-        d_shown(shown + tile.registers() * lanes<T>),
-        gates(d_shown + tile.registers() * lanes<T>),
+        cell_before_zoneout(room),
+        activated_cell(cell_before_zoneout + tile.registers() * lanes<T>),
+        d_activated_cell(activated_cell + tile.registers() * lanes<T>),
+        gates(d_activated_cell + tile.registers() * lanes<T>),
         d_gates(gates + tile.registers() * gate_width) {}
   Tile tile;
-  T* fresh;    // the cell before zoneout
-  T* shown;    // what the output activation made of it
-  T* d_shown;  // the gradient by it, then by the new cell
+  T* cell_before_zoneout;  // the new cell before zoneout
+  T* activated_cell;       // what the cell activation made of it
+  T* d_activated_cell;     // the gradient with respect to activated_cell, then with respect to the new cell
   T *gates, *d_gates;
 };
 
@@ -59,7 +60,8 @@ class GeneralBackward {
         panels_((args.cell.units + lanes<T> - 1) / lanes<T>) {}
 
   void run() const {
-    // Whole rows, because a norm takes one; as many as make the choices of activations cheap.
+    // A tile has whole rows, because a norm takes all units of a row. It has so many of them that looking up the
+    // activations costs little.
     const Index rows = panels_ < backward_tile_registers ? backward_tile_registers / panels_ : 1;
     for (Index row = 0; row < cell_.rows; row += rows) {
       const Index end = row + rows < cell_.rows ? row + rows : cell_.rows;
@@ -72,13 +74,13 @@ class GeneralBackward {
   bool norm() const { return variant_.norm_ih_weight != nullptr; }
 
   void run_tile(const BackwardPlace<T>& place) const {
-    show_again(place);
+    recompute_cell(place);
     differentiate_output(place);
     differentiate_cell(place);
     multiply_by_gate_slope(variant_.input, place, places_.i);
     if (places_.own_forget) multiply_by_gate_slope(variant_.forget, place, places_.f);
     multiply_by_gate_slope(variant_.candidate, place, places_.g);
-    if (peephole()) look_back(place);
+    if (peephole()) differentiate_peepholes(place);
     if (norm()) {
       for (Index row = place.tile.row_begin; row < place.tile.row_end; ++row) differentiate_norms(place, row);
     }
@@ -94,50 +96,52 @@ class GeneralBackward {
                          place.d_gates + gate, places_.width);
   }
 
-  // The new cell and what the output activation made of it, from the gates that were kept.
-  void show_again(const BackwardPlace<T>& place) const {
+  // Computes the new cell and the activated cell again, from the recorded gates.
+  void recompute_cell(const BackwardPlace<T>& place) const {
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
-      const T* kept = cell_.gates[row] + panel * places_.width;
+      const T* recorded = cell_.gates[row] + panel * places_.width;
       T* gates = gates_of(place, row, panel);
-      for (Index at = 0; at < places_.width; at += lanes<T>) store(gates + at, load(kept + at));
+      for (Index at = 0; at < places_.width; at += lanes<T>) store(gates + at, load(recorded + at));
       const Gates<T> value = load_gates<T>(variant_, places_, gates, candidate_factor(row, unit));
       const Packet<T> c = new_cell<T>(variant_, value, load(cell_.c_prev[row] + unit), cell_.units - unit);
       const Index at = place.tile.number(row, panel) * lanes<T>;
-      store(place.fresh + at, c);
-      Packet<T> shown = c;
+      store(place.cell_before_zoneout + at, c);
+      Packet<T> activated_cell = c;
       if (norm()) {
-        shown = multiply_add(normalised_cell(place, row, panel), load(variant_.norm_cell_weight + unit),
-                             load(variant_.norm_cell_bias + unit));
+        activated_cell = multiply_add(normalised_cell(place, row, panel), load(variant_.norm_cell_weight + unit),
+                                      load(variant_.norm_cell_bias + unit));
       }
-      store(place.shown + at, shown);
+      store(place.activated_cell + at, activated_cell);
     });
-    activate_registers<T>(variant_.cell, place.tile.registers(), lanes<T>, place.shown);
+    activate_registers<T>(variant_.cell, place.tile.registers(), lanes<T>, place.activated_cell);
   }
 
-  // h = o * shown; d_shown becomes the gradient by the new cell, through h alone.
+  // h = o * activated_cell. d_activated_cell becomes the gradient with respect to the new cell, as far as it comes
+  // through h.
   void differentiate_output(const BackwardPlace<T>& place) const {
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
       const Packet<T> d_h = load(cell_.d_h[row] + unit);
       const Index at = place.tile.number(row, panel) * lanes<T>;
-      store(d_gates(place, row, panel) + places_.o, multiply(d_h, load(place.shown + at)));
-      store(place.d_shown + at, multiply(d_h, load(gates_of(place, row, panel) + places_.o)));
+      store(d_gates(place, row, panel) + places_.o, multiply(d_h, load(place.activated_cell + at)));
+      store(place.d_activated_cell + at, multiply(d_h, load(gates_of(place, row, panel) + places_.o)));
     });
-    multiply_by_slope<T>(variant_.cell, T(0), place.tile.registers(), place.shown, lanes<T>, place.d_shown, lanes<T>);
+    multiply_by_slope<T>(variant_.cell, T(0), place.tile.registers(), place.activated_cell, lanes<T>,
+                         place.d_activated_cell, lanes<T>);
     multiply_by_gate_slope(variant_.output, place, places_.o);
     if (norm()) {
       for (Index row = place.tile.row_begin; row < place.tile.row_end; ++row) differentiate_cell_norm(place, row);
     }
   }
 
-  // c = f * c_prev + i * g, and what the peephole of o, zoneout and the bound of the cell add.
+  // c = f * c_prev + i * g, with the peephole of o, zoneout and the limit of the cell.
   void differentiate_cell(const BackwardPlace<T>& place) const {
     const Packet<T> zero = broadcast(T(0)), one = broadcast(T(1));
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
       const Packet<T> c_prev = load(cell_.c_prev[row] + unit);
       const Index at = place.tile.number(row, panel) * lanes<T>;
-      const Packet<T> c = load(place.fresh + at);
+      const Packet<T> c = load(place.cell_before_zoneout + at);
       T* d = d_gates(place, row, panel);
-      Packet<T> d_c = load(place.d_shown + at);
+      Packet<T> d_c = load(place.d_activated_cell + at);
       if (peephole()) {
         const Packet<T> d_o = load(d + places_.o);
         const T* weight = variant_.peephole + panel * places_.peephole_width + places_.peephole_o;
@@ -145,10 +149,10 @@ class GeneralBackward {
         store(d_peephole(row, panel) + places_.peephole_o, multiply(d_o, c));
       }
       Packet<T> d_later = load(cell_.d_c[row] + unit);
-      Packet<T> d_kept = zero;
+      Packet<T> d_c_prev_by_zoneout = zero;
       if (args_.cell_zoneout != nullptr) {
         const Packet<T> z = load(args_.cell_zoneout[row] + unit);
-        d_kept = multiply(z, d_later);
+        d_c_prev_by_zoneout = multiply(z, d_later);
         d_later = multiply(subtract(one, z), d_later);
       }
       d_c = add(d_c, d_later);
@@ -165,12 +169,12 @@ class GeneralBackward {
       }
       store(d + places_.i, gradient.i);
       store(d + places_.g, gradient.g);
-      store(cell_.d_c[row] + unit, add(gradient.c_prev, d_kept));
+      store(cell_.d_c[row] + unit, add(gradient.c_prev, d_c_prev_by_zoneout));
     });
   }
 
-  // The peepholes of i and f.
-  void look_back(const BackwardPlace<T>& place) const {
+  // The gradient of the peepholes of i and f.
+  void differentiate_peepholes(const BackwardPlace<T>& place) const {
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
       const Packet<T> c_prev = load(cell_.c_prev[row] + unit);
       const T* weight = variant_.peephole + panel * places_.peephole_width;
@@ -187,11 +191,11 @@ class GeneralBackward {
     });
   }
 
-  // ---- Layer normalisation. With n = (a - mean) / s and y = w n + b: by n it is w d_y, and by a
-  // (d_n - mean(d_n) - n mean(n d_n)) / s.
+  // ---- Layer normalisation. With n = (a - mean) / s and y = w n + b, the gradients are d_n = w d_y and d_a = (d_n -
+  // mean(d_n) - n mean(n d_n)) / s.
 
   void differentiate_cell_norm(const BackwardPlace<T>& place, Index row) const {
-    T* d = place.d_shown + place.tile.number(row, 0) * lanes<T>;
+    T* d = place.d_activated_cell + place.tile.number(row, 0) * lanes<T>;
     T *d_weight = args_.d_norm_cell[row], *d_bias = d_weight + panels_ * lanes<T>;
     for (Index panel = 0; panel < panels_; ++panel) {
       const Packet<T> d_y = load(d + panel * lanes<T>);
@@ -229,7 +233,8 @@ class GeneralBackward {
         [&](Index panel, Index gate) { return d + spread(panel, gate); });
   }
 
-  // n, d_y and d_a give the normalised values and where a register's gradients lie; d_a may be d_y.
+  // n(panel, block) returns a register of the normalised values; d_y and d_a return where the register's gradients lie.
+  // d_a may be the same as d_y.
   template <class Normalised, class From, class To>
   static void differentiate_norm(const NormShape& shape, T scale, const T* weight, Normalised&& n, From&& d_y,
                                  To&& d_a) {
@@ -252,16 +257,16 @@ class GeneralBackward {
     });
   }
 
-  // From the cell before zoneout, which is zero in padding; so is the result.
+  // The normalised cell, from the cell before zoneout. Both are zero in padding.
   Packet<T> normalised_cell(const BackwardPlace<T>& place, Index row, Index panel) const {
     const T* scale = args_.norm_scale[row];
-    const Packet<T> c = load(place.fresh + place.tile.number(row, panel) * lanes<T>);
+    const Packet<T> c = load(place.cell_before_zoneout + place.tile.number(row, panel) * lanes<T>);
     const Packet<T> n = multiply(subtract(c, broadcast(scale[3])), broadcast(scale[2]));
     const Index left = cell_.units - panel * lanes<T>;
     return left < lanes<T> ? first_lanes<T>(n, left) : n;
   }
 
-  // ---- Where things lie.
+  // ---- Where the values of a register lie.
 
   T* gates_of(const BackwardPlace<T>& place, Index row, Index panel) const {
     return place.gates + place.tile.number(row, panel) * places_.width;

@@ -4,11 +4,11 @@
 #include "kernels/cell.hpp"
 #include "kernels/kernels.hpp"
 
-// What the general epilogue and its gradient share: a tile of rows x panels that stays in L1, passed over once for each
-// thing that a variant asks for.
+// What the general epilogue and its gradient share: a tile of rows x panels that stays in L1. For each thing that a
+// variant needs there is one pass over the tile.
 namespace latchwork::LATCHWORK_ISA {
 
-// Registers of hidden units that a tile holds at most, unless it is one whole row.
+// How many registers of hidden units a tile has at most, unless it is one row.
 inline constexpr Index tile_registers = 48;
 
 struct Tile {
@@ -28,8 +28,8 @@ EIGEN_ALWAYS_INLINE void for_each_register(const Tile& tile, Task&& task) {
   }
 }
 
-// Where the gates lie in a panel of a packed row, and those of the peephole weights in theirs; f means nothing where
-// the forget gate has none of its own.
+// Where the gates lie in a panel of a packed row, and where in a panel of the peephole weights. f means nothing if
+// there is no forget gate of its own.
 template <class T>
 struct GatePlaces {
   explicit GatePlaces(Index gates)
@@ -51,7 +51,8 @@ EIGEN_ALWAYS_INLINE Coefficients<T> coefficients(const ActivationArgs<T>& activa
   return {broadcast(activation.alpha), broadcast(activation.beta)};
 }
 
-// In place, `count` registers that lie `stride` numbers apart, with one choice of the activation for all.
+// Applies an activation in place to `count` registers that lie `stride` numbers apart. The activation is looked up once
+// for all of them.
 template <class T>
 [[gnu::noinline]] void activate_registers(const ActivationArgs<T>& activation, Index count, Index stride, T* values) {
   const Coefficients<T> k = coefficients(activation);
@@ -62,7 +63,7 @@ template <class T>
   });
 }
 
-// To +-bound; NaN stays NaN.
+// `value` limited to +-bound; NaN stays NaN.
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> clipped(const Packet<T>& value, T bound) {
   const Packet<T> high = broadcast(bound), low = broadcast(-bound);
@@ -70,7 +71,8 @@ EIGEN_ALWAYS_INLINE Packet<T> clipped(const Packet<T>& value, T bound) {
   return where_less(below, low, low, below);
 }
 
-// The gates after activation: f as the variant has it, g times its dropout factor (null: one).
+// Loads the gates after activation. f is what the variant makes of it, and g is multiplied by its dropout factor (null:
+// 1).
 template <class T>
 EIGEN_ALWAYS_INLINE Gates<T> load_gates(const CellVariant<T>& variant, const GatePlaces<T>& places, const T* gates,
                                         const T* candidate_factor) {
@@ -84,7 +86,7 @@ EIGEN_ALWAYS_INLINE Gates<T> load_gates(const CellVariant<T>& variant, const Gat
   return gate;
 }
 
-// The cell before zoneout. Padding is zero, so that nothing can grow there.
+// The new cell, before zoneout. It is zero in padding, so that nothing can grow there.
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> new_cell(const CellVariant<T>& variant, const Gates<T>& gate, const Packet<T>& c_prev,
                                        Index units_left) {
@@ -93,12 +95,14 @@ EIGEN_ALWAYS_INLINE Packet<T> new_cell(const CellVariant<T>& variant, const Gate
   return units_left < lanes<T> ? first_lanes<T>(c, units_left) : c;
 }
 
-// One row of normalised values: `blocks` registers for each of `panels` panels, `units` of them valid in each block.
+// The shape of one row of values to be normalised: `panels` panels of `blocks` registers each. `units` is the number of
+// valid values in a block, counted over all panels.
 struct NormShape {
   Index units, panels, blocks;
 };
 
-// Calls task(where the register lies, its valid lanes) in the one order in which sums over a row are taken.
+// Calls task(panel, block, number of valid lanes) for each register, in the one order in which sums over a row are
+// taken.
 template <class T, class Task>
 EIGEN_ALWAYS_INLINE void for_norm_registers(const NormShape& shape, Task&& task) {
   for (Index panel = 0; panel < shape.panels; ++panel) {

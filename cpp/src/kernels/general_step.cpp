@@ -1,4 +1,4 @@
-// One time step of any variant of the cell: products as in the plain one, then the general epilogue.
+// One time step of any variant of the cell: products as in the plain step, then the general epilogue.
 #include "kernels/general_cell.hpp"
 #include "kernels/pre_activations.hpp"
 
@@ -6,10 +6,7 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-inline float square_root(float x) { return __builtin_sqrtf(x); }
-inline double square_root(double x) { return __builtin_sqrt(x); }
-
-// row_stride: how far apart the rows of `pre` are.
+// row_stride: the distance between rows of `pre`.
 template <class T, int Rows, int Panels, int Width, int Fetch>
 [[gnu::noinline]] void pre_activation_tile(const StepArgs<T>& args, Index first_row, Index first_panel, T* pre,
                                            Index row_stride) {
@@ -22,11 +19,12 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
   }
 }
 
-// A tile and where its registers are: panels of gates, and what the output activation sees of the cell.
+// A tile and its memory: panels of gates, and one register of the cell for each register of hidden units, which at the
+// end is the activated cell.
 template <class T>
 struct Workplace {
   Tile tile;
-  T *gates, *shown;
+  T *gates, *activated_cell;
 };
 
 template <class T>
@@ -37,27 +35,27 @@ class GeneralStep {
 
   void run(Index panel_begin, Index panel_end) const {
     if (variant_.norm_ih_weight != nullptr) {
-      // A norm takes whole rows: each is a tile, and the panels are all there are.
+      // A norm takes all units of a row, so each row is a tile of all panels.
       const Index panels = panel_end;
       normalise_pre_activations(panels);
       for (Index row = 0; row < step_.rows; ++row) {
-        const Workplace<T> place{{row, row + 1, 0, panels}, step_.gates[row], args_.shown[row]};
+        const Workplace<T> place{{row, row + 1, 0, panels}, step_.gates[row], args_.activated_cell[row]};
         update_cell(place);
         normalise_cell(row, panels);
-        show_cell(place);
+        compute_hidden(place);
       }
       return;
     }
     alignas(64) T gates[tile_registers * 4 * lanes<T>];
-    alignas(64) T shown[tile_registers * lanes<T>];
+    alignas(64) T activated_cell[tile_registers * lanes<T>];
     const Index most_panels = step_.rows == 1 ? tile_registers : 1;
     for_panel_groups(panel_begin, panel_end, most_panels, step_.last_panel_first, [&](Index panel, Index panel_count) {
       for_even_pieces<static_cast<int>(tile_registers)>(step_.rows, [&](Index first, Index count) {
-        const Workplace<T> place{{first, first + count, panel, panel + panel_count}, gates, shown};
+        const Workplace<T> place{{first, first + count, panel, panel + panel_count}, gates, activated_cell};
         add_products(place);
         update_cell(place);
-        show_cell(place);
-        if (step_.gates != nullptr) keep_gates(place);
+        compute_hidden(place);
+        if (step_.gates != nullptr) store_gates(place);
       });
     });
   }
@@ -80,10 +78,10 @@ class GeneralStep {
                       });
   }
 
-  // From pre-activations to gates, and with them to the cell.
+  // Computes the gates from the pre-activations, and the cell from the gates.
   void update_cell(const Workplace<T>& place) const {
     const Tile& tile = place.tile;
-    if (variant_.peephole != nullptr || variant_.clip > T(0)) look_and_clip(place);
+    if (variant_.peephole != nullptr || variant_.clip > T(0)) add_peepholes_and_clip(place);
     activate(variant_.input, place, places_.i);
     if (places_.own_forget) activate(variant_.forget, place, places_.f);
     activate(variant_.candidate, place, places_.g);
@@ -92,10 +90,12 @@ class GeneralStep {
       const Packet<T> c_prev = load(step_.c_prev[row] + unit);
       const Gates<T> value = load_gates<T>(variant_, places_, gates, candidate_factor(row, unit));
       const Packet<T> c = new_cell<T>(variant_, value, c_prev, step_.units - unit);
-      store(shown_at(place, row, panel), c);
-      Packet<T> kept = c;
-      if (args_.cell_zoneout != nullptr) kept = zoned_out<T>(load(args_.cell_zoneout[row] + unit), c_prev, c);
-      store(step_.c[row] + unit, kept);
+      store(activated_cell_at(place, row, panel), c);
+      Packet<T> c_after_zoneout = c;
+      if (args_.cell_zoneout != nullptr) {
+        c_after_zoneout = zoned_out<T>(load(args_.cell_zoneout[row] + unit), c_prev, c);
+      }
+      store(step_.c[row] + unit, c_after_zoneout);
       if (variant_.peephole != nullptr) {
         const T* weight = variant_.peephole + panel * places_.peephole_width;
         add_product(gates + places_.o, weight + places_.peephole_o, c);
@@ -105,8 +105,8 @@ class GeneralStep {
     activate(variant_.output, place, places_.o);
   }
 
-  // What i and f see of the old cell (Gers & Schmidhuber 2000), and the bounds of all but o.
-  void look_and_clip(const Workplace<T>& place) const {
+  // Adds the peepholes of i and f (Gers & Schmidhuber 2000), and limits all pre-activations except that of o.
+  void add_peepholes_and_clip(const Workplace<T>& place) const {
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
       T* gates = gates_at(place, row, panel);
       if (variant_.peephole != nullptr) {
@@ -121,11 +121,11 @@ class GeneralStep {
     });
   }
 
-  void show_cell(const Workplace<T>& place) const {
-    activate_registers<T>(variant_.cell, place.tile.registers(), lanes<T>, place.shown);
+  void compute_hidden(const Workplace<T>& place) const {
+    activate_registers<T>(variant_.cell, place.tile.registers(), lanes<T>, place.activated_cell);
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
       const Packet<T> o = load(gates_at(place, row, panel) + places_.o);
-      const Packet<T> h = hidden_state<T>(o, load(shown_at(place, row, panel)));
+      const Packet<T> h = hidden_state<T>(o, load(activated_cell_at(place, row, panel)));
       if (const Index left = step_.units - unit; left >= lanes<T>) {
         store(step_.h[row] + unit, h);
       } else {
@@ -134,7 +134,7 @@ class GeneralStep {
     });
   }
 
-  void keep_gates(const Workplace<T>& place) const {
+  void store_gates(const Workplace<T>& place) const {
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index) {
       const T* from = gates_at(place, row, panel);
       T* to = step_.gates[row] + panel * places_.width;
@@ -176,11 +176,11 @@ class GeneralStep {
   }
 
   void normalise_cell(Index row, Index panels) const {
-    T *shown = args_.shown[row], *scale = args_.norm_scale[row];
-    scale[2] = normalise({step_.units, panels, 1}, shown, shown, scale[3]);
+    T *activated_cell = args_.activated_cell[row], *scale = args_.norm_scale[row];
+    scale[2] = normalise({step_.units, panels, 1}, activated_cell, activated_cell, scale[3]);
     for (Index unit = 0; unit < panels * lanes<T>; unit += lanes<T>) {
-      store(shown + unit, multiply_add(load(shown + unit), load(variant_.norm_cell_weight + unit),
-                                       load(variant_.norm_cell_bias + unit)));
+      store(activated_cell + unit, multiply_add(load(activated_cell + unit), load(variant_.norm_cell_weight + unit),
+                                                load(variant_.norm_cell_bias + unit)));
     }
   }
 
@@ -207,13 +207,13 @@ class GeneralStep {
     return scale;
   }
 
-  // ---- Small steps on one register.
+  // ---- Helpers for one register.
 
   T* gates_at(const Workplace<T>& place, Index row, Index panel) const {
     return place.gates + place.tile.number(row, panel) * places_.width;
   }
-  T* shown_at(const Workplace<T>& place, Index row, Index panel) const {
-    return place.shown + place.tile.number(row, panel) * lanes<T>;
+  T* activated_cell_at(const Workplace<T>& place, Index row, Index panel) const {
+    return place.activated_cell + place.tile.number(row, panel) * lanes<T>;
   }
   void activate(const ActivationArgs<T>& activation, const Workplace<T>& place, Index gate) const {
     activate_registers<T>(activation, place.tile.registers(), places_.width, place.gates + gate);

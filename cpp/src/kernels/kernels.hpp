@@ -3,7 +3,7 @@
 #include "kernels/packet.hpp"
 #include "kernels/table.hpp"
 
-// The functions of one instruction set's table; what they do is said in table.hpp.
+// The functions of one instruction set's table; table.hpp says what they do.
 namespace latchwork::LATCHWORK_ISA {
 
 // step.cpp
@@ -22,7 +22,7 @@ void general_cell_backward(const GeneralBackwardArgs<T>& args);
 template <class T>
 void mask(const MaskArgs<T>& args);
 template <class T>
-void zoneout(const T* kept, const T* previous, Index size, T* values);
+void zoneout(const T* z, const T* previous, Index size, T* values);
 
 // product.cpp
 template <class T>

@@ -1,4 +1,4 @@
-// Random masks of whole rows, and zoneout, which mixes a row with the one before it.
+// Random masks of rows, and zoneout, which mixes a row with the one of the step before.
 #include "kernels/cell.hpp"
 #include "kernels/kernels.hpp"
 
@@ -6,19 +6,20 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-// Registers of counters that go through the generator side by side, to hide the latency of its multiplications.
+// How many registers of counters go through the generator at the same time, to hide the latency of its multiplications.
 constexpr int registers = word_lanes == 8 ? 4 : 2;
 constexpr int side_by_side = registers * word_lanes;
 
-// Philox4x32-10, as in random.hpp, for counters whose first word ascends; four numbers for each, two in a word.
+// Philox4x32-10, as in random.hpp, for counters whose first word ascends. Each counter gives four numbers, two in a
+// word.
 [[gnu::noinline]] void philox_blocks(std::uint64_t seed, const std::uint32_t (&counter)[4], std::uint32_t first,
                                      std::uint64_t (&numbers)[2 * side_by_side]) {
   const Words factor0 = same_words(0xD2511F53), factor1 = same_words(0xCD9E8D57);
   Words word[4][registers];
 #pragma GCC unroll 4
   for (int at = 0; at < registers; ++at) {
-    const auto own_first = counter[0] + first + static_cast<std::uint32_t>(at * word_lanes);
-    word[0][at] = add_words(same_words(own_first), ascending_words());
+    const auto first_word = counter[0] + first + static_cast<std::uint32_t>(at * word_lanes);
+    word[0][at] = add_words(same_words(first_word), ascending_words());
 #pragma GCC unroll 4
     for (int other = 1; other < 4; ++other) word[other][at] = same_words(counter[other]);
   }
@@ -54,7 +55,7 @@ constexpr int side_by_side = registers * word_lanes;
 
 template <class T>
 void mask(const MaskArgs<T>& args) {
-  // A uniform number has 24 bits: below the probability means below this integer.
+  // A uniform number has 24 bits, so it is below the probability exactly if those bits are below this integer.
   const double scaled = args.probability * 0x1p24;
   auto limit = static_cast<std::uint32_t>(scaled);
   if (static_cast<double>(limit) < scaled) ++limit;
@@ -69,14 +70,14 @@ void mask(const MaskArgs<T>& args) {
 }
 
 template <class T>
-void zoneout(const T* kept, const T* previous, Index size, T* values) {
+void zoneout(const T* z, const T* previous, Index size, T* values) {
   Index at = 0;
   for (; at + lanes<T> <= size; at += lanes<T>) {
-    store(values + at, zoned_out<T>(load(kept + at), load(previous + at), load(values + at)));
+    store(values + at, zoned_out<T>(load(z + at), load(previous + at), load(values + at)));
   }
   if (const Index left = size - at; left > 0) {
     const Packet<T> mixed =
-        zoned_out<T>(load_part(kept + at, left), load_part(previous + at, left), load_part(values + at, left));
+        zoned_out<T>(load_part(z + at, left), load_part(previous + at, left), load_part(values + at, left));
     store_part(values + at, mixed, left);
   }
 }

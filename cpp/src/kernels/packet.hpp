@@ -6,7 +6,7 @@
 
 #include "latchwork/types.hpp"
 
-// One SIMD register and what can be done with it. The only file that touches Eigen::internal.
+// One SIMD register and the operations on it. This is the only file that uses Eigen::internal.
 namespace latchwork::LATCHWORK_ISA {
 
 namespace eigen = Eigen::internal;
@@ -14,12 +14,12 @@ namespace eigen = Eigen::internal;
 template <class T>
 using Packet = typename eigen::packet_traits<T>::type;
 
-// U: numbers in one register.
+// U: how many numbers one register has.
 template <class T>
 inline constexpr int lanes = eigen::unpacket_traits<Packet<T>>::size;
 
-// Rows (or columns) of a tile that is 4 registers wide, so that accumulators, broadcasts and a weight fit the
-// registers.
+// tile_rows: how many rows (or columns) a tile has that is 4 registers wide, so that its accumulators, the broadcast
+// factors and a weight fit into the registers. single_row_panels: how many panels a single row takes at once.
 #if defined(EIGEN_VECTORIZE_AVX512) || defined(__aarch64__)
 inline constexpr int tile_rows = 6;
 inline constexpr int single_row_panels = 4;
@@ -35,25 +35,25 @@ template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> load(const T* from) {
   return eigen::ploadu<Packet<T>>(from);
 }
-// Into the nearest cache, without waiting; any address will do. Not by eigen::prefetch, a function that gcc may leave
-// uninlined until it has found out that it computes nothing; it then drops the call.
+// Fetches into L1 without waiting; any address is allowed. This does not use eigen::prefetch, because gcc may not
+// inline that function until it has found out that it computes nothing, and then drops the call.
 template <class T>
-EIGEN_ALWAYS_INLINE void fetch(const T* from) {
+EIGEN_ALWAYS_INLINE void fetch_into_l1(const T* from) {
   __builtin_prefetch(from, 0, 3);
 }
-// Into the next cache.
+// The same, into L2.
 template <class T>
-EIGEN_ALWAYS_INLINE void fetch_farther(const T* from) {
+EIGEN_ALWAYS_INLINE void fetch_into_l2(const T* from) {
   __builtin_prefetch(from, 0, 2);
 }
 template <class T>
 EIGEN_ALWAYS_INLINE void store(T* to, const Packet<T>& value) {
   eigen::pstoreu(to, value);
 }
-// For what is not read again before the caches are full of other things: whole cache lines, one after another, aligned,
-// go to memory without being read first. Other threads see them after end_stores_past_cache().
+// Stores numbers that are not read again before the caches are full of other things: whole cache lines, aligned and one
+// after another, go to memory without being read first. Other threads see them after end_stores_bypassing_cache().
 template <class T>
-EIGEN_ALWAYS_INLINE void store_past_cache(T* to, const Packet<T>& value) {
+EIGEN_ALWAYS_INLINE void store_bypassing_cache(T* to, const Packet<T>& value) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4) {
     _mm512_stream_ps(to, value);
@@ -76,7 +76,7 @@ EIGEN_ALWAYS_INLINE void store_past_cache(T* to, const Packet<T>& value) {
   store(to, value);
 #endif
 }
-EIGEN_ALWAYS_INLINE void end_stores_past_cache() {
+EIGEN_ALWAYS_INLINE void end_stores_bypassing_cache() {
 #if defined(__SSE2__)
   _mm_sfence();
 #endif
@@ -86,25 +86,25 @@ EIGEN_ALWAYS_INLINE Packet<T> broadcast(T value) {
   return eigen::pset1<Packet<T>>(value);
 }
 
-// The first `count` lanes, 0 <= count <= U, in memory or of a packet; the others are zero, or not touched. The general
-// versions go through memory; AVX-512 and AVX2 have masks.
+// The first `count` lanes, 0 <= count <= U, of memory or of a packet. The other lanes of a result are zero, other
+// memory is not touched. The general versions go through memory; AVX-512 and AVX2 have masks.
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> load_part(const T* from, Index count) {
-  T whole[lanes<T>] = {};
-  std::memcpy(whole, from, static_cast<std::size_t>(count) * sizeof(T));
-  return load(whole);
+  T numbers[lanes<T>] = {};
+  std::memcpy(numbers, from, static_cast<std::size_t>(count) * sizeof(T));
+  return load(numbers);
 }
 template <class T>
 EIGEN_ALWAYS_INLINE void store_part(T* to, const Packet<T>& value, Index count) {
-  T whole[lanes<T>];
-  store(whole, value);
-  std::memcpy(to, whole, static_cast<std::size_t>(count) * sizeof(T));
+  T numbers[lanes<T>];
+  store(numbers, value);
+  std::memcpy(to, numbers, static_cast<std::size_t>(count) * sizeof(T));
 }
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> first_lanes(const Packet<T>& value, Index count) {
-  T whole[lanes<T>];
-  store(whole, value);
-  return load_part(whole, count);
+  T numbers[lanes<T>];
+  store(numbers, value);
+  return load_part(numbers, count);
 }
 #if defined(__AVX512F__)
 EIGEN_ALWAYS_INLINE __mmask16 lane_mask(Index count) { return static_cast<__mmask16>((1u << count) - 1); }
@@ -165,17 +165,17 @@ EIGEN_ALWAYS_INLINE __m256d first_lanes<double>(const __m256d& value, Index coun
 }
 #endif
 
-// Lanes added up in order.
+// The sum of all lanes, added in order.
 template <class T>
 EIGEN_ALWAYS_INLINE T sum_of_lanes(const Packet<T>& value) {
-  T whole[lanes<T>];
-  store(whole, value);
-  T sum = whole[0];
-  for (int lane = 1; lane < lanes<T>; ++lane) sum += whole[lane];
+  T numbers[lanes<T>];
+  store(numbers, value);
+  T sum = numbers[0];
+  for (int lane = 1; lane < lanes<T>; ++lane) sum += numbers[lane];
   return sum;
 }
 
-// The lanes of `a` from `Shift` on, then the first of `b`.
+// The lanes of `a` from lane `Shift` on, followed by the first lanes of `b`.
 template <class T, int Shift>
 EIGEN_ALWAYS_INLINE Packet<T> joined_lanes(const Packet<T>& a, [[maybe_unused]] const Packet<T>& b) {
   if constexpr (Shift == 0) {
@@ -192,7 +192,7 @@ EIGEN_ALWAYS_INLINE Packet<T> joined_lanes(const Packet<T>& a, [[maybe_unused]] 
     __m256i low, high;
     std::memcpy(&low, &a, sizeof low);
     std::memcpy(&high, &b, sizeof high);
-    // The instruction joins within each half.
+    // The instruction only joins lanes within each half.
     const __m256i middle = _mm256_permute2x128_si256(low, high, 0x21);
     __m256i joined = middle;
     if constexpr (bytes < 16) joined = _mm256_alignr_epi8(middle, low, bytes);
@@ -209,7 +209,8 @@ EIGEN_ALWAYS_INLINE Packet<T> joined_lanes(const Packet<T>& a, [[maybe_unused]] 
   }
 }
 
-// Explicit, because contraction is off: a * b + c in one rounding where the instruction set has it, else in two.
+// a * b + c, in one rounding if the instruction set has a fused multiply-add, otherwise in two. It is explicit because
+// the compiler is told not to contract.
 template <class P>
 EIGEN_ALWAYS_INLINE P multiply_add(const P& a, const P& b, const P& c) {
   return eigen::pmadd(a, b, c);
@@ -239,7 +240,7 @@ template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> negative_magnitude(const Packet<T>& a) {
   return eigen::por(a, broadcast(T(-0.0)));
 }
-// The larger and the smaller of the two; a NaN in `a` stays.
+// The larger and the smaller of two numbers; if `a` is NaN, so is the result.
 template <class P>
 EIGEN_ALWAYS_INLINE P at_least(const P& a, const P& bound) {
   return eigen::pmax(a, bound);
@@ -253,14 +254,15 @@ template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> copy_sign(const Packet<T>& magnitude, const Packet<T>& sign) {
   return eigen::por(magnitude, eigen::pand(sign, broadcast(T(-0.0))));
 }
-// a < b ? yes : no; a NaN compares false.
+// a < b ? yes : no; comparing with NaN gives `no`.
 template <class P>
 EIGEN_ALWAYS_INLINE P where_less(const P& a, const P& b, const P& yes, const P& no) {
   return eigen::pselect(eigen::pcmp_lt(a, b), yes, no);
 }
 
 #if defined(__AVX512F__)
-// Eigen's turns the comparison's mask into a vector and back into a mask, which makes a sigmoid five times as slow.
+// Eigen's version turns the mask of the comparison into a vector and back into a mask, which makes a sigmoid five times
+// as slow.
 EIGEN_ALWAYS_INLINE __m512 where_less(const __m512& a, const __m512& b, const __m512& yes, const __m512& no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
@@ -269,7 +271,11 @@ EIGEN_ALWAYS_INLINE __m512d where_less(const __m512d& a, const __m512d& b, const
 }
 #endif
 
-// The bits of each number moved left until its lowest mantissa bits are its exponent.
+// The square root of one number.
+EIGEN_ALWAYS_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
+EIGEN_ALWAYS_INLINE double square_root(double x) { return __builtin_sqrt(x); }
+
+// The bits of each number, shifted left until the lowest bits of the mantissa are its exponent.
 #if defined(__SSE2__)
 EIGEN_ALWAYS_INLINE __m128 mantissa_to_exponent(const __m128& a) {
   return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(a), 23));
@@ -319,7 +325,7 @@ EIGEN_ALWAYS_INLINE double mantissa_to_exponent(const double& a) {
   return result;
 }
 
-// ---- Integers, for the generator of random masks: 64-bit lanes of which the lower halves count.
+// ---- Integers, for the generator of random masks: lanes of 64 bits of which the lower halves are used.
 
 #if defined(__AVX512F__)
 using Words = __m512i;
@@ -328,9 +334,9 @@ EIGEN_ALWAYS_INLINE Words ascending_words() { return _mm512_set_epi64(7, 6, 5, 4
 EIGEN_ALWAYS_INLINE Words add_words(const Words& a, const Words& b) { return _mm512_add_epi64(a, b); }
 EIGEN_ALWAYS_INLINE Words exclusive_or(const Words& a, const Words& b) { return _mm512_xor_si512(a, b); }
 EIGEN_ALWAYS_INLINE Words upper_half(const Words& a) { return _mm512_srli_epi64(a, 32); }
-// The whole products of the lower halves.
+// The products of the lower halves, with all 64 bits.
 EIGEN_ALWAYS_INLINE Words multiply_words(const Words& a, const Words& b) { return _mm512_mul_epu32(a, b); }
-// The lower half of `low`, and that of `high` as upper half.
+// The lower half of each lane is that of `low`, the upper half is the lower half of `high`.
 EIGEN_ALWAYS_INLINE Words join_halves(const Words& low, const Words& high) {
   return _mm512_mask_shuffle_epi32(low, 0xAAAA, high, _MM_PERM_CCAA);
 }
@@ -376,7 +382,7 @@ EIGEN_ALWAYS_INLINE void store_words(std::uint64_t* to, const Words& a) { *to = 
 #endif
 inline constexpr int word_lanes = sizeof(Words) / 8;
 
-// U registers, seen as a U x U matrix, become their transpose.
+// Transposes U registers as a U x U matrix.
 template <class T>
 EIGEN_ALWAYS_INLINE void transpose(Packet<T> (&rows)[lanes<T>]) {
   if constexpr (lanes<T> > 1) {

@@ -1,4 +1,4 @@
-// Between PyTorch's layout and panels; see table.hpp for the layouts.
+// Converts between PyTorch's layout and panels; see table.hpp for the layouts.
 #include "kernels/kernels.hpp"
 
 namespace latchwork::LATCHWORK_ISA {
@@ -12,7 +12,8 @@ constexpr Index panel_count(Index units) {
   return (units + lanes<T> - 1) / lanes<T>;
 }
 
-// to[k * to_stride + u] = from[u * from_stride + k] for u below `count`, else zero, up to u = room - 1, room <= U.
+// to[k * to_stride + u] = from[u * from_stride + k] for u below `count`, and zero for u from `count` to room - 1; room
+// <= U.
 template <class T>
 void transpose_in(const T* from, Index from_stride, Index count, Index k_size, T* to, Index to_stride, Index room) {
   constexpr Index width = lanes<T>;
@@ -35,7 +36,7 @@ void transpose_in(const T* from, Index from_stride, Index count, Index k_size, T
   }
 }
 
-// to[u * to_stride + k] = from[k * from_stride + u], or += where `accumulate`, for u below `count`.
+// to[u * to_stride + k] = from[k * from_stride + u], or += if `accumulate`, for u below `count`.
 template <class T>
 void transpose_out(const T* from, Index from_stride, Index count, Index k_size, T* to, Index to_stride,
                    bool accumulate) {
@@ -62,14 +63,14 @@ void transpose_out(const T* from, Index from_stride, Index count, Index k_size, 
   }
 }
 
-// One gate in one panel.
+// Where one gate lies in one panel.
 struct GatePlace {
   Index gate;
   Index first_unit;
-  Index count;   // of units
-  Index at;      // where its numbers for k = 0 begin
-  Index room;    // how many there are: U, or fewer in a compact panel
-  Index stride;  // from k to k + 1
+  Index count;   // how many units it has
+  Index at;      // where its numbers for k = 0 start
+  Index room;    // how many numbers it has for each k: U, or fewer in a compact panel
+  Index stride;  // the distance from k to k + 1
 };
 
 // Calls task(place) for the panels [panel_begin, panel_end) and every gate.

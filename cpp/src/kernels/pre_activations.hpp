@@ -3,11 +3,11 @@
 #include "kernels/kernels.hpp"
 #include "kernels/tile.hpp"
 
-// W x + R h + b of one time step, in registers, for whatever epilogue follows.
+// W x + R h_prev + b of one time step, in registers, for both epilogues.
 namespace latchwork::LATCHWORK_ISA {
 
-// One chain for each sum: the start, then x in ascending k, then h in ascending k. Width: gates. Tail: registers of a
-// compact panel behind the others.
+// Each sum is one chain: the start, then x in ascending k, then h_prev in ascending k. Width: the number of gates.
+// Tail: the number of registers of a compact panel that follows the others.
 template <class T, int Rows, int Panels, int Width, int Fetch, int Tail = 0>
 EIGEN_ALWAYS_INLINE void pre_activations(const StepArgs<T>& args, Index first_row, Index first_panel,
                                          Packet<T> (&sum)[Rows][Panels * Width + Tail]) {
@@ -47,8 +47,9 @@ EIGEN_ALWAYS_INLINE FetchAhead step_fetch(const StepArgs<T>& args, Index width) 
 // Calls task(Constant<rows>, Constant<panels>, first row, first panel) for the tiles of a step.
 template <class T, class Task>
 EIGEN_ALWAYS_INLINE void for_step_tiles(Index rows, Index panel_begin, Index panel_end, bool last_first, Task&& task) {
-  // One row has too few chains to hide the latency of a multiply-add: take several panels at once. Of many rows panels
-  // outside, rows inside: a panel's weights stay in the nearest cache while all rows use them.
+  // One row has too few chains to hide the latency of a multiply-add, so it takes several panels at once. With several
+  // rows the outer loop is over panels and the inner loop over rows, so that a panel's weights stay in L1 while all
+  // rows use them.
   const Index most = rows == 1 ? single_row_panels : 1;
   for_panel_groups(panel_begin, panel_end, most, last_first, [&](Index panel, Index count) {
     if (rows == 1) {

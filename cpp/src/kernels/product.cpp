@@ -1,4 +1,5 @@
-// Matrix products by panels: projections ahead, linear layers, gradients by inputs (product) and by weights (outer).
+// Matrix products by panels: W x for several steps, linear layers, gradients with respect to inputs (product) and to
+// weights (outer).
 #include "kernels/kernels.hpp"
 #include "kernels/tile.hpp"
 
@@ -10,11 +11,12 @@ constexpr Index cached_operand_bytes = 250'000;
 constexpr Index fewest_k_at_once = 256;
 constexpr Index most_k_of_panel = 512;
 
-// A part of the chains. Both ends begin a block of a; what is not the first part continues y.
+// A part of the chains: some consecutive k. k_begin and k_end are each the start of a block of a, or the end of all. A
+// part that is not the first continues the sums in y.
 template <class T>
 struct Part {
   Index k_begin, k_end;
-  const T* next_weights;  // what is needed after these
+  const T* next_weights;  // the weights that are needed after those of this part
 };
 
 template <class T, int Rows, int Panels, int Width, int Fetch>
@@ -79,11 +81,11 @@ template <class T, int Columns, int Width>
     for (int v = 0; v < Width; ++v) sum[column][v] = load(c + (column * Width + v) * lanes<T>);
   }
   const T* b = args.b;
-  // The next tile's sums, meanwhile: the processor does not see them coming.
+  // Meanwhile this fetches the sums of the next tile, which the processor does not predict.
   constexpr Index next_lines = Columns * Width * lanes<T> / line<T>;
   const T* const next_sums = c + Columns * Width * lanes<T>;
   for (Index k = 0; k < args.depth; ++k) {
-    if (k < next_lines) fetch(next_sums + k * line<T>);
+    if (k < next_lines) fetch_into_l1(next_sums + k * line<T>);
     Packet<T> factor[Columns];
 #pragma GCC unroll 8
     for (int column = 0; column < Columns; ++column) factor[column] = broadcast(a[column]);
@@ -105,8 +107,9 @@ template <class T, int Columns, int Width>
   }
 }
 
-// So many k at a time, of whole blocks of a: every panel reads all rows of a, which are then to be found in the second
-// cache, beside a panel and the next. One tile of rows reads them once in a panel anyway.
+// How many k to take at a time; these are whole blocks of a. Every panel reads these k of all rows of a, so they should
+// stay in L2, beside a panel and the next one. With only one tile of rows, each panel reads a once anyway, and all k
+// are taken at a time.
 template <class T>
 Index depth_at_once(const ProductArgs<T>& args) {
   if (args.rows <= tile_rows) return args.depth;
@@ -115,8 +118,8 @@ Index depth_at_once(const ProductArgs<T>& args) {
   return blocks == 0 ? args.a_block : blocks * args.a_block;
 }
 
-// So many k of a panel at a time, of whole blocks of a: a deep one and the next, which is fetched meanwhile, are too
-// much for the second cache.
+// How many k of one panel to take at a time; these are whole blocks of a. A deep panel and the next one, which is
+// fetched meanwhile, do not fit into L2 together.
 template <class T>
 Index panel_depth_at_once(const ProductArgs<T>& args, Index depth) {
   const Index parts = (depth + most_k_of_panel - 1) / most_k_of_panel;
@@ -133,16 +136,18 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
   const FetchAhead fetch = fetch_of<T>(args.rows, args.depth, args.panel_registers, full_panels);
   const auto run_panel = [&](Index panel, Index registers, Index k_begin, Index k_end) {
     const Index width = registers * lanes<T>, neighbour = args.last_panel_first ? panel - 1 : panel + 1;
-    const T* const own = args.weights + panel * full_width * args.depth;
+    const T* const panel_weights = args.weights + panel * full_width * args.depth;
     const T* const next = args.weights + neighbour * full_width * args.depth + k_begin * width;
     const Index k_at_once = fetch == fetch_next_panel ? panel_depth_at_once(args, k_end - k_begin) : k_end - k_begin;
     for (Index k = k_begin; k < k_end; k += k_at_once) {
       const Index end = k_end - k < k_at_once ? k_end : k + k_at_once;
-      const Part<T> part{k, end, end < k_end ? own + end * width : next};
+      const Part<T> part{k, end, end < k_end ? panel_weights + end * width : next};
       with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
         for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
           with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
-            with_fetch<Rows>(fetch, [&]<int Fetch>(Constant<Fetch>) {
+            // A panel that is narrower than one of three gates is always the last, so that tiles that fetch are not
+            // worth compiling for it.
+            with_fetch<(Width < 3 ? 1 : Rows)>(fetch, [&]<int Fetch>(Constant<Fetch>) {
               product_tile<T, Rows, 1, Width, Fetch>(args, first, panel, part);
             });
           });
@@ -192,7 +197,7 @@ void outer(const OuterArgs<T>& args) {
 
 template <class T>
 void add_rows(const T* b, Index stride, Index depth, Index width, T* sum) {
-  // Several chains at a time: each waits for its own additions.
+  // Several chains at a time, because each has to wait for its own additions.
   constexpr Index most = 4 * lanes<T>;
   for (Index column = 0; column < width; column += most) {
     const Index registers = (width - column < most ? width - column : most) / lanes<T>;

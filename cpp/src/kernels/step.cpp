@@ -1,4 +1,4 @@
-// One time step: product, gates and cell update while everything is in registers; and its gradient.
+// One time step: the product, the gates and the update of the cell, while everything is in registers; and its gradient.
 #include "kernels/gate_panel.hpp"
 #include "kernels/kernels.hpp"
 #include "kernels/pre_activations.hpp"
@@ -7,35 +7,36 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-// From pre-activations of one panel, whose first unit is given, to c, which it returns, and o.
+// Computes c, which it returns, and o from the pre-activations of one panel. `unit` is the first unit of the panel.
 template <class T, int Registers>
 EIGEN_ALWAYS_INLINE Packet<T> update_cell(const StepArgs<T>& args, Index row, Index unit, const Packet<T>* pre,
                                           Packet<T>& o) {
   const Gates<T> gates = activate_panel<T, Registers>(pre);
   if (args.gates != nullptr) {
-    T* const kept = args.gates[row] + unit * 4;
-    if (Registers == 4 && args.gates_past_cache) {
-      store_past_cache(kept, gates.i);
-      store_past_cache(kept + lanes<T>, gates.f);
-      store_past_cache(kept + 2 * lanes<T>, gates.g);
-      store_past_cache(kept + 3 * lanes<T>, gates.o);
+    T* const recorded = args.gates[row] + unit * 4;
+    if (Registers == 4 && args.gates_bypass_cache) {
+      store_bypassing_cache(recorded, gates.i);
+      store_bypassing_cache(recorded + lanes<T>, gates.f);
+      store_bypassing_cache(recorded + 2 * lanes<T>, gates.g);
+      store_bypassing_cache(recorded + 3 * lanes<T>, gates.o);
     } else {
-      store_panel<T, Registers>(kept, gates);
+      store_panel<T, Registers>(recorded, gates);
     }
   }
   o = gates.o;
   return cell_state<T>(gates, load(args.c_prev[row] + unit));
 }
 
-// Tail: registers of a compact panel behind the others. Not inlined: inside a larger function the accumulators no
-// longer stay in registers.
+// Tail: the number of registers of a compact panel that follows the others. The function is not inlined, because inside
+// a larger function the accumulators no longer stay in registers.
 template <class T, int Rows, int Panels, int Tail, int Fetch>
 [[gnu::noinline]] void step_tile(const StepArgs<T>& args, Index first_row, Index first_panel) {
   constexpr Index unit_count = lanes<T>;
   Packet<T> sum[Rows][Panels * 4 + Tail];
   pre_activations<T, Rows, Panels, 4, Fetch, Tail>(args, first_row, first_panel, sum);
 
-  // In two passes, so that the processor finds other rows' work while it waits for one row's chain of operations.
+  // This takes two passes, so that the processor can work on other rows while it waits for one row's chain of
+  // operations.
   constexpr int all_panels = Panels + (Tail > 0 ? 1 : 0);
   Packet<T> c[Rows][all_panels], o[Rows][all_panels];
 #pragma GCC unroll 8
@@ -101,7 +102,7 @@ void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
                         step_tile<T, Rows, Panels, 0, Fetch>(args, first_row, first_panel);
                       });
                     });
-  if (args.gates_past_cache) end_stores_past_cache();
+  if (args.gates_bypass_cache) end_stores_bypassing_cache();
 }
 
 template <class T>

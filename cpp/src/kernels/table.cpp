@@ -1,4 +1,4 @@
-// The table of one instruction set: constant data, no initialiser runs when the library is loaded.
+// The table of one instruction set. It is constant data: no initialiser runs when the library is loaded.
 #include "kernels/activation_list.hpp"
 #include "kernels/kernels.hpp"
 
@@ -45,7 +45,7 @@ constexpr Kernels<T> functions() {
 }  // namespace
 
 extern const KernelTable table;
-// The namespace is called isa_<name>.
+// The namespace is called isa_<name>, so the name starts after four characters.
 constinit const KernelTable table = {&LATCHWORK_NAME(LATCHWORK_ISA)[4], Activations::infos, Activations::count,
                                      functions<float>(), functions<double>()};
 

@@ -4,33 +4,35 @@
 
 #include "latchwork/types.hpp"
 
-// What the rest of the library knows of the kernels: one plain table of functions for each instruction set, which take
+// What the rest of the library knows of the kernels: for each instruction set, one plain table of functions that take
 // pointers, sizes and strides. Kernels know neither threads nor layers nor time.
 //
-// Panels. U is the number of elements in one SIMD register, G the number of gates with weights: 4, or 3 where the
-// forget gate has none of its own. A *gate panel* holds U hidden units x G gates: for each k, GU numbers [i | f | g |
-// o] or [i | g | o]. H units take ceil(H / U) gate panels; units beyond H are zero. "Padded" means H rounded up to a
-// multiple of U, and a *packed row* is one row of pre-activations, gates or their gradients: G x padded numbers, panel
-// by panel. A *column panel* holds up to VU columns of an ordinary matrix, V = 4: for each k, V x U numbers, and as few
-// registers as hold the rest in the last panel; columns beyond are zero. Gate panels are column panels with V = G.
+// Panels. U is the number of elements in one SIMD register, H the number of hidden units, G the number of gates with
+// weights: 4, or 3 if there is no forget gate of its own. A *gate panel* holds the weights of U hidden units for G
+// gates: for each k, GU numbers [i | f | g | o] or [i | g | o]. H units take ceil(H / U) gate panels; the numbers of
+// units beyond H are zero. "Padded" means H rounded up to a multiple of U. A *packed row* is one row of
+// pre-activations, gates or their gradients: G x padded numbers, panel by panel. A *padded row* holds one number for
+// each unit, padded. A *column panel* holds up to VU columns of an ordinary matrix, V = 4: for each k, V x U numbers.
+// The last panel only has as many registers as its columns need; numbers of columns beyond the matrix are zero. Gate
+// panels are column panels with V = G.
 //
-// The last gate panel may be *compact*, where only the plain step and its gradient read it: it takes w registers, as
-// few as hold G = 4 gates of the units left, and gives each gate s = w U / 4 units: for each k, w U numbers [i | f | g
-// | o]. The panels before it lie where they always do, and a packed row ends with it. What a padded row of c holds
-// beyond the units then means nothing.
+// The last gate panel may be *compact* if only the plain step and its gradient read it. It has only w registers for
+// each k: as few as hold the G = 4 gates of the units that are left. Each gate has room for s = w U / 4 units: for each
+// k, w U numbers [i | f | g | o]. The panels before it lie where they always do, and a packed row ends with it. What a
+// padded row of c holds beyond the units then means nothing.
 //
-// One chain. Every result of a product is one accumulator that starts at `start` and takes k in ascending order with
-// explicit multiply-adds: never a second accumulator, never a split of k. So results depend neither on how many rows
-// there are, nor on which of them share a call, nor on whether a product was interrupted and continued.
+// One chain. Every result of a product comes from one accumulator that starts at `start` and adds the products in
+// ascending k with explicit multiply-adds: never a second accumulator, never a split of k. So a result does not depend
+// on how many rows there are, which of them share a call, or whether a product was interrupted and continued.
 namespace latchwork {
 
-struct GateShape {       // of gate panels and packed rows
+struct GateShape {       // the shape of gate panels and packed rows
   Index units;           // H
   Index gates;           // G
-  Index last_registers;  // which the last panel takes: G, or fewer where it is compact
+  Index last_registers;  // in the last panel: G, or fewer if it is compact
 };
 
-// w, or G where H fills the last panel.
+// The number of registers of a compact last panel, w; G if H fills the last panel.
 constexpr Index compact_registers(Index units, Index gates, Index register_size) {
   const Index left = units % register_size;
   return left == 0 ? gates : (gates * left + register_size - 1) / register_size;
@@ -40,8 +42,8 @@ template <class T>
 struct StepArgs {  // one time step of one layer and direction
   Index rows;
   Index units;            // H
-  const T* const* start;  // each row's packed pre-activations so far: the biases' sum, or that plus W x
-  const T* const* x;      // null: `start` holds W x already
+  const T* const* start;  // packed rows to start from: the sum of the biases, or that plus W x
+  const T* const* x;      // null: `start` already contains W x
   Index x_size;
   const T* x_weights;  // gate panels of W
   const T* const* h_prev;
@@ -51,9 +53,11 @@ struct StepArgs {  // one time step of one layer and direction
   T* const* c;                    // padded rows; may be c_prev
   T* const* h;                    // H numbers each
   T* const* gates;                // packed rows i, f, g, o after activation; null: not wanted
-  bool last_panel_first = false;  // in which order panels are taken; no result depends on it
-  bool gates_past_cache = false;  // gates, whose rows begin cache lines, are too many to be found in a cache later
-  Index last_registers = 4;       // fewer: the last gate panel is compact
+  bool last_panel_first = false;  // whether panels are taken from the last to the first; no result depends on it
+  // Whether `gates` are stored without going through the caches, which are too small for them; each row then has to
+  // start a cache line.
+  bool gates_bypass_cache = false;
+  Index last_registers = 4;  // fewer: the last gate panel is compact
 };
 
 template <class T>
@@ -68,26 +72,29 @@ struct CellVariant {  // what the general epilogue does differently from the pla
   bool coupled;       // with G = 3: f = 1 - i; else f = 1
   ActivationArgs<T> input, forget, candidate, output, cell;
   T clip, cell_clip;  // 0: none
-  const T* peephole;  // packed row with the gates i, f, o, or i, o where G = 3; null: none
+  const T* peephole;  // packed row with the gates i, f, o, or i, o if G = 3; null: none
   // Layer norm: packed rows, and padded rows for the cell; null: none.
   const T *norm_ih_weight, *norm_ih_bias, *norm_hh_weight, *norm_hh_bias, *norm_cell_weight, *norm_cell_bias;
 };
 
-// Added to a layer norm's variance, as PyTorch's.
+// What is added to the variance in a layer norm: PyTorch's value.
 inline constexpr double norm_epsilon = 1e-5;
 
-// Numbers in a row of GeneralStepArgs::norm_scale: 1 / deviation of W x, of R h and of c, and the mean of c.
+// How many numbers a row of GeneralStepArgs::norm_scale has: 1 / deviation of W x, of R h_prev and of c, and the mean
+// of c.
 inline constexpr Index norm_scales = 4;
 
 template <class T>
 struct GeneralStepArgs {
-  StepArgs<T> step;  // packed rows and gate panels of G gates; with layer norm start is b alone and `gates` not null
+  StepArgs<T>
+      step;  // packed rows and gate panels have G gates; with layer norm start is b alone and `gates` is not null
   const CellVariant<T>* variant;
-  const T* const* candidate_factor;  // padded rows: g is multiplied by it; null: ones
-  const T* const* cell_zoneout;      // padded rows: how much of the old cell stays; null: none
-  // With layer norm: padded rows, room for what the output activation sees; packed rows, W x in norm_ih where step.x is
-  // null, both become what the norm made of them.
-  T* const* shown;
+  const T* const* candidate_factor;  // padded rows by which g is multiplied; null: ones
+  const T* const* cell_zoneout;      // padded rows: which part of c_prev stays; null: none
+  // With layer norm. activated_cell: padded rows for intermediate results, at the end the activated cell. norm_ih,
+  // norm_hh: packed rows, at the end the normalised W x and R h_prev; norm_ih holds W x at the start if step.x is null.
+  // norm_scale: norm_scales numbers for each row.
+  T* const* activated_cell;
   T* const* norm_ih;
   T* const* norm_hh;
   T* const* norm_scale;
@@ -97,10 +104,10 @@ template <class T>
 struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gate panels are column panels too)
   Index rows;
   Index columns;
-  const T* start;     // `columns` rounded up to a multiple of U; for every row alike; null: zeros
+  const T* start;     // `columns` numbers rounded up to a multiple of U, the same for every row; null: zeros
   const T* const* a;  // element k of a row lies at a[k / a_block * a_block_stride + k % a_block]
-  Index depth;        // number of k
-  Index a_block;      // the last block may be shorter; depth itself for a contiguous row
+  Index depth;        // the number of k
+  Index a_block;      // the last block may be shorter; equal to depth for contiguous rows
   Index a_block_stride;
   const T* weights;
   T* const* y;                // `columns` numbers each
@@ -111,31 +118,34 @@ struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gat
 
 template <class T>
 struct OuterArgs {  // c[panel][j][4U] += sum over k of a[k][j] * b[panel][k][4U]: a weight gradient
-  Index depth;      // number of k: steps x rows
-  Index columns;    // number of j
+  Index depth;      // the number of k: steps x rows
+  Index columns;    // the number of j
   const T* a;       // as pack_outer made it
-  Index registers;  // V: registers a panel is wide, 1 to 4
-  const T* b;       // one panel: k-th row at b + k * b_stride
+  Index registers;  // V, the number of registers in a row of a panel: 1 to 4
+  const T* b;       // one panel, whose row k is at b + k * b_stride
   Index b_stride;   // V * U or more
-  T* c;             // one panel: j-th row at c + j * V * U
+  T* c;             // one panel, whose row j is at c + j * V * U
 };
 
 template <class T>
-struct CellBackwardArgs {  // the gates' equations differentiated, for one step
+struct CellBackwardArgs {  // the gradient of the gates' equations, for one step
   Index rows;
   Index units;
-  const T* const* gates;               // packed rows
-  const T* const* c;                   // padded rows
-  const T* const* c_prev;              // padded rows
-  const T* const* d_h;                 // padded rows: gradient by h of this step
-  const T* const* d_output = nullptr;  // `units` numbers each, added to d_h; null: nothing. The general cell has none
-  T* const* d_c;      // padded rows: gradient by c of this step from later ones; becomes that by c_prev
-  T* const* d_gates;  // row r of gate panel p at d_gates[r] + p * d_gates_panel_stride: gradient by the pre-activations
+  const T* const* gates;   // packed rows
+  const T* const* c;       // padded rows
+  const T* const* c_prev;  // padded rows
+  const T* const* d_h;     // padded rows: the gradient with respect to h
+  const T* const* d_output =
+      nullptr;    // `units` numbers each, added to d_h; null: nothing (always so for the general cell)
+  T* const* d_c;  // padded rows: the gradient with respect to c from later steps; becomes that of c_prev
+  // The gradient with respect to the pre-activations: row r of gate panel p is at d_gates[r] + p *
+  // d_gates_panel_stride.
+  T* const* d_gates;
   Index d_gates_panel_stride;
   Index last_registers = 4;  // fewer: the last panel of gates and d_gates is compact
 };
 
-// Registers of hidden units that the general cell's backward pass takes at once, or else one row.
+// How many registers of hidden units the backward pass of the general cell takes at once, unless one row has more.
 inline constexpr Index backward_tile_registers = 8;
 
 template <class T>
@@ -145,12 +155,14 @@ struct GeneralBackwardArgs {
   const T* const* candidate_factor;  // as in GeneralStepArgs
   const T* const* cell_zoneout;
   T* room;  // general_backward_room() numbers
-  // What each row adds to the gradient of the peephole weights, panels d_peephole_panel_stride apart.
+  // What each row adds to the gradient with respect to the peephole weights, in panels that are d_peephole_panel_stride
+  // numbers apart.
   T* const* d_peephole;
   Index d_peephole_panel_stride;
-  // With layer norm: what the norm made of W x and R h, and its scales; the gradients by W x and R h, and what each row
-  // adds to the gradients of the norms' weights, all laid out as d_gates; and the same for the weight and the bias of
-  // the cell's, two padded rows one behind the other.
+  // With layer norm: the normalised W x and R h_prev and the scales, from the recording; the gradients with respect to
+  // W x and R h_prev; and what each row adds to the gradients with respect to the weights of these two norms. All
+  // gradients are laid out as d_gates. d_norm_cell is the same for the weight and the bias of the cell's norm: two
+  // consecutive padded rows.
   const T* const* norm_ih;
   const T* const* norm_hh;
   const T* const* norm_scale;
@@ -161,16 +173,16 @@ struct GeneralBackwardArgs {
   T* const* d_norm_cell;
 };
 
-// Of a layer with so many padded units and U numbers in a register.
+// How many numbers of memory the backward pass needs for a layer with `padded` padded units.
 constexpr Index general_backward_room(Index padded, Index gates, Index register_size) {
   const Index least = backward_tile_registers * register_size;
   return (3 + 2 * gates) * (padded > least ? padded : least);
 }
 
 template <class T>
-struct MaskArgs {  // factors[j] = `below` with a probability, else `above`; see mask_counter() in random.hpp
+struct MaskArgs {  // factors[j] = `below` with the probability, else `above`; see mask_counter() in random.hpp
   std::uint64_t seed;
-  std::uint32_t counter[4];  // of the first four
+  std::uint32_t counter[4];  // of the first four factors
   double probability;
   T below, above;
   Index size;
@@ -190,7 +202,7 @@ struct AdamArgs {
   T step_size;          // lr / (1 - beta1^t)
   T second_correction;  // sqrt(1 - beta2^t)
   T weight_decay;       // added to the gradient
-  T shrink;             // decoupled: parameters are first multiplied by this
+  T shrink;             // decoupled weight decay: parameters are first multiplied by this
 };
 
 template <class T>
@@ -217,61 +229,65 @@ struct SoftmaxArgs {  // one row of cross-entropy
 template <class T>
 struct Kernels {
   Index units;        // U
-  Index outer_block;  // columns of `a` that pack_outer lays side by side
+  Index outer_block;  // how many columns of `a` pack_outer puts side by side
 
-  // Gate panels of a PyTorch weight (GH, k_size), row-major, gate order i, f, g, o or i, g, o.
+  // Packs a PyTorch weight (GH, k_size), row-major, gate order i, f, g, o or i, g, o, into gate panels.
   void (*pack_gate_panels)(const T* weight, const GateShape& shape, Index k_size, T* panels, Index panel_begin,
                            Index panel_end);
-  // One packed row from two PyTorch biases (GH) each: their sum. Null pointers: zeros.
+  // Packs the sum of two PyTorch biases (GH) into a packed row. A null pointer stands for zeros.
   void (*pack_gate_row)(const T* first, const T* second, const GateShape& shape, T* row);
-  // Column panels of the transpose of a weight (columns, k_size): for y = x W^T.
+  // Packs the transpose of a weight (columns, k_size) into column panels: for y = x W^T.
   void (*pack_transposed_panels)(const T* weight, Index columns, Index k_size, T* panels);
-  // Column panels of a weight (GH, columns) for d_gates W: k runs in the order of a packed row, padding zero. Of these
-  // k those of the gate panels from gate_panel_begin on.
+  // Packs a weight (GH, columns) into column panels, for the product of d_gates and W: k runs in the order of a packed
+  // row, and padding is zero. Packs only those k that belong to the gate panels from gate_panel_begin to
+  // gate_panel_end.
   void (*pack_gate_rows)(const T* weight, const GateShape& shape, Index columns, T* panels, Index gate_panel_begin,
                          Index gate_panel_end);
-  // Column panels of a weight (k_size, columns) as it is: for d_y W.
+  // Packs a weight (k_size, columns), not transposed, into column panels: for d_y W.
   void (*pack_panels)(const T* weight, Index k_size, Index columns, T* panels);
-  // The reverse of pack_gate_panels, for a weight's gradient: weight = panels, or += where accumulate.
+  // The reverse of pack_gate_panels, for the gradient of a weight: weight = panels, or weight += panels if
+  // `accumulate`.
   void (*unpack_gate_panels)(const T* panels, const GateShape& shape, Index k_size, T* weight, bool accumulate,
                              Index panel_begin, Index panel_end);
-  // The same for a packed row, a bias's gradient.
+  // The same for a packed row, the gradient of a bias.
   void (*unpack_gate_row)(const T* row, const GateShape& shape, T* bias, bool accumulate);
-  // From column panels [panel][j][V U] to a matrix (k_size, columns): weight = panels, or += where accumulate.
+  // Unpacks column panels [panel][j][V U] into a matrix (k_size, columns): weight = panels, or weight += panels if
+  // `accumulate`.
   void (*unpack_panels)(const T* panels, Index k_size, Index columns, T* weight, bool accumulate);
-  // Rows a[k] (columns numbers each) laid out for `outer` from its k = first on: blocks of outer_block columns,
-  // [block][depth][outer_block]; room: depth x columns rounded up to a multiple of outer_block.
+  // Packs rows of `columns` numbers, as the k from `first` on, for `outer`: in blocks of outer_block columns,
+  // [block][depth][outer_block]. Needs room for depth x columns numbers, with columns rounded up to a multiple of
+  // outer_block.
   void (*pack_outer)(const T* const* a, Index rows, Index columns, T* packed, Index first, Index depth);
 
-  void (*step)(const StepArgs<T>&, Index panel_begin, Index panel_end);        // gate panels
-  void (*product)(const ProductArgs<T>&, Index panel_begin, Index panel_end);  // column panels
+  void (*step)(const StepArgs<T>&, Index panel_begin, Index panel_end);        // by gate panels
+  void (*product)(const ProductArgs<T>&, Index panel_begin, Index panel_end);  // by column panels
   void (*outer)(const OuterArgs<T>&);
   void (*cell_backward)(const CellBackwardArgs<T>&, Index panel_begin, Index panel_end);
   // The same for every variant of the cell.
-  void (*general_step)(const GeneralStepArgs<T>&, Index panel_begin, Index panel_end);  // with layer norm all panels
+  void (*general_step)(const GeneralStepArgs<T>&, Index panel_begin, Index panel_end);  // with layer norm: all panels
   void (*general_cell_backward)(const GeneralBackwardArgs<T>&);
-  // sum[j] += rows k ascending of b[k][j], j below width (a multiple of U), rows `stride` apart.
+  // sum[j] += b[k * stride + j] for k ascending and j below width, which is a multiple of U.
   void (*add_rows)(const T* b, Index stride, Index depth, Index width, T* sum);
 
   // sum[row[k] * sum_stride + j] += b[k * stride + j] for k ascending and j below width, which is 1 to 4 times U.
   void (*scatter_rows)(const T* b, Index stride, const Index* row, Index depth, Index width, T* sum, Index sum_stride);
 
   void (*mask)(const MaskArgs<T>&);
-  // values = z previous + (1 - z) values, z being `kept`.
-  void (*zoneout)(const T* kept, const T* previous, Index size, T* values);
+  // values = z previous + (1 - z) values
+  void (*zoneout)(const T* z, const T* previous, Index size, T* values);
 
   // y = activation of x, element by element; y may be x.
   void (*sigmoid)(const T* x, Index size, T* y);
   void (*tanh)(const T* x, Index size, T* y);
-  // log-sum-exp and gradient of one row of logits; returns the loss -log softmax(logits)[label].
+  // The loss -log softmax(logits)[label] of one row, which it returns, and its gradient.
   T (*softmax_cross_entropy)(const SoftmaxArgs<T>&);
 
   void (*adam)(const AdamArgs<T>&);
   void (*sgd)(const SgdArgs<T>&);
-  double (*sum_of_squares)(const T* x, Index size);  // in double, one chain for each of 8 lanes, joined in order
+  double (*sum_of_squares)(const T* x, Index size);  // in double: 8 chains, joined in order
 };
 
-enum class AlphaRange { any, not_negative, not_zero };  // where the slope can be told from the value
+enum class AlphaRange { any, not_negative, not_zero };  // the alphas for which the slope follows from the value
 
 struct ActivationInfo {
   const char* name;
@@ -281,12 +297,12 @@ struct ActivationInfo {
 };
 
 struct KernelTable {
-  const char* name;  // of the instruction set
-  // Alike for every instruction set. An activation's number is its place here.
+  const char* name;  // the name of the instruction set
+  // The same for every instruction set. The number of an activation is its place in this array.
   const ActivationInfo* activations;
   Index activation_count;
-  Kernels<float> single;
-  Kernels<double> twofold;
+  Kernels<float> float32;
+  Kernels<double> float64;
 };
 
 }  // namespace latchwork

@@ -2,13 +2,13 @@
 
 #include "kernels/packet.hpp"
 
-// The register tile that every product is made of.
+// The tile of registers that every product is made of.
 namespace latchwork::LATCHWORK_ISA {
 
 template <int Value>
 struct Constant {};
 
-// Calls task(Constant<n>) for the run-time n in [1, Max].
+// Calls task(Constant<n>) for n, which is known at run time only and lies in [1, Max].
 template <int Max, class Task>
 EIGEN_ALWAYS_INLINE void with_constant(Index n, Task&& task) {
   if constexpr (Max > 1) {
@@ -29,7 +29,8 @@ EIGEN_ALWAYS_INLINE void for_even_pieces(Index size, Task&& task) {
   }
 }
 
-// Calls task(first, count) for groups of at most `most` of the panels [begin, end), in either order.
+// Calls task(first, count) for groups of at most `most` of the panels [begin, end), from the first to the last or, if
+// last_first, from the last to the first.
 template <class Task>
 EIGEN_ALWAYS_INLINE void for_panel_groups(Index begin, Index end, Index most, bool last_first, Task&& task) {
   while (begin < end) {
@@ -44,8 +45,8 @@ EIGEN_ALWAYS_INLINE void for_panel_groups(Index begin, Index end, Index most, bo
   }
 }
 
-// Without it gcc reads a weight from memory again for each row, as an operand of the multiply-add: two and three rows
-// then take longer than four.
+// Without this, gcc reads a weight from memory again for each row, as an operand of the multiply-add, and two or three
+// rows take longer than four.
 template <class P>
 EIGEN_ALWAYS_INLINE void keep_in_register([[maybe_unused]] P& packet) {
 #if defined(__AVX512F__)
@@ -55,23 +56,23 @@ EIGEN_ALWAYS_INLINE void keep_in_register([[maybe_unused]] P& packet) {
 #endif
 }
 
-// Whether a tile of several rows fetches its weights ahead, so many k: where a panel is larger than the nearest cache;
-// and whether it also fetches from the next panel. One row waits for its weights all the time, and fetching ahead does
-// not help it.
+// Whether a tile of several rows fetches its weights ahead of their use, by fetch_ahead k. It does if a panel is larger
+// than L1. It also fetches from the next panel if all panels together are larger than L2. A single row waits for its
+// weights all the time, and fetching ahead does not help it.
 enum FetchAhead { fetch_nothing, fetch_own_panel, fetch_next_panel };
 inline constexpr Index fetch_ahead = 8;
-inline constexpr Index nearest_cache_bytes = 40'000;
-inline constexpr Index second_cache_bytes = 2'500'000;
+inline constexpr Index l1_bytes = 40'000;
+inline constexpr Index l2_bytes = 2'500'000;
 
 template <class T>
 EIGEN_ALWAYS_INLINE FetchAhead fetch_of(Index rows, Index depth, Index width, Index panels) {
   if (rows == 1) return fetch_nothing;
   const Index panel_bytes = depth * width * lanes<T> * static_cast<Index>(sizeof(T));
-  if (panel_bytes <= nearest_cache_bytes) return fetch_nothing;
-  return rows > tile_rows && panels * panel_bytes > second_cache_bytes ? fetch_next_panel : fetch_own_panel;
+  if (panel_bytes <= l1_bytes) return fetch_nothing;
+  return rows > tile_rows && panels * panel_bytes > l2_bytes ? fetch_next_panel : fetch_own_panel;
 }
 
-// Calls task(Constant<fetch>); for one row it fetches nothing.
+// Calls task(Constant<fetch>); for one row always with fetch_nothing.
 template <int Rows, class Task>
 EIGEN_ALWAYS_INLINE void with_fetch(FetchAhead fetch, Task&& task) {
   if constexpr (Rows > 1) {
@@ -81,18 +82,19 @@ EIGEN_ALWAYS_INLINE void with_fetch(FetchAhead fetch, Task&& task) {
   task(Constant<fetch_nothing>{});
 }
 
-// What a tile fetches into the second cache meanwhile: a part of the panel that comes next, so that the first tile of
-// each panel does not wait for memory alone.
+// What a tile fetches into L2 while it computes: a part of the next panel. Without it the first tile of each panel
+// would wait for memory.
 template <class T>
 struct NextPanel {
   const T* weights = nullptr;
-  Index stride = 0;  // for each k
+  Index stride = 0;  // from one k to the next
 };
 
 template <class T>
 inline constexpr Index line = 64 / static_cast<Index>(sizeof(T));
 
-// The tile that begins with this row fetches one of as many parts as the panel has cache lines for each k.
+// The part of the next panel for the tile that starts with this row. The panel is cut into as many parts as it has
+// cache lines for each k.
 template <class T>
 EIGEN_ALWAYS_INLINE NextPanel<T> next_panel(const T* weights, Index depth, Index width, Index first_row, Index rows) {
   const Index tiles = (rows + tile_rows - 1) / tile_rows, lines = width * lanes<T> / line<T>;
@@ -100,8 +102,8 @@ EIGEN_ALWAYS_INLINE NextPanel<T> next_panel(const T* weights, Index depth, Index
   return part < lines ? NextPanel<T>{weights + part * depth * line<T>, line<T>} : NextPanel<T>{weights, 0};
 }
 
-// sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum. Tail:
-// registers of a narrower panel behind the others.
+// sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum. Tail: the
+// number of registers of a narrower panel that follows the others.
 template <class T, int Rows, int Panels, int Width, int Fetch, int Tail = 0>
 EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width + Tail], const T* const (&a)[Rows],
                                     Index depth, const T* weights, Index panel_stride, const NextPanel<T>& next = {}) {
@@ -112,9 +114,9 @@ EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width + Tail
     if constexpr (Fetch != fetch_nothing) {
 #pragma GCC unroll 4
       for (int v = 0; v < Width; v += 64 / static_cast<int>(sizeof(Packet<T>))) {
-        fetch(weights + ((k + fetch_ahead) * Width + v) * lanes<T>);
+        fetch_into_l1(weights + ((k + fetch_ahead) * Width + v) * lanes<T>);
       }
-      if constexpr (Fetch == fetch_next_panel) fetch_farther(next.weights + k * next.stride);
+      if constexpr (Fetch == fetch_next_panel) fetch_into_l2(next.weights + k * next.stride);
     }
 #pragma GCC unroll 16
     for (int at = 0; at < Panels * Width + Tail; ++at) {

@@ -1,17 +1,10 @@
-// Optimisers and norms: single passes over contiguous parameters. Element by element, so that the compiler's own
-// vectorisation cannot change a bit.
+// Optimisers and norms, each in a single pass over contiguous parameters. Every element is computed by itself, so that
+// the vectorisation by the compiler cannot change a bit.
 #include "kernels/kernels.hpp"
 
 namespace latchwork::LATCHWORK_ISA {
 
-namespace {
-
-inline float square_root(float x) { return __builtin_sqrtf(x); }
-inline double square_root(double x) { return __builtin_sqrt(x); }
-
-}  // namespace
-
-// Kingma & Ba 2015; with `shrink` Loshchilov & Hutter 2019.
+// Kingma & Ba 2015; with `shrink` the decoupled weight decay of Loshchilov & Hutter 2019.
 template <class T>
 void adam(const AdamArgs<T>& args) {
   const AdamArgs<T> a = args;

@@ -6,8 +6,8 @@
 
 namespace latchwork {
 
-// Which random factors act inside one layer and direction. Outside training there is no dropout, and zoneout takes its
-// expectation.
+// Which random masks act inside one layer and direction. Outside training there is no dropout, and zoneout acts through
+// its expectation.
 struct CellMasks {
   CellMasks() = default;
   CellMasks(const LstmOptions& options, const RecordOptions& record, Index module_number, Index state)
@@ -23,7 +23,7 @@ struct CellMasks {
     cell_zoneout = options.zoneout_cell;
   }
 
-  // Factors of one step and row; dropout on h has one mask for all steps.
+  // Draws the mask of one step and row. Dropout on h has one mask for all steps.
   template <class T>
   void draw(const Kernels<T>& kernels, MaskOn on, Index step, Index row, Index size, T* factors) const {
     const bool zoneout = on == MaskOn::hidden || on == MaskOn::cell;
@@ -42,7 +42,7 @@ struct CellMasks {
   bool training = false;
   std::uint64_t seed = 0;
   Index module = 0, place = 0;
-  Index first_row = 0;  // the number of the first row in the larger batch that masks are drawn for
+  Index first_row = 0;  // the number that the first row has in the larger batch that masks are drawn for
   // Probabilities, 0 outside training.
   double hidden_dropout = 0.0, candidate_dropout = 0.0, hidden_zoneout = 0.0, cell_zoneout = 0.0;
 };

@@ -9,7 +9,8 @@ namespace latchwork {
 
 namespace {
 
-// task(first, end) for the panels [0, panels), cut up for threads, of which each keeps the same panels.
+// Calls task(first, end) for consecutive ranges of the panels [0, panels), which threads share. Each thread gets the
+// same panels at every step.
 template <class Task>
 void for_panel_parts(Index panels, const UnitSplit& split, Task&& task) noexcept {
   const Index parts = std::min(split.parts, panels);
@@ -23,7 +24,8 @@ void for_panel_parts(Index panels, const UnitSplit& split, Task&& task) noexcept
 template <class T>
 void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows,
                     const CellStepPointers<T>& pointers, const UnitSplit& split) noexcept {
-  const ProductArgs<T> args = product_of(weights.projection_weights, rows, pointers.exposed, pointers.output);
+  const ProductArgs<T> args =
+      product_of(weights.projection_weights, rows, pointers.unprojected_hidden, pointers.output);
   const bool small = rows * weights.units * weights.projection < smallest_split_step;
   for_panel_parts(weights.projection_weights.count(), small ? UnitSplit{} : split,
                   [&](Index first, Index end) { kernels.product(args, first, end); });
@@ -46,9 +48,9 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
   args.h_weights = weights.h_weights.data();
   args.c_prev = pointers.c_prev;
   args.c = pointers.c;
-  args.h = weights.projection > 0 ? pointers.exposed : pointers.output;
+  args.h = weights.projection > 0 ? pointers.unprojected_hidden : pointers.output;
   args.gates = pointers.gates;
-  args.gates_past_cache = pointers.gates_past_cache;
+  args.gates_bypass_cache = pointers.gates_bypass_cache;
   args.last_panel_first = last_panel_first(weights.h_weights, number);
   args.last_registers = weights.panels.last_registers();
   if (pointers.hidden_dropout != nullptr) {
@@ -67,7 +69,7 @@ void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index r
     general.variant = &weights.variant;
     general.candidate_factor = pointers.candidate_dropout;
     general.cell_zoneout = pointers.cell_zoneout;
-    general.shown = pointers.shown;
+    general.activated_cell = pointers.activated_cell;
     general.norm_ih = pointers.norm_ih;
     general.norm_hh = pointers.norm_hh;
     general.norm_scale = pointers.norm_scale;

@@ -7,8 +7,8 @@
 
 namespace latchwork {
 
-// What one time step reads and writes: for each row that takes part, a pointer. An array that a step has no use for is
-// null.
+// What one time step reads and writes: each array has a pointer for each row that takes part. An array that a step does
+// not use is null.
 template <class T>
 struct CellStepPointers {
   explicit CellStepPointers(Index rows)
@@ -20,7 +20,8 @@ struct CellStepPointers {
       read += rows;
     }
     T** written = written_.data();
-    for (T*** array : {&c, &exposed, &output, &gates, &shown, &dropped_hidden, &norm_ih, &norm_hh, &norm_scale}) {
+    for (T*** array : {&c, &unprojected_hidden, &output, &gates, &activated_cell, &dropped_hidden, &norm_ih, &norm_hh,
+                       &norm_scale}) {
       *array = written;
       written += rows;
     }
@@ -28,19 +29,19 @@ struct CellStepPointers {
   CellStepPointers(CellStepPointers&&) = default;
   CellStepPointers& operator=(CellStepPointers&&) = delete;
 
-  const T** start;              // packed pre-activations so far; with layer norm the bias alone
-  const T** x;                  // null: W x is in `start`, or with layer norm in norm_ih
-  const T **h_prev, **c_prev;   // c in padded rows
-  const T** hidden_dropout;     // factors of h_prev before R
+  const T** start;              // packed pre-activations to start from; with layer norm the bias alone
+  const T** x;                  // null: W x is already in `start`, or with layer norm in norm_ih
+  const T **h_prev, **c_prev;   // c_prev in padded rows
+  const T** hidden_dropout;     // the mask on h_prev before R
   const T** candidate_dropout;  // padded rows
   const T **hidden_zoneout, **cell_zoneout;
-  T** c;                          // padded rows
-  T** exposed;                    // o tanh(c) where it is projected, else null
-  T** output;                     // h
-  T** gates;                      // packed rows; null: not wanted, but with layer norm always
-  bool gates_past_cache = false;  // see StepArgs
-  T** shown;                      // with layer norm: padded rows, room
-  T** dropped_hidden;             // with hidden_dropout: room for what R sees
+  T** c;                            // padded rows
+  T** unprojected_hidden;           // with projection: o tanh(c); else null
+  T** output;                       // h
+  T** gates;                        // packed rows; null: not wanted (never null with layer norm)
+  bool gates_bypass_cache = false;  // see StepArgs
+  T** activated_cell;               // with layer norm: padded rows for intermediate results
+  T** dropped_hidden;               // with hidden_dropout: the masked h_prev, which R sees
   T **norm_ih, **norm_hh, **norm_scale;
 
  private:
@@ -48,13 +49,13 @@ struct CellStepPointers {
   std::vector<T*> written_;
 };
 
-// Into how many pieces threads that are awake split the hidden units of a step.
+// Into how many parts threads that are awake split the hidden units of a step.
 struct UnitSplit {
   Index parts = 1;
   Threads threads = Threads::awake;
 };
 
-// One time step of one layer and direction, whatever the variant of its cell. `number` counts the steps, see
+// Computes one time step of one layer and direction, for every variant of the cell. `number` counts the steps, see
 // last_panel_first(). Allocates nothing.
 template <class T>
 void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index number,

@@ -24,19 +24,19 @@ class CellStepBackward {
         split_(split) {}
 
   void run() const noexcept {
-    // The plain cell's kernel adds what the output adds.
+    // The kernel of the plain cell adds d_output itself.
     const bool plain = room_ == nullptr && weights_.projection == 0 && p_.hidden_zoneout == nullptr;
     if (p_.d_output != nullptr && !plain) add_output();
-    if (p_.hidden_zoneout != nullptr) part_zoneout();
+    if (p_.hidden_zoneout != nullptr) differentiate_zoneout();
     T* const* d_new = p_.hidden_zoneout != nullptr ? p_.d_new_hidden : p_.d_hidden;
-    if (weights_.projection > 0) expose(d_new);
-    differentiate_cell(weights_.projection > 0 ? p_.d_exposed : d_new, plain ? p_.d_output : nullptr);
-    // The gradient by the hidden state of the step before, through R.
+    if (weights_.projection > 0) differentiate_projection(d_new);
+    differentiate_cell(weights_.projection > 0 ? p_.d_unprojected_hidden : d_new, plain ? p_.d_output : nullptr);
+    // The gradient with respect to h_prev, through R.
     if (p_.hidden_dropout == nullptr) {
       multiply(p_.d_hh, p_.d_hidden, p_.hidden_zoneout != nullptr);
     } else {
       multiply(p_.d_hh, p_.d_dropped_hidden, false);
-      join_dropout();
+      differentiate_dropout();
     }
   }
 
@@ -50,7 +50,7 @@ class CellStepBackward {
   }
 
   // h = z h_prev + (1 - z) h_new
-  void part_zoneout() const {
+  void differentiate_zoneout() const {
     for (Index row = 0; row < rows_; ++row) {
       const T* z = p_.hidden_zoneout[row];
       T *d_hidden = p_.d_hidden[row], *d_new = p_.d_new_hidden[row];
@@ -61,7 +61,7 @@ class CellStepBackward {
     }
   }
 
-  void join_dropout() const {
+  void differentiate_dropout() const {
     for (Index row = 0; row < rows_; ++row) {
       const T *factor = p_.hidden_dropout[row], *d_dropped = p_.d_dropped_hidden[row];
       T* d_hidden = p_.d_hidden[row];
@@ -72,11 +72,11 @@ class CellStepBackward {
     }
   }
 
-  // From the gradient by the projected h to that by o tanh(c).
-  void expose(T* const* d_projected) const {
+  // From the gradient with respect to the projected h to the one with respect to o tanh(c).
+  void differentiate_projection(T* const* d_projected) const {
     for (Index row = 0; row < rows_; ++row) std::copy_n(d_projected[row], h_size_, p_.d_projected[row]);
     const WeightPanels<T>& panels = weights_.projection_gradient;
-    kernels_.product(product_of(panels, rows_, p_.d_projected, p_.d_exposed), 0, panels.count());
+    kernels_.product(product_of(panels, rows_, p_.d_projected, p_.d_unprojected_hidden), 0, panels.count());
   }
 
   void differentiate_cell(T* const* d_h, const T* const* d_output) const {
@@ -93,7 +93,8 @@ class CellStepBackward {
     args.d_gates_panel_stride = slots_ * weights_.panels.width();
     args.last_registers = weights_.panels.last_registers();
     if (room_ == nullptr) {
-      // Whoever computes units here has them, in its cache, from the product of the step after, if h is not projected.
+      // Unless h is projected, each thread takes the units whose d_h it computed in the product of the step before:
+      // they are in its cache.
       const PanelShape& of_units =
           (weights_.projection > 0 ? weights_.projection_gradient : weights_.h_gradient).shape();
       const auto gate_panel = [&](Index part) {

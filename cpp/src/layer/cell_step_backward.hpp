@@ -9,25 +9,25 @@
 
 namespace latchwork {
 
-// What one time step backward reads and writes: for each row that takes part, a pointer. An array that a step has no
-// use for is null.
+// What one time step of the backward pass reads and writes: each array has a pointer for each row that takes part. An
+// array that a step does not use is null. In these comments, d_a is the gradient with respect to a.
 template <class T>
 struct CellBackwardPointers {
-  const T** d_output;              // what the step's output adds to d_hidden; null: nothing
-  const T **gates, **c, **c_prev;  // of the recording
-  const T **hidden_dropout, **candidate_dropout, **hidden_zoneout, **cell_zoneout;  // factors, as in CellStepPointers
+  const T** d_output;  // added to d_hidden: the gradient with respect to the step's output; null: nothing is added
+  const T **gates, **c, **c_prev;                                                   // from the recording
+  const T **hidden_dropout, **candidate_dropout, **hidden_zoneout, **cell_zoneout;  // masks, as in CellStepPointers
   const T **norm_ih, **norm_hh, **norm_scale;
-  T** d_hidden;          // by h of this step; becomes that by h of the one before. H or P numbers, padded with zeros
-  T** d_new_hidden;      // with hidden_zoneout: room for that by h before zoneout, padded with zeros
-  T** d_dropped_hidden;  // with hidden_dropout: room for that by what R saw
-  T** d_projected;       // with projection: that by h before zoneout, kept
-  T** d_exposed;         // with projection: padded rows, room for that by o tanh(c)
-  T** d_c;               // padded rows: by c of this step from later ones; becomes that by c of the one before
-  T** d_gates;           // by the pre-activations
-  T **d_ih, **d_hh;      // by W x and by R h: with layer norm apart, else d_gates
-  // What each row adds to the gradients of these parameters.
+  T** d_hidden;              // h of this step; becomes that of h_prev. H or P numbers, padded with zeros
+  T** d_new_hidden;          // with hidden_zoneout: h before zoneout, padded with zeros
+  T** d_dropped_hidden;      // with hidden_dropout: the masked h_prev, which R saw
+  T** d_projected;           // with projection: h before zoneout, kept for the gradient of W_hr
+  T** d_unprojected_hidden;  // with projection: o tanh(c), padded rows
+  T** d_c;                   // padded rows: c of this step, as far as it comes from later steps; becomes that of c_prev
+  T** d_gates;               // the pre-activations
+  T **d_ih, **d_hh;          // W x and R h_prev: separate with layer norm, else the same as d_gates
+  // What each row adds to the gradients with respect to these parameters.
   T **d_peephole, **d_norm_ih_weight, **d_norm_hh_weight;
-  T** d_norm_cell;  // two padded rows one behind the other: weight, bias
+  T** d_norm_cell;  // two consecutive padded rows: weight, bias
 
   static constexpr Index arrays_read = 11, arrays_written = 13;
 
@@ -38,13 +38,13 @@ struct CellBackwardPointers {
                              &cell_zoneout, &norm_ih, &norm_hh, &norm_scale}) {
       task(*array);
     }
-    for (T*** array : {&d_hidden, &d_new_hidden, &d_dropped_hidden, &d_projected, &d_exposed, &d_c, &d_gates, &d_ih,
-                       &d_hh, &d_peephole, &d_norm_ih_weight, &d_norm_hh_weight, &d_norm_cell}) {
+    for (T*** array : {&d_hidden, &d_new_hidden, &d_dropped_hidden, &d_projected, &d_unprojected_hidden, &d_c, &d_gates,
+                       &d_ih, &d_hh, &d_peephole, &d_norm_ih_weight, &d_norm_hh_weight, &d_norm_cell}) {
       task(*array);
     }
   }
 
-  // The arrays from this row on.
+  // The same arrays without the rows before this one.
   CellBackwardPointers from(Index row) const {
     CellBackwardPointers part = *this;
     part.for_each_array([row](auto& array) {
@@ -54,7 +54,7 @@ struct CellBackwardPointers {
   }
 };
 
-// The memory of the arrays, all of them wanted at first.
+// Memory for the arrays. At first none of them is null.
 template <class T>
 class CellBackwardArrays {
  public:
@@ -81,8 +81,8 @@ class CellBackwardArrays {
   std::vector<T*> written_;
 };
 
-// cell_step() differentiated. `slots`: rows of one gate panel of d_gates. `room`: general_backward_room() numbers, null
-// where the plain epilogue will do. Allocates nothing.
+// The gradient of cell_step(). `slots`: the number of rows that one gate panel of d_gates has. `room`:
+// general_backward_room() numbers, or null if the plain epilogue suffices. Allocates nothing.
 template <class T>
 void cell_step_backward(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index slots,
                         const CellBackwardPointers<T>& pointers, T* room, Index number,

@@ -36,7 +36,7 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
   if (weights_.projection > 0) {
     d_projected_ = workspace.take(places * weights_.projection);
     projection_gradient_.emplace(kernels_, capacity, weights_.projection, weights_.units, workspace);
-    for (auto* pointers : {&exposed_rows_, &d_projected_rows_}) pointers->resize(index(places));
+    for (auto* pointers : {&unprojected_rows_, &d_projected_rows_}) pointers->resize(index(places));
   }
   if (weights_.variant.peephole != nullptr) {
     d_peephole_ = workspace.take(places * weights_.panels.count() * peephole_width_);
@@ -175,28 +175,29 @@ void ChunkGradients<T>::add_projection() {
     for (Index row = positions_.row_begin(); row < positions_.row_end(); ++row) {
       if (!schedule_.active(step, row)) continue;
       const Index place = positions_.place(order, row);
-      exposed_rows_[index(place)] = segment_.record().exposed + segment_.slot(step, row) * weights_.units;
+      unprojected_rows_[index(place)] =
+          segment_.record().unprojected_hidden + segment_.slot(step, row) * weights_.units;
       d_projected_rows_[index(place)] = d_projected_ + place * weights_.projection;
     }
   }
   for (Index block = 0; block < positions_.blocks_at_once(); ++block) {
     const Index first = block * positions_.capacity();
     const Index count = positions_.count(block);
-    projection_gradient_->pack(d_projected_rows_.data() + first, exposed_rows_.data() + first, 0, count, count);
+    projection_gradient_->pack(d_projected_rows_.data() + first, unprojected_rows_.data() + first, 0, count, count);
     projection_gradient_->add(count, gradient_of(block).projection);
   }
 }
 
-// Weight and bias side by side in each row.
+// The gradients with respect to weight and bias lie side by side in each row.
 template <class T>
 void ChunkGradients<T>::add_cell_norm() const {
   for (Index block = 0; block < positions_.blocks_at_once(); ++block) {
     const LayerGradient<T>& gradient = gradient_of(block);
-    const T* own = d_norm_cell_ + block * positions_.capacity() * 2 * weights_.padded;
-    for (Index position = 0; position < positions_.count(block); ++position, own += 2 * weights_.padded) {
+    const T* d_norm = d_norm_cell_ + block * positions_.capacity() * 2 * weights_.padded;
+    for (Index position = 0; position < positions_.count(block); ++position, d_norm += 2 * weights_.padded) {
       for (Index unit = 0; unit < weights_.padded; ++unit) {
-        gradient.norm_cell_weight[unit] += own[unit];
-        gradient.norm_cell_bias[unit] += own[weights_.padded + unit];
+        gradient.norm_cell_weight[unit] += d_norm[unit];
+        gradient.norm_cell_bias[unit] += d_norm[weights_.padded + unit];
       }
     }
   }
@@ -210,8 +211,8 @@ void ChunkGradients<T>::add_starts() const {
       if (!schedule_.active(step, row)) continue;
       const bool restarts = schedule_.restarts(step, row);
       if (!restarts && !schedule_.is_first(step, row)) continue;
-      const T* const kept = d_start(order, row);
-      add_start(row, restarts, kept, kept + h_size_);
+      const T* const d_hidden = d_start(order, row);
+      add_start(row, restarts, d_hidden, d_hidden + h_size_);
     }
   }
 }

@@ -12,16 +12,18 @@
 
 namespace latchwork {
 
-// What a chunk adds to the gradients by the parameters and by the input. The recurrence back through its steps leaves
-// the gradients by the gates here, at each step's and row's place; once it is done they are summed up.
+// What a chunk adds to the gradients with respect to the parameters and the input. The backward recurrence goes through
+// the steps of the chunk and stores here the gradients with respect to the gates, at the place of each step and row.
+// When it is done, they are summed.
 template <class T>
 class ChunkGradients {
  public:
-  // positions: of the chunk in hand. gradients: of each block. row_parts: how many parts of the rows there are.
+  // positions: of the current chunk. gradients: the sums, one for each block. row_parts: into how many parts the rows
+  // are split.
   ChunkGradients(const LayerBackwardCall<T>& call, const RecordedSegment<T>& segment, const ChunkPositions& positions,
                  const std::vector<LayerGradient<T>>& gradients, Index row_parts, Workspace<T>& workspace);
 
-  // Points to where the recurrence leaves the gradients of a step and row.
+  // Sets element `at` of the arrays to where the recurrence stores the gradients of a step and row.
   void point(const CellBackwardPointers<T>& pointers, Index at, Index order, Index row) const {
     const Index panel_place = positions_.place_in_panels(order, row, weights_.panels.count());
     const Index packed_place = panel_place * panel_width_;
@@ -37,27 +39,28 @@ class ChunkGradients {
     pointers.d_norm_hh_weight[at] = d_norm_hh_weight_ + packed_place;
     pointers.d_norm_cell[at] = d_norm_cell_ + positions_.place(order, row) * 2 * weights_.padded;
   }
-  // From d_gates of a step and row to that of the step before, where every row has every step.
+  // The distance from d_gates of a step and row to that of the step before, if every row has every step.
   Index step_stride(Index row) const { return positions_.step_stride(row) * panel_width_; }
 
-  // Keeps the gradient by the start state that precedes a step.
+  // Keeps the gradient with respect to the start state that precedes a step.
   void keep_start(Index order, Index row, const T* d_hidden, const T* d_cell) const {
-    T* const kept = d_start(order, row);
-    std::copy_n(d_hidden, h_size_, kept);
-    std::copy_n(d_cell, weights_.units, kept + h_size_);
+    T* const d_start_hidden = d_start(order, row);
+    std::copy_n(d_hidden, h_size_, d_start_hidden);
+    std::copy_n(d_cell, weights_.units, d_start_hidden + h_size_);
   }
 
-  // Looks up what the chunk in hand reads and writes, once its positions are known.
+  // Looks up what the current chunk reads and writes. To be called once its positions are known.
   void select();
-  // Lays out, for one part's rows, what the gates' gradients are multiplied with.
+  // Packs the factors of the gates' gradients, x and h_prev, for the rows of one part.
   void pack_operands(const RowPart& part);
 
-  // Once all parts have packed and the recurrence is through, each of so many sums adds something of its own to the
-  // gradients: a panel of a block's weights, a panel of the gradient by the input, and what is left.
+  // When all parts are packed and the recurrence is done, the chunk is added to the gradients in sums() independent
+  // tasks: one for each panel of the weights of each block, one for each panel of the gradient with respect to the
+  // input, and one for everything else.
   Index sums() const { return weight_sums() + input_panels() + (has_others() ? 1 : 0); }
   void add_sum(Index number);
-  // Adds the gradient by the start state of one row: after a restart always, else as far as the caller gave no start
-  // state of his own.
+  // Adds the gradient with respect to the layer's own start state for one row. After a restart the row started from it;
+  // otherwise it did so only as far as the caller gave no start state.
   void add_start(Index row, bool restarts, const T* d_start_hidden, const T* d_start_cell) const;
 
  private:
@@ -87,24 +90,24 @@ class ChunkGradients {
   const std::vector<LayerGradient<T>>& gradients_;
   Index h_size_;  // H or P
   Index panel_width_, peephole_width_;
-  bool norm_;                            // with layer norm
-  Index packed_x_size_, packed_h_size_;  // of a block
+  bool norm_;                            // whether there is layer norm
+  Index packed_x_size_, packed_h_size_;  // numbers in a block
 
-  T* d_gates_;                // [block][panel][position][panel_width_], of which a compact panel takes the first
-  T* packed_x_ = nullptr;     // by block, as pack_outer makes it; summed by token: none
+  T* d_gates_;  // [block][panel][position][panel_width_]; a compact panel only uses the first numbers of a row
+  T* packed_x_ = nullptr;     // by block, as pack_outer makes it; null if summed by token
   T* packed_h_;               // likewise
-  T* d_projected_ = nullptr;  // with projection: by h, [block][position][P]
-  // What variants need; see CellBackwardPointers.
+  T* d_projected_ = nullptr;  // with projection: of h, [block][position][P]
+  // Arrays that only variants need; see CellBackwardPointers.
   T *d_ih_, *d_hh_;                                              // as d_gates
   T *d_norm_ih_weight_ = nullptr, *d_norm_hh_weight_ = nullptr;  // as d_gates
   T* d_peephole_ = nullptr;                                      // [block][panel][position][(G - 1) U]
   T* d_norm_cell_ = nullptr;                                     // [block][position][2][padded]
   T* d_start_ = nullptr;                                         // [block][position][H or P, H]
 
-  std::vector<Index> tokens_;                              // summed by token: the number of each position's, by block
-  std::vector<const T*> x_rows_, h_rows_;                  // by row, see RowPart
-  std::vector<const T*> exposed_rows_, d_projected_rows_;  // by place
-  std::vector<const T*> d_gate_rows_;                      // of the whole chunk
+  std::vector<Index> tokens_;              // if summed by token: the number of each position's token, by block
+  std::vector<const T*> x_rows_, h_rows_;  // by row, see RowPart
+  std::vector<const T*> unprojected_rows_, d_projected_rows_;  // by place in the chunk
+  std::vector<const T*> d_gate_rows_;                          // of the whole chunk
   std::vector<T*> d_input_rows_;
   std::optional<WeightGradient<T>> projection_gradient_;
 };

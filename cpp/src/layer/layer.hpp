@@ -12,7 +12,7 @@
 
 namespace latchwork {
 
-// One layer and direction over all steps.
+// A call of one layer and direction for all steps.
 template <class T>
 struct LayerCall {
   const PackedLayer<T>* weights = nullptr;
@@ -22,18 +22,18 @@ struct LayerCall {
   CellMasks masks;
   const T* start_hidden = nullptr;  // (rows, P or H); null: the layer's own start state
   const T* start_cell = nullptr;    // (rows, H); likewise
-  SequenceView<T> output;           // at this direction's first feature; also what the next step reads as h
+  SequenceView<T> output;           // starts at this direction's first feature; the next step reads it as h_prev
   T* end_hidden = nullptr;          // null: not wanted
   T* end_cell = nullptr;
-  LayerRecord<T>* record = nullptr;  // null: nothing is kept
+  LayerRecord<T>* record = nullptr;  // null: nothing is recorded
 };
 
-// The directions of one layer, which do not depend on one another.
+// Runs the directions of one layer, which do not depend on one another.
 template <class T>
 void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& workspace);
 
-// Computes a segment of a recording with checkpoints again, into call.record and call.output, which is of the segment
-// alone. Start and end states of the call play no part.
+// Computes a segment of a recording with checkpoints again, and writes it to call.record and call.output. The output
+// only has the steps of the segment. The start and end states of the call are not used.
 template <class T>
 void layer_replay(const LayerCall<T>& call, Index segment, Workspace<T>& workspace);
 
@@ -44,22 +44,24 @@ struct LayerBackwardCall {
   Schedule schedule;
   RowSource<T> input;
   CellMasks masks;
-  SequenceView<const T> output;  // h of the recording, at this direction's first feature; with checkpoints not read
+  SequenceView<const T>
+      output;  // h of the recording, starts at this direction's first feature; not read if there are checkpoints
   const LayerRecord<T>* record = nullptr;
-  SequenceView<const T> d_output;   // at this direction's first feature; null: zeros
+  SequenceView<const T> d_output;   // starts at this direction's first feature; null: zeros
   const T* d_end_hidden = nullptr;  // null: zeros
   const T* d_end_cell = nullptr;
-  SequenceView<T> d_input;        // null: not wanted; padding is not touched
-  bool accumulate_input = false;  // add to d_input: the second direction
-  // Not null: the gradients by the gates are summed by token, and what follows from that for the rows of input.table is
-  // added to d_table: each chain starts at what is there.
+  SequenceView<T> d_input;        // null: not wanted; padding is not written
+  bool accumulate_input = false;  // adds to d_input, as the second direction does
+  // Not null: the gradients with respect to the gates are summed by token, and the gradient with respect to the rows of
+  // input.table, which follows from these sums, is added to d_table. Each chain of additions starts at what is already
+  // there.
   const TokenNumbers* tokens = nullptr;
   T* d_table = nullptr;
   T* d_start_hidden = nullptr;  // null: not wanted
   T* d_start_cell = nullptr;
 };
 
-// Returns the gradients by the parameters, which lie in the workspace.
+// Returns the gradients with respect to the parameters, which lie in the workspace.
 template <class T>
 LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace);
 

@@ -17,13 +17,14 @@ namespace latchwork {
 
 namespace {
 
-// Backward through time, chunk by chunk of steps, of one block of rows after the other or of all at once. The
-// recurrence leaves the gates' gradients of a chunk; then each panel of a block's weights gets its sum over them. So
-// neither the number of threads nor the length of a chunk changes a bit.
+// Backward through time, chunk by chunk of steps, for one block of rows after another or for all blocks at once. First
+// the recurrence computes the gradients with respect to the gates for all steps of a chunk; then the sum over them is
+// added to the gradient of each panel of weights. So neither the number of threads nor the length of a chunk changes a
+// bit.
 template <class T>
 class LayerBackward {
  public:
-  // gradients: of each block. threads: how many may be used.
+  // gradients: one for each block. threads: how many threads may be used.
   LayerBackward(const LayerBackwardCall<T>& call, const RowBlocks& blocks,
                 const std::vector<LayerGradient<T>>& gradients, bool all_blocks, Index threads, Workspace<T>& workspace)
       : call_(call),
@@ -46,14 +47,14 @@ class LayerBackward {
       units_.parts = split.unit_parts;
     }
     const Index rows = all_blocks ? rows_ : blocks.most_rows(), steps = chunk_steps(blocks.most_rows(), rows);
-    // With two buffers the recurrence can go on while a chunk is summed.
+    // With two buffers the recurrence can go on while a chunk is being summed.
     for (Index buffer = 0; buffer < (threads > 1 && units_.parts == 1 ? 2 : 1); ++buffer) {
       chunks_.emplace_back(call, blocks, gradients, all_blocks, steps, segment_, parts_, workspace);
     }
     arrays_.emplace(chunks_.front().positions.row_pointers(parts_));
     d_hidden_ = workspace.take(rows * padded_h_);
     d_cell_ = workspace.take(rows * weights_.padded);
-    if (weights_.projection > 0) d_exposed_ = workspace.take_zeros(rows * weights_.padded);
+    if (weights_.projection > 0) d_unprojected_hidden_ = workspace.take_zeros(rows * weights_.padded);
     if (general_) {
       room_size_ = general_backward_room(weights_.padded, weights_.gates, kernels_.units);
       rooms_ = workspace.take(parts_ * room_size_);
@@ -65,7 +66,7 @@ class LayerBackward {
               weights_.projection == 0 && d_new_hidden_ == nullptr && d_dropped_hidden_ == nullptr;
   }
 
-  // The whole sequence of one block, or of all from the first.
+  // Goes through the whole sequence, for block `first_block` or for all blocks, of which it then is the first.
   void run(Index first_block) {
     for (Chunk& chunk : chunks_) chunk.positions.select_blocks(first_block);
     begin_carry();
@@ -74,7 +75,7 @@ class LayerBackward {
       const Index steps = chunks_.front().positions.most_steps();
       const Index count = (segment_.order_end() - segment_.order_begin() + steps - 1) / steps;
       if (units_.parts > 1) {
-        for (Index chunk = 0; chunk < count; ++chunk) run_by_turns(chunk);
+        for (Index chunk = 0; chunk < count; ++chunk) run_in_phases(chunk);
       } else {
         run_by_tasks(count);
       }
@@ -82,7 +83,7 @@ class LayerBackward {
     end_carry();
   }
 
-  // What ChunkTasks asks for; the chunks of a segment are numbered in the order they are gone through.
+  // The functions that ChunkTasks calls. The chunks of a segment are numbered in the order of the backward pass.
   void select(Index number) {
     Chunk& chunk = this->chunk(number);
     const Index steps = chunk.positions.most_steps(), order_end = segment_.order_end() - number * steps;
@@ -105,7 +106,7 @@ class LayerBackward {
   };
 
   Chunk& chunk(Index number) { return chunks_[static_cast<std::size_t>(number) % chunks_.size()]; }
-  // What is the same in all of them.
+  // The positions of the first chunk, for the values that are the same for all chunks.
   const ChunkPositions& positions() const { return chunks_.front().positions; }
 
   void run_by_tasks(Index count) {
@@ -113,15 +114,16 @@ class LayerBackward {
     parallel(threads_, [&](Index thread) { tasks.run(thread, *this); });
   }
 
-  // The recurrence takes all threads, who split each of its steps, and then they share the sums.
-  void run_by_turns(Index number) {
+  // First all threads share each step of the recurrence, then they share the sums.
+  void run_in_phases(Index number) {
     select(number);
     step(number, 0);
     parallel(parts_, [&](Index part) { pack(number, part); });
     parallel(chunks_.front().gradients.sums(), [&](Index at) { sum(number, at); });
   }
 
-  // Each block's rows of a chunk are to stay in the nearest cache, and those of all blocks in that of each thread.
+  // A chunk is so short that what one block has of it stays in L1, and what all blocks of one thread have of it stays
+  // in the L2 of that thread.
   Index chunk_steps(Index block_rows, Index rows) const {
     const Index steps = std::min(gradient_chunk_rows / block_rows, 2 * gradient_chunk_rows * parts_ / rows);
     return std::min(record_.segment_steps, std::max<Index>(1, steps));
@@ -157,14 +159,15 @@ class LayerBackward {
       if (call_.d_start_cell != nullptr) {
         std::copy_n(d_cell(row), weights_.units, call_.d_start_cell + row * weights_.units);
       }
-      // A row without steps passes its start state on.
+      // A row without steps passes the gradient on to its start state.
       if (weights_.learns_start && schedule_.length(row) == 0) {
         chunks_.front().gradients.add_start(row, false, d_hidden(row), d_cell(row));
       }
     }
   }
 
-  // Of the segment's rows. Where rows differ in length, each part has about as many steps as the others.
+  // Part `number` of the rows. If rows differ in length, each part has about as many steps of the segment as the
+  // others.
   RowPart row_part(Index number) const {
     if (parts_ == 1) return positions().part(0, positions().row_begin(), positions().row_end());
     const auto begin = [&](Index part) {
@@ -176,19 +179,19 @@ class LayerBackward {
   void recur(const Chunk& chunk, const RowPart& part) {
     const ChunkPositions& positions = chunk.positions;
     if (!positions.any()) return;
-    const CellBackwardPointers<T> own = arrays_->pointers.from(part.pointers);
+    const CellBackwardPointers<T> pointers = arrays_->pointers.from(part.pointers);
     T* const room = general_ ? rooms_ + part.number * room_size_ : nullptr;
     for (Index order = positions.order_end() - 1; order >= positions.order_begin(); --order) {
-      // They may have fallen asleep while the caller was kept from running.
+      // The threads may have fallen asleep while the system kept the caller from running.
       if (units_.parts > 1) wake_threads();
       Index count = part.row_end - part.row_begin;
       if (steady_ && order + 1 < positions.order_end()) {
-        advance(chunk.gradients, order, part, own);
+        advance(chunk.gradients, order, part, pointers);
       } else {
-        count = point(chunk.gradients, order, part, own);
+        count = point(chunk.gradients, order, part, pointers);
       }
       if (count == 0) continue;
-      cell_step_backward(weights_, kernels_, count, positions.capacity(), own, room, order, units_);
+      cell_step_backward(weights_, kernels_, count, positions.capacity(), pointers, room, order, units_);
       if (schedule_.batch.reset.data == nullptr && !weights_.learns_start) continue;
       for (Index row = part.row_begin; row < part.row_end; ++row) {
         if (schedule_.active(schedule_.step(order), row)) restart(chunk.gradients, order, row);
@@ -196,74 +199,76 @@ class LayerBackward {
     }
   }
 
-  // Points to what a step of some rows reads and writes; returns how many take part.
+  // Sets the pointers to what a step of some rows reads and writes. Returns how many rows take part.
   Index point(const ChunkGradients<T>& gradients, Index order, const RowPart& part,
-              const CellBackwardPointers<T>& own) const {
+              const CellBackwardPointers<T>& pointers) const {
     const Index step = schedule_.step(order);
     Index count = 0;
     for (Index row = part.row_begin; row < part.row_end; ++row) {
       if (!schedule_.active(step, row)) continue;
       const Index slot = segment_.slot(step, row);
-      if (own.d_output != nullptr) own.d_output[count] = call_.d_output.at(step, row);
-      own.gates[count] = record_.gates + slot * weights_.packed_size;
-      own.c[count] = record_.cell + slot * weights_.padded;
-      own.c_prev[count] = segment_.previous_cell(step, row);
-      own.d_hidden[count] = d_hidden(row);
-      own.d_c[count] = d_cell(row);
-      gradients.point(own, count, order, row);
-      if (d_exposed_ != nullptr) {
-        own.d_exposed[count] = d_exposed_ + (row - positions().row_begin()) * weights_.padded;
+      if (pointers.d_output != nullptr) pointers.d_output[count] = call_.d_output.at(step, row);
+      pointers.gates[count] = record_.gates + slot * weights_.packed_size;
+      pointers.c[count] = record_.cell + slot * weights_.padded;
+      pointers.c_prev[count] = segment_.previous_cell(step, row);
+      pointers.d_hidden[count] = d_hidden(row);
+      pointers.d_c[count] = d_cell(row);
+      gradients.point(pointers, count, order, row);
+      if (d_unprojected_hidden_ != nullptr) {
+        pointers.d_unprojected_hidden[count] =
+            d_unprojected_hidden_ + (row - positions().row_begin()) * weights_.padded;
       }
       if (record_.norm_ih != nullptr) {
-        own.norm_ih[count] = record_.norm_ih + slot * weights_.packed_size;
-        own.norm_hh[count] = record_.norm_hh + slot * weights_.packed_size;
-        own.norm_scale[count] = record_.norm_scale + slot * norm_scales;
+        pointers.norm_ih[count] = record_.norm_ih + slot * weights_.packed_size;
+        pointers.norm_hh[count] = record_.norm_hh + slot * weights_.packed_size;
+        pointers.norm_scale[count] = record_.norm_scale + slot * norm_scales;
       }
-      point_to_factors(own, count, slot, row);
+      point_to_factors(pointers, count, slot, row);
       ++count;
     }
     return count;
   }
 
-  // The same for the step before the one that they point to, where every step has the same rows: each pointer moves on
-  // by its own stride.
+  // The same for the step before the one that the pointers are set to, if every step has the same rows: each pointer
+  // advances by its own stride.
   void advance(const ChunkGradients<T>& gradients, Index order, const RowPart& part,
-               const CellBackwardPointers<T>& own) const {
+               const CellBackwardPointers<T>& pointers) const {
     const Index rows = part.row_end - part.row_begin, step = schedule_.step(order);
     const Index direction = schedule_.reverse ? 1 : -1, slots = direction * rows_;
     const bool steady_cell = order > 0 && segment_.contains(schedule_.previous(step));
     for (Index at = 0; at < rows; ++at) {
       const Index row = part.row_begin + at;
-      own.gates[at] += slots * weights_.packed_size;
-      own.c[at] = own.c_prev[at];
-      own.c_prev[at] = steady_cell ? own.c[at] + slots * weights_.padded : segment_.previous_cell(step, row);
-      own.d_gates[at] += gradients.step_stride(row);
-      own.d_hh[at] = own.d_gates[at];
+      pointers.gates[at] += slots * weights_.packed_size;
+      pointers.c[at] = pointers.c_prev[at];
+      pointers.c_prev[at] = steady_cell ? pointers.c[at] + slots * weights_.padded : segment_.previous_cell(step, row);
+      pointers.d_gates[at] += gradients.step_stride(row);
+      pointers.d_hh[at] = pointers.d_gates[at];
     }
-    if (own.d_output == nullptr) return;
-    for (Index at = 0; at < rows; ++at) own.d_output[at] += direction * call_.d_output.step_stride;
+    if (pointers.d_output == nullptr) return;
+    for (Index at = 0; at < rows; ++at) pointers.d_output[at] += direction * call_.d_output.step_stride;
   }
 
-  void point_to_factors(const CellBackwardPointers<T>& own, Index count, Index slot, Index row) const {
-    if (own.hidden_dropout != nullptr) {
-      own.hidden_dropout[count] = record_.hidden_dropout + row * padded_h_;
-      own.d_dropped_hidden[count] = d_dropped_hidden_ + (row - positions().row_begin()) * padded_h_;
+  void point_to_factors(const CellBackwardPointers<T>& pointers, Index count, Index slot, Index row) const {
+    if (pointers.hidden_dropout != nullptr) {
+      pointers.hidden_dropout[count] = record_.hidden_dropout + row * padded_h_;
+      pointers.d_dropped_hidden[count] = d_dropped_hidden_ + (row - positions().row_begin()) * padded_h_;
     }
-    if (own.candidate_dropout != nullptr) {
-      own.candidate_dropout[count] = record_.candidate_dropout + slot * weights_.padded;
+    if (pointers.candidate_dropout != nullptr) {
+      pointers.candidate_dropout[count] = record_.candidate_dropout + slot * weights_.padded;
     }
-    if (own.hidden_zoneout != nullptr) {
-      own.hidden_zoneout[count] = record_.hidden_zoneout == nullptr ? weights_.hidden_zoneout.data()
-                                                                    : record_.hidden_zoneout + slot * padded_h_;
-      own.d_new_hidden[count] = d_new_hidden_ + (row - positions().row_begin()) * padded_h_;
+    if (pointers.hidden_zoneout != nullptr) {
+      pointers.hidden_zoneout[count] = record_.hidden_zoneout == nullptr ? weights_.hidden_zoneout.data()
+                                                                         : record_.hidden_zoneout + slot * padded_h_;
+      pointers.d_new_hidden[count] = d_new_hidden_ + (row - positions().row_begin()) * padded_h_;
     }
-    if (own.cell_zoneout != nullptr) {
-      own.cell_zoneout[count] = record_.cell_zoneout == nullptr ? weights_.cell_zoneout.data()
-                                                                : record_.cell_zoneout + slot * weights_.padded;
+    if (pointers.cell_zoneout != nullptr) {
+      pointers.cell_zoneout[count] = record_.cell_zoneout == nullptr ? weights_.cell_zoneout.data()
+                                                                     : record_.cell_zoneout + slot * weights_.padded;
     }
   }
 
-  // Where the layer's own start state precedes a step, the gradient by it ends; for a trained one it is kept.
+  // If the layer's own start state precedes a step, the gradient with respect to the state ends there. It is kept if
+  // the start state is trained.
   void restart(const ChunkGradients<T>& gradients, Index order, Index row) const {
     const Index step = schedule_.step(order);
     const bool restarts = schedule_.restarts(step, row);
@@ -280,27 +285,28 @@ class LayerBackward {
   const Kernels<T>& kernels_;
   const Schedule& schedule_;
   RecordedSegment<T> segment_;
-  const LayerRecord<T>& record_;  // of the segment
+  const LayerRecord<T>& record_;  // of the current segment
   Index rows_;
   Index h_size_, padded_h_;  // H or P; rounded up to whole registers
-  bool general_;             // the general epilogue
+  bool general_;             // whether the general epilogue is needed
   bool steady_ = false;      // whether pointers advance() from step to step
   Index threads_;            // how many may be used
-  Index parts_;              // of the rows, each a chain of its own
-  UnitSplit units_;          // of each step
+  Index parts_;              // the number of parts of the rows, each of which is a chain of its own
+  UnitSplit units_;          // how threads split each step
   std::deque<Chunk> chunks_;
 
   std::optional<CellBackwardArrays<T>> arrays_;  // by row, see RowPart
-  T* d_hidden_ = nullptr;                        // by h of the step in hand, [row][padded H or P]
-  T* d_cell_ = nullptr;                          // [row][padded]
-  // What variants need; see CellBackwardPointers.
-  T* d_exposed_ = nullptr;                                   // [row][padded]
+  T* d_hidden_ = nullptr;  // the gradient with respect to h of the current step, [row][padded H or P]
+  T* d_cell_ = nullptr;    // [row][padded]
+  // Arrays that only variants need; see CellBackwardPointers.
+  T* d_unprojected_hidden_ = nullptr;                        // [row][padded]
   T *d_new_hidden_ = nullptr, *d_dropped_hidden_ = nullptr;  // [row][padded H or P]
   T* rooms_ = nullptr;                                       // [part][room_size_]
   Index room_size_ = 0;
 };
 
-// From the gradients by the gates, summed by token, to those by W and by the tokens' rows of the table.
+// From the gradients with respect to the gates, summed by token, to the gradients with respect to W and to the tokens'
+// rows of the table.
 template <class T>
 void finish_token_sums(const LayerBackwardCall<T>& call, LayerGradient<T>& gradient, Workspace<T>& workspace) {
   const PackedLayer<T>& weights = *call.weights;
@@ -374,10 +380,10 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
     }
     std::atomic<Index> next{0};
     parallel(threads, [&](Index thread) {
-      LayerBackward<T>& own = backwards[static_cast<std::size_t>(thread)];
+      LayerBackward<T>& backward = backwards[static_cast<std::size_t>(thread)];
       for (Index block = next++; block < blocks.count(); block = next++) {
         std::fill_n(memory + block * size, size, T(0));
-        own.run(block);
+        backward.run(block);
       }
     });
   }

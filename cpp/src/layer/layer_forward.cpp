@@ -12,7 +12,7 @@ namespace latchwork {
 
 namespace {
 
-// Memory of one part of the rows.
+// The memory of one part of the rows.
 template <class T>
 struct PartScratch {
   PartScratch(Index rows, Index ahead_rows)
@@ -23,13 +23,13 @@ struct PartScratch {
         ahead_y(static_cast<std::size_t>(ahead_rows)) {}
 
   CellStepPointers<T> step;
-  std::vector<const T*> hidden, cell;  // each row's state so far
+  std::vector<const T*> hidden, cell;  // the current state of each row
   std::vector<const T*> ahead_x;
   std::vector<T*> ahead_y;
-  Index first_step = 0;  // of the segment in hand
-  T* ahead = nullptr;    // pre-activations of the steps of a chunk
-  T* exposed = nullptr;  // with projection, where no record keeps it
-  T* shown = nullptr;    // this and the others with layer norm, likewise
+  Index first_step = 0;             // of the current segment
+  T* ahead = nullptr;               // pre-activations of the steps that are projected ahead
+  T* unprojected_hidden = nullptr;  // with projection, if no record keeps it
+  T* activated_cell = nullptr;      // this and the following: with layer norm, if no record keeps them
   T* gates = nullptr;
   T* norm_ih = nullptr;
   T* norm_hh = nullptr;
@@ -39,7 +39,7 @@ struct PartScratch {
 template <class T>
 class LayerForward {
  public:
-  // For the steps that are computed as [order_begin, order_end): all, or one segment of a recording.
+  // For the steps that are computed as number order_begin to order_end - 1: all steps, or one segment of a recording.
   LayerForward(const LayerCall<T>& call, const LayerSplit& split, Index order_begin, Index order_end,
                Workspace<T>& workspace)
       : call_(call),
@@ -65,14 +65,14 @@ class LayerForward {
     for (Index part = 0; part < parts_; ++part) prepare(part_row(part + 1) - part_row(part), workspace);
   }
 
-  // From the call's start states.
+  // Runs all steps from the call's start states.
   void run() {
     if (tokens_) project_tokens();
     for_row_parts(
         [&](Index row_begin, Index row_end, PartScratch<T>& scratch) { run_rows(row_begin, row_end, scratch); });
   }
 
-  // One segment alone, from the state that was kept before it.
+  // Computes one segment again, from the state that was kept before it.
   void replay(Index segment) {
     if (tokens_) project_tokens();
     output_begin_ = schedule_.first_step(order_begin_, order_end_);
@@ -87,10 +87,10 @@ class LayerForward {
   }
 
  private:
-  // task(row_begin, row_end, scratch)
+  // Calls task(row_begin, row_end, scratch) for each part of the rows.
   template <class Task>
   void for_row_parts(Task&& task) {
-    if (units_.parts > 1) wake_threads();  // the first time it may throw
+    if (units_.parts > 1) wake_threads();  // throws here if at all, not within a step
     parallel(parts_,
              [&](Index part) { task(part_row(part), part_row(part + 1), scratch_[static_cast<std::size_t>(part)]); });
   }
@@ -102,10 +102,12 @@ class LayerForward {
     const Index ahead_steps = this->ahead_steps(rows);
     PartScratch<T>& scratch = scratch_.emplace_back(rows, ahead_steps * rows);
     CellStepPointers<T>& step = scratch.step;
-    // With layer norm a recording takes W x where it stays.
+    // With layer norm, if there is a record, W x is written there and stays there.
     if (ahead_steps > 0 && !(norm_ && record_ != nullptr)) scratch.ahead = workspace.take(ahead_steps * rows * packed);
-    if (weights_.projection > 0 && record_ == nullptr) scratch.exposed = workspace.take(rows * weights_.units);
-    if (norm_) scratch.shown = workspace.take(rows * weights_.padded);
+    if (weights_.projection > 0 && record_ == nullptr) {
+      scratch.unprojected_hidden = workspace.take(rows * weights_.units);
+    }
+    if (norm_) scratch.activated_cell = workspace.take(rows * weights_.padded);
     if (norm_ && record_ == nullptr) {
       scratch.gates = workspace.take(rows * packed);
       if (ahead_steps == 0) scratch.norm_ih = workspace.take(rows * packed);
@@ -113,14 +115,15 @@ class LayerForward {
       scratch.norm_scale = workspace.take(rows * norm_scales);
     }
     if (ahead_steps > 0 || tokens_) step.x = nullptr;
-    // With a compact panel rows may begin within a cache line.
+    // If the last panel is compact, rows may start in the middle of a cache line.
     const bool whole_lines = packed * static_cast<Index>(sizeof(T)) % 64 == 0;
-    step.gates_past_cache = record_ != nullptr && whole_lines && past_cache<T>(record_->segment_steps * rows_ * packed);
+    step.gates_bypass_cache =
+        record_ != nullptr && whole_lines && exceeds_caches<T>(record_->segment_steps * rows_ * packed);
     if (call_.masks.hidden_dropout == 0.0) step.hidden_dropout = nullptr;
     if (call_.masks.candidate_dropout == 0.0) step.candidate_dropout = nullptr;
     if (weights_.hidden_zoneout.size() == 0) step.hidden_zoneout = nullptr;
     if (weights_.cell_zoneout.size() == 0) step.cell_zoneout = nullptr;
-    if (weights_.projection == 0) step.exposed = nullptr;
+    if (weights_.projection == 0) step.unprojected_hidden = nullptr;
     if (!norm_ && record_ == nullptr) step.gates = nullptr;
   }
 
@@ -155,13 +158,13 @@ class LayerForward {
     finish(row_begin, row_end, scratch);
   }
 
-  // What a segment is computed again from.
+  // Keeps the state from which a segment can be computed again.
   void keep_state(Index row_begin, Index row_end, Index order_begin, PartScratch<T>& scratch) const {
     const Index padded = weights_.padded, h_size = weights_.output_size();
     for (Index row = row_begin; row < row_end; ++row) {
       const Index at = row - row_begin, state = order_begin / segment_steps_ * rows_ + row;
       std::copy_n(scratch.hidden[index(at)], h_size, record_->segment_hidden + state * h_size);
-      if (order_begin == 0) continue;  // c lies there
+      if (order_begin == 0) continue;  // c is already there
       T* cell = record_->segment_cell + state * padded;
       std::copy_n(scratch.cell[index(at)], padded, cell);
       scratch.cell[index(at)] = cell;
@@ -172,7 +175,7 @@ class LayerForward {
     scratch.first_step = schedule_.first_step(order_begin, order_end);
     const Index ahead_steps = this->ahead_steps(row_end - row_begin);
     for (Index order = order_begin; order < order_end; ++order) {
-      // They may have fallen asleep while the caller was kept from running.
+      // The threads may have fallen asleep while the system kept the caller from running.
       if (units_.parts > 1) wake_threads();
       const Index ahead = ahead_steps > 0 ? (order - order_begin) % ahead_steps : -1;
       if (ahead == 0) project_ahead(row_begin, row_end, order, std::min(order + ahead_steps, order_end), scratch);
@@ -185,7 +188,7 @@ class LayerForward {
     }
   }
 
-  // Bias and W x of each token.
+  // Computes bias and W x for each different token.
   void project_tokens() const {
     const ProductArgs<T> args = input_product(tokens_->count(), token_x_.data(), token_y_.data());
     const bool small = args.rows * args.columns * args.depth < smallest_parallel_work;
@@ -195,17 +198,18 @@ class LayerForward {
     });
   }
 
-  // Bias and W x of so many rows; with layer norm W x alone.
+  // The product that computes bias and W x for `rows` rows; with layer norm W x alone.
   ProductArgs<T> input_product(Index rows, const T* const* x, T* const* y) const {
     ProductArgs<T> args = product_of(weights_.x_weights, rows, x, y);
     args.start = norm_ ? nullptr : weights_.bias.data();
     return args;
   }
 
-  // How many steps of so many rows project_ahead() takes together; 0: none.
+  // For how many steps of `rows` rows each project_ahead() computes W x; 0: it is not used.
   Index ahead_steps(Index rows) const { return tokens_ ? 0 : project_ahead_steps(weights_, rows, steps_); }
 
-  // Bias and W x of several steps as one product; step() continues the chains with R h. With layer norm W x alone.
+  // Computes bias and W x of several steps as one product; step() continues the chains with R h_prev. With layer norm
+  // it computes W x alone.
   void project_ahead(Index row_begin, Index row_end, Index order_begin, Index order_end,
                      PartScratch<T>& scratch) const {
     Index count = 0;
@@ -239,12 +243,12 @@ class LayerForward {
     return token_y_[index(tokens_->number(*call_.input.tokens.at(step, row)))];
   }
 
-  // Where a recording keeps a step and row.
+  // Where in the arrays of a recording the values of a step and row lie.
   Index slot(Index step, Index row, const PartScratch<T>& scratch) const {
     return (step - scratch.first_step) * rows_ + row;
   }
 
-  // first_ahead: where this step's projections begin, -1 without.
+  // first_ahead: where the projections of this step start, or -1 if there are none.
   void step(Index row_begin, Index row_end, Index order, Index first_ahead, PartScratch<T>& scratch) const {
     const CellStepPointers<T>& pointers = scratch.step;
     const Index step = schedule_.step(order);
@@ -269,18 +273,19 @@ class LayerForward {
       pointers.c[count] = cell;
       pointers.output[count] = output;
       if (weights_.projection > 0) {
-        pointers.exposed[count] =
-            kept(record_ == nullptr ? nullptr : record_->exposed, slot, scratch.exposed, at, weights_.units);
+        pointers.unprojected_hidden[count] =
+            recorded_or_scratch(record_ == nullptr ? nullptr : record_->unprojected_hidden, slot,
+                                scratch.unprojected_hidden, at, weights_.units);
       }
       if (pointers.gates != nullptr) {
-        pointers.gates[count] =
-            kept(record_ == nullptr ? nullptr : record_->gates, slot, scratch.gates, at, weights_.packed_size);
+        pointers.gates[count] = recorded_or_scratch(record_ == nullptr ? nullptr : record_->gates, slot, scratch.gates,
+                                                    at, weights_.packed_size);
       }
       if (norm_) {
-        pointers.shown[count] = scratch.shown + at * weights_.padded;
+        pointers.activated_cell[count] = scratch.activated_cell + at * weights_.padded;
         point_to_norms(count, slot, at, scratch);
-        pointers.norm_ih[count] = first_ahead < 0 ? kept(record_ == nullptr ? nullptr : record_->norm_ih, slot,
-                                                         scratch.norm_ih, at, weights_.packed_size)
+        pointers.norm_ih[count] = first_ahead < 0 ? recorded_or_scratch(record_ == nullptr ? nullptr : record_->norm_ih,
+                                                                        slot, scratch.norm_ih, at, weights_.packed_size)
                                                   : ahead_row(step, row, first_ahead + at, scratch);
       }
       point_to_factors(count, step, row, slot, pointers);
@@ -291,8 +296,8 @@ class LayerForward {
     if (count > 0) cell_step(weights_, kernels_, count, order, pointers, units_);
   }
 
-  // The same where every step has the same rows and none restarts: each pointer moves on by its own stride. For small
-  // layers finding the pointers anew costs as much as the arithmetic.
+  // The same as step(), if every step has the same rows and none restarts: each pointer advances by its own stride. For
+  // small layers, setting all pointers anew costs as much as the arithmetic.
   void advance(Index row_begin, Index row_end, Index order, Index first_ahead, PartScratch<T>& scratch) const {
     const CellStepPointers<T>& pointers = scratch.step;
     const Index rows = row_end - row_begin;
@@ -311,7 +316,8 @@ class LayerForward {
     };
     move(pointers.x, direction * call_.input.values.step_stride);
     move(pointers.gates, slots * weights_.packed_size);
-    move(pointers.exposed, record_ != nullptr && record_->exposed != nullptr ? slots * weights_.units : 0);
+    move(pointers.unprojected_hidden,
+         record_ != nullptr && record_->unprojected_hidden != nullptr ? slots * weights_.units : 0);
     for (Index row = 0; tokens_ && row < rows; ++row) {
       pointers.start[row] = token_projection(schedule_.step(order), row_begin + row);
     }
@@ -321,8 +327,8 @@ class LayerForward {
     cell_step(weights_, kernels_, rows, order, pointers, units_);
   }
 
-  // Where a recording keeps it, or else the row's scratch.
-  static T* kept(T* recorded, Index slot, T* scratch, Index at, Index size) {
+  // Where a value of one row lies: in the recording, or if that does not keep it in the scratch memory of the row.
+  static T* recorded_or_scratch(T* recorded, Index slot, T* scratch, Index at, Index size) {
     return recorded == nullptr ? scratch + at * size : recorded + slot * size;
   }
 
@@ -330,20 +336,21 @@ class LayerForward {
     const CellStepPointers<T>& pointers = scratch.step;
     const Index packed = weights_.packed_size;
     const bool records = record_ != nullptr;
-    pointers.norm_hh[count] = kept(records ? record_->norm_hh : nullptr, slot, scratch.norm_hh, at, packed);
+    pointers.norm_hh[count] =
+        recorded_or_scratch(records ? record_->norm_hh : nullptr, slot, scratch.norm_hh, at, packed);
     pointers.norm_scale[count] =
-        kept(records ? record_->norm_scale : nullptr, slot, scratch.norm_scale, at, norm_scales);
+        recorded_or_scratch(records ? record_->norm_scale : nullptr, slot, scratch.norm_scale, at, norm_scales);
   }
 
-  // In training each factor is drawn into the recording, where backward finds it.
+  // In training each mask is drawn into the recording, where backward finds it.
   void point_to_factors(Index count, Index step, Index row, Index slot, const CellStepPointers<T>& pointers) const {
     if (pointers.hidden_dropout != nullptr) {
       pointers.hidden_dropout[count] = record_->hidden_dropout + row * padded_h_;
       pointers.dropped_hidden[count] = record_->dropped_hidden + slot * weights_.output_size();
     }
-    const auto drawn = [&](MaskOn on, T* kept, Index size) {
-      call_.masks.draw(kernels_, on, step, row, size, kept + slot * size);
-      return kept + slot * size;
+    const auto drawn = [&](MaskOn on, T* masks, Index size) {
+      call_.masks.draw(kernels_, on, step, row, size, masks + slot * size);
+      return masks + slot * size;
     };
     if (pointers.candidate_dropout != nullptr) {
       pointers.candidate_dropout[count] = drawn(MaskOn::candidate, record_->candidate_dropout, weights_.padded);
@@ -358,7 +365,7 @@ class LayerForward {
     }
   }
 
-  // End states, and zeros in padding.
+  // Writes the end states, and zeros in padding.
   void finish(Index row_begin, Index row_end, const PartScratch<T>& scratch) const {
     const Index h_size = weights_.output_size();
     for (Index row = row_begin; row < row_end; ++row) {
@@ -383,18 +390,18 @@ class LayerForward {
   const Schedule& schedule_;
   LayerRecord<T>* const record_;
   Index rows_, steps_;
-  Index segment_steps_;     // at a time
-  Index output_begin_ = 0;  // the step that the call's output begins with
+  Index segment_steps_;     // how many steps one segment has
+  Index output_begin_ = 0;  // the first step of the call's output
   Index padded_h_;          // H or P rounded up to whole registers
   Index parts_;             // into how many pieces threads split the rows
-  UnitSplit units_;         // of each step
+  UnitSplit units_;         // how threads split each step
   Index order_begin_, order_end_;
   bool norm_;                           // whether there is layer norm
-  std::optional<TokenNumbers> tokens_;  // whether, and of which, W x is computed once for each
-  std::vector<const T*> token_x_;       // by number
+  std::optional<TokenNumbers> tokens_;  // set if W x is computed once for each different token
+  std::vector<const T*> token_x_;       // by the number of the token
   std::vector<T*> token_y_;             // packed rows of bias and W x
   bool steady_ = false;                 // whether pointers advance() from step to step
-  T* cell_ = nullptr;                   // padded rows: the start state, and without a record the state itself
+  T* cell_ = nullptr;                   // padded rows: the start state; without a record also the current state
   std::vector<PartScratch<T>> scratch_;
 };
 

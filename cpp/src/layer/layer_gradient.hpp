@@ -4,11 +4,11 @@
 
 namespace latchwork {
 
-// Gradients of the parameters of a layer and direction, in the kernels' layouts, added up over chunks of steps. Where
-// they are summed by token, x_weights follows from those sums once all steps are added.
+// The gradients with respect to the parameters of a layer and direction, in the kernels' layouts, summed over chunks of
+// steps. If they are summed by token, x_weights is computed from those sums when all steps are added.
 template <class T>
 struct LayerGradient {
-  T* by_token = nullptr;        // [panel][token's number][panel width]: gradients by the gates' pre-activations
+  T* by_token = nullptr;        // [panel][token's number][panel width]: gradients with respect to pre-activations
   T* x_weights = nullptr;       // gate panels
   T* h_weights = nullptr;       // gate panels
   T* bias = nullptr;            // packed row
@@ -21,8 +21,8 @@ struct LayerGradient {
   T* start_hidden = nullptr;  // H or P
   T* start_cell = nullptr;    // H
 
-  // Calls task(array, numbers in it) for every array that is added up. tokens: how many different ones; 0: not by
-  // token.
+  // Calls task(array, numbers in it) for every array that is summed. tokens: the number of different tokens; 0: not
+  // summed by token.
   template <class Task>
   void for_each_array(const PackedLayer<T>& weights, Index tokens, Task&& task) {
     const Index packed = weights.packed_size;
@@ -47,14 +47,14 @@ struct LayerGradient {
     }
   }
 
-  // Numbers that the arrays take, one behind another, rounded up to whole registers.
+  // How many numbers the arrays take, one after another, rounded up to whole registers.
   static Index size(const PackedLayer<T>& weights, Index tokens, const Kernels<T>& kernels) {
     Index sum = 0;
     LayerGradient().for_each_array(weights, tokens, [&](T*&, Index size) { sum += size; });
     return round_up(sum, kernels.units);
   }
 
-  // The arrays in so much memory.
+  // The arrays in memory for size() numbers.
   static LayerGradient in(T* memory, const PackedLayer<T>& weights, Index tokens) {
     LayerGradient gradient;
     gradient.for_each_array(weights, tokens, [&](T*& array, Index size) {

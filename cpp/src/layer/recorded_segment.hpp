@@ -7,8 +7,8 @@
 
 namespace latchwork {
 
-// The segment in hand of a layer's recording: where it keeps what backward reads of each step. Without checkpoints
-// there is one segment, of all steps; with them each is computed again when its turn comes.
+// The current segment of a layer's recording: where it keeps what the backward pass reads of each step. Without
+// checkpoints there is one segment of all steps. With them each segment is computed again when it is selected.
 template <class T>
 class RecordedSegment {
  public:
@@ -39,14 +39,14 @@ class RecordedSegment {
     layer_replay(replay_, segment, workspace);
   }
 
-  // The segment is the steps computed as [order_begin, order_end).
+  // The segment has the steps that are computed as number order_begin to order_end - 1.
   Index order_begin() const { return order_begin_; }
   Index order_end() const { return order_end_; }
   bool contains(Index step) const { return step >= first_step_ && step < end_step_; }
-  // Where the recording keeps a step and row.
+  // Where in the arrays of the recording the values of a step and row lie.
   Index slot(Index step, Index row) const { return (step - first_step_) * rows_ + row; }
 
-  // The states that a step continues.
+  // The state h_prev or c_prev of a step.
   const T* previous_hidden(Index step, Index row) const {
     if (schedule_.restarts(step, row)) return weights_.start_hidden.data();
     if (schedule_.is_first(step, row)) {
@@ -66,7 +66,7 @@ class RecordedSegment {
   }
 
  private:
-  // The record of a call with checkpoints lacks the steps.
+  // Takes memory for the steps of a segment, which the record of a call with checkpoints does not have.
   void prepare_replay(const LayerBackwardCall<T>& call, Workspace<T>& workspace) {
     take_steps(weights_, *call.kernels, call.masks, rows_, record_, workspace);
     const SequenceView<T> output = contiguous(workspace.take(record_.segment_steps * rows_ * h_size_), rows_, h_size_);
@@ -85,10 +85,10 @@ class RecordedSegment {
   Index rows_, h_size_;
   LayerRecord<T> record_;
   SequenceView<const T> output_;  // h of the segment
-  LayerCall<T> replay_;           // with checkpoints: what computes a segment again
+  LayerCall<T> replay_;           // with checkpoints: the call that computes a segment again
   std::shared_ptr<WorkspaceCache<T>> cache_;
   Index segment_ = 0, order_begin_ = 0, order_end_ = 0;
-  Index first_step_ = 0, end_step_ = 0;  // in the sequence
+  Index first_step_ = 0, end_step_ = 0;  // of the segment, in the order of the sequence
 };
 
 }  // namespace latchwork

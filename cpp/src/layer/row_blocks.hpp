@@ -9,12 +9,12 @@
 
 namespace latchwork {
 
-// The blocks of rows in which the gradients by the weights are summed. In a block each element is one chain over the
-// steps in reverse order of computation and, within a step, over the rows in order; then the blocks are added in order.
-// Threads that take whole blocks need not meet. Where a block ends decides about bits, so it depends on the layer's
-// size and on the rows that have steps, and on nothing else.
+// The blocks of rows in which the gradients with respect to the weights are summed. In a block each element is one
+// chain of additions over the steps in reverse order of computation and, within a step, over the rows in order. Then
+// the blocks are added in order. Threads that work on different blocks need not wait for one another. The bits of the
+// result depend on where a block ends, so that depends only on the layer's size and on the rows that have steps.
 struct RowBlocks {
-  std::vector<Index> begin;  // of each, and the end of the last
+  std::vector<Index> begin;  // the first row of each block, then the end of the last block
 
   Index count() const { return static_cast<Index>(begin.size()) - 1; }
   Index begin_of(Index block) const { return begin[static_cast<std::size_t>(block)]; }
@@ -28,11 +28,11 @@ struct RowBlocks {
 };
 
 inline constexpr Index most_row_blocks = 16;
-// Fewer rows leave the multiply-adds of a step waiting for weights.
+// In a block with fewer rows the multiply-adds of a step wait for weights.
 inline constexpr Index fewest_block_rows = 16;
-// With fewer steps times rows the sum of the blocks costs as much as some of the arithmetic.
+// For fewer steps times rows, adding the blocks up costs as much as some of the arithmetic.
 inline constexpr Index fewest_block_steps = 256;
-// More weights' gradients do not stay in a thread's cache beside all else.
+// The gradients of more weights than this do not fit into a thread's cache beside everything else.
 inline constexpr Index most_block_weights = 250'000;
 
 template <class T>
@@ -44,13 +44,13 @@ RowBlocks row_blocks(const Schedule& schedule, const PackedLayer<T>& weights) {
   const Index total_steps = schedule.total(0, rows);
   const Index size = weights.gates * weights.units * (weights.input_size + weights.output_size());
   Index count = 1;
-  // Powers of two, for most machines have such a number of cores.
+  // A power of two, because most machines have that many cores.
   while (size <= most_block_weights && 2 * count <= most_row_blocks && 2 * count * fewest_block_rows <= total_rows &&
          2 * count * fewest_block_steps <= total_steps) {
     count *= 2;
   }
   RowBlocks blocks{{0}};
-  Index row = 0, passed = 0;  // rows with steps
+  Index row = 0, passed = 0;  // passed: how many rows with steps lie before `row`
   for (Index block = 1; block < count; ++block) {
     while (passed < piece_begin(total_rows, count, block)) passed += has_steps(row++);
     blocks.begin.push_back(row);

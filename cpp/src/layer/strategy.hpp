@@ -6,56 +6,61 @@
 #include "machine/parallel.hpp"
 #include "weights/snapshot.hpp"
 
-// How work is cut up. Nothing here changes a bit of any result.
+// How work is split among threads, and in which pieces it is done. Nothing here changes a bit of any result.
 namespace latchwork {
 
-// Thresholds. tests/benchmarks/README.md has the command that measures them and what it found. The kernels have
-// their own two, of the caches, in kernels/tile.hpp.
+// Thresholds. tests/benchmarks/README.md has the command that measures them, and its results. Two more, the sizes of
+// the caches, are in kernels/tile.hpp.
 
-// Below this many multiply-adds of a step two threads that meet after each step lose more than they gain.
+// For fewer multiply-adds in a step than this, two threads that wait for each other after each step lose more than they
+// gain.
 inline constexpr Index smallest_split_step = 120'000;
-// The same of a step backward, where they meet twice.
+// The same for a step of the backward pass, in which they wait for each other twice.
 inline constexpr Index smallest_split_step_back = 250'000;
-// Bytes of one layer's weights that L2 surely does not hold beside all else.
+// If one layer's weights take more bytes than this, L2 certainly cannot hold them beside everything else.
 inline constexpr Index cached_weight_bytes = 1'000'000;
-// Fewer rows than this leave a thread's multiply-adds waiting for weights.
+// With fewer rows than this a thread's multiply-adds wait for weights.
 inline constexpr Index full_tile_rows = 4;
-// More rows, or fewer inputs, gain nothing by W x as a product of its own, and so many rows (steps x rows) it then has.
-// Where the cache holds the weights, rows gain less by it.
+// When W x is computed for several steps at once, as a separate product, rather than within each step: with at most
+// this many rows (more if the weights do not fit into the cache, because then rows gain more from it) and with at least
+// this many inputs. The product then takes about ahead_chunk_rows rows (steps x rows).
 inline constexpr Index most_rows_ahead = 3;
 inline constexpr Index most_rows_ahead_beyond_cache = 16;
 inline constexpr Index fewest_inputs_ahead = 16;
 inline constexpr Index ahead_chunk_rows = 64;
-// Rows (steps x rows) whose gate gradients are held at once: the weight gradient's product then finds them in L1 and
-// L2. No program measures it: the training cases of `latchwork bench` do, in builds that differ here.
+// For how many rows (steps x rows) the gradients with respect to the gates are kept before they are summed: few enough
+// for the product that sums them to find them in L1 and L2. No program measures this number directly; the training
+// cases of `latchwork bench` do, in builds with different values.
 inline constexpr Index gradient_chunk_rows = 128;
-// The same of a linear layer, where the threads meet after each chunk.
+// The same for a linear layer, in which the threads wait for each other after each chunk.
 inline constexpr Index linear_chunk_rows = 512;
-// Rows that are enough for a thread's multiply-adds not to wait for weights.
+// With this many rows a thread's multiply-adds do not wait for weights.
 inline constexpr Index full_chain_rows = 16;
-// What a cell costs backward beside the products, in multiply-adds.
+// What one cell costs in the backward pass apart from the products, in multiply-adds.
 inline constexpr Index cell_backward_work = 200;
 
-// Whether so many numbers, once written, are in no cache when they are read after the whole sequence.
+// Whether an array of this many numbers, which is written during a sequence and read after it, is too large for any
+// cache.
 template <class T>
-bool past_cache(Index numbers) {
+bool exceeds_caches(Index numbers) {
   return numbers * static_cast<Index>(sizeof(T)) > 20'000'000;
 }
 
-// Multiply-adds of one time step of so many rows.
+// The number of multiply-adds in one time step of `rows` rows.
 template <class T>
 Index step_work(const PackedLayer<T>& weights, Index rows) {
   return rows * weights.gates * weights.units * (weights.input_size + weights.output_size());
 }
 
-// Into how many pieces threads split the hidden units of one step. With layer norm a step needs whole rows.
+// Into how many parts threads split the hidden units of one step. With layer norm they cannot, because a norm takes all
+// units of a row.
 template <class T>
 Index unit_parts(const PackedLayer<T>& weights, Index rows) {
   if (weights.variant.norm_ih_weight != nullptr || step_work(weights, rows) < smallest_split_step) return 1;
   return std::min({free_threads(), weights.panels.count(), step_work(weights, rows) / (smallest_split_step / 2)});
 }
 
-// Into how many pieces threads split the rows.
+// Into how many parts threads split the rows.
 template <class T>
 Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   const Index rows = schedule.batch.rows;
@@ -63,8 +68,8 @@ Index row_parts(const Schedule& schedule, const PackedLayer<T>& weights) {
   return std::max<Index>(1, std::min(free_threads(), rows / 2));
 }
 
-// How many threads take whole blocks of rows backward, without meeting. 0: the blocks are too few to keep all threads
-// busy to the end, which then work on all blocks at once.
+// How many threads work on whole blocks of rows in the backward pass, without waiting for one another. 0: there are too
+// few blocks to keep all threads busy to the end, so that all threads work on all blocks at once.
 template <class T>
 Index block_threads(const Schedule& schedule, const PackedLayer<T>& weights, Index blocks) {
   if (blocks == 1) return 0;
@@ -73,8 +78,9 @@ Index block_threads(const Schedule& schedule, const PackedLayer<T>& weights, Ind
   return blocks % threads == 0 || blocks >= 4 * threads ? threads : 0;
 }
 
-// Row at which part `part` of `parts` begins. Each part has about as many of the steps [order_begin, order_end) as the
-// others, for threads wait for the last. Contiguous rows: neighbours share cache lines.
+// The first row of part `part` of `parts`. Each part has about as many of the steps [order_begin, order_end) as the
+// others, because all threads wait for the slowest. The rows of a part are contiguous, because neighbouring rows share
+// cache lines.
 inline Index part_begin(const Schedule& schedule, Index order_begin, Index order_end, Index parts, Index part) {
   const Index rows = schedule.batch.rows;
   if (schedule.batch.lengths == nullptr || part == 0 || part == parts) return piece_begin(rows, parts, part);
@@ -90,14 +96,14 @@ inline Index part_begin(const Schedule& schedule, Index order_begin, Index order
   return row;
 }
 
-// Whether the weights of both products may stay in the cache, if much else need not.
+// Whether the weights of both products may stay in the cache, if little else needs it.
 template <class T>
 bool fit_cache(const PackedLayer<T>& weights) {
   return weights.x_weights.bytes() + weights.h_weights.bytes() <= 2 * cached_weight_bytes;
 }
 
-// How threads share the time steps of a layer: by rows they need not meet at all; by hidden units each keeps its part
-// of the weights in its cache, and few rows suffice.
+// How threads share the time steps of a layer. If they split the rows, they need not wait for one another at all. If
+// they split the hidden units, each thread keeps its part of the weights in its cache, and few rows are enough.
 struct LayerSplit {
   Index row_parts = 1;
   Index unit_parts = 1;
@@ -112,20 +118,21 @@ LayerSplit forward_split(const Schedule& schedule, const PackedLayer<T>& weights
   return {1, units};
 }
 
-// Into how many parts of the rows the recurrence backward is split. While a few threads are at it others add up its
-// results, with so many products of W's size beside that of R's: so no more than it takes to be done in time, unless
-// each has rows enough.
+// Into how many parts the rows are split for the backward recurrence. While a few threads compute the recurrence, the
+// others sum up its results, with `input_products` products of W's size beside that of R's. So there are no more parts
+// than the recurrence needs to be done as early as the sums, unless each part has enough rows.
 template <class T>
 Index chain_count(const Schedule& schedule, const PackedLayer<T>& weights, Index input_products) {
   const Index gates = weights.gates * weights.units;
   const Index chain_work = gates * weights.output_size() + cell_backward_work * weights.units;
   const Index sum_work = gates * (weights.output_size() + input_products * weights.input_size);
-  // Nine tenths: what it lacks in the end is less than what more rows gain.
+  // Nine tenths of that number, because more rows for each part gain more than the recurrence loses at the end.
   const Index needed = 9 * free_threads() * chain_work / (10 * (chain_work + sum_work)) + 1;
   return std::min(row_parts(schedule, weights), std::max(needed, schedule.batch.rows / full_chain_rows));
 }
 
-// The same for the recurrence backward, which multiplies with R alone and meets twice in a step that is split.
+// The same as forward_split() for the backward recurrence, which multiplies by R only. Threads that split a step wait
+// for one another twice in it.
 template <class T>
 LayerSplit backward_split(const Schedule& schedule, const PackedLayer<T>& weights, Index input_products) {
   const Index rows = row_parts(schedule, weights);
@@ -137,8 +144,8 @@ LayerSplit backward_split(const Schedule& schedule, const PackedLayer<T>& weight
   return {1, small ? 1 : unit_parts(weights, schedule.batch.rows)};
 }
 
-// Whether two directions go to two threads, each alone, rather than one after the other to all: they need not meet, but
-// each thread must then hold the whole of a direction's weights.
+// Whether two directions are computed by one thread each, rather than one after the other by all threads. Each thread
+// need not wait for the other then, but its cache has to hold all weights of a direction.
 template <class T>
 bool directions_apart(const Schedule& schedule, const PackedLayer<T>& weights) {
   const LayerSplit split = forward_split(schedule, weights);
@@ -147,15 +154,15 @@ bool directions_apart(const Schedule& schedule, const PackedLayer<T>& weights) {
   return split.unit_parts == 1 || weights.h_weights.bytes() <= 2 * cached_weight_bytes;
 }
 
-// Weights beyond that cache are walked forwards in even steps and backwards in odd ones: the part still in the cache is
-// used again.
+// Whether a step takes the panels of weights that do not fit into the cache from the last to the first, which odd steps
+// do and even ones do not: the panels that the step before took last are still in the cache.
 template <class T>
 bool last_panel_first(const WeightPanels<T>& weights, Index step_number) {
   return step_number % 2 == 1 && weights.bytes() > cached_weight_bytes;
 }
 
-// How many steps to project at once where the rows are too few to hold the weights of W in cache; 0: W x is part of the
-// step.
+// For how many steps to compute W x at once, because there are too few rows to make good use of weights that are
+// fetched from memory for each step; 0: W x is computed within each step.
 template <class T>
 Index project_ahead_steps(const PackedLayer<T>& weights, Index rows, Index steps) {
   const Index most_rows = fit_cache(weights) ? most_rows_ahead : most_rows_ahead_beyond_cache;

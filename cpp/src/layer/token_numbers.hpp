@@ -7,10 +7,10 @@
 
 namespace latchwork {
 
-// The different tokens that the computed steps read, ascending, each with its number among them.
+// The different tokens that the computed steps read, in ascending order; each has its number in that order.
 class TokenNumbers {
  public:
-  // Of the steps that are computed as [order_begin, order_end).
+  // For the steps that are computed as number order_begin to order_end - 1.
   template <class T>
   TokenNumbers(const RowSource<T>& input, const Schedule& schedule, Index order_begin, Index order_end)
       : numbers_(static_cast<std::size_t>(input.vocabulary), absent) {
@@ -38,23 +38,24 @@ class TokenNumbers {
   static constexpr Index absent = -1;
 
   std::vector<Index> tokens_;
-  std::vector<Index> numbers_;  // of each token of the vocabulary
+  std::vector<Index> numbers_;  // for each token of the vocabulary
 };
 
-// With shorter vectors looking a token's up costs as much as the arithmetic it saves.
+// With shorter embedding vectors than this, finding the number of a token costs as much as the arithmetic that it
+// saves.
 inline constexpr Index fewest_token_features = 16;
 
-// A layer that reads tokens has no more different inputs than there are tokens. Where each is read twice or oftener on
-// the average, in each of so many blocks of the rows, what depends on the input alone is computed once for each token
-// rather than for each step and row. Else none. Backward this decides about bits, so it depends on the tokens of the
-// computed steps, on the sizes of the table, and on nothing else.
+// A layer that reads tokens has no more different inputs than there are different tokens. If each token is read at
+// least twice on average in each of `blocks` blocks of rows, what depends on the input alone is computed once for each
+// token rather than for each step and row, and the result holds the tokens; otherwise it is empty. In the backward pass
+// this changes bits, so it depends only on the tokens of the computed steps and on the size of the table.
 template <class T>
 std::optional<TokenNumbers> repeated_tokens(const RowSource<T>& input, const Schedule& schedule, Index order_begin,
                                             Index order_end, Index blocks) {
   if (input.table == nullptr || input.features < fewest_token_features) return {};
   Index total = 0;
   for (Index row = 0; row < schedule.batch.rows; ++row) total += schedule.steps_of(row, order_begin, order_end);
-  // So large a vocabulary takes long to go through.
+  // A vocabulary this large would take too long to go through.
   if (input.vocabulary > 8 * total) return {};
   TokenNumbers numbers(input, schedule, order_begin, order_end);
   if (2 * blocks * numbers.count() > total) return {};

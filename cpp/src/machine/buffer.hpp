@@ -9,7 +9,7 @@
 
 namespace latchwork {
 
-// Memory for numbers, aligned to the cache line, not initialised.
+// Memory for numbers, aligned to the cache line and not initialised.
 template <class T>
 class Buffer {
  public:
@@ -28,7 +28,8 @@ class Buffer {
     return *this;
   }
 
-  // Keeps the memory where the size stays, else gives it back before taking other. The numbers are undefined then.
+  // Keeps the memory if the size stays the same; otherwise frees it before it takes new memory. The numbers are
+  // undefined after a change of size.
   void resize(Index size) {
     if (size == size_) return;
     *this = Buffer();

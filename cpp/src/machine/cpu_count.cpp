@@ -12,18 +12,18 @@
 namespace latchwork {
 namespace {
 
-// CPUs in the affinity mask of the calling thread.
+// The number of CPUs in the affinity mask of the calling thread.
 Index affinity_cpus() {
 #if defined(__linux__)
-  // Room for 16384 CPUs: the kernel refuses a mask smaller than its own.
+  // The mask has room for 16384 CPUs, because the kernel refuses a mask smaller than its own.
   cpu_set_t mask[16];
   if (sched_getaffinity(0, sizeof(mask), mask) == 0) return std::max<Index>(1, CPU_COUNT_S(sizeof(mask), mask));
 #endif
   return std::max<Index>(1, static_cast<Index>(std::thread::hardware_concurrency()));
 }
 
-// The CPU quota of one control group, rounded up to whole CPUs: version 2 keeps it in cpu.max ("max 100000" where there
-// is none), version 1 in two files (-1 where there is none).
+// The CPU quota of one control group, rounded up to whole CPUs. Version 2 of control groups keeps it in the file
+// cpu.max ("max 100000" if there is no quota), version 1 in two files (-1 if there is none).
 Index control_group_quota(const std::string& directory) {
   double quota = 0;
   double period = 0;
@@ -34,12 +34,13 @@ Index control_group_quota(const std::string& directory) {
     std::ifstream(directory + "/cpu.cfs_period_us") >> period;
   }
   if (!(quota > 0 && period > 0 && quota / period < 1e6)) return no_cpu_limit;
-  const auto whole = static_cast<Index>(quota / period);
-  return whole + (static_cast<double>(whole) * period < quota ? 1 : 0);
+  const auto full_cpus = static_cast<Index>(quota / period);
+  return full_cpus + (static_cast<double>(full_cpus) * period < quota ? 1 : 0);
 }
 
 Index container_cpus() {
-  // Not a guarded static: a child forked while another thread held the guard would wait for ever.
+  // This is not a function-local static: a child that is forked while another thread initialises one would wait for
+  // ever.
   static std::atomic<Index> known{0};
   Index limit = known.load(std::memory_order_relaxed);
   if (limit == 0) {
@@ -64,7 +65,7 @@ Index control_group_cpus(const std::string& membership, const std::string& mount
       if (("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
       hierarchy += "/" + controllers;
     }
-    // Seen from inside a container the named group may not exist; the search upwards then still finds the container's.
+    // Inside a container the named group may not exist; the search upwards then still finds the group of the container.
     std::string path = line.substr(second + 1);
     for (;;) {
       limit = std::min(limit, control_group_quota(hierarchy + path));

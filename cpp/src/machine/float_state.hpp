@@ -8,14 +8,15 @@
 
 namespace latchwork {
 
-// Subnormals cost up to 66 times an ordinary operation. While one of these lives, this thread flushes them to zero,
-// with rounding to nearest and no trapping exceptions; afterwards its floating-point state is what it was, flags
-// included.
+// An operation on a subnormal number costs up to 66 times as much as an ordinary one. While an object of this class
+// exists, the thread that made it flushes subnormals to zero, rounds to nearest and traps no exception. Afterwards the
+// floating-point state of the thread is what it was before, exception flags included.
 class FlushToZero {
  public:
 #if defined(__SSE__) || defined(__x86_64__)
-  // Both writes are left out where they would change nothing, as under a caller that flushes subnormals itself. The
-  // flags are carried over, because loading fewer than are raised, or more, costs some 70 ns on Intel's CPUs.
+  // Neither write happens if it would change nothing, as under a caller that flushes subnormals itself. The exception
+  // flags are carried over, because writing a register in which the flags differ from the raised ones costs about 70 ns
+  // on Intel CPUs.
   FlushToZero() noexcept : saved_(_mm_getcsr()) {
     if ((saved_ & ~flags) != control) _mm_setcsr(control | (saved_ & flags));
   }
@@ -25,7 +26,7 @@ class FlushToZero {
 
  private:
   static constexpr unsigned flags = 0x3F;
-  static constexpr unsigned control = 0x9FC0;  // flush to zero, also what is read; to nearest; nothing traps
+  static constexpr unsigned control = 0x9FC0;  // flushes results and operands to zero, rounds to nearest, traps nothing
   unsigned saved_;
 #elif defined(__aarch64__)
   FlushToZero() noexcept {

@@ -36,7 +36,7 @@ struct Registers {
 
 Registers cpuid(unsigned leaf) {
   Registers registers;
-  // Leaves all zeros where the CPU lacks the leaf.
+  // All registers stay zero if the CPU lacks the leaf.
   __get_cpuid_count(leaf, 0, &registers.eax, &registers.ebx, &registers.ecx, &registers.edx);
   return registers;
 }
@@ -48,7 +48,7 @@ constexpr bool has(unsigned word, std::initializer_list<int> bits) {
   return true;
 }
 
-// XCR0: the registers that the operating system saves. Only where CPUID reports OSXSAVE.
+// XCR0: the registers that the operating system saves. Call this only if CPUID reports OSXSAVE.
 unsigned saved_registers() {
   unsigned low = 0;
   unsigned high = 0;
@@ -91,14 +91,13 @@ std::vector<const KernelTable*> available_tables() {
   if (tables.empty()) {
     std::string names;
     for (const KernelTable* table : built) names += std::string(names.empty() ? "" : ", ") + table->name;
-    throw std::runtime_error("latchwork was built for " + names +
-                             ", of which this CPU has none; build it with others " +
-                             "in LATCHWORK_ISAS (baseline is x86-64-v2)");
+    throw std::runtime_error("latchwork was built for " + names + ", none of which this CPU can run; build it with " +
+                             "others in LATCHWORK_ISAS (baseline is x86-64-v2)");
   }
   return tables;
 }
 
-// `source` names the argument or variable that the name came from.
+// `source` is the argument or the variable that the name came from.
 const KernelTable* find_table(const std::string& name, const char* source) {
   std::string names;
   for (const KernelTable* table : available_tables()) {

@@ -7,14 +7,14 @@
 
 namespace latchwork {
 
-// What a number that dropout keeps is multiplied with.
+// The factor by which dropout multiplies the numbers that it keeps.
 template <class T>
 T kept_factor(double probability) {
   return probability < 1.0 ? static_cast<T>(1.0 / (1.0 - probability)) : T(0);
 }
 
-// factors[j] for units first_unit + j, a multiple of 4, of one step and row: `below` with the probability, else
-// `above`.
+// Draws factors[j] for unit first_unit + j (first_unit is a multiple of 4) of one step and row: `below` with the given
+// probability, otherwise `above`.
 template <class T>
 void draw_mask(const Kernels<T>& kernels, const MaskKey& key, Index step, Index row, double probability, T below,
                T above, Index size, T* factors, Index first_unit = 0) {

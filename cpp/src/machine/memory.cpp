@@ -33,7 +33,8 @@ void* allocate(std::size_t alignment, std::size_t bytes) {
 
 #if defined(__linux__)
 
-// All at once takes half as long as one page fault after another. Where the system does not know it, nothing is lost.
+// Touching all pages at once takes half as long as one page fault after another. A system that does not know this
+// request ignores it.
 void touch_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
 #if defined(MADV_POPULATE_WRITE)
   constexpr std::uintptr_t page = 4096;
@@ -47,9 +48,10 @@ void touch_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t byt
 
 #if defined(__linux__) && !defined(LATCHWORK_ADDRESS_SANITIZER)
 
-// A mapping of its own goes back to the system as a whole, whereas malloc, once it has seen large blocks freed, cuts
-// them from its heap and leaves holes there. AddressSanitizer watches only the ends of what malloc gives out.
-constexpr std::size_t largest_page = std::size_t{64} << 10;  // of Linux, on any CPU
+// A separate mapping goes back to the system in one piece. malloc, in contrast, takes large blocks from its heap once
+// it has seen some of them freed, and leaves holes there. AddressSanitizer only watches the ends of blocks that malloc
+// returns, so the mapping is not used with it.
+constexpr std::size_t largest_page = std::size_t{64} << 10;  // the largest page of Linux on any CPU
 
 void* map(std::size_t bytes) {
   const std::size_t size = round_up(bytes, largest_page);

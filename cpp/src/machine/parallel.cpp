@@ -1,4 +1,5 @@
-// Who has the pool, and how long it lives: callers take turns, and a child of a fork starts anew.
+// Which caller uses the pool of threads, and how long the pool lives: one caller at a time uses it, and a forked child
+// starts with a new one.
 #include "machine/parallel.hpp"
 
 #include <algorithm>
@@ -16,33 +17,33 @@
 namespace latchwork {
 namespace {
 
-// Of several callers one has the pool; the others do not wait for it.
+// Of several callers one uses the pool; the others run their work inline instead of waiting for it.
 std::atomic<bool> pool_taken{false};
 Pool* pool = nullptr;
 
-class PoolTurn {
+class PoolUse {
  public:
-  // A long call is not to lose its threads to another's few microseconds.
-  explicit PoolTurn(bool patient) {
-    for (int tries = patient ? 200 : 1; tries > 0 && !mine_; --tries) {
-      mine_ = !pool_taken.exchange(true, std::memory_order_acquire);
-      if (!mine_ && tries > 1) pause_briefly();
+  // A long call should not lose its threads to a call of a few microseconds, so it tries for a while.
+  explicit PoolUse(bool patient) {
+    for (int tries = patient ? 200 : 1; tries > 0 && !granted_; --tries) {
+      granted_ = !pool_taken.exchange(true, std::memory_order_acquire);
+      if (!granted_ && tries > 1) pause_briefly();
     }
   }
-  ~PoolTurn() {
-    if (mine_) pool_taken.store(false, std::memory_order_release);
+  ~PoolUse() {
+    if (granted_) pool_taken.store(false, std::memory_order_release);
   }
-  PoolTurn(const PoolTurn&) = delete;
-  PoolTurn& operator=(const PoolTurn&) = delete;
+  PoolUse(const PoolUse&) = delete;
+  PoolUse& operator=(const PoolUse&) = delete;
 
-  bool mine() const { return mine_; }
+  bool granted() const { return granted_; }
 
  private:
-  bool mine_ = false;
+  bool granted_ = false;
 };
 
-// A child has none of the workers, and the pool may have been in any state: it is abandoned, and the next call starts
-// another.
+// A forked child has none of the workers, and the pool may have been in any state: the child abandons it, and its next
+// call starts a new one.
 [[maybe_unused]] void abandon_pool_in_child() {
   pool = nullptr;
   pool_taken.store(false, std::memory_order_release);
@@ -54,8 +55,8 @@ struct PoolLifetime {
     pthread_atfork(nullptr, nullptr, abandon_pool_in_child);
 #endif
   }
-  // Joins the workers when the program ends or the library is unloaded. Whoever calls later runs inline. Where another
-  // thread is using the pool at that moment the process is ending under it, and waiting for it could take for ever.
+  // Joins the workers when the program ends or the library is unloaded. Later calls run inline. If another thread is
+  // using the pool at that moment, the process is ending under that thread, and waiting for it could take for ever.
   ~PoolLifetime() {
     if (pool_taken.exchange(true, std::memory_order_acquire)) return;
     delete pool;
@@ -68,9 +69,9 @@ const PoolLifetime pool_lifetime;
 
 Index free_threads() { return inside_task ? 1 : num_threads(); }
 
-void rest(Index idle) {
-  constexpr Index turns_between_yields = 1000;
-  if (idle % turns_between_yields == 0) {
+void wait_a_moment(Index waits) {
+  constexpr Index waits_between_yields = 1000;
+  if (waits % waits_between_yields == 0) {
     std::this_thread::yield();
   } else {
     pause_briefly();
@@ -80,8 +81,8 @@ void rest(Index idle) {
 void wake_threads() {
   const Index threads = free_threads();
   if (threads == 1) return;
-  const PoolTurn turn(false);
-  if (!turn.mine()) return;
+  const PoolUse use(false);
+  if (!use.granted()) return;
   if (pool == nullptr) pool = new Pool;
   pool->wake(pool->start(threads));
 }
@@ -91,8 +92,8 @@ void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept,
   const Index threads = std::min(parts, free_threads());
   if (threads <= 1) return work.run(0);
   const bool all = which == Threads::all;
-  const PoolTurn turn(all);
-  if (!turn.mine()) return work.run(0);
+  const PoolUse use(all);
+  if (!use.granted()) return work.run(0);
   if (all && pool == nullptr) pool = new Pool;
   if (pool == nullptr) return work.run(0);
   work.threads = all ? pool->start(threads) : pool->available(threads);

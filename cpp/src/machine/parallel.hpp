@@ -13,23 +13,24 @@ namespace latchwork {
 
 // Which threads take part in a call, and how the caller waits for them.
 enum class Threads {
-  all,         // those that sleep are woken
-  awake,       // only those that are awake, see wake_threads(): for what takes microseconds
-  awake_spun,  // the same without any system call, however long the others take
+  all,         // all threads; those that sleep are woken
+  awake,       // only threads that are awake (see wake_threads()): for work that takes microseconds
+  awake_spun,  // the same, but the caller makes no system call, however long the other threads take
 };
 
-// Runs task(context, part) for every part from 0 to parts - 1 and returns when all are done. Part p runs on thread p
-// modulo the threads of this call; part 0 on the caller's, which afterwards runs the parts of threads that have not
-// begun. One part, one thread or a call from inside a task: all run inline, in order. So they do where another caller
-// has the pool at the moment. Tasks must not throw, nor wait for one another to begin.
+// Runs task(context, part) for every part from 0 to parts - 1 and returns when all parts are done. Thread number p
+// modulo the number of threads runs part p; number 0 is the caller, which also runs the parts of threads that are late
+// to start. Everything runs inline and in order if there is only one part or one thread, if the call comes from inside
+// a task, or if another caller is using the pool at the moment. Tasks must not throw, and must not wait for one another
+// to start.
 void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, Threads which);
 
-// How many threads a call from here could use: 1 inside a task.
+// How many threads a call from here can use: 1 inside a task.
 Index free_threads();
 
-// One turn of a thread that has been idle so many turns, waiting for others that are at work: it leaves them its CPU
-// where they may need it.
-void rest(Index idle);
+// Called by a thread in a loop while it waits for other threads. `waits` counts its calls so far: now and then the
+// thread offers its CPU to others that may need it.
+void wait_a_moment(Index waits);
 
 template <class Task>
 void parallel(Index parts, Task&& task, Threads which = Threads::all) {
@@ -39,7 +40,7 @@ void parallel(Index parts, Task&& task, Threads which = Threads::all) {
       const_cast<void*>(static_cast<const void*>(std::addressof(task))), which);
 }
 
-// parallel() for a task that may throw: what one part threw is passed on after all have ended.
+// parallel() for a task that may throw: once all parts have ended, an exception that one of them threw is thrown again.
 template <class Task>
 void parallel_or_throw(Index parts, Task&& task) {
   std::mutex mutex;
@@ -55,21 +56,22 @@ void parallel_or_throw(Index parts, Task&& task) {
   if (thrown) std::rethrow_exception(thrown);
 }
 
-// Part `part` of `parts` nearly equal pieces of [0, size): its begin; its end is the begin of the next.
+// Cuts [0, size) into `parts` nearly equal pieces; returns where piece `part` starts, which is also where the piece
+// before it ends.
 constexpr Index piece_begin(Index size, Index parts, Index part) {
   return size / parts * part + (part < size % parts ? part : size % parts);
 }
 
-// ---- Whether a second thread pays. tests/benchmarks/README.md has the command that measures these.
+// ---- When a second thread pays off. tests/benchmarks/README.md has the command that measures these numbers.
 
-// Below this many multiply-adds a second thread costs more than it saves.
+// For fewer multiply-adds than this a second thread costs more than it saves.
 inline constexpr Index smallest_parallel_work = 200'000;
-// Below this many numbers that are only added up or drawn a second thread costs more than it saves.
+// For fewer numbers than this, which are only added up or drawn, a second thread costs more than it saves.
 inline constexpr Index smallest_parallel_numbers = 20'000;
-// A number that is fetched from memory and put elsewhere costs about as much as so many multiply-adds.
+// Fetching one number from memory and storing it elsewhere costs about as much as this many multiply-adds.
 inline constexpr Index work_of_moving = 16;
 
-// Into how many pieces threads split an operation on so many numbers, of which it has so many pieces at most.
+// Into how many pieces threads split an operation on `numbers` numbers that has at most `most` pieces.
 inline Index number_parts(Index numbers, Index most) {
   return numbers < smallest_parallel_numbers ? 1 : std::min(num_threads(), most);
 }

@@ -21,13 +21,14 @@ constinit thread_local bool inside_task = false;
 
 namespace {
 
-// Long enough to bridge the serial work between two parallel parts and the time that an idle virtual CPU takes to wake,
-// about 0.1 ms: with less, both sides fall asleep at every call and never meet awake again (measured with 50 us: a
-// training step of 1.3 ms took 3.2 ms on two threads). Short enough not to matter to others.
+// How long a thread spins before it sleeps. This is long enough to bridge the serial work between two parallel parts
+// and the time that an idle virtual CPU takes to wake, about 0.1 ms. With less, both sides fall asleep at every call
+// and never find each other awake again (measured with 50 us: a training step of 1.3 ms took 3.2 ms on two threads). It
+// is short enough not to disturb other programs.
 constexpr std::chrono::microseconds spin_time{1000};
 
-// Whether `done` came true while spinning. At first without pausing: what comes within two microseconds, as between
-// two time steps, is to be met at once.
+// Whether done() became true while spinning. At first it does not pause between two looks: what comes within two
+// microseconds, as between two time steps, is to be noticed at once.
 template <class Condition>
 bool spin_until(Condition&& done) {
   for (int i = 0; i < 2000; ++i) {
@@ -64,7 +65,8 @@ Index Pool::start(Index threads) {
 Index Pool::available(Index threads) const { return std::min(threads, static_cast<Index>(workers_.size()) + 1); }
 
 void Pool::wake(Index threads) {
-  // Now and then also where none sleeps, for the process may have been pinned meanwhile.
+  // Now and then this also counts the CPUs if no thread sleeps, because the process may have been pinned to fewer of
+  // them meanwhile.
   constexpr Index calls_between_looks = 64;
   bool looked = false;
   const auto look = [&] {
@@ -87,7 +89,7 @@ void Pool::run(const Work& work, Threads which) {
     const bool asleep = sleeps(other);
     other.takes_part = which == Threads::all || !asleep;
     if (!other.takes_part) continue;
-    // Looking at the CPUs costs little beside waking.
+    // Counting the CPUs costs little compared with waking a thread.
     if (asleep) count_cpus(work.threads);
     call(other, work, which);
   }
@@ -107,11 +109,12 @@ void Pool::call(Worker& worker, const Work& work, Threads which) {
   worker.work = work;
   ++worker.number;
   if (which != Threads::all) {
-    // One that falls asleep at this moment misses the call; the caller then does its parts.
+    // A worker that falls asleep at this moment misses the call; the caller then runs its parts.
     worker.called.store(worker.number, std::memory_order_release);
     return;
   }
-  // Sequentially consistent, as are the worker's lines on falling asleep: one of the two sees the other.
+  // Sequentially consistent, as are the lines in which the worker falls asleep: at least one of the two threads sees
+  // what the other wrote.
   worker.called.store(worker.number);
   if (worker.asleep.load() != 0) wake(worker);
 }
@@ -124,13 +127,13 @@ void Pool::wake(Worker& worker) {
 
 bool Pool::claim(Worker& worker, Number number) {
   Number expected = number - 1;
-  // A call that was taken over may have been followed by others.
+  // The caller may have taken this call over and made others since.
   if (worker.claimed.load(std::memory_order_relaxed) != expected) return false;
   return worker.claimed.compare_exchange_strong(expected, number);
 }
 
-// One that was asleep may start some milliseconds late, where the system puts it on a CPU that is busy; the caller does
-// not wait for it but runs its parts itself.
+// A worker that was asleep may start some milliseconds late if the system puts it on a busy CPU. The caller does not
+// wait for such a worker but runs its parts itself.
 bool Pool::is_late(const Worker& worker) {
   for (int i = 0; i < 300; ++i) {
     if (worker.claimed.load(std::memory_order_relaxed) == worker.number) return false;
@@ -172,7 +175,7 @@ bool Pool::start_worker() {
   const auto thread = static_cast<Index>(workers_.size());
   bool started = true;
 #if defined(LATCHWORK_POSIX)
-  // Signals are for the threads of the program.
+  // Signals are to be handled by the threads of the program.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -180,7 +183,7 @@ bool Pool::start_worker() {
 #endif
   try {
     worker.thread = std::thread([this, &worker, thread] { serve(worker, thread); });
-  } catch (const std::exception&) {  // no more threads, or no memory for one
+  } catch (const std::exception&) {  // the system allows no more threads, or there is no memory for one
     workers_.pop_back();
     started = false;
   }
@@ -202,12 +205,13 @@ void Pool::serve(Worker& worker, Index thread) {
       worker.asleep.store(0);
     }
     const Number number = worker.called.load(std::memory_order_acquire);
-    if (number == seen) continue;  // only woken
+    if (number == seen) continue;  // it was woken without a call
     seen = number;
-    if (!claim(worker, number)) continue;  // taken over
+    if (!claim(worker, number)) continue;  // the caller took this call over
     if (stopping_) return;
     worker.work.run(thread);
-    // Sequentially consistent: notify_one skips its system call where it sees no waiter, and must not look before.
+    // Sequentially consistent, because notify_one makes no system call if it sees no waiter, and must not look for one
+    // before the store.
     worker.finished.store(number);
     worker.finished.notify_one();
   }

@@ -15,8 +15,8 @@
 
 namespace latchwork {
 
-// True on the workers, and on a caller while it runs its parts.
-// Without `constinit` every look at it would first ask whether it has to be initialised.
+// True on the workers, and on a caller while it runs its parts. Without `constinit` every access would first check
+// whether the variable has been initialised.
 extern constinit thread_local bool inside_task;
 
 inline void pause_briefly() {
@@ -29,7 +29,7 @@ inline void pause_briefly() {
 
 using Task = void (*)(void* context, Index part) noexcept;
 
-// What one call gives its threads: of `threads` threads, number `thread` runs parts thread, thread + threads, ...
+// The work of one call: of its `threads` threads, thread number n runs the parts n, n + threads, n + 2 threads, ...
 struct Work {
   Task task = nullptr;
   void* context = nullptr;
@@ -41,22 +41,24 @@ struct Work {
   }
 };
 
-// The workers beside the caller. Only the one who holds the turn (below) calls its functions.
+// The threads beside the caller, called workers. Only the caller that uses the pool at the moment (see PoolUse in
+// parallel.cpp) calls these functions.
 //
-// A message between two cores takes about as long as a time step of a small network, so a call costs two of them, one
-// to the worker and one back: what the caller writes and what the worker writes lie in lines of their own, and each
-// waits by reading the other's. Calls are numbered; who claims a call, the worker or the caller in its place, runs it.
+// A message between two cores takes about as long as a time step of a small network, so a call sends only two for each
+// worker, one there and one back: what the caller writes and what the worker writes lie in separate cache lines, and
+// each waits by reading the line of the other. Calls are numbered. Either the worker or, if the worker is late, the
+// caller claims the worker's share of a call, and runs it.
 class Pool {
  public:
   ~Pool();
 
-  // Starts the workers still missing for `threads` threads; returns how many threads there are, where the system allows
-  // no more fewer than asked for.
+  // Starts the workers that are still missing for `threads` threads. Returns how many threads there are then: fewer
+  // than asked for if the system does not allow more.
   Index start(Index threads);
 
   Index available(Index threads) const;
 
-  // Wakes those of the first `threads` that sleep, unless they would have to share CPUs.
+  // Wakes the sleeping ones among the first `threads` threads, unless they would have to share CPUs.
   void wake(Index threads);
 
   void run(const Work& work, Threads which);
@@ -65,7 +67,7 @@ class Pool {
   using Number = std::uint32_t;
 
   struct Worker {
-    // Written by the caller: the latest call.
+    // Written by the caller: the number of the latest call, and its work.
     alignas(64) std::atomic<Number> called{0};
     Work work;
     // Written by the worker.
@@ -92,14 +94,15 @@ class Pool {
     return worker.finished.load(std::memory_order_acquire) == worker.number;
   }
 
-  // Whether a worker has not begun although it had the time.
+  // Whether a worker has not started although it had enough time to.
   static bool is_late(const Worker& worker);
 
   void wait_for(Worker& worker, Index threads, Threads which);
 
   void count_cpus(Index threads);
 
-  // Where threads must share a CPU, one that spins keeps it from the one it waits for.
+  // Threads spin only if each can have a CPU of its own: a thread that spins on a shared CPU delays the thread that it
+  // waits for.
   void set_spinning(Index threads);
 
   bool start_worker();

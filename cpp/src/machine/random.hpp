@@ -8,7 +8,8 @@
 namespace latchwork {
 
 // Philox4x32-10, a counter-based generator: Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3",
-// SC 2011. Equal key and counter give equal numbers, so masks depend neither on threads nor on recomputation.
+// SC 2011. The same key and counter always give the same numbers, so masks depend neither on threads nor on whether a
+// step is computed again.
 inline std::array<std::uint32_t, 4> philox(std::uint64_t key, std::array<std::uint32_t, 4> counter) {
   auto key0 = static_cast<std::uint32_t>(key);
   auto key1 = static_cast<std::uint32_t>(key >> 32);
@@ -23,20 +24,20 @@ inline std::array<std::uint32_t, 4> philox(std::uint64_t key, std::array<std::ui
   return counter;
 }
 
-// What a mask of random factors acts on.
+// What the random factors of a mask are applied to.
 enum class MaskOn : std::uint32_t { layer_output, recurrent_hidden, candidate, hidden, cell, recurrent_weight };
 
-// One mask of a recording. Each of its numbers depends on the mask, the step, the row and the unit alone; see
+// One mask of a recording. Each of its numbers depends only on the mask, the step, the row and the unit; see
 // mask_counter().
 struct MaskKey {
   std::uint64_t seed = 0;
   MaskOn on = MaskOn::layer_output;
-  Index module = 0;  // in the chain
-  Index place = 0;   // layer for layer_output, else layer times directions plus direction
+  Index module = 0;  // its place in the chain
+  Index place = 0;   // the layer for layer_output; otherwise layer * directions + direction
 };
 
-// The generator's counter for units 4 * block to 4 * block + 3. Masks that are one for all steps have step 0; that of a
-// weight has the weight's row and column as row and unit.
+// The generator's counter for units 4 * block to 4 * block + 3. A mask that is the same for all steps has step 0. For a
+// mask on a weight, the row and the column of the weight take the places of row and unit.
 inline std::array<std::uint32_t, 4> mask_counter(const MaskKey& key, Index step, Index row, Index block) {
   return {static_cast<std::uint32_t>(block) | static_cast<std::uint32_t>(key.on) << 28, static_cast<std::uint32_t>(row),
           static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(key.module * 65536 + key.place)};
@@ -45,8 +46,8 @@ inline std::array<std::uint32_t, 4> mask_counter(const MaskKey& key, Index step,
 // A uniform number in [0, 1) with 24 random bits, exact in float and double alike.
 inline double uniform(std::uint32_t bits) { return static_cast<double>(bits >> 8) * 0x1p-24; }
 
-// The number that decides about one unit: it is dropped, or keeps its old value, where the number is below the
-// probability. Plainly; kernels.mask gives the same for a whole row.
+// The number that decides about one unit: if it is below the probability, the unit is dropped or keeps its old value.
+// This is the simple version; kernels.mask gives the same for a whole row.
 inline double mask_number(const MaskKey& key, Index step, Index row, Index unit) {
   return uniform(philox(key.seed, mask_counter(key, step, row, unit / 4))[static_cast<std::size_t>(unit % 4)]);
 }

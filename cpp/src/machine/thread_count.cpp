@@ -1,4 +1,4 @@
-// How many threads there are to be: what the environment says, and what the program sets.
+// How many threads are used: what the environment says, and what the program sets.
 #include <algorithm>
 #include <atomic>
 #include <charconv>
@@ -29,13 +29,13 @@ std::optional<Index> parse_thread_count(std::string_view text) {
 }
 
 Index default_threads() {
-  if (const char* own = std::getenv("LATCHWORK_NUM_THREADS"); own != nullptr && *own != '\0') {
-    if (const auto count = parse_thread_count(own)) return *count;
+  if (const char* latchwork = std::getenv("LATCHWORK_NUM_THREADS"); latchwork != nullptr && *latchwork != '\0') {
+    if (const auto count = parse_thread_count(latchwork)) return *count;
     throw std::invalid_argument("LATCHWORK_NUM_THREADS: expected an integer from 1 to " + std::to_string(max_threads) +
-                                ", got '" + own + "'");
+                                ", got '" + latchwork + "'");
   }
   if (const char* openmp = std::getenv("OMP_NUM_THREADS")) {
-    // One count for each level of nesting, of which only the outermost is meant.
+    // OpenMP allows one count for each level of nested parallelism; only the outermost matters here.
     const std::string_view list(openmp);
     if (const auto count = parse_thread_count(list.substr(0, list.find(',')))) return *count;
   }

@@ -11,15 +11,17 @@
 
 namespace latchwork {
 
-// Memory of finished calls, kept for the next ones of the same network: touching fresh memory for the first time costs
-// as much as some of the arithmetic. What is lent out and what is free never exceed together 1.1 times the most that
-// was asked for at once, and 4 MB: so much may be wasted by lending buffers that are larger than what was asked for,
-// and free ones make room before memory is taken. Lists, because moving a node from one to another can neither fail nor
-// move the memory.
+// Keeps the memory of finished calls for the next calls of the same network, because touching fresh memory for the
+// first time costs as much as some of the arithmetic.
+//
+// The memory that the cache holds, lent out or free, stays within a limit: the largest total that calls have ever asked
+// for at the same time, plus a tenth of it, plus 4 MB. The margin allows the cache to lend buffers that are larger than
+// asked for. Free buffers are freed if new memory would exceed the limit. The cache uses lists, because moving a node
+// from one list to another can neither fail nor move the memory.
 template <class T>
 class WorkspaceCache {
  public:
-  // Appends a buffer of at least `size` to `taken`.
+  // Appends a buffer of at least `size` numbers to `taken`.
   void take(Index size, std::list<Buffer<T>>& taken) {
     std::list<Buffer<T>> outgrown;
     {
@@ -59,7 +61,7 @@ class WorkspaceCache {
     free_.splice(free_.begin(), buffers);
   }
 
-  // Numbers that there is memory for, lent out or free.
+  // For how many numbers there is memory, lent out or free.
   Index held() const {
     const std::lock_guard<std::mutex> lock(mutex_);
     return held_;
@@ -69,7 +71,7 @@ class WorkspaceCache {
   static constexpr Index negligible = (Index{4} << 20) / static_cast<Index>(sizeof(T));
   static Index tenth(Index size) { return size / 10; }
 
-  // The smallest free buffer from `size` to `largest`, among equals the one that was used last.
+  // The smallest free buffer that has from `size` to `largest` numbers; among equal ones the one that was used last.
   typename std::list<Buffer<T>>::iterator best_fit(Index size, Index largest) {
     auto best = free_.end();
     for (auto at = free_.begin(); at != free_.end(); ++at) {
@@ -87,14 +89,14 @@ class WorkspaceCache {
   }
 
   mutable std::mutex mutex_;
-  std::list<Buffer<T>> free_;  // the latest first
+  std::list<Buffer<T>> free_;  // the one used last comes first
   Index free_size_ = 0;
-  Index lent_ = 0;  // as it was asked for
-  Index held_ = 0;  // lent out, in whole buffers, or free
-  Index most_ = 0;  // that was ever lent at once
+  Index lent_ = 0;  // the sum of the sizes that were asked for
+  Index held_ = 0;  // the sum of the sizes of all buffers, lent out or free
+  Index most_ = 0;  // the largest value that lent_ has had
 };
 
-// The memory of one call or tape; goes back to the cache at the end.
+// The memory of one call or tape. At the end of its life it goes back to the cache.
 template <class T>
 class Workspace {
  public:

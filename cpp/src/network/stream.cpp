@@ -36,7 +36,7 @@ class StreamLayer {
     pointers_.candidate_dropout = nullptr;
     if (packed.hidden_zoneout.size() == 0) pointers_.hidden_zoneout = nullptr;
     if (packed.cell_zoneout.size() == 0) pointers_.cell_zoneout = nullptr;
-    if (packed.projection == 0) pointers_.exposed = nullptr;
+    if (packed.projection == 0) pointers_.unprojected_hidden = nullptr;
     if (packed.variant.norm_ih_weight == nullptr) pointers_.gates = nullptr;
     for (Index row = 0; row < rows; ++row) restart(row);
   }
@@ -97,9 +97,9 @@ class StreamLayer {
     pointers_.hidden_zoneout[row] = weights->hidden_zoneout.data();
     pointers_.cell_zoneout[row] = weights->cell_zoneout.data();
     pointers_.c_prev[row] = pointers_.c[row] = take(weights->padded);
-    if (weights->projection > 0) pointers_.exposed[row] = take(weights->padded);
+    if (weights->projection > 0) pointers_.unprojected_hidden[row] = take(weights->padded);
     if (weights->variant.norm_ih_weight != nullptr) {
-      pointers_.shown[row] = take(weights->padded);
+      pointers_.activated_cell[row] = take(weights->padded);
       pointers_.gates[row] = take(weights->packed_size);
       pointers_.norm_ih[row] = take(weights->packed_size);
       pointers_.norm_hh[row] = take(weights->packed_size);

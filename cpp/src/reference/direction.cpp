@@ -7,13 +7,13 @@ void add(const Vector& values, Vector& sum) {
   for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += values[k];
 }
 
-// Multiplies elementwise. Empty factors stand for ones.
+// values times factors; an empty vector of factors stands for ones.
 Vector times(const Vector& factors, Vector values) {
   for (std::size_t k = 0; k < factors.size(); ++k) values[k] *= factors[k];
   return values;
 }
 
-// ---- The cell: the plain one, or the general one if an option changes its equations.
+// ---- The cell: the plain one, unless an option changes its equations.
 
 bool is_plain(const GeneralCell& cell, const Vector& candidate_mask) {
   const LstmOptions& options = cell.options;
@@ -56,11 +56,11 @@ Vector project_backward(const Weights& weights, const Vector& hidden, const Vect
   return d_hidden;
 }
 
-// ---- Zoneout: y = kept * old + (1 - kept) * updated. An empty `kept` stands for zeros.
+// ---- Zoneout: y = z old + (1 - z) updated. An empty z stands for zeros.
 
-Vector zoneout(const Vector& kept, const Vector& old, const Vector& updated) {
+Vector zoneout(const Vector& z, const Vector& old, const Vector& updated) {
   Vector y = updated;
-  for (std::size_t k = 0; k < kept.size(); ++k) y[k] = kept[k] * old[k] + (1.0 - kept[k]) * updated[k];
+  for (std::size_t k = 0; k < z.size(); ++k) y[k] = z[k] * old[k] + (1.0 - z[k]) * updated[k];
   return y;
 }
 
@@ -68,24 +68,24 @@ struct ZoneoutGradients {
   Vector old, updated;
 };
 
-ZoneoutGradients zoneout_backward(const Vector& kept, const Vector& d_y) {
+ZoneoutGradients zoneout_backward(const Vector& z, const Vector& d_y) {
   ZoneoutGradients d{Vector(d_y.size()), d_y};
-  for (std::size_t k = 0; k < kept.size(); ++k) {
-    d.old[k] = kept[k] * d_y[k];
-    d.updated[k] = (1.0 - kept[k]) * d_y[k];
+  for (std::size_t k = 0; k < z.size(); ++k) {
+    d.old[k] = z[k] * d_y[k];
+    d.updated[k] = (1.0 - z[k]) * d_y[k];
   }
   return d;
 }
 
 }  // namespace
 
-DirectionRecord direction_forward(const DirectionInput& input, const Sequence& xs, const RowState& fresh,
+DirectionRecord direction_forward(const DirectionInput& input, const Sequence& xs, const RowState& start,
                                   RowState& state) {
   const auto& [cell, walk, masks] = input;
   DirectionRecord record{std::vector<GeneralStep>(walk.length()), Sequence(walk.length()), Sequence(walk.length())};
   for (std::size_t n = 0; n < walk.length(); ++n) {
     const std::size_t t = walk.step(n);
-    if (walk.starts_segment(t)) state = fresh;
+    if (walk.starts_segment(t)) state = start;
     const GeneralStep step =
         any_cell_forward(cell, masks.candidate[t], xs[t], times(masks.recurrent, state.h), state.c);
     state.h = zoneout(masks.hidden_zoneout[t], state.h, project(cell.weights, step.h));
@@ -98,7 +98,7 @@ DirectionRecord direction_forward(const DirectionInput& input, const Sequence& x
 }
 
 void direction_backward(const DirectionInput& input, const DirectionRecord& record, const Sequence& d_hs,
-                        RowState& d_state, Sequence& d_xs, RowState& d_fresh, GeneralWeights& d_weights) {
+                        RowState& d_state, Sequence& d_xs, RowState& d_start, GeneralWeights& d_weights) {
   const auto& [cell, walk, masks] = input;
   for (std::size_t n = walk.length(); n-- > 0;) {
     const std::size_t t = walk.step(n);
@@ -113,8 +113,8 @@ void direction_backward(const DirectionInput& input, const DirectionRecord& reco
     add(d_h.old, d_state.h);
     add(d_c.old, d_state.c);
     if (walk.starts_segment(t)) {
-      add(d_state.h, d_fresh.h);
-      add(d_state.c, d_fresh.c);
+      add(d_state.h, d_start.h);
+      add(d_state.c, d_start.c);
       d_state = {Vector(d_state.h.size()), Vector(d_state.c.size())};
     }
   }

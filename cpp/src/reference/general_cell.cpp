@@ -55,8 +55,8 @@ Vector layer_norm_backward(const Vector& x, const Vector& weight, const Vector& 
   const auto size = static_cast<double>(x.size());
   const Normalised norm = normalised(x);
   Vector d_x(x.size());
-  // The means of the gradient with respect to norm.values, and of that gradient times norm.values.
-  double mean_d = 0.0, mean_d_value = 0.0;
+  double mean_d = 0.0,
+         mean_d_value = 0.0;  // of the gradient with respect to the normalised values, and of its product with them
   for (std::size_t k = 0; k < x.size(); ++k) {
     d_weight[k] += d_y[k] * norm.values[k];
     d_bias[k] += d_y[k];
@@ -68,7 +68,7 @@ Vector layer_norm_backward(const Vector& x, const Vector& weight, const Vector& 
   return d_x;
 }
 
-// ---- Clipping to the range from -bound to bound, if there is a bound.
+// ---- Limits a value to the range from -bound to bound, if there is a bound.
 
 double clipped(double value, const std::optional<double>& bound) {
   return bound ? std::clamp(value, -*bound, *bound) : value;
@@ -78,10 +78,10 @@ double clip_slope(double value, const std::optional<double>& bound) {
   return bound && std::abs(value) > *bound ? 0.0 : 1.0;
 }
 
-// ---- The first row of each gate's weights, and the first of its peephole weights.
+// ---- Where the rows of each gate start, and its peephole weights.
 
 struct Rows {
-  std::size_t all, f, g, o;  // those of i start at 0; f is used only if the cell has a forget gate of its own
+  std::size_t all, f, g, o;  // those of i start at 0; f is valid only with a forget gate of its own
   std::size_t peephole_f, peephole_o;
 
   Rows(const LstmOptions& options, std::size_t units) {
@@ -143,9 +143,10 @@ GeneralStep general_cell_forward(const GeneralCell& cell, const Vector& candidat
     step.o[n] = gate(activations.output, rows.o + n);
   }
 
-  step.shown = step.c;
-  if (options.layer_norm) step.shown = layer_norm(step.c, weights.norm_cell_weight, weights.norm_cell_bias);
-  for (std::size_t n = 0; n < units; ++n) step.h[n] = step.o[n] * activate(activations.cell, step.shown[n]).value;
+  step.cell_to_output = step.c;
+  if (options.layer_norm) step.cell_to_output = layer_norm(step.c, weights.norm_cell_weight, weights.norm_cell_bias);
+  for (std::size_t n = 0; n < units; ++n)
+    step.h[n] = step.o[n] * activate(activations.cell, step.cell_to_output[n]).value;
   return step;
 }
 
@@ -159,16 +160,16 @@ CellGradients general_cell_backward(const GeneralCell& cell, const Vector& candi
   const Rows rows(options, units);
   CellGradients d{Vector(step.x.size()), Vector(step.h_prev.size()), Vector(units)};
 
-  // h = o act(shown)
-  Vector d_o(units), d_shown(units);
+  // h = o act(cell_to_output)
+  Vector d_o(units), d_cell_to_output(units);
   for (std::size_t n = 0; n < units; ++n) {
-    const Activated shown = activate(activations.cell, step.shown[n]);
-    d_o[n] = d_h[n] * shown.value;
-    d_shown[n] = d_h[n] * step.o[n] * shown.slope;
+    const Activated activated = activate(activations.cell, step.cell_to_output[n]);
+    d_o[n] = d_h[n] * activated.value;
+    d_cell_to_output[n] = d_h[n] * step.o[n] * activated.slope;
   }
-  Vector d_cell = d_shown;
+  Vector d_cell = d_cell_to_output;
   if (options.layer_norm) {
-    d_cell = layer_norm_backward(step.c, weights.norm_cell_weight, d_shown, d_weights.norm_cell_weight,
+    d_cell = layer_norm_backward(step.c, weights.norm_cell_weight, d_cell_to_output, d_weights.norm_cell_weight,
                                  d_weights.norm_cell_bias);
   }
   for (std::size_t n = 0; n < units; ++n) d_cell[n] += d_c[n];

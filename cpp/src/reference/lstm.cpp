@@ -43,7 +43,7 @@ struct Geometry {
     }
   }
 
-  // The start state of a sequence for which none is passed in.
+  // The state that a sequence starts with if none is passed in, and at resets.
   RowState own_start(const GeneralWeights& weights) const {
     if (options.learn_start_state) return {weights.h_0, weights.c_0};
     return zero_state();
@@ -54,7 +54,8 @@ struct Geometry {
             Vector(static_cast<std::size_t>(options.hidden_size))};
   }
 
-  // One row of a pair of arrays (states, N, H or P) and (states, N, H). `otherwise` stands in for an empty array.
+  // One row of a pair of arrays (states, N, H or P) and (states, N, H). If an array is empty, the value comes from
+  // `otherwise`.
   RowState state(const Vector& h, const Vector& c, const RowState& otherwise, Index state, Index row) const {
     const auto entry = [&](const Vector& array, const Vector& instead) {
       if (array.empty()) return instead;
@@ -70,7 +71,7 @@ struct Geometry {
     std::copy(value.c.begin(), value.c.end(), c.begin() + (state * input.rows + row) * options.hidden_size);
   }
 
-  // Multiplies the output of layer `layer`, or its gradient, by the mask between it and the next layer.
+  // Multiplies the values that go from layer `layer` to the next one, or their gradient, by the masks.
   void apply_masks(Index layer, Index row, Sequence& steps) const {
     if (input.masks.empty()) return;
     for (std::size_t t = 0; t < steps.size(); ++t) {
@@ -99,8 +100,8 @@ struct Geometry {
     return masks;
   }
 
-  // Multiplies every R by its factors. Multiplies the gradients with respect to the dropped R too, which turns them
-  // into those with respect to R.
+  // Multiplies every R by its mask. The gradient with respect to R is also multiplied by it: it is the mask times the
+  // gradient with respect to the masked R.
   void apply_weight_masks(std::vector<GeneralWeights>& all) const {
     for (std::size_t state = 0; state < input.weight_masks.size(); ++state) {
       Vector& weight = all[state].weight_hh;
@@ -123,7 +124,7 @@ void add(const Sequence& values, Sequence& sum) {
 
 }  // namespace
 
-// ---- The stack of layers. Each row is computed apart from the others.
+// ---- The stack of layers. Rows do not depend on one another.
 
 LstmRecord lstm_forward(const LstmOptions& options, const Vector& parameters, const LstmInput& input) {
   const Geometry geometry{options, input};
@@ -143,10 +144,10 @@ LstmRecord lstm_forward(const LstmOptions& options, const Vector& parameters, co
         const Index state = layer * options.directions() + direction;
         const auto s = static_cast<std::size_t>(state);
         const GeneralCell cell{options, options.activations_of(direction), weights[s]};
-        const RowState fresh = geometry.own_start(weights[s]);
-        RowState row_state = geometry.state(input.h_0, input.c_0, fresh, state, row);
+        const RowState start = geometry.own_start(weights[s]);
+        RowState row_state = geometry.state(input.h_0, input.c_0, start, state, row);
         DirectionRecord done =
-            direction_forward({cell, geometry.walk(row, direction), geometry.row_masks(s, row)}, xs, fresh, row_state);
+            direction_forward({cell, geometry.walk(row, direction), geometry.row_masks(s, row)}, xs, start, row_state);
         for (std::size_t t = 0; t < ys.size(); ++t) ys[t].insert(ys[t].end(), done.h[t].begin(), done.h[t].end());
         geometry.store_state(row_state, state, row, record.result.h_n, record.result.c_n);
         record.directions[s].push_back(std::move(done));
@@ -183,16 +184,16 @@ LstmGradients lstm_backward(const LstmOptions& options, const Vector& parameters
         for (const Vector& d_y : d_ys) {
           d_hs.emplace_back(d_y.begin() + direction * h_size, d_y.begin() + (direction + 1) * h_size);
         }
-        RowState d_fresh = geometry.zero_state();
-        RowState d_state = geometry.state(d_result.h_n, d_result.c_n, d_fresh, state, row);
+        RowState d_start = geometry.zero_state();
+        RowState d_state = geometry.state(d_result.h_n, d_result.c_n, d_start, state, row);
         direction_backward({cell, geometry.walk(row, direction), geometry.row_masks(s, row)},
-                           record.directions[s][static_cast<std::size_t>(row)], d_hs, d_state, d_xs, d_fresh,
+                           record.directions[s][static_cast<std::size_t>(row)], d_hs, d_state, d_xs, d_start,
                            d_weights[s]);
         geometry.store_state(d_state, state, row, gradients.h_0, gradients.c_0);
-        if (input.h_0.empty()) add(d_state.h, d_fresh.h);
-        if (input.c_0.empty()) add(d_state.c, d_fresh.c);
-        add(d_fresh.h, d_weights[s].h_0);  // without a learned start state these have no elements
-        add(d_fresh.c, d_weights[s].c_0);
+        if (input.h_0.empty()) add(d_state.h, d_start.h);
+        if (input.c_0.empty()) add(d_state.c, d_start.c);
+        add(d_start.h, d_weights[s].h_0);  // without a learned start state these have no elements
+        add(d_start.c, d_weights[s].c_0);
       }
       if (layer > 0) geometry.apply_masks(layer - 1, row, d_xs);
       if (options.residual && layer > 0) add(d_ys, d_xs);

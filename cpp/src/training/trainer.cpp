@@ -114,6 +114,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
     options[member].first_row = first_row;
   }
   std::vector<double> losses(options.size());
+  gradients_complete_ = false;
   const detail::ReadyModules<T> ready_modules(*parts, ready, gradients_.data());
   const auto weights = snapshot_of_recording(*parts, options);
   detail::for_member_pieces(
@@ -146,11 +147,13 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
     check_finite(of_member("loss", member, members), losses[member]);
   }
   ready_modules.afterwards();
+  gradients_complete_ = true;
   return losses;
 }
 
 template <class T>
 void Trainer<T>::apply() {
+  if (!gradients_complete_) throw std::logic_error("apply(): expected a call of gradient() that succeeded before it");
   const FlushToZero flush_to_zero;
   const Index members = network_.members(), size = network_.member_parameter_count();
   std::vector<double> norms(static_cast<std::size_t>(members)), scales(norms.size(), 1.0);
@@ -164,6 +167,7 @@ void Trainer<T>::apply() {
   network_.store()->write([&](T* parameters) {
     optimizer_.step(parameters + network_.parameters_begin(), network_.member_stride(), gradients_.data(), scales);
   });
+  gradients_complete_ = false;
 }
 
 template <class T>

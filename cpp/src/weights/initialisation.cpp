@@ -14,16 +14,18 @@
 namespace latchwork {
 namespace {
 
-// Keeps these numbers apart from those that other parts draw with the same seed.
+// The last word of the counter, which keeps these numbers apart from those that other parts of the library draw with
+// the same seed.
 constexpr std::uint32_t initial_values = 0x696E6974;
 
-// The random numbers of one tensor: each depends on the seed, the tensor's place and its own place in the tensor.
+// The random numbers of one tensor. Each depends on the seed, on the number of the tensor, and on its own place in the
+// tensor.
 struct TensorKey {
   std::uint64_t seed;
   std::uint32_t tensor;
 };
 
-// Calls draw(words, i) for every element i of the tensor, with four random words for each four elements.
+// Calls draw(words, i) for every element i of the tensor. Each four elements share four random words.
 template <class Draw>
 void draw_tensor(TensorKey key, Index size, Draw&& draw) {
   for (Index begin = 0; begin < size; begin += 4) {
@@ -41,7 +43,7 @@ void fill_uniform(TensorKey key, double bound, Index size, T* values) {
   });
 }
 
-// Box and Muller: each two words give two numbers.
+// The method of Box and Muller: each two random words give two normal numbers.
 template <class T>
 void fill_normal(TensorKey key, Index size, T* values) {
   draw_tensor(key, size, [&](const std::array<std::uint32_t, 4>& words, Index i) {
@@ -53,14 +55,14 @@ void fill_normal(TensorKey key, Index size, T* values) {
   });
 }
 
-// Glorot & Bengio 2010, for a matrix between so many inputs and outputs.
+// Glorot & Bengio 2010, for a matrix with this many inputs and outputs.
 template <class T>
 void fill_glorot(TensorKey key, Index inputs, Index outputs, Index size, T* values) {
   fill_uniform(key, std::sqrt(6.0 / static_cast<double>(inputs + outputs)), size, values);
 }
 
-// Turns each row x of `normal`, its elements from the diagonal on, into the v of the Householder reflection I - v v^T
-// that maps x to a multiple of the unit vector. Returns the signs of these multiples.
+// Turns each row x of `normal`, from its diagonal element on, into the v of the Householder reflection I - v v^T that
+// maps x to a multiple of the unit vector. Returns the signs of these multiples.
 std::vector<double> make_reflections(Index count, Index size, double* normal) {
   std::vector<double> signs;
   for (Index k = 0; k < count; ++k) {
@@ -71,22 +73,22 @@ std::vector<double> make_reflections(Index count, Index size, double* normal) {
     const double sign = v[k] < 0.0 ? 1.0 : -1.0;
     const double length = std::sqrt(norm * (norm + std::abs(v[k])));
     v[k] -= sign * norm;
-    // The last x has one element where the matrix is square, and it may be 0.
+    // If the matrix is square, the last x has a single element, which may be 0.
     for (Index i = k; i < size; ++i) v[i] = length > 0.0 ? v[i] / length : 0.0;
     signs.push_back(sign);
   }
   return signs;
 }
 
-// A matrix (rows, columns) with orthonormal columns, any such matrix as likely as another: the Q of rows x columns
-// normal numbers, R's diagonal positive. Of that decomposition only the product of the reflections is computed, because
-// those of such a matrix come from independent normal vectors: Stewart, "The efficient generation of random orthogonal
-// matrices with an application to condition estimators", SIAM Journal on Numerical Analysis 17 (1980).
-// rows >= columns; destroys `normal`.
+// Fills a matrix (rows, columns) with orthonormal columns; every such matrix is as likely as every other. It is the Q
+// of the QR decomposition of rows x columns normal numbers, with R's diagonal positive. Only the product of the
+// reflections of that decomposition is computed, because the reflections of such a matrix come from independent normal
+// vectors: Stewart, "The efficient generation of random orthogonal matrices with an application to condition
+// estimators", SIAM Journal on Numerical Analysis 17 (1980). Needs rows >= columns, and destroys `normal`.
 template <class T>
 void fill_orthogonal(double* normal, Index rows, Index columns, T* values) {
   const std::vector<double> signs = make_reflections(columns, rows, normal);
-  constexpr Index block = 32;  // columns that stay in the cache while all reflections pass
+  constexpr Index block = 32;  // columns that stay in the cache while all reflections are applied to them
   std::vector<std::array<double, block>> q(static_cast<std::size_t>(rows));
   for (Index begin = 0; begin < columns; begin += block) {
     const Index end = std::min(begin + block, columns);
@@ -114,7 +116,7 @@ void fill_orthogonal(double* normal, Index rows, Index columns, T* values) {
   }
 }
 
-// Each of `blocks` blocks of rows is orthogonal by itself.
+// Cuts the rows into `blocks` blocks, each of which is orthogonal by itself.
 template <class T>
 void fill_orthogonal_blocks(TensorKey key, Index blocks, const ParameterSpec& spec, T* values) {
   std::vector<double> normal(static_cast<std::size_t>(spec.size()));
@@ -125,7 +127,7 @@ void fill_orthogonal_blocks(TensorKey key, Index blocks, const ParameterSpec& sp
   }
 }
 
-// b_f = log(u) and b_i = -b_f, so that cells forget within u steps: coupled gates have the latter alone.
+// b_f = log(u) and b_i = -b_f, so that cells forget within u steps. Cells with coupled gates only have b_i.
 template <class T>
 void add_chrono_bias(const LstmOptions& options, TensorKey key, T* bias) {
   const Index units = options.hidden_size;
@@ -137,7 +139,7 @@ void add_chrono_bias(const LstmOptions& options, TensorKey key, T* bias) {
   });
 }
 
-// `input`: of bias_ih, which has what both biases are to sum up to.
+// `input`: the bias is bias_ih, which holds the sum that both biases are to have.
 template <class T>
 void fill_bias(const LstmOptions& options, bool input, TensorKey key, T* bias) {
   const Index units = options.hidden_size, size = options.gates() * units;
@@ -156,7 +158,7 @@ void fill_bias(const LstmOptions& options, bool input, TensorKey key, T* bias) {
 template <class T>
 void fill_lstm_tensor(const LstmOptions& options, const ParameterSpec& spec, TensorKey key, T* values) {
   const bool like_torch = options.init == Initialisation::torch || options.init == Initialisation::chrono;
-  // Rows of W and R that count as one matrix: all gates' or each gate's.
+  // Into how many matrices the rows of W and R are cut: one of all gates, or one for each gate.
   const Index blocks = options.init == Initialisation::orthogonal ? options.gates() : 1;
   const auto like_torch_or = [&](auto&& fill) {
     if (!like_torch) return fill();
@@ -186,7 +188,7 @@ void fill_lstm_tensor(const LstmOptions& options, const ParameterSpec& spec, Ten
       return void(std::fill_n(values, spec.size(), T(0)));
     case ParameterKind::weight:
     case ParameterKind::bias:
-      break;  // not of an LSTM
+      break;  // an LSTM has no such tensor
   }
 }
 

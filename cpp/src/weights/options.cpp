@@ -11,13 +11,14 @@
 namespace latchwork {
 namespace {
 
-// Of all parameters together: in double they then stay below 2^62 bytes, with room for padding and for sums of sizes.
+// The largest number of parameters of a network. In double they then take less than 2^62 bytes, which leaves room for
+// padding and for sums of sizes.
 constexpr Index max_parameters = Index{1} << 58;
 constexpr Index max_layers = 10000;
 
 std::string text(Index value) { return std::to_string(value); }
 
-// The fewest digits that tell the value from every other, so that 1.0000001 is not shown as 1.
+// The fewest digits that distinguish the value from every other, so that 1.0000001 is not printed as 1.
 std::string text(double value) {
   if (std::isnan(value)) return "nan";
   char digits[32];
@@ -33,14 +34,14 @@ void check_at_least(const char* name, Index minimum, Index value) {
 }
 
 void check_probability(const char* name, double value) {
-  if (!(value >= 0.0 && value <= 1.0)) refuse(name, "0 to 1", text(value));  // refuses NaN
+  if (!(value >= 0.0 && value <= 1.0)) refuse(name, "0 to 1", text(value));  // NaN is refused too
 }
 
 void check_finite(const std::string& name, double value) {
   if (!std::isfinite(value)) refuse(name, "a finite number", text(value));
 }
 
-// A number of parameters that stays at the limit once it is beyond.
+// A number of parameters. Once it exceeds the limit it stays just above it, so that it never overflows.
 class Count {
  public:
   explicit Count(Index value) : value_(value < too_many ? value : too_many) {}
@@ -65,7 +66,7 @@ Count parameters_of(const LstmOptions& options) {
   const Count gates = Count(options.gates()) * hidden;
   const Count output(options.hidden_output_size());
   const Count directions(options.directions());
-  Count all_but_w = gates * output + Count(options.proj_size) * hidden;  // of one layer and direction
+  Count all_but_w = gates * output + Count(options.proj_size) * hidden;  // of one layer and direction, without W
   if (options.bias) all_but_w = all_but_w + Count(2) * gates;
   if (options.peephole) all_but_w = all_but_w + Count(options.gates() - 1) * hidden;
   if (options.layer_norm) all_but_w = all_but_w + Count(4) * gates + Count(2) * hidden;
@@ -80,7 +81,7 @@ Count parameters_of(const LinearOptions& options) {
   return Count(options.out_features) * (Count(options.in_features) + Count(options.bias ? 1 : 0));
 }
 
-// Of any module.
+// The number of parameters of any module.
 Count parameters_of(const ModuleOptions& module) {
   return std::visit([](const auto& options) { return parameters_of(options); }, module);
 }
@@ -97,7 +98,8 @@ void check(const EmbeddingOptions& options) {
 
 void check_cell(const LstmOptions& options) {
   if (options.num_layers != 1) refuse("num_layers", "1 for a cell", text(options.num_layers));
-  if (options.direction != Direction::forward) refuse("direction", "forward for a cell", "another");
+  if (options.direction != Direction::forward)
+    refuse("direction", "forward for a cell", options.direction == Direction::reverse ? "reverse" : "both");
   if (options.dropout != 0.0) refuse("dropout", "0 for a cell", text(options.dropout));
 }
 
@@ -168,9 +170,10 @@ void check_initialisation(const LstmOptions& options) {
     if (options.t_max) refuse("t_max", "none unless init is \"chrono\"", text(*options.t_max));
     return;
   }
-  if (!options.bias) refuse("init", "another without bias, because it sets biases", "\"chrono\"");
+  if (!options.bias) refuse("init", "another initialisation without bias, because chrono sets biases", "\"chrono\"");
   if (options.forget_gate == ForgetGate::none) {
-    refuse("init", "another without a forget gate, because it sets how long that one remembers", "\"chrono\"");
+    refuse("init", "another initialisation without a forget gate, because chrono sets how long that gate remembers",
+           "\"chrono\"");
   }
   if (options.forget_bias) {
     refuse("forget_bias", "none with init \"chrono\", which sets the same bias", text(*options.forget_bias));
@@ -223,12 +226,13 @@ void check(const LinearOptions& options) {
   }
 }
 
-// Where it stands in a chain. A chain of one is spoken of as the module itself.
+// What error messages call a module. The only module of a chain of one is called "modules".
 std::string place(const std::vector<ModuleOptions>& modules, std::size_t index) {
   return modules.size() == 1 ? "modules" : "modules[" + text(static_cast<Index>(index)) + "]";
 }
 
-// The option that says how many features a module takes, by name; nothing for those that take any number or tokens.
+// The name and the value of the option that says how many features a module takes; the name is null for modules that
+// take any number of features, or tokens.
 struct InputSize {
   const char* name = nullptr;
   Index value = 0;
@@ -275,9 +279,9 @@ void validate(const std::vector<ModuleOptions>& modules) {
     const bool embedding = std::holds_alternative<EmbeddingOptions>(module);
     const bool lstm = std::holds_alternative<LstmOptions>(module);
     const bool last = std::holds_alternative<LastOptions>(module);
-    if (embedding && !first) refuse(here, "an Embedding only in the first place", "one after another module");
-    if (last && first) refuse(here, "Last only after another module", "it in the first place");
-    if (lstm && after_last) refuse(here, "an LSTM only before Last", "one after it");
+    if (embedding && !first) refuse(here, "an Embedding only in the first place", "an Embedding after another module");
+    if (last && first) refuse(here, "Last only after another module", "Last in the first place");
+    if (lstm && after_last) refuse(here, "an LSTM only before Last", "an LSTM after it");
     if (last && after_last) refuse(here, "Last at most once", "a second one");
     const auto [name, input_size] = input_size_of(module);
     if (!first && name != nullptr && input_size != size) {

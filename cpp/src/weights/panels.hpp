@@ -6,22 +6,23 @@
 #include "kernels/table.hpp"
 #include "machine/buffer.hpp"
 
-// Packed weights: what a matrix looks like in panels (see kernels/table.hpp), and the panels themselves.
+// Packed weights: how a matrix is laid out in panels (see kernels/table.hpp), and the panels themselves.
 namespace latchwork {
 
-// How a row of a matrix is cut into panels: one number of each column, panel by panel. Every panel is as many SIMD
-// registers wide as the others but the last, which may take fewer. All sizes count numbers.
+// How each row of a matrix is cut into panels: the numbers of the row lie panel by panel. All panels are the same
+// number of SIMD registers wide, except the last, which may be narrower. All sizes count numbers.
 class PanelShape {
  public:
   PanelShape() = default;
 
-  // Column panels of a matrix with so many columns.
+  // The shape of the column panels of a matrix with `columns` columns.
   static constexpr PanelShape of_columns(Index columns, Index register_size) {
     const Index needed = (columns + register_size - 1) / register_size;
     return {columns, (needed + column_registers - 1) / column_registers, column_registers,
             needed == 0 ? 0 : (needed - 1) % column_registers + 1, register_size};
   }
-  // Gate panels. Products take them for column panels of a matrix that has as many columns as a packed row has numbers.
+  // The shape of gate panels. To a product they are column panels of a matrix with as many columns as a packed row has
+  // numbers.
   static constexpr PanelShape of_gates(const GateShape& gates, Index register_size) {
     const Index count = (gates.units + register_size - 1) / register_size;
     const Index row_size = ((count - 1) * gates.gates + gates.last_registers) * register_size;
@@ -30,19 +31,20 @@ class PanelShape {
 
   constexpr Index columns() const { return columns_; }
   constexpr Index count() const { return count_; }
-  constexpr Index registers() const { return registers_; }  // of a panel
+  constexpr Index registers() const { return registers_; }  // of every panel but the last
   constexpr Index last_registers() const { return last_registers_; }
   constexpr Index registers_of(Index panel) const { return panel + 1 == count_ ? last_registers_ : registers_; }
   constexpr Index register_size() const { return register_size_; }
-  constexpr Index width() const { return width_; }        // of a row of the widest panel there is
+  constexpr Index width() const { return width_; }        // of a row of the widest panel
   constexpr Index row_size() const { return row_size_; }  // of a row of all panels
 
-  // The column that a panel begins with.
+  // The first column of a panel.
   constexpr Index first_column(Index panel) const { return panel * registers_ * register_size_; }
-  // Where a panel begins in panels of so many rows.
+  // Where a panel starts in the memory of panels with `depth` rows.
   constexpr Index begin(Index panel, Index depth) const { return first_column(panel) * depth; }
-  // The panels from the begin of one piece to that of the next: pieces have nearly as many columns as one another,
-  // although the last panel may be narrower than the rest.
+  // Cuts the panels into pieces; returns the first panel of piece `piece`, which follows the last panel of the piece
+  // before it. All pieces have nearly the same number of columns, although the last panel may be narrower than the
+  // others.
   constexpr Index piece_begin(Index pieces, Index piece) const {
     const Index full = registers_ * register_size_;
     return piece == pieces ? count_ : (columns_ * piece / pieces + full / 2) / full;
@@ -67,20 +69,20 @@ class PanelShape {
   Index width_ = 0, row_size_ = 0;
 };
 
-// What a packed weight is stored as.
+// The number format in which packed weights are stored.
 enum class WeightFormat { float32, float64 };
 
 constexpr Index bytes_of(WeightFormat format) { return format == WeightFormat::float32 ? 4 : 8; }
 
-// The format that keeps every number of type T as it is.
+// The format that stores every number of type T exactly.
 template <class T>
 constexpr WeightFormat format_of = sizeof(T) == 4 ? WeightFormat::float32 : WeightFormat::float64;
 
-// A weight matrix in panels, for products in T: `depth` rows of them.
+// A weight matrix in panels, for products in type T. It has `depth` rows.
 template <class T>
 class WeightPanels {
  public:
-  // Room for so many rows, whose numbers are undefined. Keeps the memory where the size stays.
+  // Makes room for `depth` rows, whose numbers are undefined. Keeps the memory if its size stays the same.
   void resize(const PanelShape& shape, Index depth) {
     shape_ = shape;
     depth_ = depth;
@@ -105,7 +107,7 @@ class WeightPanels {
   Buffer<std::byte> memory_;
 };
 
-// The product of so many contiguous rows of numbers with a weight.
+// The arguments for the product of `rows` contiguous rows of numbers with a weight.
 template <class T>
 ProductArgs<T> product_of(const WeightPanels<T>& panels, Index rows, const T* const* a, T* const* y) {
   ProductArgs<T> args{};

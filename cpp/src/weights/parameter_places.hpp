@@ -8,7 +8,7 @@
 
 namespace latchwork {
 
-// Where the tensors of one module, or of one layer and direction of an LSTM, begin in the buffer of all parameters.
+// Where in the buffer of all parameters the tensors of one module, or of one layer and direction of an LSTM, start.
 class ParameterPlaces {
  public:
   ParameterPlaces() = default;
@@ -19,7 +19,8 @@ class ParameterPlaces {
     }
   }
 
-  // The tensor of this kind in a buffer of all parameters, or of a gradient with respect to them; null: there is none.
+  // Returns where the tensor of this kind starts in a buffer of all parameters, or of a gradient with respect to them;
+  // null if there is no such tensor.
   template <class T>
   T* in(T* parameters, ParameterKind kind) const {
     const Tensor& tensor = tensors_[static_cast<std::size_t>(kind)];

@@ -3,7 +3,7 @@
 namespace latchwork {
 namespace {
 
-// What a tensor's name is apart from where it stands.
+// The part of a tensor's name that says what it is, without layer and direction.
 const char* name_of(ParameterKind kind) {
   switch (kind) {
     case ParameterKind::weight_ih:
@@ -42,9 +42,9 @@ const char* name_of(ParameterKind kind) {
   return "";
 }
 
-// Collects the tensors of a chain, which lie one after the other in the order in which they are added. Nobody relies on
-// that order: who looks for a tensor asks by its kind or by its name. (Only which random numbers a tensor begins with
-// depends on it, since they are keyed by the tensor's number.)
+// Collects the tensors of a chain, which lie in memory in the order in which they are added. No code relies on that
+// order: a tensor is found by its kind or by its name. (Only the random numbers that a tensor starts with depend on it,
+// because they are keyed by the number of the tensor.)
 class Layout {
  public:
   explicit Layout(bool numbered) : numbered_(numbered) {}
@@ -71,28 +71,28 @@ class Layout {
     const Index gates = options.gates() * units, input = layer == 0 ? options.input_size : options.output_size();
     const bool reverse = direction == 1 || options.direction == Direction::reverse;
     const std::string suffix = options.cell ? "" : "_l" + std::to_string(layer) + (reverse ? "_reverse" : "");
-    const auto add_own = [&](ParameterKind kind, std::vector<Index> shape) {
+    const auto add_tensor = [&](ParameterKind kind, std::vector<Index> shape) {
       add(kind, std::move(shape), suffix, layer, direction);
     };
-    add_own(ParameterKind::weight_ih, {gates, input});
-    add_own(ParameterKind::weight_hh, {gates, h_size});
+    add_tensor(ParameterKind::weight_ih, {gates, input});
+    add_tensor(ParameterKind::weight_hh, {gates, h_size});
     if (options.bias) {
-      add_own(ParameterKind::bias_ih, {gates});
-      add_own(ParameterKind::bias_hh, {gates});
+      add_tensor(ParameterKind::bias_ih, {gates});
+      add_tensor(ParameterKind::bias_hh, {gates});
     }
-    if (options.proj_size > 0) add_own(ParameterKind::weight_hr, {options.proj_size, units});
-    if (options.peephole) add_own(ParameterKind::weight_peephole, {gates - units});
+    if (options.proj_size > 0) add_tensor(ParameterKind::weight_hr, {options.proj_size, units});
+    if (options.peephole) add_tensor(ParameterKind::weight_peephole, {gates - units});
     if (options.layer_norm) {
-      add_own(ParameterKind::norm_ih_weight, {gates});
-      add_own(ParameterKind::norm_ih_bias, {gates});
-      add_own(ParameterKind::norm_hh_weight, {gates});
-      add_own(ParameterKind::norm_hh_bias, {gates});
-      add_own(ParameterKind::norm_cell_weight, {units});
-      add_own(ParameterKind::norm_cell_bias, {units});
+      add_tensor(ParameterKind::norm_ih_weight, {gates});
+      add_tensor(ParameterKind::norm_ih_bias, {gates});
+      add_tensor(ParameterKind::norm_hh_weight, {gates});
+      add_tensor(ParameterKind::norm_hh_bias, {gates});
+      add_tensor(ParameterKind::norm_cell_weight, {units});
+      add_tensor(ParameterKind::norm_cell_bias, {units});
     }
     if (options.learn_start_state) {
-      add_own(ParameterKind::h_0, {h_size});
-      add_own(ParameterKind::c_0, {units});
+      add_tensor(ParameterKind::h_0, {h_size});
+      add_tensor(ParameterKind::c_0, {units});
     }
   }
 
@@ -104,7 +104,7 @@ class Layout {
   }
 
   bool numbered_;
-  Index module_ = 0;  // the one in hand
+  Index module_ = 0;  // the number of the current module
   Index end_ = 0;
   std::vector<ParameterSpec> specs_;
 };

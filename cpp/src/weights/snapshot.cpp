@@ -15,7 +15,7 @@ ActivationArgs<T> activation_args(const GateActivation& activation) {
           static_cast<T>(filled.beta.value_or(0.0))};
 }
 
-// The options that decide about the epilogue.
+// The options that the general epilogue needs.
 template <class T>
 CellVariant<T> cell_variant(const LstmOptions& lstm, Index direction) {
   const CellActivations& activations = lstm.activations_of(direction);
@@ -37,13 +37,14 @@ bool has_plain_cell(const LstmOptions& lstm, Index direction) {
          lstm.zoneout_cell == 0.0 && lstm.activations_of(direction) == CellActivations{};
 }
 
-// Whether no step of the layer needs the general epilogue, which reads panels of whole registers.
+// Whether the last gate panel may be compact, because no step of the layer needs the general epilogue, which only reads
+// panels of whole registers.
 bool may_be_compact(const LstmOptions& lstm, Index direction) {
   const bool drops_candidate = lstm.recurrent_dropout_on == RecurrentDropoutOn::candidate;
   return has_plain_cell(lstm, direction) && !(drops_candidate && lstm.recurrent_dropout > 0.0);
 }
 
-// Numbers, then zeros up to `padded`.
+// Packs `size` numbers, followed by zeros up to `padded` numbers.
 template <class T>
 void pack_padded_row(const T* values, Index size, Index padded, Buffer<T>& row) {
   row.resize(padded);
@@ -51,7 +52,8 @@ void pack_padded_row(const T* values, Index size, Index padded, Buffer<T>& row) 
   if (values != nullptr) std::copy_n(values, size, row.data());
 }
 
-// Room for the panels that only backward reads, of a weight that maps `columns` inputs to `depth` outputs.
+// Makes room for the panels that only the backward pass reads, of a weight that maps `columns` inputs to `depth`
+// outputs.
 template <class T>
 void resize_gradient(bool with_backward, Index columns, Index depth, const Kernels<T>& kernels,
                      WeightPanels<T>& panels) {
@@ -59,7 +61,7 @@ void resize_gradient(bool with_backward, Index columns, Index depth, const Kerne
   panels.resize(PanelShape::of_columns(columns, kernels.units), depth);
 }
 
-// The tensors that only a variant has.
+// Packs the tensors that only variants of the cell have.
 template <class T>
 void pack_variant(const LstmOptions& lstm, Index direction, const T* parameters, const Kernels<T>& kernels,
                   PackedLayer<T>& packed) {
@@ -187,9 +189,9 @@ void pack(const std::vector<ModuleOptions>& modules, const std::vector<Parameter
       packed.layers.resize(static_cast<std::size_t>(lstm->states()));
       for (Index state = 0; state < lstm->states(); ++state) {
         const Index layer = state / lstm->directions(), direction = state % lstm->directions();
-        PackedLayer<T>& own = packed.layers[static_cast<std::size_t>(state)];
-        own.places = ParameterPlaces(layout, module, layer, direction);
-        pack_layer(*lstm, layer, direction, parameters, kernels, with_backward, own);
+        PackedLayer<T>& layer_weights = packed.layers[static_cast<std::size_t>(state)];
+        layer_weights.places = ParameterPlaces(layout, module, layer, direction);
+        pack_layer(*lstm, layer, direction, parameters, kernels, with_backward, layer_weights);
       }
     } else if (const auto* linear = std::get_if<LinearOptions>(&modules[at])) {
       pack_linear(*linear, weight, packed.places.in(parameters, ParameterKind::bias), kernels, with_backward,

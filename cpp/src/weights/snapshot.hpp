@@ -11,22 +11,23 @@
 
 namespace latchwork {
 
-// One layer and direction of an LSTM, packed. The parts for backward are empty unless asked for.
+// The packed weights of one layer and direction of an LSTM. What only the backward pass reads is empty unless it was
+// asked for.
 template <class T>
 struct PackedLayer {
   Index input_size = 0;
   Index units = 0;       // H
   Index padded = 0;      // H rounded up to whole registers
   Index gates = 4;       // G
-  Index projection = 0;  // P, 0 without
+  Index projection = 0;  // P; 0: no projection
   Index output_size() const { return projection > 0 ? projection : units; }
-  PanelShape panels;      // of its gates: of W and R, and of packed rows
-  Index packed_size = 0;  // of a packed row
+  PanelShape panels;      // of the gates: in W, in R and in packed rows
+  Index packed_size = 0;  // numbers in a packed row
   GateShape shape() const { return {units, gates, panels.last_registers()}; }
-  ParameterPlaces places;  // of its tensors in the network's parameters
+  ParameterPlaces places;  // of the layer's tensors in the network's parameters
 
-  bool plain = true;       // whether the plain epilogue will do
-  CellVariant<T> variant;  // else, and its arrays are those below
+  bool plain = true;       // whether the plain epilogue suffices
+  CellVariant<T> variant;  // for the general epilogue; its pointers point into the arrays below
   bool learns_start = false;
 
   Buffer<T> bias;                                                        // packed row
@@ -35,14 +36,14 @@ struct PackedLayer {
   WeightPanels<T> projection_weights;                                    // column panels of W_hr transposed
   WeightPanels<T> x_gradient;                                            // d_gates -> d_x
   WeightPanels<T> h_gradient;                                            // d_gates -> d_h
-  WeightPanels<T> projection_gradient;                                   // d_h -> gradient by o tanh(c)
+  WeightPanels<T> projection_gradient;                                   // d_h -> gradient with respect to o tanh(c)
   Buffer<T> peephole;                                                    // packed row of G - 1 gates
   Buffer<T> norm_ih_weight, norm_ih_bias, norm_hh_weight, norm_hh_bias;  // packed rows
   Buffer<T> norm_cell_weight, norm_cell_bias;                            // padded rows
-  // The expectation of zoneout, empty without: the probability in every place of a padded row.
+  // What zoneout does outside training: padded rows that hold its probability in every place. Empty without zoneout.
   Buffer<T> hidden_zoneout, cell_zoneout;
-  // The layer's own start state, zeros unless it is trained: H or P numbers rounded up to whole registers, a padded
-  // row.
+  // The layer's own start state, which is zero unless it is trained: h as H or P numbers rounded up to whole registers,
+  // c as a padded row.
   Buffer<T> start_hidden, start_cell;
 };
 
@@ -58,17 +59,18 @@ struct PackedLinear {
 
 template <class T>
 struct PackedModule {
-  std::vector<PackedLayer<T>> layers;  // LSTM: layer by layer, forward before reverse
+  std::vector<PackedLayer<T>> layers;  // of an LSTM: layer by layer, forward before reverse
   PackedLinear<T> linear;
-  Buffer<T> table;         // Embedding
-  ParameterPlaces places;  // Embedding and Linear; each layer of an LSTM has its own
+  Buffer<T> table;         // of an Embedding
+  ParameterPlaces places;  // of an Embedding or a Linear; each layer of an LSTM has its own
 };
 
 // The modules of one member.
 template <class T>
 using PackedChain = std::vector<PackedModule<T>>;
 
-// The weights of one moment, for one instruction set. Immutable while a call, a tape or a stream holds it.
+// The weights as they were at one moment, packed for one instruction set. A snapshot does not change while a call, a
+// tape or a stream holds it.
 template <class T>
 struct Snapshot {
   const Kernels<T>* kernels = nullptr;
@@ -77,13 +79,15 @@ struct Snapshot {
   std::vector<PackedChain<T>> members;
 };
 
-// Kernels for these modules under the current instruction set. Where no LSTM and no linear layer fills more than one
-// of the narrower registers they are of those: to the bit the same, and their operations are sooner done. (Not with
-// layer norm, which adds lanes up.)
+// The kernels for these modules under the current instruction set. If every LSTM and every linear layer fits into one
+// register of the next narrower instruction set, these are the kernels of that set: they give the same results bit for
+// bit and are faster on layers this small. (Layers with layer norm are an exception: their sums over the lanes of a
+// register depend on its width.)
 template <class T>
 const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules);
 
-// A chain that was packed for the same modules keeps its memory where the sizes are those.
+// Packs the parameters of the modules into `chain`. If `chain` was packed for the same modules before, it keeps its
+// memory, as far as the sizes are the same.
 template <class T>
 void pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout, const T* parameters,
           const Kernels<T>& kernels, bool with_backward, PackedChain<T>& chain);

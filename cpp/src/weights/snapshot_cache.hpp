@@ -11,13 +11,13 @@
 
 namespace latchwork {
 
-// The latest snapshot of a network. If nobody else holds it, it is packed again in its own memory: a new one beside it
-// would take new memory at every update.
+// Keeps the latest snapshot of a network. If nothing else holds that snapshot, the next one is packed into the same
+// memory, because otherwise every update would take new memory.
 template <class T>
 class SnapshotCache {
  public:
-  // The latest snapshot. If a write has outdated it, or if it is not what is asked for, pack(parameters, snapshot)
-  // fills a new one.
+  // Returns the latest snapshot. If a write has made it outdated, or if it is not of the kind asked for,
+  // pack(parameters, snapshot) fills a new one.
   template <class Pack>
   std::shared_ptr<const Snapshot<T>> latest(const ParameterStore<T>& store, const Kernels<T>& kernels,
                                             bool with_backward, Pack&& pack) {
@@ -38,7 +38,7 @@ class SnapshotCache {
     return packed;
   }
 
-  // A snapshot of other weights than the store's, for one recording: pack(snapshot) fills it.
+  // Returns a snapshot for one recording, whose weights differ from the store's; pack(snapshot) fills it.
   template <class Pack>
   std::shared_ptr<const Snapshot<T>> of_recording(const ParameterStore<T>& store, const Kernels<T>& kernels,
                                                   Pack&& pack) {
@@ -60,13 +60,15 @@ class SnapshotCache {
  private:
   static constexpr std::uint64_t no_version = 0;  // a store starts with 1
 
-  // A snapshot that may be written: `last`, which is no longer in the cache, where it has no other holder.
+  // Returns a snapshot that may be written: `last`, which is no longer in the cache, if nothing else holds it,
+  // otherwise a new one.
   static std::shared_ptr<Snapshot<T>> unshared(std::shared_ptr<Snapshot<T>> last) {
     if (last == nullptr || last.use_count() > 1) {
-      last = nullptr;  // before the new one takes memory, should the other holder have let go meanwhile
+      last = nullptr;  // frees its memory before the new one takes some, if the other holder has let go meanwhile
       return std::make_shared<Snapshot<T>>();
     }
-    // What another thread read from it, it read before it let go.
+    // Other threads have finished reading the snapshot before they let go of it; the fence makes that order hold here
+    // too.
     std::atomic_thread_fence(std::memory_order_acquire);
     return last;
   }

@@ -1,1 +1,1 @@
-"""What ``latchwork bench`` is made of: cases, peers each in a process, samples, reports. No public interface."""
+"""What ``latchwork bench`` is made of: cases, peers in a process each, samples, reports. No public interface."""

@@ -1,4 +1,4 @@
-"""The named shapes that speed is measured on, and the weights and data every peer gets for them."""
+"""The named shapes on which speed is measured, and the weights and data that every peer gets for them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +17,9 @@ KINDS = {
 
 DTYPES = ("float32", "float64")
 
-# The step kind carries the state over this many different inputs before its results are compared.
+# Results of the step kind are compared after this many different inputs.
 VERIFIED_STEPS = 8
-# The update kind makes this many updates before its losses are compared.
+# Losses of the update kind are compared after this many updates.
 VERIFIED_UPDATES = 3
 
 LEARNING_RATE = 1e-3
@@ -30,8 +30,8 @@ MAX_NORM = 1.0
 class Case:
     """One shape, and the kinds that are timed unless others are asked for.
 
-    Rows of a ragged case have different lengths. ``nearest_round`` names the case to judge this one's time per
-    operation by.
+    Rows of a ragged case have different lengths. ``nearest_round`` names a case of round sizes, with whose time per
+    operation this one's is compared.
     """
 
     name: str
@@ -56,11 +56,11 @@ class Case:
         return self.input_size if layer == 0 else self.output_size
 
     def allows(self, kind: str) -> bool:
-        """Whether the kind makes sense: the reverse direction cannot go step by step; ragged batches are trained on."""
+        """Whether the kind makes sense: a reverse direction cannot run step by step, ragged cases are for training."""
         return kind == "training" if self.ragged else kind != "step" or self.directions == 1
 
     def floating_point_operations(self, kind: str) -> int:
-        """Operations of the matrix products, which are nearly all; a backward pass counts as two forward passes.
+        """Count the matrix products' operations, nearly all there are; a backward pass counts as two forward passes.
 
         Padding needs none.
         """
@@ -77,7 +77,7 @@ def _case(name: str, shape: tuple[int, int, int, int, int], *kinds: str, directi
 
 
 def _grid(hidden_sizes: tuple[int, ...], row_counts: tuple[int, ...], features: int | None) -> list[Case]:
-    """Make a case for each pair; as many features as hidden units where no number is given."""
+    """Make a case for each pair; ``features`` None: as many as hidden units."""
     return [
         _case(f"h{hidden}-n{rows}", (100, rows, features or hidden, hidden, 1), "forward")
         for hidden in hidden_sizes
@@ -91,13 +91,13 @@ _ROUND = (8, 32, 64, 128, 256)
 # Uneven numbers of hidden units and of rows, and the nearest round ones.
 _ROUND_HIDDEN_SIZES = {12: 16, 48: 64, 75: 64, 200: 192, 333: 320}
 _ROUND_ROWS = {3: 4, 17: 16, 100: 96}
-# By hidden units, and four times as many for the fewest rows: so that a training step takes about a millisecond or
+# Steps by hidden units, and four times as many with fewer than 16 rows, so that an update takes about a millisecond or
 # more, and not much more than a hundred.
 _TRAINING_STEPS = {12: 500, 16: 500, 48: 200, 64: 200, 75: 200, 192: 50, 200: 50, 320: 30, 333: 30}
 
 
 def _training_case(hidden: int, rows: int, layers: int = 1, directions: int = 1, ragged: bool = False) -> Case:
-    """Make a case of 16 features where there are many rows, else of as many as hidden units."""
+    """Make a case: of 16 features if there are many rows, else of as many as hidden units."""
     steps = _TRAINING_STEPS[hidden] * (4 if rows < 16 else 1)
     features = 16 if rows > 17 else hidden
 
@@ -160,7 +160,7 @@ _GROUPS: dict[str, list[Case]] = {
         _case("floor-32", (50, 32, 8, 32, 1), "forward", "training", "update"),
         _case("floor-64", (365, 256, 16, 64, 1), "forward", "training", "update"),
     ],
-    # Sizes that fill no register and divide by no tile, and even ones to judge their GF/s by.
+    # Sizes that fill no register and are no multiple of a tile, and round ones to compare their GF/s with.
     "shapes": [
         *_grid(_UNEVEN, (1, 5, 100), features=16),
         *_grid(_UNEVEN, (3, 17), features=None),
@@ -209,7 +209,7 @@ GROUPS = {name: [case.name for case in group] for name, group in _GROUPS.items()
 
 
 def parameter_suffixes(case: Case) -> list[list[str]]:
-    """Say what ``torch.nn.LSTM`` puts behind a parameter's name: for each layer, for each direction."""
+    """Say what ``torch.nn.LSTM`` appends to a parameter's name: for each layer, for each direction."""
     return [[f"_l{layer}{end}" for end in ("", "_reverse")[: case.directions]] for layer in range(case.layers)]
 
 
@@ -237,12 +237,12 @@ def inputs(case: Case, kind: str) -> Array:
 
 
 def output_sized(case: Case) -> Array:
-    """Draw the gradient by the output, or the target of the squared error (T, N, directions * H); zeros in padding."""
+    """Draw d_output, or the target of the squared error: (T, N, directions * H), zeros in padding."""
     return without_padding(case, _normal(2, (case.steps, case.rows, case.output_size), case.dtype))
 
 
 def lengths(case: Case) -> NDArray[np.int64]:
-    """Draw the length of each row: where ragged, one is T and the others at least a tenth of it."""
+    """Draw the length of each row: in a ragged case one is T and the others are at least a tenth of it."""
     if not case.ragged:
         return np.full(case.rows, case.steps)
     drawn = np.random.default_rng(3).integers(-(-case.steps // 10), case.steps, case.rows, endpoint=True)

@@ -13,7 +13,7 @@ from latchwork.benchmark.report import Measurement, PeerResult
 from latchwork.benchmark.verification import TOLERANCES, largest_difference
 from latchwork.benchmark.workers import PeerError, Worker
 
-# Unless a number is asked for, every peer has so many rounds, or as many as the seconds allow, but never too few.
+# Unless a number is asked for: this many rounds, or as many as fit in the seconds, but at least the fewest.
 ROUNDS = 15
 FEWEST_ROUNDS = 3
 SECONDS_OF_ROUNDS = 8.0
@@ -32,7 +32,7 @@ class Planned:
         return [name for name in peers if self.kind in PEERS[name].kinds]
 
     def seconds(self, peers: Collection[str], rounds: int | None) -> float:
-        """Estimate how long it will take; a slow machine may need the double."""
+        """Estimate how long it will take; a slow machine may need twice as long."""
         count = len(self.does(peers))
         speed = 100e9 if self.case.dtype == "float32" else 50e9
         arithmetic = self.case.floating_point_operations(self.kind) / (speed * math.sqrt(self.threads))
@@ -70,9 +70,9 @@ def start(names: Sequence[str], threads: int, isa: str | None, missing: dict[str
 def measure(
     workers: dict[str, Worker], planned: Planned, rounds: int | None, progress: Callable[[float, str], None]
 ) -> Measurement:
-    """Prepare the case everywhere, compare the results, and time the peers that are right.
+    """Prepare the case in every peer, compare the results, and time the peers whose results agree.
 
-    ``progress`` is told which part of the measurement is done, and what is done next.
+    ``progress`` is called with the part of the measurement that is done, and with what is done next.
     """
     case, kind = planned.case, planned.kind
     peers: dict[str, PeerResult] = {}
@@ -129,9 +129,9 @@ def _rounds(rounds: int | None) -> Iterator[tuple[int, float]]:
     if rounds is not None:
         yield from ((number, number / rounds) for number in range(rounds))
         return
-    begin = time.monotonic()
+    started = time.monotonic()
     for number in range(ROUNDS):
-        spent = (time.monotonic() - begin) / SECONDS_OF_ROUNDS
+        spent = (time.monotonic() - started) / SECONDS_OF_ROUNDS
         if number >= FEWEST_ROUNDS and spent > 1:
             return
         yield number, min(1.0, max(spent, number / ROUNDS))

@@ -12,16 +12,16 @@ from latchwork.benchmark.timing import Summary
 LEGEND = """
 us: median over rounds of one call; every round visits every peer once, in rotating order, each in its own process.
 ratio: the peer's time divided by Latchwork's; above 1 Latchwork is faster. spread: widest distance between quartiles,
-over the median. difference: Latchwork's largest difference to the reference, over max(1, largest magnitude).
-GF/s: arithmetic of the matrix products over Latchwork's time; a backward pass is counted as two forward passes, with
-the gradient by the input, which nobody is asked for; padding of ragged batches counts as nothing.
-training: gradients by the parameters. Latchwork gives those by h_0 and c_0 too.
+over the median. difference: Latchwork's largest difference from the reference, over max(1, largest magnitude).
+GF/s: arithmetic of the matrix products over Latchwork's time. A backward pass is counted as two forward passes, as if
+the gradient with respect to the input were computed too, which no peer is asked for. Padding is not counted.
+training: gradients with respect to the parameters. Latchwork also computes those with respect to h_0 and c_0.
 """
 
 
 @dataclass(frozen=True)
 class PeerResult:
-    """One peer in one measurement. ``difference`` is that to the reference; ``note`` says why there is no time."""
+    """One peer in one measurement. ``difference`` is that from the reference; ``note`` says why there is no time."""
 
     summary: Summary | None = None
     iterations: int = 0
@@ -41,7 +41,7 @@ class Measurement:
     peers: Mapping[str, PeerResult]
 
     def ratio(self, peer: str) -> float | None:
-        """Divide the peer's time by Latchwork's; None where either was not timed."""
+        """Divide the peer's time by Latchwork's; None if either was not timed."""
         summaries = [self.peers[name].summary if name in self.peers else None for name in (peer, OURS)]
         theirs, ours = summaries
         return None if theirs is None or ours is None else theirs.median / ours.median
@@ -59,7 +59,7 @@ class Measurement:
 
 @dataclass
 class Run:
-    """What a run has measured so far, and where; ``missing`` says why a peer is not among the descriptions."""
+    """What a run has measured so far, and on what; ``missing`` says why a peer is not among the descriptions."""
 
     isa: str | None
     dtype: str
@@ -121,7 +121,7 @@ def shape_text(case: Case) -> str:
 
 
 def notes(measurement: Measurement) -> list[str]:
-    """Say what the reader of a row must know beside its numbers."""
+    """Say what the reader of a row must know besides its numbers."""
     label = f"{measurement.case.name} {measurement.kind} on {threads_text(measurement.threads)}"
     lines = [f"  {label}: {name}: {result.note}" for name, result in measurement.peers.items() if result.note]
     lines += [
@@ -154,7 +154,7 @@ def geometric_means(measurements: Sequence[Measurement]) -> list[dict[str, Any]]
 
 
 def least_ratios(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Find where the best peer comes nearest to Latchwork, or furthest ahead of it, for each thread count."""
+    """Find, for each thread count, the case in which the best peer comes nearest to Latchwork or is furthest ahead."""
     least = []
     for threads in sorted({m.threads for m in measurements}):
         ratios = [
@@ -169,7 +169,7 @@ def least_ratios(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
 
 
 def round_ratios(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Divide Latchwork's time per operation by that in the nearest round case, where both were measured."""
+    """Divide Latchwork's time per operation by that in the nearest round case, if both were measured."""
     speeds: dict[tuple[str | None, str, int], float | None]
     speeds = {(m.case.name, m.kind, m.threads): m.gigaflops() for m in measurements}
     ratios: list[dict[str, Any]] = []
@@ -183,7 +183,7 @@ def round_ratios(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
 
 
 def summary(measurements: Sequence[Measurement]) -> list[str]:
-    """Say what the ratios come to, line by line; nothing where there is nothing to compare with."""
+    """Summarise the ratios, line by line; no lines if there is nothing to compare with."""
     lines = []
     means = geometric_means(measurements)
     if means:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TypeVar
 
-# Runs a peer's work the given number of times. Each peer writes this loop itself, so that no wrapper's call is counted:
-# an empty Python call costs a quarter of the shortest step.
+# Runs a peer's work the given number of times. Each peer writes this loop itself, so that no wrapper's call is timed:
+# an empty Python call takes a quarter of the time of the shortest step.
 Loop = Callable[[int], None]
 
 Name = TypeVar("Name", bound=Hashable)
@@ -16,13 +16,13 @@ Name = TypeVar("Name", bound=Hashable)
 SHORTEST_SAMPLE = 2e-3
 # Before each sample the same loop runs this long, untimed: a peer's threads sleep while the others have their turns.
 WARM_UP = 2e-3
-# Calls longer than this need no warming up: waking threads and refilling caches is lost in them.
+# Calls longer than this need no warm-up: waking threads and refilling caches takes a negligible part of them.
 LONG_CALL = 50e-3
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Quartiles and the least over rounds, in seconds for one call."""
+    """Quartiles and minimum over rounds, in seconds for one call."""
 
     median: float
     lower_quartile: float
@@ -32,10 +32,10 @@ class Summary:
 
 
 def elapsed(loop: Loop, iterations: int) -> float:
-    """Time so many iterations, in seconds."""
-    begin = time.perf_counter()
+    """Time this many iterations, in seconds."""
+    started = time.perf_counter()
     loop(iterations)
-    return time.perf_counter() - begin
+    return time.perf_counter() - started
 
 
 def iterations_for_sample(loop: Loop) -> int:
@@ -43,7 +43,7 @@ def iterations_for_sample(loop: Loop) -> int:
     iterations = 1
     while True:
         seconds = elapsed(loop, iterations)
-        if seconds < 10 * SHORTEST_SAMPLE:  # short enough that one interruption could deceive
+        if seconds < 10 * SHORTEST_SAMPLE:  # so short that one interruption could make it look long enough
             seconds = min(seconds, elapsed(loop, iterations), elapsed(loop, iterations))
         if seconds >= SHORTEST_SAMPLE:
             return iterations
@@ -52,9 +52,9 @@ def iterations_for_sample(loop: Loop) -> int:
 
 
 def sample(loop: Loop, iterations: int) -> float:
-    """Take one sample: seconds of one call among many that follow one another.
+    """Take one sample: seconds of one call among many consecutive ones.
 
-    A warm-up first wakes the peer's threads and fills its caches; a single long call is its own.
+    A warm-up first wakes the peer's threads and fills its caches; a single long call needs none.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -71,7 +71,7 @@ def sample(loop: Loop, iterations: int) -> float:
 
 
 def settle(limit: float = 0.25) -> bool:
-    """Wait until no thread of this process is busy any more; false where that took longer than the limit.
+    """Wait until no thread of this process is busy any more; return False if that takes longer than the limit.
 
     Worker threads of a pool commonly spin for some milliseconds after their last task before they sleep.
     """
@@ -100,7 +100,7 @@ def summarise(samples: Sequence[float]) -> Summary:
 
 
 def medians(jobs: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
-    """Time jobs of one process beside each other: medians over rounds, in seconds for one call."""
+    """Time jobs of one process in turn: medians over rounds, in seconds for one call."""
 
     def loop_of(job: Callable[[], object]) -> Loop:
         def loop(iterations: int) -> None:

@@ -14,7 +14,10 @@ TOLERANCES = {
 
 
 def largest_difference(results: Mapping[str, Array], reference: Mapping[str, Array]) -> float:
-    """Find the largest difference of any tensor, over max(1, its largest magnitude); else infinity."""
+    """Find the largest difference of any tensor, over max(1, its largest magnitude).
+
+    It is infinite if names or shapes differ or a number is not finite.
+    """
     if results.keys() != reference.keys():
         return float("inf")
     return max(_difference(results[name], reference[name]) for name in reference)

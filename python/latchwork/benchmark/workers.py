@@ -35,9 +35,9 @@ class _Raised:
 
 
 class Worker:
-    """A peer in a process of its own, limited to an instruction set where one is given.
+    """A peer in a process of its own, limited to an instruction set if one is given.
 
-    Raises MissingPeerError where the peer is not installed or has no such limit.
+    Raises MissingPeerError if the peer is not installed or cannot be limited.
     """
 
     def __init__(self, name: str, threads: int, isa: str | None = None) -> None:
@@ -62,7 +62,7 @@ class Worker:
         return iterations
 
     def sample(self) -> tuple[float, bool]:
-        """Seconds of one call, and whether the peer's threads went to sleep afterwards."""
+        """Measure the seconds of one call, and say whether the peer's threads went to sleep afterwards."""
         answer: tuple[float, bool] = self._ask("sample")
         return answer
 
@@ -97,7 +97,7 @@ class Worker:
 
 @contextlib.contextmanager
 def _variables(environment: Mapping[str, str]) -> Iterator[None]:
-    """Set what a process that starts meanwhile finds in its environment, before it imports anything."""
+    """Set environment variables for a process that is started meanwhile, so that its imports see them."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:

@@ -11,8 +11,11 @@ from latchwork.cli.errors import INTERRUPTED, CommandError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C; 1 is bench's."""
-    # A generated or given character that the terminal's encoding lacks must not end the command.
+    """Run the command line and return its exit status.
+
+    0 is success, 2 bad input, 130 Ctrl-C; 1 means that the output's reader has gone, or that ``bench`` found a fault.
+    """
+    # A character that the terminal's encoding lacks, generated or given, must not end the command.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -25,8 +25,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "bench",
         help="this machine, beside whatever peers are installed",
         description="Time Latchwork on this machine, beside PyTorch (torch), ONNX Runtime (onnxruntime and onnx), "
-        "OpenVINO (openvino) and JAX (jax) where they are installed: the same weights, data, dtype and number of "
-        "threads. All that is timed by default takes about ten minutes. The exit status is 1 where a peer fails or its "
+        "OpenVINO (openvino) and JAX (jax) if they are installed: the same weights, data, dtype and number of "
+        "threads. All that is timed by default takes about ten minutes. The exit status is 1 if a peer fails or its "
         "results differ.",
     )
     parser.add_argument(
@@ -48,14 +48,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--threads",
         type=integers(1, 1024),
         metavar="COUNT,...",
-        help="of every peer; by default 1, and as many as there are CPUs to use",
+        help="numbers of threads; by default 1 and the number of CPUs to use",
     )
     parser.add_argument(
         "--peers",
         type=names(OTHERS),
         default=OTHERS,
         metavar="NAME,...",
-        help=f"instead of all, of {', '.join(OTHERS)}; an empty string for none",
+        help=f"compare only with these of {', '.join(OTHERS)}; an empty string for none",
     )
     parser.add_argument(
         "--rounds",
@@ -66,21 +66,21 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--isa",
         metavar="NAME",
-        help="limit all to this of the instruction sets that latchwork info calls available; peers that know no such "
-        "limit are left out",
+        help="limit all to this instruction set, one of those that latchwork info lists as available; peers that "
+        "cannot be limited are left out",
     )
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
         default=DTYPES[0],
-        help=f"of weights, data and arithmetic; by default {DTYPES[0]}; peers that compute in no other are left out",
+        help=f"of weights, data and arithmetic; by default {DTYPES[0]}; peers that cannot compute in it are left out",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements to this file too")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure row by row, summarise."""
+    """Measure and print row by row, then summarise."""
     info = cpu_info()
     if arguments.isa is not None and arguments.isa not in info["available_isas"]:
         raise CommandError(f"--isa: expected one of {', '.join(info['available_isas'])}, got {arguments.isa!r}")
@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _measure(
     workers: dict[str, Worker], planned: Planned, rounds: int | None, done: float, share: float
 ) -> report.Measurement:
-    """One measurement behind a progress bar: the part of the run done before it, and its own part."""
+    """Make one measurement and show its progress. ``done``, ``share``: the part of the run before it, and its own."""
     label = f"{planned.case.name} {planned.kind}, {report.threads_text(planned.threads)}"
     with ProgressBar() as bar:
         measurement = measuring.measure(
@@ -140,7 +140,7 @@ def _measure(
 
 
 def _print_header(run: report.Run, seconds: float) -> None:
-    """Machine, versions, and the table's first line."""
+    """Print machine, versions, and the table's first line."""
     for key, value in run.descriptions[OURS]["machine"].items():
         print(f"{key}: {value}")
     print(f"dtype: {run.dtype}")

@@ -8,5 +8,5 @@ class CommandError(Exception):
 
 
 def describe(error: OSError) -> str:
-    """Why a file could not be opened, read or written."""
+    """Say why a file could not be opened, read or written."""
     return error.strerror or str(error)

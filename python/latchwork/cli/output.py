@@ -7,7 +7,7 @@ from latchwork.cli.errors import CommandError, describe
 
 
 def check_writable(path: Path) -> None:
-    """Complain before minutes of work rather than after them."""
+    """Raise CommandError if the file cannot be written: before minutes of work rather than after them."""
     if path.is_dir():
         raise CommandError(f"cannot write {path}: it is a folder")
     try:

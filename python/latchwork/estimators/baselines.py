@@ -13,7 +13,7 @@ class CharacterModel:
 
     The probability of a character c after the ``order`` characters before it is
     ``(count(context, c) + alpha) / (count(context) + alpha * V)``, with V the number of different characters in the
-    training text plus one for all others. The first characters of a text have the shorter contexts that they have.
+    training text plus one for all others. The first characters of a text have shorter contexts.
 
     Parameters
     ----------
@@ -67,5 +67,5 @@ class CharacterModel:
         return bits / len(text)
 
     def _grams(self, text: str) -> Iterator[str]:
-        """Each character of ``text`` behind its context."""
+        """Yield each character of ``text`` with its context before it."""
         return (text[max(0, end - self.order - 1) : end] for end in range(1, len(text) + 1))

@@ -1,4 +1,4 @@
-"""Characters as the numbers a model reads, one number kept for every character that training never met."""
+"""Characters as the numbers that a model reads, with one number for all characters that training never met."""
 
 import math
 
@@ -9,7 +9,7 @@ CODE_POINTS = 0x110000  # what one character of a Python string can be
 
 
 class Vocabulary:
-    """A sorted set of characters; each one's token is its place in it. One more token stands for all other characters.
+    """A sorted set of characters: a character's token is its place in it, and one more token stands for all others.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ class Estimator:
         return {name: getattr(self, name) for name in self._parameter_names()}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name; all of them or, where one does not exist, none."""
+        """Set parameters by name; all of them or, if one does not exist, none."""
         names = self._parameter_names()
         for name in params:
             if name not in names:

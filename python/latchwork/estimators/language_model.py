@@ -15,20 +15,14 @@ from latchwork._arrays import integer, real_number
 from latchwork._progress import ProgressBar
 from latchwork.estimators.characters import CODE_POINTS, Vocabulary
 from latchwork.estimators.estimator import Estimator
+from latchwork.estimators.fit_loop import FitLoop
+from latchwork.estimators.sampling import continue_tokens
+from latchwork.estimators.text_windows import TextWindows, after_the_start
 from latchwork.layers import Embedding, Linear
 from latchwork.lstm import LSTM
 from latchwork.network import Network
 from latchwork.optim import AdamW
 from latchwork.training import Trainer
-
-Tokens = NDArray[np.int64]
-
-# The share of characters that training reads as unknown, so that the model learns to read on after one and to expect a
-# few. It costs about 0.001 bits per character.
-UNKNOWN_SHARE = 0.0005
-
-# Fewer would leave a short text with few steps in each epoch.
-SHORTEST_STREAM_WINDOWS = 16
 
 # Steps that bits_per_character reads in one call, which bounds the memory that their outputs take.
 STEPS_PER_CALL = 4096
@@ -138,20 +132,16 @@ class LSTMLanguageModel(Estimator):
         vocabulary = Vocabulary(text)
         generator = np.random.default_rng(self.random_state)
         network = self._new_network(vocabulary, generator)
-        training = _Training(self, network, vocabulary.encode(text), vocabulary.unknown, generator, started)
-        interrupted = False
+        loop = self._new_loop(network, vocabulary, text, generator, started)
         with ProgressBar(self.verbose) as bar:
-            try:
-                training.run(bar)
-            except KeyboardInterrupt:
-                interrupted = True
-        self._keep(vocabulary, network, training.history, interrupted)
+            loop.run(bar)
+        self._keep(vocabulary, network, loop.history, loop.interrupted)
         return self
 
     def bits_per_character(self, text: str) -> float:
         """Mean -log2 of the probability that the model gives each character of ``text`` after those before it.
 
-        The text is read once, from its begin to its end, its first character after the start of a text.
+        The text is read once, from its start to its end, its first character after the start of a text.
 
         Parameters
         ----------
@@ -161,14 +151,14 @@ class LSTMLanguageModel(Estimator):
         self._check_fitted()
         _check_text("text", text, shortest=1)
         tokens = self._vocabulary.encode(text)
-        inputs = _from_the_start(tokens, self._vocabulary.unknown)
+        inputs = after_the_start(tokens, self._vocabulary.unknown)
         bits = np.count_nonzero(tokens == self._vocabulary.unknown) * self._vocabulary.unknown_bits
         state = None
         with ProgressBar(self.verbose) as bar:
-            for begin in range(0, len(tokens), STEPS_PER_CALL):
-                end = min(begin + STEPS_PER_CALL, len(tokens))
-                scores, state = self.network_(inputs[begin:end, np.newaxis], state)
-                bits += float(_bits(scores[:, 0], tokens[begin:end]).sum())
+            for start in range(0, len(tokens), STEPS_PER_CALL):
+                end = min(start + STEPS_PER_CALL, len(tokens))
+                scores, state = self.network_(inputs[start:end, np.newaxis], state)
+                bits += float(_bits(scores[:, 0], tokens[start:end]).sum())
                 bar.update(end / len(tokens), f"measuring {len(tokens):,} characters")
         return bits / len(tokens)
 
@@ -207,14 +197,9 @@ class LSTMLanguageModel(Estimator):
     def _characters(self, prompt: str, temperature: float, generator: np.random.Generator) -> Iterator[str]:
         """Yield what follows the prompt, without end."""
         unknown = self._vocabulary.unknown
-        stream = self.network_.stream()
-        scores = stream.step(unknown)
-        for token in self._vocabulary.encode(prompt).tolist():
-            scores = stream.step(token)
-        while True:
-            token = _draw(scores[:unknown], temperature, generator)
+        read = [unknown, *self._vocabulary.encode(prompt).tolist()]
+        for token in continue_tokens(self.network_.stream(), read, unknown, temperature, generator):
             yield self.vocabulary_[token]
-            scores = stream.step(token)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a ``.safetensors`` file that `latchwork.load` reads.
@@ -290,6 +275,25 @@ class LSTMLanguageModel(Estimator):
             ]
         )
 
+    def _new_loop(
+        self, network: Network, vocabulary: Vocabulary, text: str, generator: np.random.Generator, started: float
+    ) -> FitLoop:
+        trainer = Trainer(
+            network,
+            loss="cross_entropy",
+            optimizer=AdamW(lr=self.lr, weight_decay=self.weight_decay),
+            clip_norm=self.clip_norm,
+            seed=int(generator.integers(2**63)),
+        )
+        windows = TextWindows(vocabulary.encode(text), vocabulary.unknown, self.batch_size, self.window, generator)
+        return FitLoop(
+            trainer,
+            windows,
+            max_epochs=self.max_epochs,
+            max_seconds=self.max_seconds,
+            started=started,
+        )
+
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
             raise RuntimeError("this LSTMLanguageModel has learned nothing yet: call fit(text) first")
@@ -305,118 +309,13 @@ class LSTMLanguageModel(Estimator):
             integer("random_state", self.random_state, 0)
 
 
-class _Training:
-    """One run over the epochs, and what is known of it at any moment."""
-
-    def __init__(
-        self,
-        model: LSTMLanguageModel,
-        network: Network,
-        tokens: Tokens,
-        unknown: int,
-        generator: np.random.Generator,
-        started: float,
-    ) -> None:
-        self.history: list[dict[str, float]] = []
-        self._model = model
-        self._tokens = tokens
-        self._unknown = unknown
-        self._generator = generator
-        self._started = started
-        self._characters = 0
-        self._trainer = Trainer(
-            network,
-            loss="cross_entropy",
-            optimizer=AdamW(lr=model.lr, weight_decay=model.weight_decay),
-            clip_norm=model.clip_norm,
-            seed=int(generator.integers(2**63)),
-        )
-        rows = min(max(len(tokens) // (model.window * SHORTEST_STREAM_WINDOWS), 1), model.batch_size)
-        steps = -(-len(tokens) // rows)
-        # Neighbouring streams overlap a little where the text does not divide evenly.
-        self._starts = (len(tokens) - steps) * np.arange(rows) // max(rows - 1, 1)
-        # Windows of nearly equal length, because each is one step of the optimiser.
-        windows = -(-steps // model.window)
-        self._bounds = steps * np.arange(windows + 1) // windows
-
-    def run(self, bar: ProgressBar) -> None:
-        """Train until the epochs or the seconds are over."""
-        for epoch in range(self._model.max_epochs):
-            tokens = self._epoch_tokens()
-            state = None
-            bits = 0.0
-            characters = 0
-            for window, (begin, end) in enumerate(zip(self._bounds[:-1], self._bounds[1:], strict=True)):
-                done = self._done(epoch, window)
-                if done >= 1:
-                    return
-                self._trainer.lr = learning_rate(self._model.lr, done)
-                inputs, targets = self._window(tokens, begin, end)
-                loss, state = self._trainer.step(inputs, targets, state)
-                bits += loss / math.log(2) * inputs.size
-                characters += inputs.size
-                self._characters += inputs.size
-                if window == 0:
-                    self.history.append({"epoch": epoch + 1})
-                seconds = time.perf_counter() - self._started
-                mean = bits / characters
-                self.history[-1].update(seconds=seconds, characters=self._characters, bits_per_character=mean)
-                rate = self._characters / seconds
-                bar.update(done, f"epoch {epoch + 1}  {mean:.3f} bits/character  {rate:,.0f} characters/s")
-
-    def _done(self, epoch: int, window: int) -> float:
-        windows = len(self._bounds) - 1
-        done = (epoch * windows + window) / (self._model.max_epochs * windows)
-        limit = self._model.max_seconds
-        if limit is None:
-            return done
-        seconds = time.perf_counter() - self._started
-        return max(done, seconds / limit) if limit > 0 else 1.0
-
-    def _epoch_tokens(self) -> Tokens:
-        """Return the text as this epoch reads it: the token before the first one, then every token."""
-        tokens = _from_the_start(self._tokens, self._unknown)
-        share = self._generator.binomial(len(tokens), UNKNOWN_SHARE)
-        tokens[self._generator.integers(len(tokens), size=share)] = self._unknown
-        return tokens
-
-    def _window(self, tokens: Tokens, begin: int, end: int) -> tuple[Tokens, Tokens]:
-        """Return what every stream reads at each step, and what comes next: (steps, rows)."""
-        places = self._starts + np.arange(begin, end)[:, np.newaxis]
-        inputs = tokens[places]
-        if begin == 0:
-            inputs[0] = self._unknown
-        return inputs, tokens[places + 1]
-
-
-def learning_rate(start: float, done: float) -> float:
-    """Learning rate after the share ``done`` of the training: half a cosine from ``start`` to zero."""
-    return start * 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def _from_the_start(tokens: Tokens, unknown: int) -> Tokens:
-    """Put in front what the model reads before it predicts the first token."""
-    return np.concatenate([[unknown], tokens])
-
-
-def _bits(scores: NDArray[np.float32], tokens: Tokens) -> NDArray[np.float64]:
+def _bits(scores: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
     """-log2 of the softmax of each row of scores at its token."""
     shifted = scores.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     chosen = np.take_along_axis(shifted, tokens[:, np.newaxis], axis=1)[:, 0]
     bits: NDArray[np.float64] = (np.log(np.exp(shifted).sum(axis=1)) - chosen) / math.log(2)
     return bits
-
-
-def _draw(scores: NDArray[np.float32], temperature: float, generator: np.random.Generator) -> int:
-    if temperature == 0:
-        return int(scores.argmax())
-    shifted = scores.astype(np.float64)
-    shifted -= shifted.max()
-    with np.errstate(over="ignore"):  # a tiny temperature: -inf, of probability 0
-        cumulated = np.cumsum(np.exp(shifted / temperature))
-    drawn = np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right")
-    return min(int(drawn), len(cumulated) - 1)  # the product may round up to the whole sum
 
 
 def _check_text(name: str, text: Any, shortest: int) -> None:

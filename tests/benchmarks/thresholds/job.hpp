@@ -40,7 +40,7 @@ class Job {
     for (int part = 0; part < 2; ++part) {
       CellStepPointers<float>& step = steps_of_part_.emplace_back(rows);
       step.hidden_dropout = step.candidate_dropout = step.hidden_zoneout = step.cell_zoneout = nullptr;
-      step.exposed = step.gates = nullptr;
+      step.unprojected_hidden = step.gates = nullptr;
       x_of_part_.push_back(step.x);
     }
   }

@@ -1,4 +1,4 @@
-"""Those that are timed: Latchwork and the libraries beside it. None is imported before it is needed."""
+"""The peers that are timed: Latchwork and other libraries. None is imported before it is needed."""
 
 from latchwork.benchmark.peers.jax import Jax
 from latchwork.benchmark.peers.latchwork import Latchwork

@@ -12,7 +12,7 @@ from latchwork.benchmark.cases import Array, Case
 from latchwork.benchmark.peers.peer import Prepared, import_library, onednn_environment
 from latchwork.benchmark.timing import elapsed
 
-# The forms are compared on so many steps of a sequence.
+# The forms are compared on this many steps of a sequence.
 STEPS_TO_CHOOSE = 32
 
 # Nested as layers and directions are, of names to arrays.
@@ -32,7 +32,7 @@ class Jax:
     def __init__(self, threads: int) -> None:
         """Import the library; its environment has set the number of threads."""
         self._jax = import_library("jax")
-        # XLA may otherwise multiply float32 in less.
+        # Otherwise XLA may multiply float32 in lower precision.
         self._jax.config.update("jax_default_matmul_precision", "highest")
         self.description = {"version": str(self._jax.__version__)}
 
@@ -41,9 +41,9 @@ class Jax:
         """Limit XLA's thread pool and the instruction sets that it compiles for.
 
         The pool has PJRT_NPROC threads, which work while the caller waits; XLA does not read the flag
-        ``intra_op_parallelism_threads``. With one thread the caller had better work itself. ``xla_cpu_max_isa`` limits
-        what XLA compiles, but not the finished kernels of YNNPACK, which look at the CPU alone: they are left out, and
-        products then come from oneDNN.
+        ``intra_op_parallelism_threads``. With one thread the caller does the work itself instead of waiting.
+        ``xla_cpu_max_isa`` limits what XLA compiles, but not YNNPACK's ready-made kernels, which choose by the CPU.
+        They are left out, and products then come from oneDNN.
         """
         variables = {"JAX_PLATFORMS": "cpu", "PJRT_NPROC": str(threads)}
         flags = [os.environ.get("XLA_FLAGS", "")]
@@ -155,7 +155,7 @@ class Jax:
 
             return call
 
-        # A fresh one: choosing has updated the others.
+        # Made anew, because choosing has updated the parameters of the others.
         ahead = self._faster_form(made, x, target)
         update = made(ahead)
 
@@ -209,9 +209,8 @@ class Jax:
     def _network(self, case: Case, ahead: bool) -> Callable[[Parameters, Any], Any]:
         """Make the function from parameters and x (T, N, in) to the output (T, N, D * H).
 
-        What follows the end of a ragged row is computed, and has no part in a gradient as long as the gradient by the
-        output is zero there. In the reverse direction it comes first: there the state is kept at zero until the row
-        begins.
+        The padding of a ragged row is computed, but contributes to no gradient as long as d_output is zero there. The
+        reverse direction meets the padding first: there the state is kept at zero until the row begins.
         """
         jax, jnp = self._jax, self._jax.numpy
         zeros = np.zeros((case.rows, case.hidden_size), case.dtype)
@@ -256,7 +255,7 @@ class Jax:
         return x @ weights["kernel"] + (weights["bias_ih"] + weights["bias_hh"])
 
     def _parameters(self, case: Case, ahead: bool) -> Parameters:
-        """Turn weights so that features multiply from the left; where not ahead, those of x and h are one array."""
+        """Transpose weights, since features multiply from the left; if not ahead, those of x and h are one array."""
         arrays = cases.weights(case)
 
         def of_direction(suffix: str) -> dict[str, Any]:
@@ -269,7 +268,7 @@ class Jax:
 
 
 def _torch_names(case: Case, parameters: Parameters) -> dict[str, Array]:
-    """Give them the names and forms of the other peers."""
+    """Give parameters the names and shapes of the other peers."""
     named: dict[str, Array] = {}
     for layer, suffixes in enumerate(cases.parameter_suffixes(case)):
         for weights, suffix in zip(parameters[layer], suffixes, strict=True):

@@ -81,8 +81,8 @@ class Latchwork:
 
         def results() -> dict[str, Array]:
             tape = lstm.record(x, lengths=lengths)
-            own = tape.backward(d_output, input_gradient=False).parameters
-            return {"output": tape.output, **{name: own[name] for name in lstm.parameters}}
+            parameters = tape.backward(d_output, input_gradient=False).parameters
+            return {"output": tape.output, **parameters}
 
         # The first step makes the gradients, to which the others add theirs.
         def loop(iterations: int) -> None:

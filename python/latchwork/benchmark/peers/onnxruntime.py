@@ -43,7 +43,7 @@ class OnnxRuntime:
         return self._runtime.InferenceSession(self._model(case, kind), options, providers=["CPUExecutionProvider"])
 
     def _model(self, case: Case, kind: str) -> bytes:
-        """Make the model, of no node but the LSTMs and those that bring y into the next layer's form.
+        """Make the model: the LSTM nodes, and between them those that give y the shape of the next layer's x.
 
         Forward: from x to y (T, D, N, H), D directions. Step: also from h_0_l{k}, c_0_l{k} to h_n_l{k}, c_n_l{k}.
         """

@@ -1,4 +1,4 @@
-"""What every peer offers."""
+"""The interface of every peer."""
 
 import importlib
 from collections.abc import Callable, Collection
@@ -15,7 +15,7 @@ class MissingPeerError(Exception):
 
 @dataclass(frozen=True)
 class Prepared:
-    """One case made ready, of which nothing has run yet.
+    """One case made ready; nothing of it has run yet.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Peer(Protocol):
 
     @staticmethod
     def environment(threads: int, isa: str | None) -> dict[str, str]:
-        """Name what the process must start with, for so many threads and no instruction set beyond this one.
+        """Give the environment variables that the process must start with, for its threads and largest instruction set.
 
-        Raises MissingPeerError where the library has no such limit.
+        Raises MissingPeerError if the library cannot be limited to an instruction set.
         """
 
     def prepare(self, case: Case, kind: str) -> Prepared:
@@ -58,6 +58,6 @@ def import_library(module: str) -> Any:
 
 
 def onednn_environment(isa: str) -> dict[str, str]:
-    """Limit the instruction sets of oneDNN, inside whichever library; older copies know the second name alone."""
+    """Limit the instruction sets of the oneDNN inside a library; older versions know only the second variable."""
     name = {"baseline": "SSE41", "avx2": "AVX2", "avx512": "AVX512_CORE"}[isa]
     return {"ONEDNN_MAX_CPU_ISA": name, "DNNL_MAX_CPU_ISA": name}

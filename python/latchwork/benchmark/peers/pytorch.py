@@ -115,9 +115,9 @@ class PyTorch:
     def _ragged_form(
         self, case: Case, lstm: Any, x: Any, d_output: Any, padded: Callable[[], Any]
     ) -> Callable[[], Any]:
-        """Choose what is faster here: packed sequences, or padding computed for nothing.
+        """Choose what is faster here: packed sequences, or computing the padding too.
 
-        Packing and unpacking are not timed. Computing the padding is often much the faster, because PyTorch goes
+        Packing and unpacking are not timed. Computing the padding is often much faster, because PyTorch goes
         through packed sequences step by step; but in the reverse direction it would change what follows it.
         """
         rnn = self._torch.nn.utils.rnn

@@ -1,0 +1,85 @@
+"""A text as training reads it: streams side by side, window by window."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latchwork.training import Trainer
+
+Tokens = NDArray[np.int64]
+
+# The share of characters that training reads as unknown, so that the model learns to read on after one and to expect a
+# few. It costs about 0.001 bits per character.
+UNKNOWN_SHARE = 0.0005
+
+# Fewer would leave a short text with few steps in each epoch.
+SHORTEST_STREAM_WINDOWS = 16
+
+
+class TextWindows:
+    """What a `FitLoop` trains on: each epoch reads every character once, and the state goes from window to window.
+
+    Parameters
+    ----------
+    tokens : (length,) int64 ndarray
+        The text, at least two tokens.
+    unknown : int
+        The token that stands for every character that the text lacks and for what came before the first one.
+    batch_size : int
+        How many streams the text is cut into at most.
+    window : int
+        How many tokens of each stream one step of training reads at most.
+    generator : numpy.random.Generator
+        It chooses, in each epoch, the characters that are read as unknown.
+    """
+
+    counted = "characters"
+    loss_name = "bits_per_character"
+    loss_label = "bits/character"
+    loss_unit = math.log(2)
+
+    def __init__(
+        self, tokens: Tokens, unknown: int, batch_size: int, window: int, generator: np.random.Generator
+    ) -> None:
+        self._tokens = tokens
+        self._unknown = unknown
+        self._generator = generator
+        rows = min(max(len(tokens) // (window * SHORTEST_STREAM_WINDOWS), 1), batch_size)
+        steps = -(-len(tokens) // rows)
+        # Neighbouring streams overlap a little if the text does not divide evenly.
+        self._starts = (len(tokens) - steps) * np.arange(rows) // max(rows - 1, 1)
+        # Windows of nearly equal length, because each is one step of the optimiser.
+        windows = -(-steps // window)
+        self._bounds = (steps * np.arange(windows + 1) // windows).tolist()
+
+    @property
+    def steps(self) -> int:
+        """Training steps in an epoch, one for each window."""
+        return len(self._bounds) - 1
+
+    def epoch(self, trainer: Trainer[Any]) -> Iterator[tuple[float, int]]:
+        """Make one step of training each time that it is asked; yield the loss and the number of characters read."""
+        state: Any = None
+        for inputs, targets in self.windows():
+            loss, state = trainer.step(inputs, targets, state)
+            yield loss, inputs.size
+
+    def windows(self) -> Iterator[tuple[Tokens, Tokens]]:
+        """Yield, for each window, what every stream reads at each step, and what comes next: (steps, rows)."""
+        tokens = after_the_start(self._tokens, self._unknown)
+        share = self._generator.binomial(len(tokens), UNKNOWN_SHARE)
+        tokens[self._generator.integers(len(tokens), size=share)] = self._unknown
+        for start, end in zip(self._bounds[:-1], self._bounds[1:], strict=True):
+            places = self._starts + np.arange(start, end)[:, np.newaxis]
+            inputs = tokens[places]
+            if start == 0:
+                inputs[0] = self._unknown
+            yield inputs, tokens[places + 1]
+
+
+def after_the_start(tokens: Tokens, unknown: int) -> Tokens:
+    """Put in front of a text the token that is read before its first one is predicted."""
+    return np.concatenate([[unknown], tokens])
