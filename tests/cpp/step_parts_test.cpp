@@ -81,6 +81,7 @@ TEST_CASE("apply() uses gradients that were changed after gradient()") {
   }
   CHECK(!same_bits(one.parameters(), other.parameters()));
   const std::vector<double> before = one.parameters();
+  doubled.gradient(one.input(), one.batch(), {}, one.target(), {});
   doubled.gradients()[3] = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_WITH_AS(doubled.apply(), "norm of the gradient: expected a finite number, got nan; nothing was changed",
                        std::runtime_error);
