@@ -2,16 +2,11 @@
 #include <doctest/doctest.h>
 
 #include "machine/buffer.hpp"
-#include "machine/dispatch.hpp"
+#include "support/kernels.hpp"
 #include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {
-
-template <class T>
-const Kernels<T>& kernels() {
-  return kernels_of<T>(current_kernels());
-}
 
 // Shapes with a compact last panel, for every number of units in it, with and without full panels before it.
 template <class T>

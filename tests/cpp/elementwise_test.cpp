@@ -4,17 +4,12 @@
 #include <bit>
 #include <numeric>
 
-#include "machine/dispatch.hpp"
 #include "machine/float_state.hpp"
+#include "support/kernels.hpp"
 #include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {
-
-template <class T>
-const Kernels<T>& kernels() {
-  return kernels_of<T>(current_kernels());
-}
 
 double exact_sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 double exact_tanh(double x) { return std::tanh(x); }

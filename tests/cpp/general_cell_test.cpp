@@ -5,15 +5,11 @@
 #include "machine/dispatch.hpp"
 #include "machine/random.hpp"
 #include "reference/activations.hpp"
+#include "support/kernels.hpp"
 #include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {
-
-template <class T>
-const Kernels<T>& kernels() {
-  return kernels_of<T>(current_kernels());
-}
 
 template <class T>
 CellVariant<T> plain_variant() {

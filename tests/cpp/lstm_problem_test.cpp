@@ -22,12 +22,12 @@ TEST_CASE("problem: the masks of a training run") {
   options.zoneout_hidden = options.zoneout_cell = 0.25;
   Problem problem = random_problem(random, options, 30, 20, false, false, false);
   draw_training_masks(problem, 3);
-  const auto check = [](const Vector& mask, std::size_t size, double dropped, double kept) {
+  const auto check = [](const Vector& mask, std::size_t size, double dropped, double remaining) {
     REQUIRE(mask.size() == size);
     const auto count = [&](double factor) { return static_cast<double>(std::count(mask.begin(), mask.end(), factor)); };
     const auto all = static_cast<double>(size);
     CHECK(std::abs(count(dropped) / all - 0.25) < 4.0 * std::sqrt(0.25 * 0.75 / all));
-    CHECK(count(dropped) + count(kept) == all);
+    CHECK(count(dropped) + count(remaining) == all);
   };
   const reference::LstmInput& input = problem.input;
   check(input.masks, 30 * 20 * 8, 0.0, 4.0 / 3.0);

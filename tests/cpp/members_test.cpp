@@ -181,11 +181,11 @@ Written<T> run(const Network<T>& network, const std::vector<Network<T>>& alone, 
     return written;
   }
   for (Index member = 0; member < members; ++member) {
-    RecordOptions own = options;
-    own.mask_seed += static_cast<std::uint64_t>(member);
+    RecordOptions member_options = options;
+    member_options.mask_seed += static_cast<std::uint64_t>(member);
     const auto tape = alone[static_cast<std::size_t>(member)].record(data.input().of(member), data.batch().of(member),
                                                                      states_of(data.start(), member), output.of(member),
-                                                                     states_of(end, member), own);
+                                                                     states_of(end, member), member_options);
     tape->backward(d_output.of(member), {}, written.gradient.data() + member * network.member_parameter_count(), false,
                    d_x.of(member), states_of(d_start, member));
   }
@@ -217,8 +217,8 @@ template <class T>
 std::vector<T> parameters_of(const std::vector<Network<T>>& networks) {
   std::vector<T> all;
   for (const Network<T>& network : networks) {
-    const std::vector<T> own = parameters_of(network);
-    all.insert(all.end(), own.begin(), own.end());
+    const std::vector<T> parameters = parameters_of(network);
+    all.insert(all.end(), parameters.begin(), parameters.end());
   }
   return all;
 }
@@ -311,12 +311,13 @@ TEST_CASE_TEMPLATE("members are trained as each would be alone", T, float, doubl
           REQUIRE(losses.size() == members);
           for (Index member = 0; member < members; ++member) {
             const auto at = static_cast<std::size_t>(member);
-            const auto own = [&](auto&& call) {
+            const auto of_member = [&](auto&& call) {
               return call(data.input().of(member), data.batch().of(member), states_of(data.start(), member),
                           data.target().of(member));
             };
-            CHECK(losses[at] == own([&](const auto&... all) { return trainers[at].step(all..., {}).front(); }));
-            CHECK(evaluated[at] == own([&](const auto&... all) { return trainers[at].evaluate(all..., {}).front(); }));
+            CHECK(losses[at] == of_member([&](const auto&... all) { return trainers[at].step(all..., {}).front(); }));
+            CHECK(evaluated[at] ==
+                  of_member([&](const auto&... all) { return trainers[at].evaluate(all..., {}).front(); }));
           }
         }
         CHECK(trainer.optimizer().steps() == 3);
@@ -365,7 +366,7 @@ TEST_CASE_TEMPLATE("members stream as each would alone", T, float, double) {
         alone.back()->set_state(states_of(data.start(), member));
       }
       const Index x_size = rows * data.features, y_size = rows * data.outputs;
-      std::vector<T> output(static_cast<std::size_t>(members * y_size)), own(static_cast<std::size_t>(y_size));
+      std::vector<T> output(static_cast<std::size_t>(members * y_size)), y(static_cast<std::size_t>(y_size));
       for (int step = 0; step < 4; ++step) {
         const bool shared = step % 2 == 1;
         const StepStrides strides{shared ? 0 : x_size, shared ? 0 : rows};
@@ -378,14 +379,13 @@ TEST_CASE_TEMPLATE("members stream as each would alone", T, float, double) {
         }
         for (Index member = 0; member < members; ++member) {
           Stream<T>& one = *alone[static_cast<std::size_t>(member)];
-          const std::uint8_t* const own_reset = reset == nullptr ? nullptr : reset + member * strides.reset;
+          const std::uint8_t* const its_reset = reset == nullptr ? nullptr : reset + member * strides.reset;
           if (data.takes_tokens) {
-            one.step(data.tokens.data() + member * strides.x, own.data(), own_reset);
+            one.step(data.tokens.data() + member * strides.x, y.data(), its_reset);
           } else {
-            one.step(data.x.data() + member * strides.x, own.data(), own_reset);
+            one.step(data.x.data() + member * strides.x, y.data(), its_reset);
           }
-          CHECK(
-              same_bits(own, std::vector<T>(output.begin() + member * y_size, output.begin() + (member + 1) * y_size)));
+          CHECK(same_bits(y, std::vector<T>(output.begin() + member * y_size, output.begin() + (member + 1) * y_size)));
         }
       }
       Written<T> state(network, data), state_alone(network, data);

@@ -433,10 +433,26 @@ TEST_CASE("network: a module alone shares its parameters with the chain") {
   };
   const Index begin = head.parameters_begin();
   chain.store()->write([&](float* values) {
-    for (Index k = 0; k < 10; ++k)
-      values[begin + k] = static_cast<float>(k);  // elements 0 to 7 are the weight, 8 and 9 the bias
+    // The weight is 0 to 7, the bias 8 and 9.
+    for (Index k = 0; k < 10; ++k) values[begin + k] = static_cast<float>(k);
   });
   CHECK(answer() == std::vector<float>{0 + 2 + 6 + 12 + 8, 4 + 10 + 18 + 28 + 9});
+}
+
+TEST_CASE("network: an index out of range is refused") {
+  LstmOptions lstm;
+  lstm.input_size = lstm.hidden_size = 2;
+  const Network<float> network({lstm, LinearOptions{2, 2}, lstm}, TensorNames::of_chain, 1);
+  CHECK(&network.lstm(1) == &std::get<LstmOptions>(network.modules()[2]));
+  CHECK_THROWS_WITH_AS(network.lstm(2), "index: expected 0 to 1, got 2", std::invalid_argument);
+  CHECK_THROWS_WITH_AS(network.lstm(-1), "index: expected 0 to 1, got -1", std::invalid_argument);
+  CHECK_THROWS_WITH_AS(network.module(3), "index: expected 0 to 2, got 3", std::invalid_argument);
+  const auto tape = network.record({}, {}, {}, {}, {}, {});
+  CHECK_THROWS_WITH_AS(tape->signal(2, 0, Signal::cell, nullptr), "lstm: expected 0 to 1, got 2",
+                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(tape->signal(1, 1, Signal::cell, nullptr), "state: expected 0 to 0, got 1",
+                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(tape->output(1), "member: expected 0 to 0, got 1", std::invalid_argument);
 }
 
 TEST_CASE("network: a length or a token out of range is refused, and nothing is written") {

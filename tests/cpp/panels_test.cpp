@@ -5,16 +5,11 @@
 
 #include <vector>
 
-#include "machine/dispatch.hpp"
+#include "support/kernels.hpp"
 #include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {
-
-template <class T>
-const Kernels<T>& kernels() {
-  return kernels_of<T>(current_kernels());
-}
 
 // Checks that panels follow one another without a gap, and that each has the width that the shape says.
 void check_shape(const PanelShape& shape, Index register_size) {

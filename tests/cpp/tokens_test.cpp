@@ -91,7 +91,7 @@ Problem one_hot(const TokenProblem& problem) {
   Problem result = problem.lstm;
   result.options.input_size = vocabulary;
   const auto layout = parameter_layout({options}, TensorNames::of_layer),
-             own_layout = parameter_layout({result.options}, TensorNames::of_layer);
+             one_hot_layout = parameter_layout({result.options}, TensorNames::of_layer);
   result.parameters.assign(static_cast<std::size_t>(parameter_count(result.options)), 0.0);
   const auto value = [&](const std::string& name, Index at) {
     for (const ParameterSpec& spec : layout) {
@@ -101,7 +101,7 @@ Problem one_hot(const TokenProblem& problem) {
   };
   for (std::size_t at = 0; at < layout.size(); ++at) {
     const ParameterSpec& spec = layout[at];
-    const auto to = result.parameters.begin() + own_layout[at].offset;
+    const auto to = result.parameters.begin() + one_hot_layout[at].offset;
     const bool bias = spec.name.starts_with("bias_") && spec.name.find("_l0") != std::string::npos;
     if (spec.name.starts_with("weight_ih_l0")) {
       const std::string suffix = spec.name.substr(std::string("weight_ih").size());
@@ -182,13 +182,13 @@ TEST_CASE_TEMPLATE("tokens: gradients are, bit for bit, chains over the tokens u
 
         const Index features = problem.features(), vocabulary = problem.vocabulary;
         const auto layout = parameter_layout({options}, TensorNames::of_layer),
-                   own_layout = parameter_layout({by_token.options}, TensorNames::of_layer);
+                   one_hot_layout = parameter_layout({by_token.options}, TensorNames::of_layer);
         std::vector<T> expected;
         reference::Vector d_table(problem.table.size(), 0.0);
         for (std::size_t at = 0; at < layout.size(); ++at) {
-          const auto own = sums.parameters.begin() + own_layout[at].offset;
+          const auto from = sums.parameters.begin() + one_hot_layout[at].offset;
           if (!layout[at].name.starts_with("weight_ih_l0")) {
-            expected.insert(expected.end(), own, own + own_layout[at].size());
+            expected.insert(expected.end(), from, from + one_hot_layout[at].size());
             continue;
           }
           for (Index gate = 0; gate < layout[at].shape[0]; ++gate) {
@@ -196,7 +196,7 @@ TEST_CASE_TEMPLATE("tokens: gradients are, bit for bit, chains over the tokens u
               const auto place = static_cast<std::size_t>(layout[at].offset + gate * features + k);
               T chain = T(0);
               for (Index token = 0; token < vocabulary; token += 2) {
-                const T sum = own[gate * vocabulary + token];
+                const T sum = from[gate * vocabulary + token];
                 const auto x = static_cast<std::size_t>(token * features + k);
                 chain = multiply_add(static_cast<T>(problem.table[x]), sum, chain);
                 d_table[x] += static_cast<double>(sum) * problem.lstm.parameters[place];

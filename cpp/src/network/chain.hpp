@@ -1,7 +1,6 @@
 #pragma once
 
 #include <functional>
-#include <vector>
 
 #include "machine/workspace.hpp"
 #include "network/recording.hpp"

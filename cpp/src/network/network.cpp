@@ -1,7 +1,6 @@
 #include "latchwork/network.hpp"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <stdexcept>
 #include <string>

@@ -42,7 +42,8 @@ Tape<T>::~Tape() = default;
 
 template <class T>
 SequenceView<const T> Tape<T>::output(Index member) const {
-  const ChainRecord<T>& record = recording_->members.at(static_cast<std::size_t>(member));
+  detail::check_index("member", member, recording_->network->members);
+  const ChainRecord<T>& record = recording_->members[static_cast<std::size_t>(member)];
   if (record.options.checkpoint > 0) {
     throw std::invalid_argument("output: expected a recording without checkpoints, which keeps the output");
   }
@@ -81,6 +82,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
   const detail::Recording<T>& recording = *recording_;
   const std::size_t at = recording.network->lstm_place("lstm", lstm_index);
   const LstmOptions& lstm = std::get<LstmOptions>(recording.network->modules[at]);
+  detail::check_index("state", state, lstm.states());
   const Index units_per_panel = recording.weights->kernels->units;
   const Index size = signal == Signal::hidden ? lstm.hidden_output_size() : lstm.hidden_size;
   for (std::size_t member = 0; member < recording.members.size(); ++member) {

@@ -157,7 +157,7 @@ void Trainer<T>::apply() {
   const FlushToZero flush_to_zero;
   const Index members = network_.members(), size = network_.member_parameter_count();
   std::vector<double> norms(static_cast<std::size_t>(members)), scales(norms.size(), 1.0);
-  parallel(members, [&](Index member) {
+  parallel_or_throw(members, [&](Index member) {
     norms[static_cast<std::size_t>(member)] = gradient_norm(gradients_.data() + member * size, size);
   });
   for (std::size_t member = 0; member < norms.size(); ++member) {

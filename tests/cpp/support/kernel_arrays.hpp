@@ -1,7 +1,7 @@
 #pragma once
 
 #include "machine/buffer.hpp"
-#include "machine/dispatch.hpp"
+#include "support/kernels.hpp"
 #include "support/support.hpp"
 
 namespace latchwork::test {
@@ -78,11 +78,6 @@ struct Layout {
 
   Index lanes, gates;
 };
-
-template <class T>
-const Kernels<T>& kernels() {
-  return kernels_of<T>(current_kernels());
-}
 
 template <class T>
 constexpr double tolerance = sizeof(T) == 4 ? 2e-6 : 4e-15;
