@@ -6,7 +6,7 @@
 namespace latchwork::python {
 namespace {
 
-// Whether the value is an instance of one of NumPy's scalar types, which need not be subclasses of Python's.
+// Whether the value is an instance of one of NumPy's scalar types, not all of which are subclasses of Python's.
 bool is_numpy(py::handle value, const char* type) {
   return py::isinstance(value, py::module_::import("numpy").attr(type));
 }

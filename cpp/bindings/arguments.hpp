@@ -1,5 +1,5 @@
-// Single values that Python passes, as the core takes them. TypeError where the type is another, ValueError where the
-// value is; the message names the argument, what was expected and what came.
+// Converts single values from Python to the core's types. A wrong type is a TypeError, a wrong value a ValueError; the
+// message names the argument, what was expected and what was given.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 namespace latchwork::python {
 
 bool bool_argument(py::handle value, std::string_view name);
-// An int, or what counts as one (`__index__`).
+// An int, or an object that Python accepts as one (`__index__`).
 Index index_argument(py::handle value, std::string_view name);
 Index size_argument(py::handle value, std::string_view name);  // not negative
 std::uint64_t seed_argument(py::handle value, std::string_view name);
@@ -20,7 +20,7 @@ Index position_argument(py::handle value, std::string_view name, Index count);  
 // A float or an int, NumPy's included.
 double float_argument(py::handle value, std::string_view name);
 std::string text_argument(py::handle value, std::string_view name);
-// `items`: what the sequence is expected to hold, for the message.
+// `items` says in the message what the sequence should hold.
 py::tuple sequence_argument(py::handle value, std::string_view name, std::string_view items);
 py::dict mapping_argument(py::handle value, std::string_view name);  // a copy
 Signal signal_named(const std::string& name);

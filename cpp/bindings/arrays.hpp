@@ -1,4 +1,4 @@
-// How NumPy arrays become the core's views: explicit checks, never a conversion or a copy behind the caller's back.
+// Turns NumPy arrays into the core's views. Arrays are checked, and none is converted or copied silently.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -17,7 +17,7 @@ namespace latchwork::python {
 
 namespace py = pybind11;
 
-// One axis of an expected shape: a size, or any size under a name for the message.
+// One axis of an expected shape: a size, or a name for messages, which any size fits.
 struct Extent {
   Extent(Index expected) : size(expected) {}  // NOLINT(google-explicit-constructor): shapes read as lists of sizes
   explicit Extent(const char* name) : symbol(name) {}
@@ -60,8 +60,8 @@ inline std::string shape_text(const py::array& array) {
   return tuple_text(items);
 }
 
-// The array itself, where it has the dtype in native byte order, the shape, alignment and, unless T is const, may be
-// written. TypeError for dtype and memory layout, ValueError for the rest.
+// Returns the object as an array if it has the dtype in native byte order, the shape and aligned elements and, unless T
+// is const, is writeable. A wrong type, dtype or memory layout is a TypeError, all else a ValueError.
 template <class T>
 py::array checked_array(py::handle object, std::string_view name, const Shape& shape) {
   using Value = std::remove_const_t<T>;
@@ -109,16 +109,17 @@ T* contiguous(py::handle object, std::string_view name, const Shape& shape) {
   return data_of<T>(array);
 }
 
-// Elements from one to the next along an axis; 0 where there is no next.
+// The stride along an axis, in elements; 0 if the axis has fewer than two.
 template <class T>
 Index stride_of(const py::array& array, std::string_view name, int axis) {
   constexpr auto item = static_cast<py::ssize_t>(sizeof(T));
   if (array.shape(axis) < 2) return 0;  // NumPy leaves such a stride undefined, and nothing uses it
-  if (array.strides(axis) % item != 0) throw py::type_error(complaint(name, "strides of whole elements", "others"));
+  if (array.strides(axis) % item != 0)
+    throw py::type_error(complaint(name, "strides that are multiples of the item size", "others"));
   return array.strides(axis) / item;
 }
 
-// Steps and rows, from axis `first` on, and, if there is a third axis, contiguous features.
+// A view of an array whose axes from `first` on are steps, rows and, if there is a third one, contiguous features.
 template <class T>
 SequenceView<T> sequence(const py::array& array, std::string_view name, int first = 0) {
   if (array.size() == 0) return {data_of<T>(array), 0, 0};
@@ -129,8 +130,8 @@ SequenceView<T> sequence(const py::array& array, std::string_view name, int firs
   return {data_of<T>(array), stride_of<T>(array, name, first), stride_of<T>(array, name, first + 1)};
 }
 
-// ---- Members. If a network has several, arrays have an axis of members in front, or lack it in what is read: they are
-// then the same for all.
+// ---- Members. If a network has several, arrays have an axis of members in front. An array that is only read may lack
+// it and is then shared by all members.
 
 inline Shape with_members(Index members, Shape inner) {
   if (members > 1) inner.insert(inner.begin(), Extent(members));
@@ -142,14 +143,14 @@ inline bool has_member_axis(py::handle object, Index members, const Shape& inner
          py::reinterpret_borrow<py::array>(object).ndim() == static_cast<py::ssize_t>(inner.size()) + 1;
 }
 
-// inner: the shape of one member.
+// `inner` is the shape for one member.
 template <class T>
 py::array member_array(py::handle object, std::string_view name, Index members, const Shape& inner) {
   const bool shared = std::is_const_v<T> && !has_member_axis(object, members, inner);
   return checked_array<T>(object, name, shared ? inner : with_members(members, inner));
 }
 
-// rank: axes of one member.
+// `rank` is the number of axes for one member.
 template <class T>
 SequenceView<T> member_sequence(const py::array& array, std::string_view name, std::size_t rank) {
   const int first = array.ndim() > static_cast<py::ssize_t>(rank) ? 1 : 0;
@@ -163,7 +164,7 @@ SequenceView<T> member_sequence(py::handle object, std::string_view name, Index 
   return member_sequence<T>(member_array<T>(object, name, members, inner), name, inner.size());
 }
 
-// The elements of a C-contiguous array, and how far apart the members lie in it.
+// The elements of a C-contiguous array, and the stride from one member to the next, which is 0 if they share it.
 template <class T>
 std::pair<T*, Index> member_elements(py::handle object, std::string_view name, Index members, const Shape& inner) {
   const bool shared = members == 1 || (std::is_const_v<T> && !has_member_axis(object, members, inner));
@@ -173,24 +174,25 @@ std::pair<T*, Index> member_elements(py::handle object, std::string_view name, I
   return {contiguous<T>(object, name, with_members(members, inner)), size};
 }
 
-// A contiguous copy, step by step, of each member or of all. What the core checks and then relies on must be one: while
-// the GIL is released, another thread could write to the caller's array between the check and the use.
+// Copies what the view shows to contiguous memory, member by member and step by step, and lets the view show the copy.
+// What the core checks and then relies on must be copied, because another thread could write to the caller's array
+// between the check and the use, while the GIL is released.
 template <class T>
 std::vector<T> copied(SequenceView<const T>& view, Index members, Index steps, Index rows) {
   const Index copies = view.member_stride == 0 ? 1 : members;
   std::vector<T> copy;
   copy.reserve(static_cast<std::size_t>(copies * steps * rows));
   for (Index member = 0; member < copies; ++member) {
-    const SequenceView<const T> own = view.of(member);
+    const SequenceView<const T> values = view.of(member);
     for (Index step = 0; step < steps; ++step) {
-      for (Index row = 0; row < rows; ++row) copy.push_back(*own.at(step, row));
+      for (Index row = 0; row < rows; ++row) copy.push_back(*values.at(step, row));
     }
   }
   view = {copy.data(), rows, 1, copies == 1 ? 0 : steps * rows};
   return copy;
 }
 
-// The items of a sequence that must have `size` of them.
+// The items of a sequence, which must be `size` items long.
 inline py::tuple tuple_of(py::handle object, std::string_view name, Index size, std::string_view expected) {
   if (!py::isinstance<py::sequence>(object)) {
     throw py::type_error(complaint(name, expected, Py_TYPE(object.ptr())->tp_name));
@@ -202,11 +204,11 @@ inline py::tuple tuple_of(py::handle object, std::string_view name, Index size, 
   return items;
 }
 
-// The states of a network's LSTM modules, for const T to read and otherwise to write; None: none.
+// The states of a network's LSTM modules, which are read if T is const and written otherwise. None means no states.
 template <class T>
 struct StateArrays {
   States<T> states;
-  std::vector<py::object> kept;  // the caller's list may be changed while the GIL is released
+  std::vector<py::object> kept;  // kept alive here, because the caller's list may change while the GIL is released
 
   StateArrays(const Network<std::remove_const_t<T>>& network, Index rows, py::handle object, std::string_view name) {
     if (object.is_none()) return;
@@ -232,7 +234,7 @@ class BatchArrays {
   BatchArrays(const BatchArrays&) = delete;
   BatchArrays& operator=(const BatchArrays&) = delete;
 
-  // Into `batch`, whose sizes are known.
+  // Fills in the lengths and resets of `batch`, whose sizes are set.
   void read(Index members, py::handle lengths, py::handle reset, Batch& batch) {
     if (!lengths.is_none()) {
       const auto [elements, stride] = member_elements<const std::int64_t>(lengths, "lengths", members, {batch.rows});
@@ -253,7 +255,7 @@ class BatchArrays {
   std::vector<std::uint8_t> reset_;
 };
 
-// What forward, record and training steps take alike, checked.
+// The checked arguments that forward, record and training steps have in common.
 template <class T>
 struct Sequences {
   Input<T> input;
@@ -279,7 +281,7 @@ struct Sequences {
   Sequences& operator=(const Sequences&) = delete;
 
  private:
-  // rank: axes of one member.
+  // `rank` is the number of axes for one member.
   void set_size(const py::array& x, std::size_t rank) {
     const py::ssize_t first = x.ndim() - static_cast<py::ssize_t>(rank);
     batch.steps = x.shape(first);
@@ -290,7 +292,7 @@ struct Sequences {
   BatchArrays batch_arrays_;
 };
 
-// Of one member's output for an input of `steps` and `rows`.
+// The shape of one member's output for an input of `steps` and `rows`.
 template <class T>
 Shape output_shape(const Network<T>& network, Index steps, Index rows) {
   return {network.keeps_sequence() ? steps : 1, rows, network.output_size()};

@@ -1,4 +1,4 @@
-// One call at a time: wait for the other, or refuse.
+// Lets one call at a time into an object. A second call waits, or is refused.
 #pragma once
 
 #include <pybind11/pybind11.h>

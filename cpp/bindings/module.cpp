@@ -1,12 +1,13 @@
-// The extension module latchwork._core: what python/latchwork/_core.pyi says, on the public headers of the core.
+// The extension module latchwork._core. It offers what python/latchwork/_core.pyi describes, and uses only the public
+// headers of the core.
 #include "register.hpp"
 
-// Free-threaded Python takes the GIL back for this module. Its classes stand concurrent calls, but NumPy arrays and
-// mappings are read here on the understanding that no other thread reshapes them meanwhile.
+// A free-threaded Python turns the GIL on for this module. The module's classes can be called from several threads at
+// once, but it reads NumPy arrays and mappings on the assumption that no other thread changes their shape meanwhile.
 PYBIND11_MODULE(_core, module) {
   using namespace latchwork::python;
   module.doc() = "The C++ core of Latchwork.";
-  // pybind11 looks NumPy's functions up at the first use, which would cost the first call 0.2 ms.
+  // pybind11 looks up NumPy's functions at the first use. That takes 0.2 ms, which the first call is spared.
   pybind11::detail::npy_api::get();
   register_machine(module);
   register_options(module);

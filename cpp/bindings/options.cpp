@@ -1,4 +1,5 @@
-// The options of each kind of module are listed once, in each_option(), for what reads mappings and what writes them.
+// Converts between mappings of option names to plain Python values and the core's options. The options of each kind of
+// module are listed once, in each_option(), which both the reader and the writer of mappings use.
 #include "options.hpp"
 
 #include <algorithm>
@@ -19,7 +20,7 @@ namespace {
 template <class Enum>
 using Choice = std::pair<std::string_view, Enum>;
 
-// The words for the values of an enumeration.
+// The words that stand for the values of an enumeration in a mapping.
 template <class Enum>
 struct Words;
 
@@ -49,7 +50,7 @@ struct Words<Initialisation> {
                                                     {"chrono", Initialisation::chrono}};
 };
 
-// Activation::identity is None.
+// Activation::identity has no word: it is None in Python.
 template <>
 struct Words<Activation> {
   static constexpr Choice<Activation> list[] = {
@@ -162,7 +163,7 @@ GateActivation gate_activation(py::handle value, const std::string& name) {
   return activation;
 }
 
-// A gate that is missing keeps its default.
+// A gate that is not in the mapping keeps its default.
 CellActivations cell_activations(py::handle mapping, const std::string& name) {
   CellActivations activations;
   const auto gates = gates_of(activations);
@@ -179,10 +180,10 @@ CellActivations cell_activations(py::handle mapping, const std::string& name) {
   return activations;
 }
 
-// A copy of a mapping from which options are taken one by one; what is left at the end is unknown.
+// A copy of a mapping. Options are taken out of it one by one, and any that are left at the end are unknown options.
 class OptionReader {
  public:
-  // `name`: of the mapping, for messages; empty: options are named alone.
+  // `name` is the mapping's name in messages. If it is empty, messages name the option alone.
   OptionReader(py::handle mapping, std::string name)
       : name_(std::move(name)), options_(mapping_argument(mapping, name_.empty() ? "options" : name_)) {}
 
@@ -253,7 +254,7 @@ class OptionReader {
   std::string kind_;
 };
 
-// The whole of a module's options, valid ones, in a form that JSON can hold and that a reader takes back.
+// Writes all options of a module, which must be valid, to a mapping that JSON can hold and that OptionReader reads.
 class OptionWriter {
  public:
   explicit OptionWriter(std::string_view kind) { options_["kind"] = py::str(kind); }
@@ -296,7 +297,7 @@ class OptionWriter {
     return parts;
   }
 
-  // Two sets that are the same are one.
+  // If both directions have the same activations, they are written once.
   static py::object written(const std::vector<CellActivations>& option) {
     py::list sets;
     for (const CellActivations& activations : option) {
@@ -368,7 +369,7 @@ std::vector<ModuleOptions> module_options(py::handle modules) {
   const py::tuple items = sequence_argument(modules, "modules", "mappings");
   std::vector<ModuleOptions> options;
   for (py::handle item : items) {
-    // As validate() does, a chain of one is spoken of as the module itself.
+    // Like validate(), messages about a chain of one module name its options alone.
     options.push_back(one_module(item, items.size() == 1 ? "" : "modules[" + std::to_string(options.size()) + "]"));
   }
   return options;

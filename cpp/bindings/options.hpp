@@ -1,4 +1,5 @@
-// Mappings of option names to plain Python values become the core's options, and back. An unknown key is a ValueError.
+// Converts mappings of option names to plain Python values into the core's options, and back. Unknown keys are refused
+// with a ValueError.
 #pragma once
 
 #include <vector>
@@ -9,7 +10,7 @@
 
 namespace latchwork::python {
 
-// Of the right types, not validated.
+// Checks the types of the values, but does not validate the options.
 std::vector<ModuleOptions> module_options(py::handle modules);
 Loss loss_options(py::handle loss);
 OptimizerOptions optimizer_options(py::handle optimizer);

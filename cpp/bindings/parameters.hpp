@@ -21,14 +21,14 @@ inline py::list layout_list(const std::vector<ParameterSpec>& layout) {
   return entries;
 }
 
-// (parameters,), of several members (members, parameters).
+// (parameters,) if there is one member, (members, parameters) if there are several.
 template <class T>
 std::vector<py::ssize_t> parameters_shape(const Network<T>& network) {
   if (network.members() == 1) return {network.member_parameter_count()};
   return {network.members(), network.member_parameter_count()};
 }
 
-// Read-only, keeps the store alive.
+// A read-only view of the parameters, which keeps their store alive.
 template <class T>
 py::array parameter_view(const Network<T>& network) {
   using Store = std::shared_ptr<ParameterStore<T>>;
@@ -44,7 +44,7 @@ py::array parameter_view(const Network<T>& network) {
   return array;
 }
 
-// As of one moment.
+// A copy of the parameters, taken while no other thread can write them.
 template <class T>
 py::array parameter_copy(const Network<T>& network) {
   py::array array(py::dtype::of<T>(), parameters_shape(network));

@@ -1,4 +1,4 @@
-// The parts of the extension module, and the objects that one part makes and another binds.
+// The functions that register the parts of the extension module, and the objects that one part makes and another binds.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,7 @@ void register_stream(py::module_& module);
 void register_network(py::module_& module);
 void register_training(py::module_& module);
 
-// A tape and the shapes its backward must be given.
+// A tape, with what gives the shapes of the arguments of backward().
 template <class T>
 struct TapeBinding {
   std::shared_ptr<const Network<T>> network;
@@ -29,10 +29,10 @@ struct TapeBinding {
   std::shared_ptr<Tape<T>> tape;
 };
 
-// A stream, its shapes, and a flag that is set while a call is inside.
+// A stream, its shapes, and a flag that is set while a thread is in a call.
 template <class T>
 struct StreamBinding {
-  // Without a batch axis there is one row.
+  // A stream without a batch axis has one row.
   StreamBinding(std::shared_ptr<const Network<T>> owner, Index row_count, bool has_batch_axis);
 
   std::shared_ptr<const Network<T>> network;
@@ -41,7 +41,7 @@ struct StreamBinding {
   Index members;
   Index input_size;
   Index output_size;
-  Index vocabulary;  // 0: takes values
+  Index vocabulary;  // 0 if the stream takes values
   bool releases_gil;
   py::dtype dtype;
   std::vector<std::int64_t> tokens;  // the checked tokens of a step

@@ -1,4 +1,4 @@
-// Instruction sets, threads, and what the build was made with.
+// Binds instruction sets, threads, and information about the build.
 #include <string>
 #include <vector>
 
@@ -44,7 +44,7 @@ void register_machine(py::module_& module) {
       "set_num_threads",
       [](const py::object& count) {
         const Index threads = index_argument(count, "count");
-        const py::gil_scoped_release release;  // may wait for a call under way
+        const py::gil_scoped_release release;  // may wait for a call that another thread is in
         set_num_threads(threads);
       },
       py::arg("count"));

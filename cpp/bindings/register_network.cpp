@@ -1,4 +1,4 @@
-// Network32 and Network64: a chain of modules and its parameters.
+// Binds Network32 and Network64, chains of modules with their parameters.
 #include <cstring>
 #include <map>
 #include <memory>
@@ -58,7 +58,7 @@ void write(const Network<T>& self, const py::dict& values) {
       const Index size = copy.to->size();
       T* const first = parameters + self.parameters_begin() + copy.to->offset;
       for (Index member = 0; member < self.members(); ++member) {
-        // memmove: the source may be a view of these parameters.
+        // memmove, because the source may be a view of these parameters.
         std::memmove(first + member * self.member_stride(), copy.from + member * size,
                      static_cast<std::size_t>(size) * sizeof(T));
       }

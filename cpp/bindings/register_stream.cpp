@@ -1,4 +1,4 @@
-// Stream32 and Stream64: one step after another, with as little between Python and the core as there can be.
+// Binds Stream32 and Stream64, with as little work as possible between Python and the core's step.
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -15,8 +15,8 @@ namespace latchwork::python {
 
 namespace {
 
-// Rows x parameters up to which a step keeps the GIL: giving it away and taking it back costs as much as a whole step
-// of a small network.
+// A step keeps the GIL up to this many rows times parameters, because releasing and taking the GIL costs as much as a
+// whole step of a small network.
 constexpr Index largest_work_with_gil = 100'000;
 
 }  // namespace
@@ -39,7 +39,7 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
 
 namespace {
 
-// Wakes the threads that a large step is shared with where steps follow one another closely.
+// Wakes the other threads that share a large step, if the previous step was less than a millisecond ago.
 template <class T>
 class SharedStep {
  public:
@@ -58,7 +58,7 @@ class SharedStep {
   StreamBinding<T>* self_;
 };
 
-// One member's shape of what a step takes or gives.
+// The shape, for one member, of an array that a step takes or returns.
 template <class T>
 Shape step_shape(const StreamBinding<T>& self, std::initializer_list<Extent> features) {
   Shape shape(features);
@@ -66,8 +66,8 @@ Shape step_shape(const StreamBinding<T>& self, std::initializer_list<Extent> fea
   return shape;
 }
 
-// The numbers of one step of the only member. The usual argument passes by a few comparisons; any other meets the
-// checks that say what is wrong with it (or find that nothing is).
+// The numbers of one step of a network with one member. The usual argument is recognised by a few comparisons; for any
+// other, the full checks say what is wrong with it, or find that it is usable.
 template <class T>
 T* step_values(const StreamBinding<std::remove_const_t<T>>& self, PyObject* object, const char* name, Index features) {
   using Api = py::detail::npy_api;
@@ -83,7 +83,7 @@ T* step_values(const StreamBinding<std::remove_const_t<T>>& self, PyObject* obje
   return contiguous<T>(object, name, step_shape(self, {features}));
 }
 
-// Checks the tokens of a step and copies them; returns how far apart the members' lie.
+// Checks the tokens of a step and copies them. Returns the stride from one member's tokens to the next's.
 template <class T>
 Index take_tokens(StreamBinding<T>& self, py::handle x) {
   const auto check = [&](std::int64_t token) {
@@ -104,7 +104,8 @@ Index take_tokens(StreamBinding<T>& self, py::handle x) {
   return stride;
 }
 
-// A truth value, or one for each row, or for each member and row; `stride` becomes how far apart the members' lie.
+// Reads one truth value, or one for each row, or one for each member and row. Sets `stride` to the stride from one
+// member's values to the next's.
 template <class T>
 const std::uint8_t* step_reset(const StreamBinding<T>& self, PyObject* reset, Index& stride) {
   static constexpr std::uint8_t restart = 1;
@@ -167,7 +168,7 @@ py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* re
   return output;
 }
 
-// x, out and reset of one call, borrowed.
+// Borrowed references to x, out and reset of one call.
 struct StepArguments {
   static constexpr Py_ssize_t count = 3;
   static constexpr const char* names[count] = {"x", "out", "reset"};
@@ -194,11 +195,12 @@ struct StepArguments {
   static std::string text(PyObject* keyword) { return py::repr(keyword); }
 };
 
-// step() as CPython calls it. pybind11's own dispatch would cost more than a step of a small network.
+// step() with the signature by which CPython calls methods directly. pybind11's dispatch would take longer than a whole
+// step of a small network.
 template <class T>
 PyObject* call_step(PyObject* self, PyObject* const* arguments, Py_ssize_t positional, PyObject* keywords) noexcept {
   try {
-    // CPython has checked that self is of the class this method belongs to, but __new__ alone makes an empty one.
+    // CPython has checked the class of self, but __new__ without __init__ makes an instance that holds no stream.
     void* const binding = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr();
     if (binding == nullptr) throw py::type_error("streams are made by Network.stream()");
     const StepArguments step_arguments(arguments, positional, keywords);
@@ -220,7 +222,7 @@ PyObject* call_step(PyObject* self, PyObject* const* arguments, Py_ssize_t posit
 
 template <class T>
 void add_step(const py::object& type) {
-  // CPython keeps a pointer to the definition.
+  // Static, because CPython keeps a pointer to the definition.
   static PyMethodDef definition = {"step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_step<T>)),
                                    METH_FASTCALL | METH_KEYWORDS,
                                    "step($self, x, out=None, reset=None)\n--\n\nThe output of the next step."};

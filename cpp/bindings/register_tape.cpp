@@ -1,4 +1,4 @@
-// Tape32 and Tape64: the gradients and signals of one recording.
+// Binds Tape32 and Tape64, which give the gradients and signals of one recording.
 #include <memory>
 #include <string>
 #include <utility>
@@ -49,7 +49,7 @@ void signal(const TapeBinding<T>& self, const py::object& lstm, const py::object
 
 template <class T>
 void register_tape_class(py::module_& module, const char* name) {
-  // A tape returns large pieces of memory, under a lock of its network.
+  // Deleting a tape returns large pieces of memory to its network under a lock, so the GIL is released for it.
   py::class_<TapeBinding<T>>(module, name, py::is_final(), py::release_gil_before_calling_cpp_dtor())
       .def("backward", &backward<T>, py::arg("d_output"), py::arg("d_end"), py::arg("parameters"),
            py::arg("accumulate"), py::arg("d_input"), py::arg("d_start"))

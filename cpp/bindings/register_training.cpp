@@ -1,4 +1,4 @@
-// Optimizer and Trainer, 32 and 64, and the norm and scale that clipping is made of.
+// Binds optimisers and trainers, and what clipping a gradient needs: its norm, a check for NaN and infinity, the scale.
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -130,7 +130,7 @@ struct TargetArray {
   std::vector<std::int64_t> labels_;
 };
 
-// What a mini-batch consists of, checked.
+// The checked parts of a mini-batch.
 template <class T>
 struct BatchArguments {
   BatchArguments(const TrainerBinding<T>& self, const py::object& x, const py::object& lengths, const py::object& reset,
@@ -146,7 +146,7 @@ struct BatchArguments {
   StateArrays<T> end;
 };
 
-// A float, or of several members an array.
+// A float if there is one member, an array if there are several.
 py::object losses_object(const std::vector<double>& losses) {
   if (losses.size() == 1) return py::float_(losses.front());
   py::array array = new_array<double>({static_cast<py::ssize_t>(losses.size())});
@@ -165,7 +165,7 @@ py::object trainer_step(TrainerBinding<T>& self, const py::object& x, const py::
   }));
 }
 
-// A view of what the trainer's gradients() holds, which keeps the trainer alive.
+// A view of the trainer's gradients, which keeps the trainer alive.
 template <class T>
 py::array trainer_gradients(const py::object& self) {
   auto& binding = self.cast<TrainerBinding<T>&>();
@@ -173,7 +173,8 @@ py::array trainer_gradients(const py::object& self) {
                    binding.trainer.gradients(), self);
 }
 
-// ready: None, or called with (module, member, its part of the gradients) as modules are complete.
+// `ready` is None, or is called with (module, member, their part of the gradients) once a module's gradient is
+// complete.
 template <class T>
 py::object trainer_gradient(const py::object& self, const py::object& x, const py::object& lengths,
                             const py::object& reset, const py::object& start, const py::object& target,
@@ -194,7 +195,7 @@ py::object trainer_gradient(const py::object& self, const py::object& x, const p
   }));
 }
 
-// Changes nothing in the trainer, so it may run beside a step.
+// Changes nothing in the trainer, so it may run during a step of another thread.
 template <class T>
 py::object trainer_evaluate(const TrainerBinding<T>& self, const py::object& x, const py::object& lengths,
                             const py::object& reset, const py::object& start, const py::object& target,
@@ -230,7 +231,7 @@ void register_trainer(py::module_& module, const char* name) {
                              [](Class& self) { return self.alone([&] { return self.trainer.optimizer().steps(); }); });
 }
 
-// Of equal pieces, which lie one after another.
+// The norms of `pieces` consecutive pieces of equal size.
 template <class T>
 py::array norms_of(const py::object& gradient, Index pieces) {
   const py::array array = checked_array<const T>(gradient, "gradient", {Extent("size")});
@@ -248,7 +249,7 @@ py::array norms_of(const py::object& gradient, Index pieces) {
 
 template <class T>
 bool is_finite(const py::array& values) {
-  // Of any shape: as its own.
+  // The array may have any shape, so its own shape is the expected one.
   Shape shape;
   for (py::ssize_t axis = 0; axis < values.ndim(); ++axis) shape.emplace_back(static_cast<Index>(values.shape(axis)));
   const T* const data = contiguous<const T>(values, "values", shape);

@@ -1,6 +1,6 @@
-"""Several callers at once, threads of one process or processes: their calls beside what sharing the CPUs would give.
+"""Compare the speed of several callers at once, in one process or several, with what sharing the CPUs would give.
 
-The ideal is what one caller on one thread reaches alone, times the number of CPUs or, where they are fewer, of callers.
+The ideal is the speed of one caller alone on one thread, times the number of CPUs or of callers, whichever is smaller.
 """
 
 import argparse
@@ -16,16 +16,16 @@ from statistics import median
 import contention
 import latchwork as lw
 
-# Processes, callers in each, threads of the pool.
+# The number of processes, of callers in each, and of threads in each pool.
 SITUATIONS = ((1, 2, 1), (1, 2, 2), (1, 4, 2), (2, 1, 2), (4, 1, 1), (4, 1, 2))
 ALONE = (1, 1, 1)
 BOUND = 3.0
-# Seconds between the start of the processes and that of their calls.
+# Seconds between the start of the processes and the start of their calls.
 HEAD_START = 1.5
 
 
 def run_child(case: str, callers: int, threads: int, start: float, seconds: float) -> None:
-    """Call from the start on for so many seconds; print the calls a second of all callers, and the longest call."""
+    """Call for this many seconds from the start time on; print all callers' calls a second, and the longest call."""
     lw.set_num_threads(threads)
     job = contention.make_job(case)
     job()
@@ -51,7 +51,7 @@ def run_child(case: str, callers: int, threads: int, start: float, seconds: floa
 
 
 def measure(case: str, situation: tuple[int, int, int], seconds: float) -> tuple[float, float]:
-    """Calls a second of all processes, and the longest call."""
+    """Return the calls a second of all processes together, and the seconds of the longest call."""
     processes, callers, threads = situation
     child = [case, callers, threads, time.time() + HEAD_START, seconds]
     command = [sys.executable, __file__, "--child", *map(str, child)]
@@ -62,8 +62,10 @@ def measure(case: str, situation: tuple[int, int, int], seconds: float) -> tuple
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="of every situation, in turn")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of calls in every situation and round")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; each measures every situation once")
+    parser.add_argument(
+        "--seconds", type=float, default=0.5, help="how long the calls go on in every situation and round"
+    )
     parser.add_argument("--cases", default=",".join(contention.CASES))
     parser.add_argument("--json", type=Path, help="keep the figures here")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)

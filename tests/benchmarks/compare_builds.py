@@ -1,4 +1,4 @@
-"""Two builds of Latchwork, an old and a new one, timed in turn: the old one's time over the new one's in each case.
+"""Time two builds of Latchwork in turn, and print the old one's time over the new one's in each case.
 
 A build is the Python interpreter of an environment that Latchwork is installed in, or a folder that holds the package.
 The cases are those of `latchwork bench` and the training steps of `small_step.py`, in float32. The code of this source
@@ -26,27 +26,27 @@ SMALL_STEP = "small-step"
 SMALL_STEP_KIND = "update"
 LOWEST_RATIO = 0.97
 
-# Unless --rounds is given, a measurement whose calls are long ends after SECONDS_OF_ROUNDS, but it has FEWEST_ROUNDS in
-# any case.
+# Unless --rounds is given, a measurement whose calls are long ends after SECONDS_OF_ROUNDS, but never before
+# FEWEST_ROUNDS.
 ROUNDS = 21
 FEWEST_ROUNDS = 9
 SECONDS_OF_ROUNDS = 40.0
-# The places that a process gets in memory change its speed by some percent, so fresh processes start after this many
-# rounds; later where a sample is one long call, because such a process takes long to prepare.
+# The speed of a process depends by some percent on the memory addresses it gets, so fresh processes start after this
+# many rounds. If a sample is one long call, they start later, because such a process takes long to prepare.
 ROUNDS_OF_A_PROCESS = 3
 ROUNDS_OF_A_PROCESS_OF_LONG_CALLS = 7
-# A sample is easily disturbed, and a disturbance only adds to it. So a round is the least of SAMPLES samples, or of as
-# many as SECONDS_OF_SAMPLES allow.
+# A disturbance only adds to a sample's time. So a round is the fastest of SAMPLES samples, or of as many as
+# SECONDS_OF_SAMPLES allow.
 SAMPLES = 5
 SECONDS_OF_SAMPLES = 50e-3
 
-# Seconds of one call, by rounds and samples.
+# The seconds of one call, for each round and each sample in it.
 Times = list[list[float]]
 
 
 @dataclass(frozen=True)
 class Build:
-    """What starts a Python that imports one of the builds."""
+    """How to start a Python that imports one of the builds."""
 
     label: str
     interpreter: str
@@ -55,7 +55,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Planned:
-    """One measurement that is to be made."""
+    """One measurement to be made."""
 
     case: str
     kind: str
@@ -85,7 +85,7 @@ class Child:
 
     def ask(self, *request: Any) -> Any:
         """Send a request and wait for its answer."""
-        with contextlib.suppress(OSError):  # the process has ended, which the missing answer shows
+        with contextlib.suppress(OSError):  # if the process has ended, the missing answer shows it
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         return self._answer()
@@ -98,11 +98,11 @@ class Child:
 
 
 def serve(threads: int) -> None:
-    """Be the child: prepare a case, then take a sample of it as often as asked."""
+    """Run as the child process: prepare cases and take samples of them as requested."""
     import latchwork as lw
     import latchwork.benchmark
 
-    # What is imported from here on is this source tree's code, which calls the build's public interface.
+    # What is imported below is the code of this source tree, which calls the build's public interface.
     latchwork.benchmark.__path__ = [str(BENCHMARK_PACKAGE)]
     import small_step
     from latchwork.benchmark import cases, peers, timing
@@ -151,9 +151,9 @@ def serve(threads: int) -> None:
 
 
 def build_of(label: str, place: str) -> Build:
-    """Read a command-line argument: an interpreter or a folder."""
+    """Make a build from a command-line argument, which is an interpreter or a folder."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    # Not resolved: an environment's interpreter is a link, and knows its environment by the link's place.
+    # Links are not resolved, because the interpreter of an environment is a link and finds its environment by its path.
     path = os.path.abspath(place)
     if os.path.isdir(path):
         return Build(label, sys.executable, environment | {"PYTHONPATH": path})
@@ -166,17 +166,17 @@ def plan(
     description: dict[str, Any], chosen: Iterable[str], kinds: list[str] | None, thread_counts: Iterable[int]
 ) -> list[Planned]:
     """List all measurements, in order."""
-    groups, own, possible = (description[key] for key in ("groups", "kinds", "possible_kinds"))
+    groups, usual, possible = (description[key] for key in ("groups", "kinds", "possible_kinds"))
     names = list(dict.fromkeys(name for choice in chosen for name in groups.get(choice, [choice])))
-    if unknown := [name for name in names if name not in own]:
+    if unknown := [name for name in names if name not in usual]:
         sys.exit(
-            f"--cases: expected groups ({', '.join(groups)}) or cases ({', '.join(own)}), got {', '.join(unknown)}"
+            f"--cases: expected groups ({', '.join(groups)}) or cases ({', '.join(usual)}), got {', '.join(unknown)}"
         )
     return [
         Planned(name, kind, threads)
         for threads in thread_counts
         for name in names
-        for kind in (own[name] if kinds is None else kinds)
+        for kind in (usual[name] if kinds is None else kinds)
         if kind in possible[name]
     ]
 
@@ -204,7 +204,7 @@ def measure(builds: list[Build], planned: Planned, rounds: int | None) -> list[T
 
 
 def compared(planned: Planned, old: Times, new: Times) -> dict[str, Any]:
-    """One line of the table."""
+    """Make the result of one measurement from its times."""
     by_rounds = [list(map(min, times)) for times in (old, new)]
     medians = [median(values) for values in by_rounds]
     minima = list(map(min, by_rounds))
@@ -222,7 +222,7 @@ def compared(planned: Planned, old: Times, new: Times) -> dict[str, Any]:
 
 
 def spread(values: list[float]) -> float:
-    """Distance of the quartiles, as a share of the median."""
+    """Return the distance between the quartiles as a share of the median."""
     if len(values) < 2:
         return 0.0
     lower, middle, upper = quantiles(values, n=4, method="inclusive")
@@ -230,7 +230,7 @@ def spread(values: list[float]) -> float:
 
 
 def summary(results: list[dict[str, Any]]) -> list[str]:
-    """Say what the ratios are together."""
+    """Sum up the ratios of all measurements in a few lines."""
     worst = min(results, key=lambda result: result["ratio"])
     below = [result for result in results if result["ratio"] < LOWEST_RATIO]
     lines = [
@@ -267,11 +267,13 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("old", help="the build to compare with: an interpreter, or a folder with the package in it")
-    parser.add_argument("new", help="the build that is to be no slower")
+    parser.add_argument("new", help="the build that should be no slower")
     parser.add_argument(
         "--cases", type=words, default=words(DEFAULT_CASES), help=f"groups or cases, by default {DEFAULT_CASES}"
     )
-    parser.add_argument("--kinds", type=words, help="instead of each case's own: forward, step, training, update")
+    parser.add_argument(
+        "--kinds", type=words, help="kinds to measure instead of each case's own: forward, step, training, update"
+    )
     parser.add_argument("--threads", type=lambda text: list(map(positive, text.split(","))), help="by default 1 and 2")
     parser.add_argument(
         "--rounds",

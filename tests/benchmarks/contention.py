@@ -1,4 +1,4 @@
-"""Two threads where something else wants the CPUs too: their time over one thread's in the same place.
+"""Compare two threads with one while something else uses the CPUs too.
 
 Each situation has a process of its own, in which calls on one and on two threads take turns.
 """
@@ -21,7 +21,7 @@ try:
 except ImportError:
     torch = None
 
-# Steps, rows, features, units.
+# The kind, steps, rows, input size and hidden size of each case.
 CASES = {
     "small": ("forward", 50, 32, 8, 32),
     "medium": ("forward", 100, 32, 64, 128),
@@ -42,7 +42,7 @@ Job = Callable[[], object]
 
 
 def make_job(case: str) -> Job:
-    """One call."""
+    """Return a function that makes one call."""
     kind, steps, rows, input_size, hidden_size = CASES[case]
     lstm = lw.LSTM(input_size, hidden_size, seed=0)
     random = np.random.default_rng(0)
@@ -70,7 +70,7 @@ def seconds_of(job: Job, threads: int, before: Job) -> float:
 
 
 def spin_threads_of_torch() -> Job:
-    """A product on two threads, which look for more work for a while after it."""
+    """Return a product on two threads of PyTorch, which look for more work for a while after it."""
     torch.set_num_threads(2)
     matrix = torch.ones(384, 384)
     return lambda: matrix @ matrix
@@ -97,7 +97,7 @@ def run_child(situation: str, case: str, rounds: int) -> None:
 
 
 def measure(situation: str, case: str, rounds: int) -> list[list[float]]:
-    """Seconds of each call on one and on two threads."""
+    """Return the seconds of each call on one and on two threads."""
     cpus = os.cpu_count() or 1
     burners = {"another process on one CPU": 1, "other processes on all CPUs": cpus}.get(situation, 0)
     busy = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(burners)]

@@ -1,4 +1,4 @@
-"""The first call in a fresh process beside the later ones: import, model and input are made before the clock starts."""
+"""Compare the first call in a fresh process with later ones; import, model and input come before the clock starts."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from statistics import median
 import latchwork as lw
 import numpy as np
 
-# Kind, steps, rows, features, units.
+# The kind, steps, rows, input size and hidden size of each case.
 CASES = (
     ("step", 1, 1, 1, 20),
     ("step", 1, 1, 64, 128),
@@ -27,12 +27,12 @@ CASES = (
     ("training", 32, 64, 64, 128),
 )
 LATER_CALLS = 20
-# The first call may take this many times the later ones, or so many seconds more.
+# The first call may take TIMES times as long as the later ones, or SECONDS_MORE longer.
 TIMES, SECONDS_MORE = 3.0, 100e-6
 
 
 def make_job(kind: str, steps: int, rows: int, input_size: int, hidden_size: int) -> Callable[[], object]:
-    """One call, nothing of which has run before."""
+    """Return a function that makes one call, no part of which has run before."""
     lstm = lw.LSTM(input_size, hidden_size, seed=0)
     random = np.random.default_rng(0)
     x = random.standard_normal((steps, rows, input_size), dtype=np.float32)
@@ -58,7 +58,7 @@ def run_child(case: int, threads: int) -> None:
 
 
 def child_times(case: int, threads: int) -> list[float]:
-    """First and later call in a process of their own."""
+    """Return the seconds of the first call and of the median later one, from a fresh process."""
     command = [sys.executable, __file__, "--child", str(case), "--threads", str(threads)]
     seconds: list[float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return seconds
@@ -70,7 +70,7 @@ def microseconds(seconds: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", default="1,2", help="several: one after the other")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads, measured one after the other")
     parser.add_argument("--rounds", type=int, default=11, help="fresh processes for each case")
     parser.add_argument("--json", type=Path, help="keep the medians here, in seconds")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)

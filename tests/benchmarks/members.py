@@ -1,4 +1,4 @@
-"""One call of a network of many members beside a call of each, interleaved in one process: medians and factors."""
+"""Compare one call of a network of many members with one call for each member, interleaved in one process."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ Jobs = dict[str, tuple[Callable[[], object], Callable[[], object]]]
 
 
 def make_jobs(members: int, steps: int, rows: int, input_size: int, hidden_size: int) -> Jobs:
-    """Each kind of work, member by member and in one call."""
+    """Return functions for each kind of work: member by member, and in one call."""
     network = lw.Network([lw.LSTM(input_size, hidden_size, seed=0)], members=members)
     singles = [network.member(index) for index in range(members)]
     random = np.random.default_rng(0)
@@ -31,13 +31,13 @@ def make_jobs(members: int, steps: int, rows: int, input_size: int, hidden_size:
     def trainer_of(model: lw.Network, seed: int) -> lw.Trainer:
         return lw.Trainer(model, "squared_error", lw.optim.Adam(lr=1e-3), clip_norm=1.0, seed=seed)
 
-    # Copies, so that the weights of the other kinds stay as they are.
+    # These train copies, so that the weights of the other kinds of work stay as they are.
     trainer = trainer_of(lw.Network.stack(singles), 0)
     trainers = [trainer_of(lw.Network.stack([single]), index) for index, single in enumerate(singles)]
     return {
         "forward, shared input": (lambda: [one(x) for one in singles], lambda: network(x)),
         "forward, separate input": (
-            lambda: [one(own) for one, own in zip(singles, separate, strict=True)],
+            lambda: [one(its_x) for one, its_x in zip(singles, separate, strict=True)],
             lambda: network(separate),
         ),
         "training: record and backward": (train_each, lambda: network.record(x).backward(d_output, into=grads)),
@@ -46,15 +46,15 @@ def make_jobs(members: int, steps: int, rows: int, input_size: int, hidden_size:
 
 
 def check_bits(jobs: Jobs) -> None:
-    """Raise AssertionError unless one call gives what those of the members give."""
+    """Raise AssertionError unless one call gives bit for bit what the calls of the members give."""
     each, together = (job() for job in jobs["forward, separate input"])
-    assert all(np.array_equal(own[0], one) for own, one in zip(each, together[0], strict=True))
+    assert all(np.array_equal(its_output[0], one) for its_output, one in zip(each, together[0], strict=True))
     each, together = (job() for job in jobs["update: Trainer.step"])
     assert [loss for loss, _ in each] == together[0].tolist()
 
 
 def measure(jobs: Jobs, rounds: int) -> dict[str, tuple[float, float]]:
-    """Medians in seconds: of a call of each member, and of one of all."""
+    """Return medians in seconds: of a call for each member, and of one call for all."""
     times = timing.medians({(kind, which): jobs[kind][which] for kind in jobs for which in range(2)}, rounds)
     return {kind: (times[kind, 0], times[kind, 1]) for kind in jobs}
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for option, default in (("members", 100), ("steps", 50), ("rows", 8), ("input-size", 8), ("hidden-size", 16)):
         parser.add_argument(f"--{option}", type=int, default=default)
-    parser.add_argument("--threads", default="1,2", help="of both sides; several: one table each")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads of both sides, with a table for each")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, help="keep the medians here, in seconds, by number of threads")
     arguments = parser.parse_args()

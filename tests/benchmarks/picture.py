@@ -1,4 +1,4 @@
-"""The JSON file of a run of ``latchwork bench`` as a picture: the best peer's time over Latchwork's in each case."""
+"""Draw the JSON file of a run of ``latchwork bench``: the best peer's time over Latchwork's in each case."""
 
 import argparse
 import json
@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Colours that differ in lightness too, one for each number of threads.
+# One colour for each number of threads. They differ in lightness too.
 COLOURS = ["#1f5fa8", "#e08a1e", "#3c8f5a", "#8a4fa0"]
 SURFACE, INK, FAINT = "#ffffff", "#262626", "#d9d9d9"
 WIDTH, ROW, MARGIN = 9.0, 0.21, 0.95  # inches; docs show 100 pixels to the inch
 
 
 def rows(document: dict[str, Any]) -> list[tuple[str, dict[int, tuple[float, str]]]]:
-    """Each case and kind, with the ratio and the peer for each number of threads; cases without a peer are left out."""
+    """List each case and kind with the ratio and peer for each number of threads; cases without a peer are left out."""
     found: dict[str, dict[int, tuple[float, str]]] = {}
     for one in document["measurements"]:
         best = one["best_peer"]
@@ -23,7 +23,7 @@ def rows(document: dict[str, Any]) -> list[tuple[str, dict[int, tuple[float, str
 
 
 def names_text(dots: dict[int, tuple[float, str]]) -> str:
-    """The ratios in the order of the numbers of threads, each behind its peer's name where that changes."""
+    """List the ratios by number of threads, each after its peer's name if that differs from the previous one's."""
     parts, last = [], None
     for ratio, peer in (dots[threads] for threads in sorted(dots)):
         parts.append(f"{ratio:.2f}" if peer == last else f"{peer} {ratio:.2f}")
@@ -37,7 +37,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     matplotlib.rcParams.update(
-        # Text stays text: small, and in the reader's own font.
+        # Text is stored as text, which is small and appears in the reader's font.
         {"svg.hashsalt": "latchwork", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
     )
     lines = rows(document)

@@ -1,6 +1,7 @@
-"""A ragged batch beside the same batch padded: its time over its share of the padded time, interleaved in one process.
+"""Compare a ragged batch with the same batch padded, interleaved in one process.
 
-No step of padding is computed, so a batch whose sequences fill half of the padded one should take half of the time.
+The figure is the time over the batch's share of the padded time. No step of padding is computed, so a batch whose
+sequences fill half of the padded one should take half of the time.
 """
 
 import argparse
@@ -12,24 +13,24 @@ import latchwork as lw
 import numpy as np
 from latchwork.benchmark import timing
 
-# Rows and units; lengths are uniform between a tenth of the steps and all of them.
+# Rows and hidden sizes. Lengths are uniform between a tenth of the steps and all of them.
 SHAPES = ((8, 256), (32, 128), (64, 512), (256, 64), (100, 48))
 STEPS, INPUT_SIZE = 100, 32
 KINDS = ("forward", "bidirectional forward", "training")
-BOUND = 1.15  # of a forward call
+BOUND = 1.15  # the bound holds for forward calls
 
 Jobs = dict[str, Callable[[], object]]
 
 
 def lengths_of(rows: int) -> dict[str, np.ndarray]:
-    """The same lengths in any order, and with the longest first."""
+    """Return the same lengths in random order and with the longest first."""
     lengths = np.random.default_rng(1).integers(STEPS // 10, STEPS + 1, rows)
     lengths[rows // 2] = STEPS
     return {"unsorted": lengths, "sorted": np.sort(lengths)[::-1].copy()}
 
 
 def make_jobs(kind: str, rows: int, hidden_size: int) -> Jobs:
-    """One call of the padded batch, and one for each order of the lengths."""
+    """Return functions that call the padded batch, and the ragged batch for each order of the lengths."""
     lstm = lw.LSTM(INPUT_SIZE, hidden_size, bidirectional=kind.startswith("bidirectional"), seed=0)
     random = np.random.default_rng(0)
     x = random.standard_normal((STEPS, rows, INPUT_SIZE), dtype=np.float32)
@@ -46,7 +47,7 @@ def make_jobs(kind: str, rows: int, hidden_size: int) -> Jobs:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", default="1,2", help="several: one table each")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads, with a table for each")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--json", type=Path, help="keep the medians here, in seconds")
     arguments = parser.parse_args()

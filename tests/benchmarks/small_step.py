@@ -1,6 +1,6 @@
-"""What a whole training step costs beside its arithmetic: `Trainer.step` on networks so small that little else is left.
+"""Time `Trainer.step` on networks so small that its cost besides the arithmetic shows.
 
-One call checks and converts the batch, records, computes loss and gradients, clips, takes Adam's step and packs the
+One call checks and converts the batch, records, computes loss and gradients, clips, takes a step of Adam and packs the
 weights anew.
 """
 
@@ -11,13 +11,13 @@ import latchwork as lw
 import numpy as np
 from latchwork.benchmark import timing
 
-# T, N, inputs, H. The first has a dozen multiply-adds.
+# T, N, inputs, H. The first shape has a dozen multiply-adds.
 SHAPES = ((1, 1, 1, 1), (5, 1, 4, 8), (20, 8, 4, 12))
-BOUND_US = 10.0  # of the first
+BOUND_US = 10.0  # for the first shape
 
 
 def make_job(steps: int, rows: int, inputs: int, hidden: int) -> Callable[[], object]:
-    """One step of a trainer."""
+    """Return a function that takes one step of a trainer."""
     random = np.random.default_rng(0)
     adam = lw.optim.Adam(lr=1e-3)
     trainer = lw.Trainer(lw.LSTM(inputs, hidden, seed=0), "squared_error", adam, clip_norm=1.0)

@@ -1,6 +1,6 @@
-"""How long single steps of a stream take, from Python: a million one by one for the tail, and loops for the cost.
+"""Time single steps of a stream from Python: a million one by one for the tail, and loops for the cost.
 
-The same loop around a call that does nothing tells what belongs to the clock and to the machine, not to the step.
+The same loop around a call that does nothing shows what is due to the clock and the machine and not to the step.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from statistics import median
 import latchwork as lw
 import numpy as np
 
-# Input and units.
+# Input size and hidden size.
 SIZES = ((1, 20), (1, 128))
 PERCENTILES = {"median": 50, "99 %": 99, "99.9 %": 99.9, "99.99 %": 99.99, "worst": 100}
 LOOP_STEPS = 20_000
-BOUND_NS = 250  # of a step at H = 20 with out=, in a loop
+BOUND_NS = 250  # for a step at H = 20 with out=, in a loop
 
 Step = Callable[..., object]
 
@@ -31,7 +31,7 @@ def do_nothing(x: object, out: object) -> object:
 
 
 def interrupts(cpu: int) -> int:
-    """How many interrupts this CPU has taken since the machine started; 0 where the system does not tell."""
+    """Count the interrupts this CPU has taken since the machine started; 0 if the system does not tell."""
     try:
         lines = Path("/proc/interrupts").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -44,8 +44,8 @@ def interrupts(cpu: int) -> int:
 def one_by_one(
     step: Step, x: np.ndarray, y: np.ndarray, steps: int, cpu: int
 ) -> tuple[np.ndarray, float, dict[str, int]]:
-    """Nanoseconds of each step, seconds of all, and what the machine did meanwhile."""
-    times = array("q", bytes(8 * steps))  # a list of ints would take memory, and so page faults, at every step
+    """Return nanoseconds of each step, seconds of all together, and counts of what the machine did meanwhile."""
+    times = array("q", bytes(8 * steps))  # a list of ints would take memory at every step, and so cause page faults
     clock = time.perf_counter_ns
     for _ in range(1000):
         step(x, out=y)
@@ -69,7 +69,7 @@ def one_by_one(
 
 
 def loop_cost(step: Step, x: np.ndarray, y: np.ndarray) -> float:
-    """Nanoseconds of one step in a loop, the loop and the call of Python included."""
+    """Return the nanoseconds of one step in a loop, with Python's loop and call included."""
     begin = time.perf_counter_ns()
     for _ in repeat(None, LOOP_STEPS):
         step(x, out=y)
@@ -79,10 +79,12 @@ def loop_cost(step: Step, x: np.ndarray, y: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=51, help=f"loops of {LOOP_STEPS} steps, for the cost")
+    parser.add_argument(
+        "--rounds", type=int, default=51, help=f"number of loops of {LOOP_STEPS} steps that measure the cost"
+    )
     parser.add_argument("--json", type=Path, help="keep the figures here, in nanoseconds")
     arguments = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):  # the interrupts of one CPU are those that this thread sees
+    if hasattr(os, "sched_setaffinity"):  # on one CPU, so that its interrupts are those that hit this thread
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         cpu = max(os.sched_getaffinity(0))
     else:

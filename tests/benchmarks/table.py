@@ -1,4 +1,4 @@
-"""The JSON file of a run of ``latchwork bench`` as a table in Markdown."""
+"""Print the JSON file of a run of ``latchwork bench`` as a table in Markdown."""
 
 import argparse
 import json
@@ -7,13 +7,13 @@ from typing import Any
 
 
 def shape_text(shape: dict[str, int]) -> str:
-    """T x N: in, H, layers."""
+    """Write a shape as T x N: in, H, layers."""
     layers = f"{shape['layers']}{' bi' if shape['directions'] == 2 else ''}{' ragged' if shape.get('ragged') else ''}"
     return f"{shape['steps']} x {shape['rows']}: {shape['input_size']}, {shape['hidden_size']}, {layers}"
 
 
 def microseconds_text(peer: dict[str, Any] | None) -> str:
-    """A peer's time to three digits or more; empty where it has none."""
+    """Write a peer's time with three digits or more; nothing if it has none."""
     if peer is None or peer["microseconds"] is None:
         return ""
     microseconds = peer["microseconds"]
@@ -21,7 +21,7 @@ def microseconds_text(peer: dict[str, Any] | None) -> str:
 
 
 def table(document: dict[str, Any]) -> list[str]:
-    """The lines."""
+    """Return the lines of the table."""
     names = list(document["versions"])
     versions = [f"{name} {version.partition('-')[0]}, us" for name, version in document["versions"].items()]
     columns = ["case", "T x N: in, H, layers", "kind", "threads", *versions, "best ratio"]

@@ -1,4 +1,4 @@
-"""A minute of `latchwork train` beside the same training in PyTorch: held-out bits per character while both learn."""
+"""Compare a minute of `latchwork train` with the same training in PyTorch, by held-out bits per character over time."""
 
 import argparse
 import importlib.metadata
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 SIDES = ("Latchwork", "PyTorch")
 SEED = 0
-MARKS = 12  # the minute's every fifth second
+MARKS = 12  # one for every fifth second of the minute
 COMPARED_STEPS = 50
 LARGEST_DIFFERENCE = 1e-4
 
@@ -30,7 +30,7 @@ State = tuple[Any, Any] | None
 
 
 class PyTorchTrainer:
-    """What the language model asks of its `latchwork.Trainer`, in PyTorch, from the weights that the network has."""
+    """A trainer in PyTorch that stands in for the language model's `latchwork.Trainer`, with the network's weights."""
 
     def __init__(self, model: LSTMLanguageModel, network: lw.Network) -> None:
         import torch
@@ -69,12 +69,12 @@ class PyTorchTrainer:
         return loss.item(), (h.detach(), c.detach())
 
     def weights(self) -> Weights:
-        """Copy what was learned, under Latchwork's names, which are PyTorch's."""
+        """Copy the learned weights, under Latchwork's names, which are PyTorch's too."""
         return {name: value.numpy().copy() for name, value in self._network.state_dict().items()}
 
 
 class Run(NamedTuple):
-    """A training on one side, made as `LSTMLanguageModel.fit` makes it; the clock starts when ``loop`` runs."""
+    """A training run of one side, made as `LSTMLanguageModel.fit` makes it; the clock starts when ``loop`` runs."""
 
     model: LSTMLanguageModel
     vocabulary: Vocabulary
@@ -104,7 +104,7 @@ class Moment(NamedTuple):
 
 
 class Watch:
-    """Stands where the progress bar stands and keeps the weights when each of the marks is over, the clock stopped."""
+    """Takes the place of the progress bar; keeps the weights when each mark has passed, while the clock stands."""
 
     def __init__(self, run: Run, marks: Sequence[float]) -> None:
         self._run = run
@@ -134,9 +134,9 @@ def marks(seconds: float) -> list[float]:
 
 
 def measure(side: str, model: LSTMLanguageModel, text: str, held_out: str) -> list[dict[str, float]]:
-    """Train until the seconds or the epochs are over; then measure what was learned by each mark.
+    """Train until the seconds or the epochs are over, then measure the weights that were kept at each mark.
 
-    A side whose epochs are over before the seconds keeps what it has for the marks that are left.
+    If the epochs are over first, the last weights count for the marks that are left.
     """
     run = new_run(side, model, text)
     assert model.max_seconds is not None
@@ -154,7 +154,7 @@ def measure(side: str, model: LSTMLanguageModel, text: str, held_out: str) -> li
 
 
 def first_losses(side: str, model: LSTMLanguageModel, text: str) -> list[float]:
-    """Losses of the steps of one epoch over as much of the text as COMPARED_STEPS steps read."""
+    """Return the losses of the steps of one epoch over as much of the text as COMPARED_STEPS steps read."""
     model = LSTMLanguageModel(**model.get_params() | {"max_epochs": 1, "max_seconds": None})
     run = new_run(side, model, text[: COMPARED_STEPS * model.window * model.batch_size])
     losses = []
@@ -171,7 +171,7 @@ def first_losses(side: str, model: LSTMLanguageModel, text: str) -> list[float]:
 
 
 def largest_difference(losses: Mapping[str, list[float]]) -> float:
-    """Largest relative difference between the losses of both sides."""
+    """Return the largest relative difference between the losses of both sides."""
     ours, theirs = (np.array(losses[side]) for side in SIDES)
     return float(np.max(np.abs(ours - theirs) / theirs))
 

@@ -1,13 +1,14 @@
-"""Memory of a training step beside the peers': what it needs above weights, input and target. Linux with glibc only.
+"""Compare the memory of a training step with the peers', without weights, input and target. Linux with glibc only.
 
 Each measurement has a process of its own. First it takes a small step of another shape, for the memory of libraries and
-threads. It then makes the case ready and takes steps, and asks the kernel for the greatest resident memory meanwhile.
-Subtracted are what was resident after the small step, and by arithmetic the weights, the input and the target (or the
-gradient by the output): all else is the step's, also what a peer makes ready beforehand, as one does with the
-optimiser's moments and another not. Pages of files are left out: they are libraries' code.
+threads. It then prepares the case and takes steps, and asks the kernel for the largest resident memory meanwhile. From
+that it subtracts what was resident after the small step, and the computed size of the weights, the input and the target
+(or the gradient with respect to the output). Everything else counts as the step's, even what a peer prepares
+beforehand, because some peers prepare the optimiser's moments and others do not. Pages of files are left out, because
+they are libraries' code.
 
-Kind varied is training on sequences of varying length: first the case's, then from a sixth of it up. JAX would compile
-each length anew and is left out.
+The kind varied is training on sequences of varying length: first the case's, then at least a sixth of it. JAX would
+compile each length anew and is left out.
 """
 
 import argparse
@@ -37,37 +38,37 @@ MEGABYTE = 1e6
 
 
 def status() -> dict[str, int]:
-    """Memory of this process, in bytes."""
+    """Return what the kernel says about the memory of this process, in bytes."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     values = (line.split() for line in lines if line.endswith(" kB"))
     return {name.rstrip(":"): 1024 * int(kibibytes) for name, kibibytes, _ in values}
 
 
 def unnamed(resident: str) -> int:
-    """So much of VmRSS, what is resident, or VmHWM, its greatest, as is no file's."""
+    """Return VmRSS, the resident memory, or VmHWM, its largest value so far, without pages of files."""
     values = status()
     return values[resident] - values["RssFile"]
 
 
 def forget_peak() -> None:
-    """Let VmHWM begin at what is resident now. (getrusage's peak is for the whole life of the process.)"""
+    """Set VmHWM back to what is resident now. (getrusage's peak covers the whole life of the process.)"""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def give_back_free_memory() -> None:
-    """Free memory that malloc holds counts as resident, and a step would find room there unseen."""
+    """Give free memory back to the system: malloc's counts as resident, so a step that used it would not show."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
 
 
 def data_bytes(case: Case) -> int:
-    """Size of the weights, the input, and the target or the gradient by the output, which every peer holds once."""
+    """Return the bytes of weights, input, and target or output gradient, each of which every peer holds once."""
     sequences = case.steps * case.rows * (case.input_size + case.output_size)
     return 4 * (sum(value.size for value in cases.weights(case).values()) + sequences)
 
 
 def varied_loop(name: str, case: Case) -> Callable[[int], None]:
-    """Training by one network, each time on another number of the case's steps."""
+    """Return a loop that trains one network, each time on another number of the case's steps."""
     x, d_output = cases.inputs(case, "training"), cases.output_sized(case)
     shape = case.input_size, case.hidden_size, case.layers
     bidirectional = case.directions == 2
@@ -125,7 +126,7 @@ def run_child(name: str, case: Case, kind: str, threads: int) -> None:
 
 
 def child_figures(name: str, case: str, kind: str, threads: int) -> dict[str, Any]:
-    """What a process of its own finds."""
+    """Measure one peer in a fresh process."""
     command = [sys.executable, __file__, "--child", name, "--cases", case, "--kinds", kind, "--threads", str(threads)]
     environment = {**os.environ, **PEERS[name].environment(threads, None)}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
@@ -134,7 +135,7 @@ def child_figures(name: str, case: str, kind: str, threads: int) -> dict[str, An
 
 
 def measurements(names: list[str], kinds: list[str], thread_counts: list[int]) -> Iterator[dict[str, Any]]:
-    """Measure all peers that are installed; tells stderr which are not."""
+    """Measure all peers that are installed, and name the others on standard error."""
     peers = list(TRAINING_PEERS)
     for threads in thread_counts:
         for case in names:
@@ -155,7 +156,7 @@ def measurements(names: list[str], kinds: list[str], thread_counts: list[int]) -
 
 
 def rows(measurement: dict[str, Any]) -> Iterator[str]:
-    """One row of the table for each peer."""
+    """Write one row of the table for each peer."""
     for name, figures in measurement["peers"].items():
         cells = [measurement[key] for key in ("case", "kind", "threads")] + [f"{name} {figures['version']}"]
         cells += [f"{figures[key] / MEGABYTE:.1f}" for key in ("first", "further", "kept", "whole")]
@@ -173,9 +174,9 @@ def names_from(text: str, known: list[str], parser: argparse.ArgumentParser) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default="hydro,charlm", help="of `latchwork bench`, any")
+    parser.add_argument("--cases", default="hydro,charlm", help="any cases of `latchwork bench`")
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--threads", default="1,2", help="several: one after the other")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads, measured one after the other")
     parser.add_argument("--json", type=Path, help="keep all figures here, in bytes")
     parser.add_argument("--child", choices=TRAINING_PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -188,8 +189,8 @@ def main() -> None:
         return
 
     print(
-        f"MB above weights, input and target: most in the first step, and in {FURTHER_STEPS} further; kept after the "
-        "last; whole: most that the process had resident, libraries too. Ratios: Latchwork's by the peer's.\n"
+        f"MB without weights, input and target: most in the first step, and in {FURTHER_STEPS} further; kept after the "
+        "last; whole: the most that the process had resident, with libraries. Ratios: Latchwork's over the peer's.\n"
     )
     print("| case | kind | threads | peer | first | further | kept | whole | first, ratio | further, ratio |")
     print("| --- | --- |" + " --- |" * 8)

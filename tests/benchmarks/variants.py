@@ -1,4 +1,4 @@
-"""What each variant of the cell costs beside the plain one, interleaved in one process: medians and their ratios."""
+"""Compare the time of each variant of the cell with the plain cell's, interleaved in one process."""
 
 import argparse
 import json
@@ -10,11 +10,11 @@ import latchwork as lw
 import numpy as np
 from latchwork.benchmark import timing
 
-# Steps, features and units of every measurement; the training step has 64 rows.
+# Steps, input size and hidden size of every measurement, and the rows of each kind.
 STEPS, INPUT_SIZE, HIDDEN_SIZE = 64, 64, 128
 KINDS = {"training, N = 64": 64, "forward, N = 32": 32, "forward, N = 1": 1}
 
-# What a training step may cost at most, as a multiple of the plain one's; None: no bound was set.
+# The options of a variant, and the bound on its training time as a multiple of the plain cell's. None means no bound.
 Variant = tuple[Mapping[str, Any], float | None]
 VARIANTS: dict[str, Variant] = {
     "forget_gate=False": ({"forget_gate": False}, None),
@@ -51,11 +51,11 @@ VARIANTS: dict[str, Variant] = {
 
 
 def make_job(options: Mapping[str, Any], rows: int, training: bool, reset: bool) -> Callable[[], object]:
-    """One call of a layer with these options."""
+    """Return a function that calls a layer with these options."""
     lstm = lw.LSTM(INPUT_SIZE, HIDDEN_SIZE, seed=0, **options)
     random = np.random.default_rng(0)
     x = random.standard_normal((STEPS, rows, INPUT_SIZE), dtype=np.float32)
-    # As in reinforcement learning: an episode ends somewhere in most rows.
+    # As in reinforcement learning, an episode ends somewhere in most rows.
     mask = random.random((STEPS, rows)) < 0.02 if reset else None
     if not training:
         return lambda: lstm(x, reset=mask)
@@ -65,7 +65,7 @@ def make_job(options: Mapping[str, Any], rows: int, training: bool, reset: bool)
 
 
 def measure(rows: int, training: bool, rounds: int) -> dict[str, float]:
-    """Medians in seconds, the plain cell's under "plain"."""
+    """Return medians in seconds; "plain" is the plain cell's."""
     jobs = {"plain": make_job({}, rows, training, False)}
     for name, (options, _) in VARIANTS.items():
         jobs[name] = make_job(options, rows, training, name == "reset mask")

@@ -1,4 +1,4 @@
-// Sigmoid and tanh of every float there is, under each instruction set. Slow.
+// Sigmoid and tanh of every float, under each instruction set. Slow.
 #include <doctest/doctest.h>
 
 #include <bit>
@@ -20,14 +20,14 @@ using Elementwise = void (*)(const T*, Index, T*);
 
 constexpr std::uint32_t infinity_bits = 0x7F800000;
 constexpr std::uint32_t sign_bit = 0x80000000;
-constexpr std::uint32_t last_bits = 0x7FFFFFFF;  // of a number without its sign
+constexpr std::uint32_t last_bits = 0x7FFFFFFF;  // the largest bit pattern of a number without its sign
 constexpr std::uint32_t block_size = 4096;
 
 template <class T>
 using Block = std::vector<T>;
 
-// Magnitudes from 0 to infinity, a block at a time. The last of one block is the first of the next, so that each pair
-// of neighbours meets.
+// Magnitudes from 0 to infinity, a block at a time. The last number of a block is also the first of the next, so that
+// every pair of neighbours is compared.
 constexpr std::uint32_t block_count = (infinity_bits + block_size - 2) / (block_size - 1);
 constexpr std::uint32_t block_begin(std::uint32_t block) {
   return std::min(block * (block_size - 1), infinity_bits + 1 - block_size);
@@ -37,7 +37,7 @@ void fill(Block<float>& x, std::uint32_t first, std::uint32_t sign) {
   for (std::uint32_t k = 0; k < block_size; ++k) x[k] = std::bit_cast<float>((first + k) | sign);
 }
 
-// What was seen of one function under one instruction set.
+// What the test found about one function under one instruction set.
 struct Findings {
   double worst_ulps = 0.0;
   float worst_at = 0.0f;
@@ -58,8 +58,8 @@ struct Findings {
   }
 };
 
-// Distance in units of the last place of `exact` as a float. Where that is subnormal the result may be anything as
-// small.
+// The distance in units of the last place of `exact` as a float. If `exact` is subnormal, any result that is not larger
+// than the smallest normal number counts as exact.
 double ulps(float actual, double exact) {
   constexpr auto smallest = static_cast<double>(std::numeric_limits<float>::min());
   const auto value = static_cast<double>(actual);
@@ -70,7 +70,7 @@ double ulps(float actual, double exact) {
 }
 
 double worst_ulps(const Block<float>& y, const Block<double>& exact) {
-  constexpr std::uint32_t lanes = 8;  // so that the compiler makes SIMD of it
+  constexpr std::uint32_t lanes = 8;  // so that the compiler can use SIMD
   double worst[lanes] = {};
   for (std::uint32_t k = 0; k < block_size; k += lanes) {
     for (std::uint32_t lane = 0; lane < lanes; ++lane) {
@@ -81,7 +81,7 @@ double worst_ulps(const Block<float>& y, const Block<double>& exact) {
   return *std::max_element(worst, worst + lanes);
 }
 
-bool all_within(const Block<float>& y, float lowest) {  // a NaN is not
+bool all_within(const Block<float>& y, float lowest) {  // false for a NaN
   int within = 1;
   for (std::uint32_t k = 0; k < block_size; ++k) within &= int{y[k] >= lowest} & int{y[k] <= 1.0f};
   return within != 0;
@@ -118,13 +118,13 @@ void judge(const Block<float>& x, const Block<float>& y, const Block<double>& ex
   }
 }
 
-// As the library calls its kernels: subnormals are flushed to zero.
+// Calls the function as the library does: subnormals are flushed to zero.
 void apply(Elementwise<float> function, const Block<float>& x, Block<float>& y) {
   const FlushToZero flush_to_zero;
   function(x.data(), block_size, y.data());
 }
 
-// Examines part `part` of `parts` of all floats, for each of `functions`.
+// Examines one of `parts` parts of all floats, for each of `functions`.
 void examine(const std::vector<Elementwise<float>>& functions, Elementwise<double> reference, float lowest, Index part,
              Index parts, std::vector<Findings>& findings) {
   Block<float> x(block_size), y(block_size);
@@ -140,7 +140,7 @@ void examine(const std::vector<Elementwise<float>>& functions, Elementwise<doubl
         apply(functions[at], x, y);
         const bool opposite = sign != 0 && all_opposite(y, of_positive[at]);
         if (sign != 0) findings[at].odd = findings[at].odd && opposite;
-        if (!opposite) judge(x, y, exact, lowest, findings[at]);  // else what was found of the positive holds
+        if (!opposite) judge(x, y, exact, lowest, findings[at]);  // else what was found for the positive numbers holds
         of_positive[at].swap(y);
       }
     }

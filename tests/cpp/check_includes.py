@@ -3,9 +3,9 @@
     bindings -> training -> network -> layer -> weights -> machine -> kernels
 
 A file may include files of its own folder and of lower ones. A public header counts as a file of the folder that
-implements it: a layer that included `latchwork/network.hpp` would look up. The kernels, which are compiled once for
-each instruction set, know only themselves and the type of an index. The oracle in reference/ stands beside the core
-and reads nothing of it but the options and the names of the parameters, so that the two cannot share a fault.
+implements it: a layer must not include `latchwork/network.hpp`. The kernels, which are compiled once for each
+instruction set, include only their own files and the type of an index. The oracle in reference/ stands beside the
+core and uses only the core's options and names of parameters, so that the two cannot share a fault.
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 LEVELS = ["kernels", "machine", "weights", "layer", "network", "training", "bindings"]
-# The folder in which each public header is implemented. Those of the lowest level are nobody's alone.
+# The folder in which each public header is implemented. Headers that no folder implements are on the lowest level.
 PUBLIC_HEADERS = {
     "types.hpp": "kernels",
     "version.hpp": "kernels",
@@ -32,24 +32,24 @@ REFERENCE_MAY_INCLUDE = {"latchwork/types.hpp", "latchwork/options.hpp", "latchw
 GENERATED = {"build_config.hpp": "bindings", "built_isas.hpp": "machine"}
 
 
-def folder_of(name: str, own: str) -> str | None:
-    """Name the folder that an included file belongs to; None: unknown."""
+def folder_of(name: str, folder: str) -> str | None:
+    """Name the folder that an included file belongs to, or None if it is unknown."""
     first, _, rest = name.partition("/")
     if not rest:
-        return GENERATED.get(name, own)
+        return GENERATED.get(name, folder)
     return PUBLIC_HEADERS.get(rest) if first == "latchwork" else first
 
 
-def fault_of(name: str, own: str) -> str | None:
-    """Say what is wrong with an include of `name` in folder `own`; None: nothing."""
-    target = folder_of(name, own)
-    if own == "reference":
+def fault_of(name: str, folder: str) -> str | None:
+    """Say what is wrong with an include of `name` in a file of `folder`, or return None."""
+    target = folder_of(name, folder)
+    if folder == "reference":
         fine = target == "reference" or name in REFERENCE_MAY_INCLUDE
-        return None if fine else "the oracle reads nothing of the core but the options and the names of the parameters"
+        return None if fine else "the oracle may use only the core's options and names of parameters"
     if target not in LEVELS:
-        return "this check does not know whose file it is"
-    if LEVELS.index(target) > LEVELS.index(own):
-        return f"{target}/ is above {own}/"
+        return "this check does not know the folder of that file"
+    if LEVELS.index(target) > LEVELS.index(folder):
+        return f"{target}/ is above {folder}/"
     return None
 
 
@@ -62,7 +62,7 @@ def main() -> int:
     for path, folder in files:
         here = path.relative_to(tree)
         if folder not in [*LEVELS, "reference"]:
-            faults.append(f"{here}: this check does not know to which folder's subject it belongs")
+            faults.append(f"{here}: this check does not know the folder of this file")
             continue
         for name in INCLUDE.findall(path.read_text(encoding="utf-8")):
             fault = fault_of(name, folder)

@@ -1,10 +1,11 @@
 """Check that the objects of one instruction set cannot leak into code for another.
 
-An inline function compiled for two instruction sets under one name is a weak symbol of which the linker keeps either
-copy: AVX-512 code would then run on a CPU without it, or all kernels at the speed of the slowest. A static initialiser
-would run instructions of its set when the library is loaded, on any CPU.
+An inline function that is compiled for two instruction sets under one name is a weak symbol, of which the linker keeps
+any one copy. AVX-512 code could then run on a CPU without it, or all kernels could be as slow as the slowest. A static
+initialiser would run instructions of its set when the library is loaded, on any CPU.
 
-Kernels must also fetch weights ahead: a compiler may drop a fetch that it takes for nothing, and results stay the same.
+Kernels must also fetch weights ahead. A compiler may drop a fetch that it holds to be useless, and no result would show
+that.
 """
 
 import argparse
@@ -15,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-# Pointers to the runtime's exception routines, emitted by the compiler. They hold no code.
+# Pointers to the runtime's exception routines, which the compiler emits. They hold no code.
 IGNORED_PREFIXES = ("DW.ref.",)
 INITIALISER_SECTIONS = (".init_array", ".ctors", ".preinit_array")
-# The instruction that fetches into the nearest cache, of x86 and Arm.
+# The instruction that fetches into L1, on x86 and on Arm.
 FETCH = re.compile(r"\bprefetcht0\b|\bprfm\s+pldl1keep\b")
 FETCHING_FUNCTIONS = ("product_tile", "step_tile", "pre_activation_tile")
 # "0000000000000420 <name>:", or .cold and the like behind the name
@@ -32,7 +33,7 @@ class Group(NamedTuple):
 
 
 class Symbols(NamedTuple):
-    weak: set[str]  # defined here, and the linker may take another definition in its place
+    weak: set[str]  # defined here, but the linker may take another definition instead
     named: set[str]  # defined or used here
 
 
@@ -45,7 +46,7 @@ def symbols_of(objects: list[str], nm: str) -> Symbols:
         if len(fields) < 2 or line.endswith(":") or fields[0].startswith(IGNORED_PREFIXES):
             continue
         name, kind = fields[:2]
-        if kind.isupper() or kind == "u" or kind in "vw":  # what is left are the local symbols
+        if kind.isupper() or kind == "u" or kind in "vw":  # all other kinds are local symbols
             named.add(name)
         if kind in "WVu":
             weak.add(name)

@@ -1,4 +1,4 @@
-// A recording with checkpoints gives the bits of one that keeps everything.
+// A recording with checkpoints gives bit for bit what a recording that keeps everything gives.
 #include <doctest/doctest.h>
 
 #include <stdexcept>
@@ -25,7 +25,7 @@ bool same_gradients(const Gradients<T>& one, const Gradients<T>& other) {
          same_bits(one.c_0, other.c_0);
 }
 
-// h_0 and c_0 that do not come in a pair; the gradients by them.
+// The gradients of a recording to which only h_0 or only c_0 was passed.
 template <class T>
 Gradients<T> gradients_from_half_a_state(const Network<T>& network, const Problem& problem, bool hidden,
                                          const RecordOptions& options) {
@@ -37,12 +37,12 @@ Gradients<T> gradients_from_half_a_state(const Network<T>& network, const Proble
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("checkpoints change no bit, whatever the variant, their distance and the threads", T, float,
+TEST_CASE_TEMPLATE("checkpoints change no bit, for any variant, checkpoint length and number of threads", T, float,
                    double) {
   Random random(83);
   for (int round = 0; round < 200; ++round) {
     const LstmOptions options = random_options(random);
-    // Every eighth is large enough for several threads and several chunks of a gradient.
+    // Every eighth problem is large enough for several threads and several chunks of a gradient.
     const Index steps = round % 8 == 0 ? random.between(30, 50) : random.between(1, 17);
     const Index rows = round % 8 == 0 ? random.between(6, 14) : random.between(1, 5);
     Problem problem =
@@ -68,7 +68,7 @@ TEST_CASE_TEMPLATE("checkpoints change no bit, whatever the variant, their dista
         CHECK(same_bits(results.output, whole.output));
         CHECK(same_bits(results.h_n, whole.h_n));
         CHECK(same_bits(results.c_n, whole.c_n));
-        // The tape reads nothing of the caller's.
+        // The tape must not read the caller's arrays.
         std::fill(results.output.begin(), results.output.end(), T(0));
         CHECK(same_gradients(run_backward(*tape, problem), expected));
         CHECK(same_gradients(run_backward(*tape, problem), expected));
@@ -77,8 +77,9 @@ TEST_CASE_TEMPLATE("checkpoints change no bit, whatever the variant, their dista
   }
 }
 
-TEST_CASE_TEMPLATE("checkpoints: several blocks of rows, taken apart without checkpoints and all at once with them", T,
-                   float, double) {
+TEST_CASE_TEMPLATE(
+    "checkpoints: several blocks of rows, taken one by one without checkpoints and all at once with them", T, float,
+    double) {
   Random random(84);
   for (int round = 0; round < 8; ++round) {
     LstmOptions options = random_sizes(random);
@@ -105,7 +106,8 @@ TEST_CASE_TEMPLATE("checkpoints: several blocks of rows, taken apart without che
   }
 }
 
-TEST_CASE_TEMPLATE("checkpoints: a recording too large for the caches, which is written past them", T, float, double) {
+TEST_CASE_TEMPLATE("checkpoints: a recording too large for the caches, which is written bypassing them", T, float,
+                   double) {
   Random random(85);
   LstmOptions options;
   options.input_size = 3;
@@ -150,7 +152,7 @@ TEST_CASE("checkpoints: wide layers, whose units threads split, and both directi
   }
 }
 
-TEST_CASE("checkpoints: a trained start state where half of a state is passed, and no output wanted") {
+TEST_CASE("checkpoints: a trained start state when only half of a state is passed and no output is wanted") {
   Random random(6);
   LstmOptions options;
   options.input_size = 3;
@@ -171,7 +173,7 @@ TEST_CASE("checkpoints: a trained start state where half of a state is passed, a
   }
 }
 
-TEST_CASE("checkpoints: several threads run backward of one tape") {
+TEST_CASE("checkpoints: several threads run backward() of one tape") {
   Random random(7);
   LstmOptions options;
   options.input_size = 4;
@@ -193,7 +195,7 @@ TEST_CASE("checkpoints: several threads run backward of one tape") {
   for (const Gradients<float>& gradients : all) CHECK(same_gradients(gradients, expected));
 }
 
-TEST_CASE("checkpoints: no steps, no rows, and what is refused") {
+TEST_CASE("checkpoints: no steps, no rows, and arguments that are refused") {
   Random random(8);
   LstmOptions options;
   options.input_size = 2;

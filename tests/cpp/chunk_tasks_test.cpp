@@ -13,7 +13,7 @@
 namespace latchwork::test {
 namespace {
 
-// Notes what is done and whether it was its turn.
+// Takes part in every task, and counts the tasks that came too early or too late.
 class Diary {
  public:
   explicit Diary(const ChunkTasks::Sizes& sizes)
@@ -25,7 +25,7 @@ class Diary {
 
   void select(Index chunk) {
     expect(selected_.load() == chunk);
-    // Whoever still works on the chunk before in the same buffer would see this one's numbers.
+    // A thread that still worked on the previous chunk in the same buffer would see this chunk's numbers.
     if (chunk >= sizes_.buffers) expect(of(chunk - sizes_.buffers).finished.load() == sizes_.packs + sizes_.sums);
     ++selected_;
   }
@@ -74,7 +74,7 @@ class Diary {
   void expect(bool right) {
     if (!right) ++mistakes_;
   }
-  // Now and then long enough for others to go ahead.
+  // Waits now and then, long enough for other threads to overtake.
   void linger() {
     if (++calls_ % 7 == 0) std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
@@ -107,7 +107,7 @@ void for_each_size(Task&& task) {
 
 }  // namespace
 
-TEST_CASE("chunk tasks: each in its turn, however many threads there are") {
+TEST_CASE("chunk tasks: each comes in its turn, for any number of threads") {
   for (const Index threads : {1, 2, 3, 7}) {
     CAPTURE(threads);
     for_each_size([&](const ChunkTasks::Sizes& sizes) {
@@ -123,7 +123,7 @@ TEST_CASE("chunk tasks: each in its turn, however many threads there are") {
   }
 }
 
-TEST_CASE("chunk tasks: one thread does all where the others never come, or come when all is done") {
+TEST_CASE("chunk tasks: one thread does all if the others never come, or come when all is done") {
   for (const Index thread : {0, 1, 5}) {
     CAPTURE(thread);
     for_each_size([&](const ChunkTasks::Sizes& sizes) {

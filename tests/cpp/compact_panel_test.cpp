@@ -1,4 +1,4 @@
-// Compact gate panels, see kernels/table.hpp: where every element lies, and the same bits as from whole registers.
+// Compact gate panels, see kernels/table.hpp: the place of every element, and the same bits as with whole registers.
 #include <doctest/doctest.h>
 
 #include "machine/buffer.hpp"
@@ -13,7 +13,7 @@ const Kernels<T>& kernels() {
   return kernels_of<T>(current_kernels());
 }
 
-// Every number of units left over for which a panel is compact, alone and behind others.
+// Shapes with a compact last panel, for every number of units in it, with and without full panels before it.
 template <class T>
 std::vector<GateShape> compact_shapes() {
   const Index lanes = kernels<T>().units;
@@ -27,7 +27,7 @@ std::vector<GateShape> compact_shapes() {
   return shapes;
 }
 
-// Told once more from the description.
+// The layout, written a second time from its description in kernels/table.hpp.
 template <class T>
 struct Layout {
   explicit Layout(const GateShape& gate_shape) : lanes(kernels<T>().units), shape(gate_shape) {}
@@ -36,9 +36,9 @@ struct Layout {
   Index padded() const { return panels() * lanes; }
   Index registers(Index unit) const { return unit / lanes + 1 == panels() ? shape.last_registers : 4; }
   Index packed_size() const { return (4 * (panels() - 1) + shape.last_registers) * lanes; }
-  // Of an element in its row of the panel.
+  // The place of an element in its row of the panel.
   Index place(Index gate, Index unit) const { return gate * registers(unit) * lanes / 4 + unit % lanes; }
-  // With so many rows k in a panel.
+  // The place of an element in panels of k_size rows.
   Index element(Index gate, Index unit, Index k = 0, Index k_size = 1) const {
     return unit / lanes * k_size * 4 * lanes + k * registers(unit) * lanes + place(gate, unit);
   }
@@ -47,7 +47,7 @@ struct Layout {
   GateShape shape;
 };
 
-// Rows of their own memory, each with a guard behind it.
+// Rows in memory of their own, each followed by a guard that must stay as it is.
 template <class T>
 class Rows {
  public:
@@ -79,7 +79,7 @@ class Rows {
   std::vector<T*> pointers_;
 };
 
-// The numbers of one layer, packed in one layout.
+// The weights of one layer, packed in one layout.
 template <class T>
 struct PackedStep {
   PackedStep(const GateShape& shape, Index x_size, const std::vector<T>& weight_ih, const std::vector<T>& weight_hh,
@@ -104,7 +104,7 @@ struct StepResult {
   Rows<T> c, h, gates;
 };
 
-// Whether c, h and, where wanted, the gates are the same bits.
+// Whether c, h and, if wanted, the gates are equal bit for bit.
 template <class T>
 bool equal(const StepResult<T>& a, const Layout<T>& a_layout, const StepResult<T>& b, const Layout<T>& b_layout,
            Index rows, bool with_gates) {
@@ -123,8 +123,9 @@ bool equal(const StepResult<T>& a, const Layout<T>& a_layout, const StepResult<T
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("compact panels: every element where the layout says, the rest zero, and back again", T, float,
-                   double) {
+TEST_CASE_TEMPLATE(
+    "compact panels: every element is where the layout says, all else is zero, and unpacking inverts packing", T, float,
+    double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
     Random random(21);
@@ -193,8 +194,8 @@ TEST_CASE_TEMPLATE("compact panels: every element where the layout says, the res
   });
 }
 
-TEST_CASE_TEMPLATE("compact panels: a step and its gradient have the bits of panels of whole registers", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("compact panels: a step and its gradient are bit for bit those of panels of whole registers", T,
+                   float, double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
     Random random(22);

@@ -19,13 +19,13 @@ const Kernels<T>& kernels() {
 double exact_sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 double exact_tanh(double x) { return std::tanh(x); }
 
-// Distance in units of the last place of `exact` as a float.
+// The distance in units of the last place of `exact` as a float.
 double ulps(float actual, double exact) {
   const double place = std::ldexp(1.0, std::ilogb(exact) - 23);
   return std::abs(static_cast<double>(actual) - exact) / place;
 }
 
-// One in about a thousand of all finite floats, every exponent and both signs.
+// About one in a thousand of all finite floats, with every exponent and both signs.
 std::vector<float> sample_of_all_floats() {
   std::vector<float> sample;
   for (std::uint64_t bits = 0; bits <= 0xFFFFFFFFu; bits += 1009) {
@@ -44,7 +44,7 @@ void check_ulps(void (*function)(const float*, Index, float*), double (*exact)(d
   for (std::size_t k = 0; k < x.size(); ++k) {
     const double expected = exact(static_cast<double>(x[k]));
     const double smallest = std::numeric_limits<float>::min();
-    if (std::abs(expected) < smallest) {  // may be flushed
+    if (std::abs(expected) < smallest) {  // may be flushed to zero
       subnormal_results_small = subnormal_results_small && std::abs(static_cast<double>(y[k])) <= smallest;
       continue;
     }
@@ -59,7 +59,8 @@ void check_ulps(void (*function)(const float*, Index, float*), double (*exact)(d
   CHECK(subnormal_results_small);
 }
 
-// Over the range in which a double's sigmoid and tanh are neither flushed nor constant, small arguments too.
+// Checks sigmoid or tanh in double, in the range in which they are neither flushed to zero nor constant, and for small
+// arguments.
 void check_double(void (*function)(const double*, Index, double*), double (*exact)(double)) {
   Random random(21);
   std::vector<double> x;
@@ -102,7 +103,7 @@ TEST_CASE_TEMPLATE("sigmoid and tanh: exact limits, NaN stays NaN, tanh is odd",
     const std::vector<T> x{infinity, -infinity, Limits::max(),       Limits::lowest(),
                            T(0),     -T(0),     Limits::quiet_NaN(), -Limits::quiet_NaN()};
     std::vector<T> y(x.size());
-    const FlushToZero flush_to_zero;  // as at every entry point: what is nearer to zero than normal numbers is zero
+    const FlushToZero flush_to_zero;  // as at every entry point: subnormal numbers become zero
     kernels<T>().sigmoid(x.data(), 8, y.data());
     CHECK(y[0] == T(1));
     CHECK(y[1] == T(0));
@@ -134,7 +135,7 @@ TEST_CASE_TEMPLATE("sigmoid and tanh: exact limits, NaN stays NaN, tanh is odd",
   });
 }
 
-TEST_CASE_TEMPLATE("sigmoid and tanh: tails have the same bits, and nothing beyond them is touched", T, float, double) {
+TEST_CASE_TEMPLATE("sigmoid and tanh: tails have the same bits, and nothing beyond them is written", T, float, double) {
   for_each_isa([] {
     Random random(23);
     const std::vector<T> x = converted<T>(random.numbers(100));
@@ -246,7 +247,7 @@ TEST_CASE_TEMPLATE("sgd: PyTorch's rule, with momentum, dampening, nesterov and 
   });
 }
 
-TEST_CASE_TEMPLATE("sum_of_squares: in double, and does not overflow where a float would", T, float, double) {
+TEST_CASE_TEMPLATE("sum_of_squares: the sum is a double, and does not overflow when a float would", T, float, double) {
   for_each_isa([] {
     Random random(27);
     for (const Index size : {0, 1, 7, 8, 17, 31, 100, 10000}) {

@@ -1,4 +1,4 @@
-// The caller's floating-point state: results do not depend on it, and it is restored.
+// The caller's floating-point state: results do not depend on it, and every call restores it.
 #include <doctest/doctest.h>
 
 #if defined(__SSE__)
@@ -25,7 +25,8 @@ TEST_CASE_TEMPLATE("floating-point state: the caller's does not matter, and is r
     stream->step(arrays.x.data(), y_expected.data());
     stream->reset();
 
-    const unsigned rounding = 0x1F80 | _MM_ROUND_TOWARD_ZERO | _MM_EXCEPT_DENORM;  // with an exception's flag raised
+    const unsigned rounding =
+        0x1F80 | _MM_ROUND_TOWARD_ZERO | _MM_EXCEPT_DENORM;  // the last of these is an exception flag
     const unsigned flushing = 0x9FC0 | _MM_EXCEPT_OVERFLOW;
     for (const auto& [count, unusual] : {std::pair{Index{1}, rounding}, {3, rounding}, {1, flushing}, {3, flushing}}) {
       const ThreadCount threads(count);
@@ -73,7 +74,7 @@ TEST_CASE_TEMPLATE("floating-point state: subnormal input and weights count as z
         std::fill(problem.input.x.begin(), problem.input.x.end(), 1000.0);
       } else {
         std::fill(problem.input.x.begin(), problem.input.x.end(), subnormal);
-        for (Index k = 0; k < weight_ih_size; ++k) {  // large enough for the products not to vanish
+        for (Index k = 0; k < weight_ih_size; ++k) {  // large enough that the products would not vanish
           problem.parameters[static_cast<std::size_t>(k)] = static_cast<double>(std::numeric_limits<T>::max() / T(4));
         }
       }

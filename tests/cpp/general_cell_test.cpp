@@ -1,4 +1,4 @@
-// The general epilogue by itself: the plain cell to the bit, and every activation over its whole range.
+// The general epilogue by itself: it gives the plain cell bit for bit, and every activation over its whole range.
 #include <doctest/doctest.h>
 
 #include "machine/buffer.hpp"
@@ -25,7 +25,7 @@ CellVariant<T> plain_variant() {
   return variant;
 }
 
-// One step of some rows without a product: the pre-activations are given. All arrays one row behind another.
+// One step of some rows without a product, from given pre-activations. The rows of each array lie one after another.
 template <class T>
 struct Step {
   Step(Index row_count, Index unit_count, const std::vector<T>& pre, const std::vector<T>& c)
@@ -51,7 +51,7 @@ struct Step {
     args.rows = rows;
     args.units = units;
     args.start = start_rows.data();
-    args.h_prev = c_prev_rows.data();  // of no size
+    args.h_prev = c_prev_rows.data();  // not read, because h_size is 0
     args.c_prev = c_prev_rows.data();
     args.c = c_rows.data();
     args.h = h_rows.data();
@@ -67,7 +67,7 @@ struct Step {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("general cell: without a variant it is the plain one, to the bit", T, float, double) {
+TEST_CASE_TEMPLATE("general cell: without a variant it is the plain one, bit for bit", T, float, double) {
   for_each_isa([] {
     Random random(81);
     const Kernels<T>& table = kernels<T>();
@@ -91,7 +91,7 @@ TEST_CASE_TEMPLATE("general cell: without a variant it is the plain one, to the 
         table.general_step(args, 0, padded / table.units);
         CHECK(same_bits(general.h, plain.h));
         CHECK(same_bits(general.gates, plain.gates));
-        for (Index row = 0; row < rows; ++row) {  // padding is zero here, there it does not matter
+        for (Index row = 0; row < rows; ++row) {  // padding is zero in `general`; in `plain` it does not matter
           const auto at = static_cast<std::size_t>(row);
           CHECK(same_bits(general.c_rows[at], plain.c_rows[at], units));
         }
@@ -147,7 +147,7 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
             right = right && std::isnan(actual);
             continue;
           }
-          if (std::isinf(at) && name == "softsign") {  // where the reference's formula has no value
+          if (std::isinf(at) && name == "softsign") {  // the reference's formula gives NaN here
             right = right && actual == (at > 0 ? 1.0 : -1.0);
             continue;
           }
@@ -156,7 +156,7 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
             right = right && actual == expected;
             continue;
           }
-          // Relative to the value, except where two numbers of size 1 cancel.
+          // The error is relative to the value, unless numbers of size 1 cancel in it.
           const bool line = name == "affine" || name == "hard_sigmoid";
           const double scale = std::max(line ? 1.0 : 1e-3, std::abs(expected));
           right = right && std::abs(actual - expected) <= (sizeof(T) == 4 ? 5e-7 : 1e-15) * scale;
@@ -167,7 +167,7 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
   });
 }
 
-TEST_CASE_TEMPLATE("masks: a row's factors are the generator's, for any size", T, float, double) {
+TEST_CASE_TEMPLATE("masks: a row's factors are those of the generator, for any size", T, float, double) {
   for_each_isa([] {
     for (const Index size : {1, 3, 4, 31, 32, 33, 64, 100, 257}) {
       for (const double probability : {0.0, 0.25, 0.3, 1.0}) {

@@ -1,4 +1,4 @@
-// "The same bits, always": what no thread, chunk or padding may change in gradients with respect to parameters.
+// "The same bits, always": gradients with respect to parameters do not depend on threads, chunks or padding.
 #include <doctest/doctest.h>
 
 #include "support/row_problems.hpp"
@@ -14,7 +14,7 @@ TEST_CASE_TEMPLATE("bits: gradients with respect to parameters depend neither on
         CAPTURE(options.hidden_size);
         CAPTURE(rows);
         const Problem problem = random_problem(random, options, 48, rows, true, rows > 1, true);
-        // Of two blocks, two threads take one each, three work on both at once.
+        // If there are two blocks, two threads take one each, while three threads work on both at once.
         REQUIRE(row_blocks_of(problem).count() == (rows == 38 ? 2 : 1));
         const Network<T> network = network_of<T>(problem);
         const auto gradient = [&](const Problem& same) {
@@ -34,7 +34,7 @@ TEST_CASE_TEMPLATE("bits: gradients with respect to parameters depend neither on
   });
 }
 
-TEST_CASE_TEMPLATE("bits: gradients of a large layer, whose rows are one block, whoever adds up its chunks", T, float,
+TEST_CASE_TEMPLATE("bits: gradients of a large layer, whose rows are one block, for any number of threads", T, float,
                    double) {
   Random random(51);
   LstmOptions options;
@@ -76,13 +76,13 @@ TEST_CASE_TEMPLATE(
         REQUIRE(blocks.count() == (rows == 38 ? 2 : 4));
         std::vector<T> expected;
         for (Index block = 0; block < blocks.count(); ++block) {
-          std::vector<Index> own_rows(static_cast<std::size_t>(blocks.rows_of(block)));
-          std::iota(own_rows.begin(), own_rows.end(), blocks.begin_of(block));
-          const Problem part = with_rows(problem, own_rows);
+          std::vector<Index> block_rows(static_cast<std::size_t>(blocks.rows_of(block)));
+          std::iota(block_rows.begin(), block_rows.end(), blocks.begin_of(block));
+          const Problem part = with_rows(problem, block_rows);
           REQUIRE(row_blocks_of(part).count() == 1);
-          const std::vector<T> own = gradient(part);
-          expected.resize(own.size(), T(0));
-          for (std::size_t k = 0; k < own.size(); ++k) expected[k] += own[k];
+          const std::vector<T> block_gradient = gradient(part);
+          expected.resize(block_gradient.size(), T(0));
+          for (std::size_t k = 0; k < block_gradient.size(); ++k) expected[k] += block_gradient[k];
         }
         CHECK(is_finite(expected));
         for (const Index count : {1, 2, 3}) {

@@ -30,7 +30,7 @@ std::vector<T> initial_values(const Modules& modules, std::uint64_t seed) {
   return values;
 }
 
-// By name.
+// The initial values of each tensor, by its name.
 std::map<std::string, std::vector<double>> initial_tensors(const LstmOptions& options, std::uint64_t seed) {
   const auto values = initial_values<double>({options}, seed);
   std::map<std::string, std::vector<double>> tensors;
@@ -54,7 +54,7 @@ Moments moments(const double* values, Index size) {
   return result;
 }
 
-// Five standard errors; the values are always the same, so the test is not a gamble.
+// Allows five standard errors. The values of a seed are always the same, so the result does not change from run to run.
 void check_uniform(const double* values, Index size, double lowest, double highest) {
   const double width = highest - lowest, variance = width * width / 12.0;
   const Moments found = moments(values, size);
@@ -91,7 +91,7 @@ std::vector<double> rows_of(const std::vector<double>& values, Index begin, Inde
   return {values.begin() + begin, values.begin() + end};
 }
 
-// With every tensor that an LSTM may have.
+// Options with which an LSTM has every tensor that it can have, except those of other gate counts.
 LstmOptions all_tensors() {
   LstmOptions options = lstm(24, 48);
   options.num_layers = 2;
@@ -134,13 +134,14 @@ TEST_CASE("initial values have PyTorch's distributions") {
   }
 }
 
-TEST_CASE("initial values depend on seed and tensor alone") {
+TEST_CASE("initial values depend only on the seed and the tensor") {
   const Modules modules = {EmbeddingOptions{5, 8}, lstm(8, 8)};
   const auto values = initial_values<double>(modules, 1);
   CHECK(values == initial_values<double>(modules, 1));
   CHECK(values != initial_values<double>(modules, 2));
   CHECK(values != initial_values<double>(modules, std::uint64_t{1} << 40 | 1));
-  CHECK(std::set<double>(values.begin(), values.end()).size() > values.size() * 99 / 100);  // no tensor repeats another
+  CHECK(std::set<double>(values.begin(), values.end()).size() >
+        values.size() * 99 / 100);  // no tensor repeats the values of another
 
   const auto single = initial_values<float>(modules, 1);
   for (std::size_t i = 0; i < values.size(); ++i) CHECK(single[i] == static_cast<float>(values[i]));
@@ -162,7 +163,7 @@ TEST_CASE("the initial values of a seed are the same in every version") {
   };
   for (const auto& [place, value] :
        {Element{0, -0x1.eeb683b58f702p+0}, Element{1, -0x1.1f84daf996995p+0}, Element{2, 0x1.4458839abd238p+0}}) {
-    CHECK(values[place] == doctest::Approx(value).epsilon(1e-14));  // by way of the C library's log, sin and cos
+    CHECK(values[place] == doctest::Approx(value).epsilon(1e-14));  // these go through the C library's log, sin and cos
   }
   for (const auto& [place, value] :
        {Element{12, 0x1.7c543p-3}, Element{60, 0x1.09c27p-2}, Element{124, 0x1.0e527p-3}, Element{140, 0x1.fc779cp-2},
@@ -170,7 +171,7 @@ TEST_CASE("the initial values of a seed are the same in every version") {
         Element{165, -0x1.f554b4p-2}}) {
     CHECK(values[place] == value);
   }
-  // Options without tensors of their own change nothing, and further tensors nothing in those before them.
+  // Options that add no tensors change no initial value; those that do leave the tensors before them as they were.
   LstmOptions options = lstm(3, 4);
   const auto plain = initial_values<double>({options}, 9);
   options.activations[0].cell = {"relu"};
@@ -182,7 +183,7 @@ TEST_CASE("the initial values of a seed are the same in every version") {
   CHECK(std::equal(plain.begin(), plain.end(), more.begin()));
 }
 
-TEST_CASE("every initialisation is finite, and one for each seed and both types") {
+TEST_CASE("every initialisation is finite, differs between seeds and agrees between float and double") {
   for (const Initialisation init : all_initialisations) {
     LstmOptions options = all_tensors();
     options.init = init;
@@ -202,7 +203,7 @@ TEST_CASE("every initialisation is finite, and one for each seed and both types"
   }
 }
 
-TEST_CASE("norms begin as the identity, start states as zeros") {
+TEST_CASE("norms start as the identity, start states as zeros") {
   for (const Initialisation init : all_initialisations) {
     LstmOptions options = all_tensors();
     options.init = init;
@@ -265,7 +266,7 @@ TEST_CASE("orthogonal: each gate by itself") {
 }
 
 TEST_CASE("orthogonal matrices favour no direction") {
-  // One unit: the only element is 1 or -1, each as likely. Two: a rotation or a reflection by any angle.
+  // With one unit the element is 1 or -1, each as likely. With two the matrix is a rotation or reflection by any angle.
   int positive = 0, rotations = 0;
   double sine = 0.0, cosine = 0.0, elements = 0.0;
   constexpr int tries = 1000;
@@ -287,7 +288,7 @@ TEST_CASE("orthogonal matrices favour no direction") {
   CHECK(elements / tries == doctest::Approx(0.5).epsilon(0.12));
 }
 
-TEST_CASE("chrono: log(u) steps, as torch otherwise") {
+TEST_CASE("chrono: the forget gate's biases are log(u), the input gate's the opposite, weights are torch's") {
   LstmOptions options = all_tensors();
   options.hidden_size = 1000;
   options.t_max = 500;
@@ -321,7 +322,7 @@ TEST_CASE("chrono: log(u) steps, as torch otherwise") {
   CHECK(all_equal(initial_tensors(options, 5)["bias_ih_l0"], 0.0));
 }
 
-TEST_CASE("forget_bias sets one bias, whatever else") {
+TEST_CASE("forget_bias sets the forget gate's bias_ih and makes its bias_hh zero, with any initialisation") {
   for (const Initialisation init : {Initialisation::torch, Initialisation::keras, Initialisation::orthogonal}) {
     LstmOptions options = all_tensors();
     options.init = init;

@@ -14,7 +14,7 @@
 namespace latchwork::test {
 namespace {
 
-// Restores the instruction set.
+// Restores the instruction set at the end of its scope.
 class KeepIsa {
  public:
   ~KeepIsa() { set_isa(before_); }
@@ -35,7 +35,7 @@ TEST_CASE("available instruction sets are those built that this CPU has, slowest
   const auto isas = available_isas();
   REQUIRE(!isas.empty());
 #if defined(__x86_64__)
-  // The compiler's own look at CPUID and XGETBV.
+  // What the compiler's own check of CPUID and XGETBV says.
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -50,7 +50,7 @@ TEST_CASE("available instruction sets are those built that this CPU has, slowest
 #endif
 }
 
-TEST_CASE("set_isa chooses the table") {
+TEST_CASE("set_isa chooses the table of kernels") {
   const KeepIsa keep;
   for (const auto& isa : available_isas()) {
     set_isa(isa);

@@ -9,8 +9,8 @@
 namespace latchwork::test {
 namespace {
 
-// A ragged problem; the outputs are laid out (rows, steps, features) with a gap after each step, so that every stride
-// matters.
+// A loss of given outputs and targets. The outputs are laid out (rows, steps, features) with a gap after each step, so
+// that every stride matters.
 struct Problem {
   Index steps = 0;
   Index rows = 0;
@@ -115,11 +115,11 @@ constexpr LossKind all_kinds[] = {LossKind::cross_entropy, LossKind::squared_err
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("losses equal plain doubles", T, float, double) {
+TEST_CASE_TEMPLATE("losses equal plain loops in double", T, float, double) {
   const double tolerance = sizeof(T) == 4 ? 2e-6 : 1e-13;
   for (LossKind kind : all_kinds) {
     for (bool ragged : {false, true}) {
-      // The last one takes more than one block of the sum.
+      // 3000 features take more than one block of the sum.
       for (Index features : {3, 21, 3000}) {
         const Problem problem = make_problem(kind, 7, 5, features, ragged, 3);
         CAPTURE(static_cast<int>(kind));
@@ -159,7 +159,7 @@ TEST_CASE("gradients equal finite differences, and are zero in padding") {
   }
 }
 
-TEST_CASE("float gradients are close to double's") {
+TEST_CASE("gradients in float are close to those in double") {
   for (LossKind kind : all_kinds) {
     const Problem problem = make_problem(kind, 6, 5, 9, true, 5);
     CHECK(difference(solve<float>(problem).gradient, solve<double>(problem).gradient) < 1e-6);
@@ -175,7 +175,7 @@ TEST_CASE("the gradient may take the place of the output") {
     CHECK(in_place.loss == apart.loss);
     for (Index row = 0; row < problem.rows; ++row) {
       for (Index step = 0; step < problem.steps; ++step) {
-        // The gap keeps what was there, 77 or output.
+        // The gap is not written: it holds 77 in one array and an output in the other.
         const auto gap = static_cast<std::size_t>(problem.place(step, row) + problem.features);
         in_place.gradient[gap] = apart.gradient[gap];
       }
@@ -202,7 +202,7 @@ TEST_CASE("the same bits for any number of threads and each instruction set") {
   });
 }
 
-TEST_CASE("an exact hit has no gradient under the absolute and the quantile error") {
+TEST_CASE("an output equal to its target has no gradient under the absolute and the quantile error") {
   for (LossKind kind : {LossKind::absolute_error, LossKind::quantile}) {
     Loss loss;
     loss.kind = kind;
@@ -244,7 +244,7 @@ TEST_CASE("padding may hold anything") {
   }
 }
 
-TEST_CASE("what is not finite shows in the loss") {
+TEST_CASE("a NaN or infinity in the output makes the loss not finite") {
   for (LossKind kind : all_kinds) {
     for (double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
       CAPTURE(static_cast<int>(kind));
@@ -257,7 +257,7 @@ TEST_CASE("what is not finite shows in the loss") {
   }
 }
 
-TEST_CASE("no valid element: zero") {
+TEST_CASE("the loss of no valid element is zero") {
   for (LossKind kind : all_kinds) {
     Problem none = make_problem(kind, 3, 2, 6, false, 2);
     none.lengths = {0, 0};
@@ -289,7 +289,7 @@ TEST_CASE("bad targets are refused before anything is written") {
   CHECK_THROWS_AS(solve<double>(ragged), std::invalid_argument);
 }
 
-TEST_CASE("quantiles must be probabilities that divide the output") {
+TEST_CASE("quantiles must be probabilities, and their number must divide the output size") {
   const auto complain = [](std::vector<double> quantiles) {
     Loss loss;
     loss.kind = LossKind::quantile;

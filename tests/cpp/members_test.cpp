@@ -44,7 +44,7 @@ LstmOptions rich_lstm() {
 
 LinearOptions linear(Index inputs, Index outputs) { return {inputs, outputs, true, Activation::tanh}; }
 
-// LSTMs alone; heads, after every step and after the last; tokens; two LSTMs.
+// Networks of an LSTM alone, with heads after every step and after the last, with tokens, and with two LSTMs.
 std::vector<Modules> chains() {
   return {{plain_lstm()},
           {rich_lstm()},
@@ -61,7 +61,7 @@ std::vector<T> numbers(Random& random, Index count) {
   return values;
 }
 
-// What a call is given: one for all members, or one for each.
+// The arguments of a call: one set that all members share, or one for each member.
 template <class T>
 struct Data {
   Data(const Network<T>& network, bool is_shared, Index step_count)
@@ -103,7 +103,7 @@ struct Data {
     }
     return states;
   }
-  // Of the output's shape, always one for each member.
+  // A view with the output's shape. Each member always has one of its own.
   template <class V>
   SequenceView<V> output_view(V* data) const {
     return {data, rows * outputs, outputs, output_steps * rows * outputs};
@@ -126,7 +126,7 @@ struct Data {
 template <class T>
 constexpr T unset = std::numeric_limits<T>::quiet_NaN();
 
-// What calls write, of all members; NaN before.
+// The arrays that calls write for all members, which hold NaN before.
 template <class T>
 struct Written {
   Written(const Network<T>& network, const Data<T>& data)
@@ -163,7 +163,7 @@ struct Written {
   std::vector<std::vector<T>> h_n, c_n, d_h, d_c;
 };
 
-// Forward and backward of all members together, or one by one with what is theirs.
+// Runs forward and backward for all members together, or for each member's own network with that member's arguments.
 template <class T>
 Written<T> run(const Network<T>& network, const std::vector<Network<T>>& alone, const Data<T>& data, bool together,
                const RecordOptions& options) {
@@ -229,23 +229,16 @@ OptimizerOptions adam() {
   return options;
 }
 
-// Restores the number of threads.
-struct Threads {
-  explicit Threads(Index count) : before(num_threads()) { set_num_threads(count); }
-  ~Threads() { set_num_threads(before); }
-  Index before;
-};
-
 }  // namespace
 
-TEST_CASE_TEMPLATE("members run and are differentiated as alone", T, float, double) {
+TEST_CASE_TEMPLATE("members give the outputs and gradients that each gives alone", T, float, double) {
   const RecordOptions options{true, seed, 0, 2};
   for (const Modules& modules : chains()) {
     const Network<T> network = network_together<T>(modules);
     const std::vector<Network<T>> alone = networks_alone<T>(modules);
     CHECK(same_bits(parameters_of(network), parameters_of(alone)));
     for (const Index threads : {1, 2, 4}) {
-      const Threads restored(threads);
+      const ThreadCount setting(threads);
       for (const bool shared : {false, true}) {
         for (const Index count : {steps, Index(0)}) {
           CAPTURE(threads);
@@ -257,7 +250,7 @@ TEST_CASE_TEMPLATE("members run and are differentiated as alone", T, float, doub
           RecordOptions checkpoints = options;
           checkpoints.checkpoint = 2;
           together.check_same(run(network, alone, data, true, checkpoints));
-          // A call without a recording, outside training.
+          // A call outside training, without a recording and with one.
           Written<T> called(network, data), recorded(network, data);
           network.forward(data.input(), data.batch(), data.start(), data.output_view(called.output.data()),
                           Written<T>::states(called.h_n, called.c_n));
@@ -273,8 +266,8 @@ TEST_CASE_TEMPLATE("members run and are differentiated as alone", T, float, doub
 TEST_CASE("large members are run one after another by all threads, with the same bits") {
   LstmOptions options = plain_lstm();
   options.hidden_size = 130;
-  const Threads restored(4);
-  // Three members on four threads: pieces of members would leave one idle.
+  const ThreadCount setting(4);
+  // With three members on four threads, one thread would be idle if each took members of its own.
   const Index many_rows = 64, many_steps = 40;
   const std::vector<float> x(static_cast<std::size_t>(many_steps * many_rows * 3), 0.5f);
   Batch batch;
@@ -295,11 +288,11 @@ TEST_CASE("large members are run one after another by all threads, with the same
   }
 }
 
-TEST_CASE_TEMPLATE("members are trained as alone", T, float, double) {
+TEST_CASE_TEMPLATE("members are trained as each would be alone", T, float, double) {
   const Loss loss{LossKind::squared_error, {}};
   for (const Modules& modules : chains()) {
     for (const Index threads : {1, 2}) {
-      const Threads restored(threads);
+      const ThreadCount setting(threads);
       for (const bool shared : {false, true}) {
         CAPTURE(threads);
         CAPTURE(shared);
@@ -353,11 +346,11 @@ TEST_CASE("a member whose loss is not finite is named, and no member changes") {
   for (const double moment : trainer.optimizer().buffers()[0]) CHECK(moment == 0.0);
 }
 
-TEST_CASE_TEMPLATE("members stream as alone", T, float, double) {
+TEST_CASE_TEMPLATE("members stream as each would alone", T, float, double) {
   LstmOptions rich = rich_lstm();
   rich.direction = Direction::forward;
   for (const Index threads : {1, 2}) {
-    const Threads restored(threads);
+    const ThreadCount setting(threads);
     for (const Modules& modules :
          {Modules{rich}, Modules{EmbeddingOptions{vocabulary, 3}, rich, linear(2, 4)}, Modules{plain_lstm()}}) {
       const Network<T> network = network_together<T>(modules);
@@ -427,7 +420,7 @@ TEST_CASE_TEMPLATE("a module, a member and a stack have the network's weights", 
     CHECK(one.store()->data()[one.module(1).parameters_begin()] == static_cast<T>(member));
   }
   CHECK(same_bits(parameters_of(network), parameters_of(alone)));
-  // A member's weights are its own from then on.
+  // From then on a member's network has weights of its own.
   alone.front().store()->write([](T* values) { values[0] = T(7); });
   CHECK(network.store()->data()[0] != T(7));
   const Network<T> stacked = Network<T>::stack({alone[2], network, alone[0]});
@@ -441,12 +434,12 @@ TEST_CASE_TEMPLATE("a module, a member and a stack have the network's weights", 
                        "networks[1]: expected the parameters of networks[0], got others", std::invalid_argument);
 }
 
-TEST_CASE("what makes no network of members is refused") {
+TEST_CASE("arguments that do not fit a network of members are refused") {
   CHECK_THROWS_WITH_AS(Network<float>({plain_lstm()}, TensorNames::of_layer, 1, 0),
                        "members: expected at least 1, got 0", std::invalid_argument);
   CHECK_THROWS_AS(Network<float>({plain_lstm()}, TensorNames::of_layer, 1, Index{1} << 60), std::invalid_argument);
   const Network<float> network = network_together<float>({rich_lstm()});
-  CHECK_THROWS_AS(network.stream(1), std::invalid_argument);  // reads from both ends
+  CHECK_THROWS_AS(network.stream(1), std::invalid_argument);  // because one direction reads a sequence from its end
   Data<float> data(network, false, steps);
   std::vector<float> output(data.d_output.size(), 0.0f);
   SequenceView<float> view = data.output_view(output.data());

@@ -1,4 +1,4 @@
-// Whole networks against the plain reference, in every combination of options that the sizes of a test allow.
+// Whole networks against the plain reference, in random combinations of options and sizes.
 #include <doctest/doctest.h>
 
 #include <stdexcept>
@@ -53,7 +53,7 @@ TEST_CASE_TEMPLATE("network: forward and gradients equal the reference in random
     Random random(31);
     for (int round = 0; round < 80; ++round) {
       const LstmOptions options = random_sizes(random);
-      // Every fourth is large enough for several threads and several chunks of a gradient.
+      // Every fourth problem is large enough for several threads and several chunks of a gradient.
       const Index steps = round % 4 == 0 ? random.between(20, 60) : random.between(1, 9);
       const Index rows = round % 4 == 0 ? random.between(6, 14) : random.between(1, 9);
       Problem problem =
@@ -138,7 +138,8 @@ TEST_CASE_TEMPLATE("network: a trace shows what the reference's gates did", T, f
   });
 }
 
-TEST_CASE_TEMPLATE("tape: backward again, added up, and in parts that are wanted", T, float, double) {
+TEST_CASE_TEMPLATE("tape: backward() again, with gradients added up, and with only some of them wanted", T, float,
+                   double) {
   Random random(34);
   LstmOptions options;
   options.input_size = 6;
@@ -149,7 +150,7 @@ TEST_CASE_TEMPLATE("tape: backward again, added up, and in parts that are wanted
   Results<T> results(problem);
   const std::shared_ptr<Tape<T>> tape = run_record(network, problem, results);
   const Gradients<T> first = run_backward(*tape, problem);
-  network.store()->write([](T* values) { values[0] += T(1); });  // the tape keeps the weights it began with
+  network.store()->write([](T* values) { values[0] += T(1); });  // the tape keeps the weights it was recorded with
   const Gradients<T> again = run_backward(*tape, problem);
   CHECK(same_bits(again.parameters, first.parameters));
   CHECK(same_bits(again.x, first.x));
@@ -172,7 +173,7 @@ TEST_CASE_TEMPLATE("tape: backward again, added up, and in parts that are wanted
   CHECK(same_bits(without_end, with_zero_end));
 }
 
-TEST_CASE("tape: the output of every kind of chain, where the call asked for none") {
+TEST_CASE("tape: it has the output of every kind of chain, even if the call asked for none") {
   Random random(34);
   const Index steps = 5, rows = 3, vocabulary = 4;
   const std::vector<Index> lengths = {5, 0, 2};
@@ -211,7 +212,7 @@ TEST_CASE("tape: the output of every kind of chain, where the call asked for non
                        std::invalid_argument);
 }
 
-TEST_CASE_TEMPLATE("network: steps and rows may lie anywhere, backwards too", T, float, double) {
+TEST_CASE_TEMPLATE("network: steps and rows may have any strides, negative ones too", T, float, double) {
   for_each_isa([] {
     Random random(35);
     LstmOptions options;
@@ -226,7 +227,7 @@ TEST_CASE_TEMPLATE("network: steps and rows may lie anywhere, backwards too", T,
     Results<T> ignored(problem);
     const Gradients<T> plain_gradients = run_backward(*run_record(network, problem, ignored), problem);
 
-    // Rows outermost, steps backwards, a gap after each step's features.
+    // Rows are the outer axis, steps run backwards, and a gap follows each step's features.
     const auto place = [&](Index step, Index row, Index features) {
       return (row * steps + steps - 1 - step) * (features + 3);
     };
@@ -260,9 +261,9 @@ TEST_CASE_TEMPLATE("network: steps and rows may lie anywhere, backwards too", T,
 
 namespace {
 
-// The factors that a recording in training puts between layers, read off the candidates of the next layer. All layers
-// get weights that make them show what comes in: gates open, the cell without memory, the candidate tanh(1 + its own
-// input).
+// The factors by which a recording in training multiplies what goes from layer to layer, read off the candidates of the
+// next layer. All layers get weights that make their output reveal their input: the gates are open, the cell has no
+// memory, and each candidate is tanh(1 + one input).
 template <class T>
 reference::Vector revealed_masks(const Problem& problem, const RecordOptions& recording) {
   const LstmOptions& options = problem.options;
@@ -291,7 +292,7 @@ reference::Vector revealed_masks(const Problem& problem, const RecordOptions& re
   Results<T> ignored(revealing);
   const std::shared_ptr<Tape<T>> tape = run_record(network_of<T>(revealing), revealing, ignored, recording);
 
-  const double kept = 1.0 / (1.0 - options.dropout);
+  const double factor = 1.0 / (1.0 - options.dropout);
   reference::Vector masks;
   for (Index layer = 1; layer < options.num_layers; ++layer) {
     std::vector<std::vector<T>> candidates;
@@ -303,7 +304,7 @@ reference::Vector revealed_masks(const Problem& problem, const RecordOptions& re
       for (const std::vector<T>& candidate : candidates) {
         for (Index j = 0; j < h_size; ++j) {
           const auto shown = static_cast<double>(candidate[static_cast<std::size_t>(place * units + j)]);
-          masks.push_back(shown > std::tanh(1.0) + 0.01 ? kept : 0.0);
+          masks.push_back(shown > std::tanh(1.0) + 0.01 ? factor : 0.0);
         }
       }
     }
@@ -313,8 +314,9 @@ reference::Vector revealed_masks(const Problem& problem, const RecordOptions& re
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("network: dropout acts between layers, in training only, as the reference does with its masks", T,
-                   float, double) {
+TEST_CASE_TEMPLATE(
+    "network: dropout acts between layers, only in training, and as in the reference with the same masks", T, float,
+    double) {
   for_each_isa([] {
     Random random(36);
     for (const Index projection : {0, 5}) {
@@ -431,7 +433,8 @@ TEST_CASE("network: a module alone shares its parameters with the chain") {
   };
   const Index begin = head.parameters_begin();
   chain.store()->write([&](float* values) {
-    for (Index k = 0; k < 10; ++k) values[begin + k] = static_cast<float>(k);  // weight 0 to 7, bias 8 and 9
+    for (Index k = 0; k < 10; ++k)
+      values[begin + k] = static_cast<float>(k);  // elements 0 to 7 are the weight, 8 and 9 the bias
   });
   CHECK(answer() == std::vector<float>{0 + 2 + 6 + 12 + 8, 4 + 10 + 18 + 28 + 9});
 }
@@ -462,7 +465,7 @@ TEST_CASE("network: a length or a token out of range is refused, and nothing is 
     CHECK_THROWS_AS(run(), std::invalid_argument);
   }
   CHECK(output == untouched);
-  tokens = {0, 4, 2, 99};  // the last lies in padding
+  tokens = {0, 4, 2, 99};  // the last one lies in padding
   CHECK_NOTHROW(run());
 }
 

@@ -1,4 +1,4 @@
-// Optimisers, norm and clipping against PyTorch's definitions in plain double.
+// Optimisers, norm and clipping against PyTorch's definitions, computed in plain double.
 #include <doctest/doctest.h>
 
 #include <limits>
@@ -11,7 +11,7 @@
 namespace latchwork::test {
 namespace {
 
-// One parameter under PyTorch's rules.
+// One parameter that is updated by PyTorch's rules.
 struct PlainParameter {
   double value = 0.0;
   double velocity = 0.0;
@@ -71,7 +71,7 @@ std::vector<OptimizerOptions> all_options() {
   return all;
 }
 
-// More than one block, and a tail.
+// More than one block, and not a multiple of a block.
 constexpr Index size = 40'003;
 
 template <class T>
@@ -151,7 +151,7 @@ TEST_CASE("a restored optimiser continues with the same bits") {
   }
 }
 
-TEST_CASE("restore refuses what does not fit, and keeps what there was") {
+TEST_CASE("restore refuses arguments that do not fit, and then changes nothing") {
   Optimizer<float> optimizer(adaptive(OptimizerKind::adam, 0.9), 3);
   REQUIRE(optimizer.buffers().size() == 2);
   CHECK(Optimizer<float>(sgd(0.0, 0.0, false), 3).buffers().empty());
@@ -182,7 +182,7 @@ TEST_CASE("set_lr acts at the next step") {
   CHECK(optimizer.options().lr == 0.25);
 }
 
-TEST_CASE("an optimiser of nothing") {
+TEST_CASE("an optimiser of no parameters") {
   Optimizer<float> optimizer(adaptive(OptimizerKind::adam, 0.9), 0);
   optimizer.step(nullptr, nullptr);
   CHECK(gradient_norm<float>(nullptr, 0) == 0.0);
@@ -223,7 +223,7 @@ TEST_CASE("options are checked") {
   CHECK(complaint(sgd(0.9, 0.1, true)) == "dampening: expected 0 with nesterov, got 0.1");
 }
 
-TEST_CASE_TEMPLATE("the norm is Euclid's", T, float, double) {
+TEST_CASE_TEMPLATE("the norm is the Euclidean norm", T, float, double) {
   const auto values = start_values<T>();
   long double sum = 0.0;
   for (const T value : values) sum += static_cast<long double>(value) * static_cast<long double>(value);
@@ -234,11 +234,11 @@ TEST_CASE_TEMPLATE("the norm is Euclid's", T, float, double) {
   CHECK(std::isnan(gradient_norm(bad.data(), size)));
   bad.back() = std::numeric_limits<T>::infinity();
   CHECK(std::isinf(gradient_norm(bad.data(), size)));
-  const std::vector<T> large(4, T(1e30));  // its squares are beyond float
+  const std::vector<T> large(4, T(1e30));  // their squares overflow a float
   CHECK(gradient_norm(large.data(), 4) == doctest::Approx(2e30));
 }
 
-TEST_CASE("clipping is PyTorch's") {
+TEST_CASE("clipping follows PyTorch's definition") {
   CHECK(clip_scale(0.5, 1.0) == 1.0);
   CHECK(clip_scale(4.0, 1.0) == 1.0 / (4.0 + 1e-6));
   CHECK(clip_scale(1.0, 1.0) == 1.0 / (1.0 + 1e-6));
@@ -246,8 +246,7 @@ TEST_CASE("clipping is PyTorch's") {
   CHECK(std::isnan(clip_scale(std::numeric_limits<double>::quiet_NaN(), 1.0)));
 }
 
-TEST_CASE_TEMPLATE("all_finite: sees NaN and infinity wherever they are, and large numbers are finite", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("all_finite: finds NaN and infinity at any place, and large numbers are finite", T, float, double) {
   using Limits = std::numeric_limits<T>;
   for (const Index count : {1, 15, 16, 17, 31, 100, 50'001}) {
     std::vector<T> values(static_cast<std::size_t>(count), Limits::max());

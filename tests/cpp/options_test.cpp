@@ -12,7 +12,7 @@
 namespace latchwork::test {
 namespace {
 
-// The message, or nothing where the options are valid.
+// The error message, or "" if the options are valid.
 template <class Options>
 std::string complaint(const Options& options) {
   try {
@@ -40,7 +40,7 @@ LinearOptions linear(Index in_features, Index out_features) {
   return options;
 }
 
-// With every option that adds parameters or acts within a step.
+// Sets every option that adds parameters or acts within a step.
 LstmOptions variant(LstmOptions options) {
   options.peephole = true;
   options.layer_norm = true;
@@ -81,7 +81,7 @@ TEST_CASE("valid options") {
   CHECK(complaint_of(linear(1, 1)) == "");
 }
 
-TEST_CASE("every activation of the list, with alpha and beta where it takes them") {
+TEST_CASE("every activation of the list, with alpha and beta if it takes them") {
   LstmOptions options = lstm(4, 4);
   for (Index number = 0; number < current_kernels().activation_count; ++number) {
     const ActivationInfo& info = activation_info(number);
@@ -115,7 +115,7 @@ TEST_CASE("every activation of the list, with alpha and beta where it takes them
   CHECK(complaint_of(options) == "activations[0].candidate.beta: expected a finite number, got nan");
 }
 
-TEST_CASE("activations of each gate and direction are looked at") {
+TEST_CASE("activations of each gate and direction are checked") {
   LstmOptions options = lstm(4, 4);
   options.direction = Direction::both;
   options.activations.resize(2);
@@ -156,7 +156,7 @@ TEST_CASE("sizes that overflow are refused") {
     options.hidden_size = Index{1} << 57;
     CHECK(complaint_of(options).rfind("hidden_size: ", 0) == 0);
   }
-  // Exactly as many parameters as there may be, so that there is no room for any others.
+  // The largest number of parameters that is allowed, so that any further one is too many.
   LstmOptions full = lstm((Index{1} << 30) - (Index{1} << 26), Index{1} << 26);
   full.bias = false;
   CHECK(complaint_of(full) == "");
@@ -171,13 +171,13 @@ TEST_CASE("sizes that overflow are refused") {
   LstmOptions deep = lstm(1, Index{1} << 27);
   deep.num_layers = 10000;
   CHECK(complaint_of(deep).rfind("hidden_size: ", 0) == 0);
-  // Each fits, their sum does not.
+  // Each of the two is small enough, but not both together.
   const EmbeddingOptions wide{(Index{1} << 57) + 1, 1};
   const LinearOptions wider = linear(1, Index{1} << 56);
   CHECK(complaint_of(std::vector<ModuleOptions>{wide, wider}).rfind("modules: ", 0) == 0);
 }
 
-TEST_CASE("chains that fit") {
+TEST_CASE("chains whose modules fit are accepted") {
   LstmOptions both = lstm(3, 5);
   both.direction = Direction::both;
   both.proj_size = 2;

@@ -1,11 +1,12 @@
-// Packing: each function of the kernels' table against plain loops; see kernels/table.hpp for the layouts.
+// Packing: each function of the kernels' table against plain loops. kernels/table.hpp describes the layouts.
 #include <doctest/doctest.h>
 
 #include "support/kernel_arrays.hpp"
 
 namespace latchwork::test {
 
-TEST_CASE_TEMPLATE("packing: every element where the layout says, padding zero, and back again", T, float, double) {
+TEST_CASE_TEMPLATE("packing: every element is where the layout says, padding is zero, and unpacking inverts packing", T,
+                   float, double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
     std::vector<std::pair<Index, Index>> sizes_and_gates;

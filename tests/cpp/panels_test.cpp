@@ -1,4 +1,4 @@
-// Packed weights say where their panels lie and how large they are: what the kernels pack and read agrees with it.
+// Packed weights say where their panels lie and how large they are. What the kernels pack and read must agree with it.
 #include "weights/panels.hpp"
 
 #include <doctest/doctest.h>
@@ -16,7 +16,7 @@ const Kernels<T>& kernels() {
   return kernels_of<T>(current_kernels());
 }
 
-// Panels follow one another without a gap, and each is as wide as it must be.
+// Checks that panels follow one another without a gap, and that each has the width that the shape says.
 void check_shape(const PanelShape& shape, Index register_size) {
   Index end = 0, widest = 0;
   for (Index panel = 0; panel < shape.count(); ++panel) {
@@ -33,7 +33,7 @@ void check_shape(const PanelShape& shape, Index register_size) {
   CHECK(shape.register_size() == register_size);
 }
 
-// Every number different from every other, and exact in float.
+// Numbers that all differ from each other and are exact in float.
 template <class T>
 std::vector<T> numbered(Index size) {
   std::vector<T> values;
@@ -123,7 +123,7 @@ TEST_CASE("panels: pieces of a shape cover every panel once and have nearly as m
   }
 }
 
-TEST_CASE_TEMPLATE("panels: a product asks the panels for all it needs", T, float, double) {
+TEST_CASE_TEMPLATE("panels: a product takes sizes and places from the panels", T, float, double) {
   for_each_isa([] {
     constexpr Index rows = 3, depth = 5;
     for (const Index columns : {1, 7, 70}) {
@@ -153,7 +153,7 @@ TEST_CASE_TEMPLATE("panels: a product asks the panels for all it needs", T, floa
   });
 }
 
-TEST_CASE("panels: memory is kept where the size stays and given back where it is not wanted") {
+TEST_CASE("panels: resize() to the same size keeps the memory, clear() gives it back") {
   WeightPanels<float> panels;
   CHECK(panels.bytes() == 0);
   panels.resize(PanelShape::of_columns(33, 16), 4);

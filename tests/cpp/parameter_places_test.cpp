@@ -1,5 +1,5 @@
-// Each tensor is found by what it is, never by its place among the others: packing, gradients and the oracle, which
-// knows tensors by their names alone, agree about every one.
+// Each tensor is found by what it is, never by its place among the others. Packing, gradients and the oracle, which
+// looks tensors up by their names, must agree about every tensor.
 #include "weights/parameter_places.hpp"
 
 #include <doctest/doctest.h>
@@ -19,7 +19,7 @@
 namespace latchwork::test {
 namespace {
 
-// Together they have every tensor that an LSTM can have, in every number of gates and directions.
+// Together these have every tensor that an LSTM can have, for every number of gates and directions.
 std::vector<LstmOptions> variants() {
   LstmOptions options;
   options.input_size = 3;
@@ -50,8 +50,8 @@ std::string suffix_of(const LstmOptions& options, Index state) {
   return "_l" + std::to_string(state / options.directions()) + (reverse ? "_reverse" : "");
 }
 
-// The numbers of everything that is packed, by the names of the tensors that it comes from; without zeros, sorted.
-// What only backward reads holds the same numbers again.
+// The numbers in every packed array, without zeros and sorted, under the name of the tensor that they come from. A
+// tensor that is packed once more for backward has two entries.
 using Packed = std::multimap<std::string, std::vector<float>>;
 
 template <class Numbers>
@@ -87,7 +87,7 @@ void add_layer(const PackedLayer<float>& layer, const std::string& suffix, Packe
   add_row("c_0", layer.start_cell);
 }
 
-// Both biases are packed as one row, their sum.
+// The two biases are packed as one row that holds their sum.
 std::string name_when_packed(std::string name) {
   for (const char* bias : {"bias_ih", "bias_hh"}) {
     if (const auto at = name.find(bias); at != std::string::npos) name.replace(at, 7, "bias");
@@ -111,11 +111,11 @@ Packed packed_with(const Network<float>& network, const std::string& name) {
     const PackedModule<float>& module = snapshot->members.front()[at];
     const std::string prefix = network.modules().size() > 1 ? std::to_string(at) + "." : "";
     if (const auto* lstm = std::get_if<LstmOptions>(&network.modules()[at])) {
-      Packed own;
+      Packed layers;
       for (Index state = 0; state < lstm->states(); ++state) {
-        add_layer(module.layers[static_cast<std::size_t>(state)], suffix_of(*lstm, state), own);
+        add_layer(module.layers[static_cast<std::size_t>(state)], suffix_of(*lstm, state), layers);
       }
-      for (const auto& [tensor, numbers] : own) packed.emplace(prefix + tensor, numbers);
+      for (const auto& [tensor, numbers] : layers) packed.emplace(prefix + tensor, numbers);
     } else if (std::holds_alternative<LinearOptions>(network.modules()[at])) {
       const PackedLinear<float>& linear = module.linear;
       packed.emplace(prefix + "weight", without_zeros(linear.weights, linear.weights.bytes() / 4));
@@ -128,7 +128,8 @@ Packed packed_with(const Network<float>& network, const std::string& name) {
   return packed;
 }
 
-// A tensor that alone is not zero: whatever is packed from it holds all its numbers, all else nothing.
+// Fills one tensor after another with numbers while all others are zero. What is packed from it must hold all its
+// numbers, and everything else only zeros.
 void check_packing(const Network<float>& network) {
   std::set<std::string> seen;
   for (const ParameterSpec& spec : network.layout()) {
@@ -139,9 +140,9 @@ void check_packing(const Network<float>& network) {
     Index places = 0;
     for (const auto& [name, numbers] : packed_with(network, spec.name)) {
       CAPTURE(name);
-      const bool own = name == name_when_packed(spec.name);
-      places += own ? 1 : 0;
-      CHECK(numbers == (own ? expected : std::vector<float>{}));
+      const bool expects_numbers = name == name_when_packed(spec.name);
+      places += expects_numbers ? 1 : 0;
+      CHECK(numbers == (expects_numbers ? expected : std::vector<float>{}));
     }
     CHECK(places > 0);
   }
@@ -190,7 +191,7 @@ TEST_CASE("places: the gradient of every tensor is the slope of the oracle's los
   }
 }
 
-TEST_CASE("places: a layout says what each tensor is, and the places find it by that") {
+TEST_CASE("places: a layout says what each tensor is, and tensors are found by that") {
   LstmOptions both = variants().front();
   both.direction = Direction::both;
   LinearOptions head;

@@ -9,13 +9,13 @@ namespace {
 
 using Modules = std::vector<ModuleOptions>;
 
-// One line for each tensor: name, shape.
+// One line for each tensor, with its name and shape.
 std::string describe(const Modules& modules, bool numbered) {
   std::ostringstream text;
   Index end = 0;
   for (const ParameterSpec& spec :
        parameter_layout(modules, numbered ? TensorNames::of_chain : TensorNames::of_layer)) {
-    CHECK(spec.offset == end);  // contiguous
+    CHECK(spec.offset == end);  // tensors follow each other without a gap
     end += spec.size();
     text << spec.name;
     for (Index extent : spec.shape) text << ' ' << extent;

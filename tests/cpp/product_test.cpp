@@ -53,12 +53,13 @@ TEST_CASE_TEMPLATE("product: each result is one chain of multiply-adds, in ascen
   });
 }
 
-TEST_CASE_TEMPLATE("product: rows of great depth have the bits that each has alone", T, float, double) {
+TEST_CASE_TEMPLATE("product: rows of great depth give the bits that each gives alone", T, float, double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
     const Layout<T> layout(table);
     Random random(15);
-    // Many rows whose depth is cut; weights beyond the second cache, whose panels are.
+    // The first shape has so many rows that their depth is cut. The weights of the second are larger than L2, so their
+    // panels are cut.
     struct Shape {
       Index columns, depth, rows;
     };
@@ -90,7 +91,8 @@ TEST_CASE_TEMPLATE("product: rows of great depth have the bits that each has alo
   });
 }
 
-TEST_CASE_TEMPLATE("product: blocks of a, pieces of panels and an interrupted chain change no bit", T, float, double) {
+TEST_CASE_TEMPLATE("product: blocks of the left factor, pieces of panels and an interrupted chain change no bit", T,
+                   float, double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
     const Layout<T> layout(table);
@@ -117,7 +119,7 @@ TEST_CASE_TEMPLATE("product: blocks of a, pieces of panels and an interrupted ch
     }
     CHECK(same_bits(blocked.all(), whole.all()));
 
-    // Depth 9, then 15 more from where that stopped: through `start`, and in place.
+    // The first 9 of the depth, then the other 15 continue the chain: through `start`, and in place.
     const Index first = 9;
     Buffer<T> head(columns_padded * first), tail(columns_padded * (depth - first));
     table.pack_panels(weight.data(), first, columns, head.data());

@@ -12,7 +12,7 @@
 #include "support/random_variants.hpp"
 #include "support/support.hpp"
 
-// Sanitizers bring an allocator of their own, and call the system and lock where the program does not.
+// Sanitizers bring their own allocator, and make system calls and take locks that the program does not ask for.
 #if defined(__has_feature)
 #define LATCHWORK_HAS_FEATURE(name) __has_feature(name)
 #else
@@ -42,11 +42,12 @@
 #include <shared_mutex>
 #include <thread>
 
-// Calls by this program, operator new's, delete's and std::mutex's included. Giving memory back counts too.
+// The calls that this program makes, those of operator new, delete and std::mutex included. Freeing memory counts as
+// an allocation too.
 static std::atomic<long> allocation_count{0};
 static std::atomic<long> lock_count{0};
 
-// The C library's own function of that name.
+// The C library's function of this name.
 template <class Function>
 static Function* next_definition(std::atomic<Function*>& known, const char* name) {
   Function* found = known.load();
@@ -127,7 +128,7 @@ struct Player {
   std::string name;
 };
 
-// A stream and all that its calls need: play() is nothing but these calls.
+// A stream with everything that its calls need, so that play() does nothing but call it.
 template <class T>
 class StreamPlayer : public Player {
  public:
@@ -199,7 +200,7 @@ void add(Players& players, const std::string& name, const std::vector<ModuleOpti
   }
 }
 
-// Every kind of step there is, none of them taken yet.
+// Streams for every kind of step. None has made a step yet.
 Players all_players() {
   Players players;
   for (const Index hidden_size : {8, 20, 64, 256, 512}) {
@@ -235,7 +236,7 @@ struct Report {
   std::atomic<long> locks{0};
 };
 
-// Memory that a child process shares.
+// A report in memory that a child process shares.
 class SharedReport {
  public:
   SharedReport()
@@ -252,8 +253,8 @@ class SharedReport {
   Report* report_;
 };
 
-// Runs `work` in a child process, on a thread that the kernel lets make no system call but the one that ends it: any
-// other kills the thread. The pool's other thread is there, asleep or spinning.
+// Runs `work` in a child process, on a thread that the kernel allows no system call except the one that ends it: any
+// other kills the thread. The pool's second thread has been started, and sleeps or spins.
 template <class Work>
 void run_without_system_calls(Report& report, Work&& work) {
   const pid_t child = fork();
@@ -281,7 +282,8 @@ void run_without_system_calls(Report& report, Work&& work) {
 
 }  // namespace
 
-// First in this file: the first step is then the first use of whatever a program binds or fills when it first needs it.
+// This test case must be the first in the file, so that its first step is also the first use of whatever a program
+// binds or fills in only when it is needed.
 TEST_CASE("real time: every kind of step, without a system call, an allocation or a lock") {
   const ThreadCount setting(2);
   for_each_isa([] {
@@ -317,7 +319,7 @@ TEST_CASE("real time: a system call, an allocation and a lock are noticed") {
   CHECK(report->ending != Ending::finished);
 
   long before = allocation_count;
-  int* volatile one = new int(1);  // volatile: else the pair may be optimised away
+  int* volatile one = new int(1);  // volatile, so that the compiler cannot remove new and delete
   CHECK(allocation_count - before == 1);
   delete one;
   CHECK(allocation_count - before == 2);

@@ -16,7 +16,7 @@ const double ln2 = std::log(2.0), ln3 = std::log(3.0), ln4 = std::log(4.0);
 
 }  // namespace
 
-TEST_CASE("reference activations: values by hand") {
+TEST_CASE("reference activations: values worked out by hand") {
   const auto value = [](GateActivation activation, double x) { return reference::activate(activation, x).value; };
   CHECK(value({"sigmoid"}, ln3) == exactly(0.75));
   CHECK(value({"tanh"}, ln2) == exactly(0.6));
@@ -52,7 +52,7 @@ TEST_CASE("reference activations: slopes equal finite differences") {
     const double x = 4.0 * random.number(), step = 1e-6;
     const auto value = [&](double at) { return reference::activate(activation, at).value; };
     const double above = (value(x + step) - value(x)) / step, below = (value(x) - value(x - step)) / step;
-    if (std::abs(above - below) > 1e-4) continue;  // a corner or a jump lies between
+    if (std::abs(above - below) > 1e-4) continue;  // the function has a corner or a jump between the two
     CAPTURE(activation.name);
     CAPTURE(x);
     CHECK(reference::activate(activation, x).slope == doctest::Approx((above + below) / 2.0).epsilon(1e-8));

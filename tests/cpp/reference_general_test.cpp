@@ -1,4 +1,4 @@
-// The reference cell with every option: each worked by hand, and without options against the plain cell.
+// The reference cell with every option, against results worked out by hand, and without options against the plain cell.
 #include <doctest/doctest.h>
 
 #include "reference/general_cell.hpp"
@@ -8,8 +8,8 @@
 namespace latchwork::test {
 namespace {
 
-// One unit and one input of 1 for each step, so that the pre-activations are W's rows plus whatever R, the peepholes
-// and the state add. R's rows are zeros.
+// One unit and one input of 1 at each step, so that each pre-activation is one element of W plus what the peepholes and
+// the state add. R is zero.
 Problem one_unit(LstmOptions options, const Vector& weight_ih, Index steps = 1) {
   options.input_size = options.hidden_size = 1;
   options.bias = false;
@@ -30,10 +30,10 @@ const double ln2 = std::log(2.0), ln3 = std::log(3.0), ln4 = std::log(4.0);
 
 }  // namespace
 
-TEST_CASE("reference: the cell of 1997, worked by hand") {
+TEST_CASE("reference: the cell of 1997, worked out by hand") {
   LstmOptions options;
   options.forget_gate = ForgetGate::none;
-  // i, g, o: sigmoid(ln 3) = 3/4, 2 tanh(ln 2 / 2) = 2/3, sigmoid(-ln 4) = 1/5; the cell is shown as it is.
+  // i, g, o: sigmoid(ln 3) = 3/4, 2 tanh(ln 2 / 2) = 2/3, sigmoid(-ln 4) = 1/5; the output is o c, without tanh.
   options.activations[0].candidate = {"scaled_tanh", 2.0, 0.5};
   options.activations[0].cell = {"affine"};
   Problem problem = one_unit(options, {ln3, ln2, -ln4}, 2);
@@ -53,10 +53,11 @@ TEST_CASE("reference: the cell of 1997, worked by hand") {
   problem.d_result.c_n = {1.0};
   const reference::LstmGradients gradients = run_backward(problem);
   CHECK(gradients.c_0[0] == 1.0);
-  CHECK(gradients.parameters[0] == exactly(2.0 * 2.0 / 3.0 * 3.0 / 16.0));  // by W_i: g i (1 - i) at each step
+  CHECK(gradients.parameters[0] ==
+        exactly(2.0 * 2.0 / 3.0 * 3.0 / 16.0));  // with respect to W_i: g i (1 - i) at each step
 }
 
-TEST_CASE("reference: coupled gates, worked by hand") {
+TEST_CASE("reference: coupled gates, worked out by hand") {
   LstmOptions options;
   options.forget_gate = ForgetGate::coupled;
   Problem problem = one_unit(options, {ln3, ln2, -ln4});
@@ -70,7 +71,7 @@ TEST_CASE("reference: coupled gates, worked by hand") {
   CHECK(gradients.parameters[0] == exactly((0.6 - 0.1) * 0.75 * 0.25));  // (g - c_0) i (1 - i)
 }
 
-TEST_CASE("reference: i and f see the old cell through their peepholes, o the new one") {
+TEST_CASE("reference: the peepholes of i and f read c_prev, that of o reads the new c") {
   LstmOptions options;
   options.peephole = true;
   Problem problem = one_unit(options, {0.0, 0.0, ln2, 0.0});
@@ -85,12 +86,12 @@ TEST_CASE("reference: i and f see the old cell through their peepholes, o the ne
   CHECK(step.c[0] == exactly(0.47));  // 1/5 * 0.1 + 3/4 * 0.6
   CHECK(step.o[0] == exactly(0.75));
 
-  // A clip acts after them.
+  // A clip acts after the peepholes are added.
   problem.options.clip = 1.0;
   CHECK(run(problem).directions[0][0].steps[0].i[0] == exactly(1.0 / (1.0 + std::exp(-1.0))));
   CHECK(run(problem).directions[0][0].steps[0].f[0] == exactly(1.0 / (1.0 + std::exp(1.0))));
 
-  // Without a forget gate of its own there are two: of i and of o.
+  // A cell without a forget gate of its own has two peepholes, for i and for o.
   options.forget_gate = ForgetGate::none;
   problem = one_unit(options, {0.0, ln2, 0.0});
   peepholes = parameter(problem, "weight_peephole_l0");
@@ -101,11 +102,11 @@ TEST_CASE("reference: i and f see the old cell through their peepholes, o the ne
   CHECK(second.directions[0][0].steps[0].o[0] == exactly(0.75));
 }
 
-TEST_CASE("reference: clips, worked by hand") {
+TEST_CASE("reference: clips, worked out by hand") {
   LstmOptions options;
   options.clip = ln2;
   options.cell_clip = 0.35;
-  // Clipped: i and o at sigmoid(ln 2) = 2/3, g at tanh(ln 2) = 3/5; f at -ln 2: 1/3.
+  // All pre-activations are clipped: i and o become sigmoid(ln 2) = 2/3, g tanh(ln 2) = 3/5 and f sigmoid(-ln 2) = 1/3.
   Problem problem = one_unit(options, {ln3, -ln4, 1.0, 5.0});
   reference::LstmRecord record = run(problem);
   const reference::GeneralStep& step = record.directions[0][0].steps[0];
@@ -113,10 +114,10 @@ TEST_CASE("reference: clips, worked by hand") {
   CHECK(step.f[0] == exactly(1.0 / 3.0));
   CHECK(step.g[0] == exactly(0.6));
   CHECK(step.o[0] == exactly(2.0 / 3.0));
-  CHECK(record.result.c_n[0] == 0.35);  // 1/3 * 0.1 + 2/3 * 0.6 is more
+  CHECK(record.result.c_n[0] == 0.35);  // 1/3 * 0.1 + 2/3 * 0.6 is larger
   CHECK(record.result.h_n[0] == exactly(2.0 / 3.0 * std::tanh(0.35)));
 
-  // No gradient passes a clip that holds; at the bound itself it does, as in torch.clamp.
+  // No gradient passes through a clip beyond its bound. At the bound itself it does, as in torch.clamp.
   problem.d_result = {{1.0}, {1.0}, {1.0}};
   const reference::LstmGradients stopped = run_backward(problem);
   CHECK(stopped.c_0[0] == 0.0);
@@ -134,7 +135,7 @@ TEST_CASE("reference: clips, worked by hand") {
   CHECK(run_backward(problem).parameters[0] == exactly(0.6));
 }
 
-TEST_CASE("reference: layer normalisation, worked by hand") {
+TEST_CASE("reference: layer normalisation, worked out by hand") {
   LstmOptions options;
   options.input_size = 1;
   options.hidden_size = 2;
@@ -149,7 +150,7 @@ TEST_CASE("reference: layer normalisation, worked by hand") {
   const auto set = [&](const char* name, const Vector& values) {
     std::copy(values.begin(), values.end(), parameter(problem, name));
   };
-  // N(W x): mean 2, deviations of 1; N(R h): mean 0, deviations of 2 in three rows up and three down.
+  // W x has mean 2 and deviations of 1. R h has mean 0 and deviations of 2, up in three rows and down in three.
   set("weight_ih_l0", {1, 3, 1, 3, 1, 3});
   set("weight_hh_l0", {2, 9, 2, 9, 2, 9, -2, 9, -2, 9, -2, 9});
   set("norm_ih_weight_l0", {1, 2, 3, 4, 5, 6});
@@ -174,13 +175,13 @@ TEST_CASE("reference: layer normalisation, worked by hand") {
   CHECK(difference(record.result.h_n, Vector{o0 * (3.0 - normal), o1 * (4.0 + 2.0 * normal)}) < 1e-14);
 }
 
-TEST_CASE("reference: zoneout keeps the old state, or in expectation a part of it") {
+TEST_CASE("reference: zoneout keeps the old state, or outside training its expected part") {
   LstmOptions options;
   options.zoneout_hidden = 0.25;
   options.zoneout_cell = 0.5;
   Problem problem = one_unit(options, {ln3, 0.0, ln2, -ln4});
   problem.input.h_0 = {0.8};
-  const double c = 0.5, h = 0.2 * std::tanh(0.5);  // of the cell itself
+  const double c = 0.5, h = 0.2 * std::tanh(0.5);  // before zoneout
   reference::LstmRecord record = run(problem);
   CHECK(record.directions[0][0].steps[0].c[0] == exactly(c));
   CHECK(record.directions[0][0].c[0][0] == exactly(0.5 * 0.1 + 0.5 * c));
@@ -195,7 +196,7 @@ TEST_CASE("reference: zoneout keeps the old state, or in expectation a part of i
   CHECK(run(problem).result.c_n[0] == exactly(c));
   problem.input.hidden_zoneout = {{0.0}};
   problem.input.cell_zoneout = {{1.0}};
-  CHECK(run(problem).result.h_n[0] == exactly(h));  // of the new cell, although the old one is kept
+  CHECK(run(problem).result.h_n[0] == exactly(h));  // from the new cell state, although the old one is kept
   CHECK(run(problem).result.c_n[0] == 0.1);
 }
 
@@ -223,8 +224,8 @@ TEST_CASE("reference: masks of h, of g and of R") {
   CHECK(first_step().g[0] == 0.0);
   problem.input.weight_masks = {{keep, keep, keep, keep}};
   problem.input.candidate_masks = {{keep, 0.0}};
-  CHECK(first_step().g[0] == exactly(0.6));                       // as the gate gave it
-  CHECK(first_step().c[0] == exactly(0.05 + 0.75 * keep * 0.6));  // as it is added
+  CHECK(first_step().g[0] == exactly(0.6));                       // before the mask
+  CHECK(first_step().c[0] == exactly(0.05 + 0.75 * keep * 0.6));  // after the mask
   const reference::DirectionRecord record = run(problem).directions[0][0];
   CHECK(record.c[1][0] == exactly(0.5 * record.c[0][0]));
 }
@@ -234,7 +235,7 @@ TEST_CASE("reference: the general cell without options is the plain one") {
   for (int round = 0; round < 20; ++round) {
     const auto x_size = static_cast<std::size_t>(random.between(1, 5));
     const auto units = static_cast<std::size_t>(random.between(1, 5));
-    const auto h_size = static_cast<std::size_t>(random.between(1, 5));  // of a projected h
+    const auto h_size = static_cast<std::size_t>(random.between(1, 5));  // the size of an h that may be projected
     const auto numbers = [&](std::size_t size) { return random.numbers(static_cast<Index>(size)); };
     reference::GeneralWeights weights;
     weights.weight_ih = numbers(4 * units * x_size);
@@ -253,7 +254,7 @@ TEST_CASE("reference: the general cell without options is the plain one") {
     CHECK(general.c == plain.c);
     CHECK(general.h == plain.h);
 
-    reference::GeneralWeights d_plain = weights, d_general = weights;  // gradients are added
+    reference::GeneralWeights d_plain = weights, d_general = weights;  // gradients are added to these
     const Vector d_h = numbers(units), d_c = numbers(units);
     const reference::CellGradients by_plain = reference::cell_backward(weights, plain, d_h, d_c, d_plain);
     const reference::CellGradients by_general =
@@ -268,7 +269,7 @@ TEST_CASE("reference: the general cell without options is the plain one") {
   }
 }
 
-TEST_CASE("reference: each option that changes the cell takes the general one") {
+TEST_CASE("reference: each option that changes the cell makes it the general one") {
   Random random(7);
   for (int option = 0; option < 8; ++option) {
     LstmOptions options;

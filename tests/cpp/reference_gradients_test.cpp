@@ -1,4 +1,4 @@
-// The reference's gradients by finite differences, for random choices of every option.
+// The reference's gradients against finite differences, for random choices of every option.
 #include <doctest/doctest.h>
 
 #include "support/finite_differences.hpp"
@@ -8,12 +8,12 @@
 namespace latchwork::test {
 namespace {
 
-// Every gradient against its finite difference, those at kinks apart.
+// Compares every gradient with its finite difference, except near kinks.
 struct Comparison {
   Index all = 0;
   Index smooth = 0;
 
-  // `values` is a part of `problem`, `gradient` the loss's by it.
+  // `values` is a part of `problem`, and `gradient` the gradient of the loss with respect to it.
   void add(const Problem& problem, Vector& values, const Vector& gradient) {
     const Vector slopes = finite_differences(problem, values);
     REQUIRE(gradient.size() == slopes.size());
@@ -43,7 +43,7 @@ TEST_CASE("reference: gradients of random variants equal finite differences away
     add_random_variants(random, options);
     Problem problem = random_problem(random, options, 4, 2, random.chance(0.5), random.chance(0.5), random.chance(0.5));
     if (random.chance(0.7)) draw_training_masks(problem, static_cast<std::uint64_t>(round));
-    if (std::abs(loss(problem)) > 1000.0) continue;  // it explodes, and differences keep no digits
+    if (std::abs(loss(problem)) > 1000.0) continue;  // so large a loss leaves no digits to its differences
     CAPTURE(round);
     const reference::LstmGradients gradients = run_backward(problem);
     comparison.add(problem, problem.parameters, gradients.parameters);

@@ -5,7 +5,7 @@
 
 namespace latchwork::test {
 
-TEST_CASE("reference: a learned start state begins sequences, resets and rows of length 0") {
+TEST_CASE("reference: sequences, resets and rows of length 0 start from the learned start state") {
   Random random(4);
   for (const Direction direction : {Direction::forward, Direction::reverse, Direction::both}) {
     LstmOptions options;
@@ -18,7 +18,7 @@ TEST_CASE("reference: a learned start state begins sequences, resets and rows of
     Problem learned = random_problem(random, options, 5, 3, false, false, false);
     learned.input.lengths = {5, 0, 4};
 
-    // The same as a start state that is passed in.
+    // A learned start state gives what the same start state gives when it is passed in.
     Problem passed = learned;
     for (Index layer = 0; layer < 2; ++layer) {
       for (Index way = 0; way < options.directions(); ++way) {
@@ -40,14 +40,14 @@ TEST_CASE("reference: a learned start state begins sequences, resets and rows of
     CHECK(by_learned.h_0 == by_passed.h_0);
     CHECK(by_learned.c_0 == by_passed.c_0);
 
-    // Its gradient is the sum over the rows, and none where another one was passed in.
+    // Its gradient is the sum over the rows, and zero if another start state was passed in.
     const std::string suffix = direction == Direction::reverse ? "_l0_reverse" : "_l0";
     const auto at = static_cast<std::size_t>(parameter(learned, "c_0" + suffix) - learned.parameters.data());
     CHECK(by_learned.parameters[at] == exactly(by_learned.c_0[0] + by_learned.c_0[3] + by_learned.c_0[6]));
     CHECK(by_passed.parameters[at] == 0.0);
     CHECK(by_passed.c_0[3] == passed.d_result.c_n[3]);  // the row of length 0
 
-    // At a reset it comes in, whatever was passed in.
+    // At a reset it is used, whatever was passed in.
     passed.input.reset = learned.input.reset = {1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0};
     for (double& value : passed.input.h_0) value = 7.0;
     for (double& value : passed.input.c_0) value = 7.0;
@@ -122,7 +122,7 @@ TEST_CASE("reference: each direction has activations of its own") {
     const Vector half = run(alone).result.output;
     for (std::size_t k = 0; k < half.size(); ++k) CHECK(half[k] == output[k / 3 * 6 + way * 3 + k % 3]);
 
-    // And backward, where the other half of the output has no gradient.
+    // The same holds backward, when the other half of the output has no gradient.
     Problem seen = both;
     Vector d_half;
     for (std::size_t k = 0; k < output.size(); ++k) {

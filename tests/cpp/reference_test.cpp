@@ -12,7 +12,7 @@ using reference::Vector;
 
 }  // namespace
 
-TEST_CASE("reference: one unit, worked by hand") {
+TEST_CASE("reference: one unit, worked out by hand") {
   LstmOptions options;
   options.input_size = 1;
   options.hidden_size = 1;
@@ -44,8 +44,8 @@ TEST_CASE("reference: one unit, worked by hand") {
   CHECK(record.result.output[1] == doctest::Approx(0.2 * std::tanh(0.7)).epsilon(1e-15));
   CHECK(record.result.h_n[0] == record.result.output[1]);
 
-  // The gradient of c_2 alone: by c_0 it is f f; by the forget gate's bias (c_0 f + c_1) f (1 - f), the first being
-  // passed on by the second step.
+  // The gradient of c_2 alone. With respect to c_0 it is f f. With respect to the forget gate's bias it is
+  // (c_0 f + c_1) f (1 - f): the first term comes from the first step by way of the second.
   const reference::LstmOutput d_result{{0.0, 0.0}, {0.0}, {1.0}};
   const reference::LstmGradients gradients = reference::lstm_backward(options, parameters, input, record, d_result);
   CHECK(gradients.c_0[0] == doctest::Approx(0.25).epsilon(1e-15));
@@ -71,7 +71,7 @@ TEST_CASE("reference: segments of a reset run as sequences of their own") {
     tail.input.steps = 3;
     tail.input.x.erase(tail.input.x.begin(), tail.input.x.begin() + 4);
     tail.input.reset.clear();
-    // The start state enters where the direction begins; the other segment starts from zeros.
+    // The start state enters the segment with which the direction starts; the other one starts from zeros.
     Problem& fresh = direction == Direction::forward ? tail : head;
     fresh.input.h_0.clear();
     fresh.input.c_0.clear();

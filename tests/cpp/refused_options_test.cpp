@@ -1,4 +1,4 @@
-// The options that are refused from Python too, with the same words: see tests/refused_options.txt.
+// Options that are refused, with the words that Python gives too. tests/refused_options.txt lists them for both.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -25,7 +25,7 @@ std::vector<std::string> split(const std::string& text, const std::string& separ
   return parts;
 }
 
-// ---- Values as text. What is no such value is an error of the table.
+// ---- Values given as text. A text that is no such value is an error in the table.
 
 template <class Value>
 Value one_of(const std::map<std::string, Value>& words, const std::string& text) {
@@ -71,11 +71,11 @@ void set(std::vector<CellActivations>& option, const std::string& text) {
   }
 }
 
-// ---- Modules as text.
+// ---- Modules given as text.
 
 using Values = std::map<std::string, std::string>;
 
-// Takes the value of an option, where the text gives one.
+// Sets an option to its value, if the text gives one.
 template <class Option>
 void take(Values& values, const char* name, Option& option) {
   const auto found = values.find(name);
@@ -140,7 +140,7 @@ ModuleOptions module_of(const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("options that are refused, with the words that Python has too") {
+TEST_CASE("options are refused with the words that Python gives too") {
   std::ifstream table(LATCHWORK_REFUSED_OPTIONS);
   REQUIRE(table);
   int lines = 0;

@@ -1,4 +1,4 @@
-// "The same bits, always": what no batch, padding, thread or instruction set may change in a row's results.
+// "The same bits, always": a row's results do not depend on the batch, padding, threads or instruction set.
 #include <doctest/doctest.h>
 
 #include "latchwork/isa.hpp"
@@ -42,7 +42,8 @@ TEST_CASE_TEMPLATE("bits: a row's results and gradients depend on no other row, 
   });
 }
 
-TEST_CASE_TEMPLATE("bits: random masks depend on neither threads, padding nor recording again", T, float, double) {
+TEST_CASE_TEMPLATE("bits: random masks do not depend on threads or padding, and are the same when recorded again", T,
+                   float, double) {
   for_each_isa([] {
     Random random(47);
     for (const LstmOptions& options : variant_shapes()) {
@@ -75,7 +76,7 @@ TEST_CASE_TEMPLATE("bits: random masks depend on neither threads, padding nor re
   });
 }
 
-TEST_CASE_TEMPLATE("bits: a call keeps its instruction set, whatever becomes current", T, float, double) {
+TEST_CASE_TEMPLATE("bits: a call keeps its instruction set, even if another one becomes current", T, float, double) {
   Random random(44);
   const Problem problem = random_problem(random, shapes()[0], 9, 3, true, false, false);
   for_each_isa([&] {

@@ -1,4 +1,4 @@
-// Where the blocks end in which gradients are summed, which decides about their bits.
+// The ends of the blocks of rows in which gradients are summed. They decide the bits of gradients.
 #include "layer/row_blocks.hpp"
 
 #include <doctest/doctest.h>
@@ -37,7 +37,7 @@ Index rows_with_steps(const std::vector<Index>& lengths, Index begin, Index end)
   return end - begin - std::count(lengths.begin() + begin, lengths.begin() + end, 0);
 }
 
-// Of each row with steps, its block.
+// The block of each row that has steps.
 std::vector<Index> assignment(const RowBlocks& blocks, const std::vector<Index>& lengths) {
   std::vector<Index> block_of;
   for (Index block = 0; block < blocks.count(); ++block) {
@@ -50,7 +50,7 @@ std::vector<Index> assignment(const RowBlocks& blocks, const std::vector<Index>&
 
 }  // namespace
 
-TEST_CASE("row blocks: a power of two up to 16 of them, of at least 16 rows with steps each, nearly equal") {
+TEST_CASE("row blocks: there are 1, 2, 4, 8 or 16, nearly equal, each of at least 16 rows with steps") {
   Random random(91);
   for (int round = 0; round < 400; ++round) {
     const Index rows = random.between(1, 700), steps = random.between(1, 60);
@@ -73,9 +73,9 @@ TEST_CASE("row blocks: a power of two up to 16 of them, of at least 16 rows with
     CHECK(blocks.end_of(blocks.count() - 1) == rows);
     Index most_rows = 0;
     for (Index block = 0; block < blocks.count(); ++block) {
-      const Index own = rows_with_steps(lengths, blocks.begin_of(block), blocks.end_of(block));
-      CHECK((own == working / expected || own == working / expected + 1));
-      CHECK((own >= 16 || expected == 1));
+      const Index block_rows = rows_with_steps(lengths, blocks.begin_of(block), blocks.end_of(block));
+      CHECK((block_rows == working / expected || block_rows == working / expected + 1));
+      CHECK((block_rows >= 16 || expected == 1));
       most_rows = std::max(most_rows, blocks.rows_of(block));
     }
     CHECK(blocks.most_rows() == most_rows);
@@ -105,7 +105,7 @@ TEST_CASE("row blocks: rows without steps and padding move no row with steps int
   }
 }
 
-TEST_CASE("row blocks: one where rows, steps in all or the layer's size say so") {
+TEST_CASE("row blocks: there is one if the rows or steps are few or the layer is large") {
   const PackedLayer<float> small = layer_of(4, 3, 17);
   CHECK(count(40, 0, small) == 1);
   CHECK(count(1000, 31, small) == 1);

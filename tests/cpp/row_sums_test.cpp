@@ -1,4 +1,4 @@
-// Sums over rows, from which gradients with respect to weights are made: each function of the kernels' table against
+// The sums over rows that gradients with respect to weights consist of: each function of the kernels' table against
 // plain loops, bit for bit.
 #include <doctest/doctest.h>
 
@@ -21,7 +21,7 @@ TEST_CASE_TEMPLATE("outer and add_rows: one chain over k, continued from call to
         const Buffer<T> b = buffer_of(converted<T>(random.numbers(depth * b_stride)));
         const std::vector<T> before = converted<T>(random.numbers(columns * width));
 
-        const auto run = [&](std::vector<Index> cuts) {  // from one cut of k to the next
+        const auto run = [&](std::vector<Index> cuts) {  // in one call from each cut to the next
           Rows<T> c(1, columns * width);
           std::copy(before.begin(), before.end(), c[0]);
           for (std::size_t piece = 0; piece + 1 < cuts.size(); ++piece) {
@@ -46,7 +46,7 @@ TEST_CASE_TEMPLATE("outer and add_rows: one chain over k, continued from call to
         CHECK(same_bits(run({0, depth}), expected));
         CHECK(same_bits(run({0, 1, 6, depth}), expected));
 
-        // As wide as any number of registers: here the columns' outputs side by side.
+        // add_rows takes rows of any number of registers.
         const Index sums = std::min<Index>(columns, 7) * layout.lanes;
         const Index stride = sums + registers % 2 * 5;
         const Buffer<T> rows = buffer_of(converted<T>(random.numbers(depth * stride)));
@@ -72,7 +72,7 @@ TEST_CASE_TEMPLATE("scatter_rows: each row is added, in order, to the one with i
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
     Random random(15);
-    const Index depth = 23, sums = 5;  // of which number 3 never comes
+    const Index depth = 23, sums = 5;  // no row has number 3
     for (Index registers = 1; registers <= 4; ++registers) {
       CAPTURE(registers);
       const Index width = registers * table.units, stride = 4 * table.units;

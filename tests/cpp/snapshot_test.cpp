@@ -35,17 +35,17 @@ void shrink_parameters(const Network<float>& network) {
   });
 }
 
-// The last layer of what a network's calls compute with now.
+// The last layer of the packed weights with which a network's calls compute now.
 const PackedLayer<float>& packed_layer(const Network<float>& network, bool with_backward) {
   return detail::snapshot_of(*detail::parts_of(network), with_backward)->members.front().front().layers.back();
 }
 
-// Where the weights that are wanted lie now.
+// The address of these packed weights.
 const float* packed_address(const Network<float>& network, bool with_backward) {
   return packed_layer(network, with_backward).h_weights.data();
 }
 
-// To the bit what a network packs that has never packed before.
+// Checks that the network computes bit for bit what a new network with the same parameters computes.
 void check_packed_as_new(const Network<float>& network, const Problem& problem) {
   Problem same = problem;
   network.store()->read(
@@ -70,20 +70,20 @@ TEST_CASE("snapshot: an update packs again in the same memory") {
     CHECK(packed_address(network, true) == address);
     check_packed_as_new(network, problem);
   }
-  // Nor does one that may only go forward keep what it has no use for.
+  // A snapshot for forward alone uses the same memory too, and keeps no weights for backward.
   shrink_parameters(network);
   CHECK(packed_address(network, false) == address);
   CHECK(packed_layer(network, false).h_gradient.bytes() == 0);
   check_packed_as_new(network, problem);
 }
 
-TEST_CASE("snapshot: other instruction sets pack it anew") {
+TEST_CASE("snapshot: another instruction set packs anew") {
   const Problem problem = random_problem(0.0);
   const Network<float> network = network_of<float>(problem);
   for_each_isa([&] { check_packed_as_new(network, problem); });
 }
 
-TEST_CASE("snapshot: who holds one is left it through updates") {
+TEST_CASE("snapshot: a tape keeps the snapshot it holds through updates") {
   const Problem problem = random_problem(0.0);
   const Network<float> network = network_of<float>(problem);
   Results<float> results(problem);
@@ -94,14 +94,14 @@ TEST_CASE("snapshot: who holds one is left it through updates") {
   CHECK(packed_address(network, true) != held);
   check_packed_as_new(network, problem);
   CHECK(same_bits(run_backward(*tape, problem).parameters, before));
-  // The next one, too, has memory of its own, and keeps it once the tape is gone.
+  // The next snapshot has memory of its own, which is used again when the tape is gone.
   const float* const next = packed_address(network, true);
   tape.reset();
   shrink_parameters(network);
   CHECK(packed_address(network, true) == next);
 }
 
-TEST_CASE("snapshot: dropped weights are those of their recording alone") {
+TEST_CASE("snapshot: weights with dropout serve their recording alone") {
   const Problem problem = random_problem(0.25);
   const Network<float> network = network_of<float>(problem);
   const std::vector<float> whole = run_forward(network, problem).output;
@@ -111,7 +111,8 @@ TEST_CASE("snapshot: dropped weights are those of their recording alone") {
     Results<float> results(problem);
     const Network<float> fresh = network_of<float>(problem);
     gradients.push_back(run_backward(*run_record(fresh, problem, results, {true, seed}), problem).parameters);
-    if (seed == 3) shrink_parameters(network);  // so that the third may take the memory of the latest
+    if (seed == 3)
+      shrink_parameters(network);  // so that the third recording may take the memory of the outdated snapshot
     tapes.push_back(run_record(network, problem, results, {true, seed}));
     CHECK(results.output != whole);
   }
@@ -124,7 +125,7 @@ TEST_CASE("snapshot: dropped weights are those of their recording alone") {
   CHECK(same_bits(run_backward(*tapes[2], problem).parameters, third));
 }
 
-TEST_CASE("snapshot: what fails to pack is not kept") {
+TEST_CASE("snapshot: a snapshot whose packing fails is not kept") {
   ParameterStore<float> store(1);
   const Kernels<float>& kernels = kernels_of<float>(current_kernels());
   SnapshotCache<float> cache;
@@ -143,7 +144,7 @@ TEST_CASE("snapshot: what fails to pack is not kept") {
   CHECK(latest() == 3);
 }
 
-TEST_CASE("snapshot: callers beside a writer each compute with the weights of one moment") {
+TEST_CASE("snapshot: each call uses the weights of one moment, even while another thread writes") {
   const Problem problem = random_problem(0.0);
   const Network<float> network = network_of<float>(problem);
   std::vector<std::vector<float>> parameters(2);

@@ -69,7 +69,7 @@ TEST_CASE_TEMPLATE("gradient() and apply() together are step()", T, float, doubl
   }
 }
 
-TEST_CASE("what is done to the gradients between the two is what is applied") {
+TEST_CASE("apply() uses gradients that were changed after gradient()") {
   const Task<double> one(1), other(1);
   Trainer<double> doubled = one.trainer(), halved = other.trainer();
   for (Trainer<double>* trainer : {&doubled, &halved}) {
@@ -81,6 +81,7 @@ TEST_CASE("what is done to the gradients between the two is what is applied") {
   }
   CHECK(!same_bits(one.parameters(), other.parameters()));
   const std::vector<double> before = one.parameters();
+  doubled.gradient(one.input(), one.batch(), {}, one.target(), {});
   doubled.gradients()[3] = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_WITH_AS(doubled.apply(), "norm of the gradient: expected a finite number, got nan; nothing was changed",
                        std::runtime_error);
@@ -110,7 +111,8 @@ TEST_CASE("apply() needs a gradient() that succeeded, and each is applied once")
   CHECK(trainer.optimizer().steps() == 1);
 }
 
-TEST_CASE_TEMPLATE("gradients are handed out module by module from the top, complete", T, float, double) {
+TEST_CASE_TEMPLATE("complete gradients are handed out module by module, from the last module to the first", T, float,
+                   double) {
   for (const Index members : {1, 3}) {
     const Task<T> task(members);
     Trainer<T> trainer = task.trainer();
@@ -130,7 +132,7 @@ TEST_CASE_TEMPLATE("gradients are handed out module by module from the top, comp
   }
 }
 
-TEST_CASE("rows that are told their number in a larger batch have its masks") {
+TEST_CASE("rows that know their number in a larger batch get the masks of that batch") {
   const Task<double> task(1);
   const Index output = 3;
   const auto record = [&](Index first_row, Index count, double* to) {

@@ -1,4 +1,4 @@
-// One step of a layer, forward and backward, of the kernels' table against the reference.
+// One step of a layer, forward and backward, by the kernels' table and by the reference.
 #include <doctest/doctest.h>
 
 #include "reference/cell.hpp"
@@ -7,7 +7,7 @@
 namespace latchwork::test {
 namespace {
 
-// One step of one layer for some rows, in the reference's terms and packed.
+// One step of one layer for some rows, as the reference takes it and packed for the kernels.
 template <class T>
 struct StepProblem {
   StepProblem(Random& random, Index row_count, Index unit_count, Index x_count, Index h_count)
@@ -155,7 +155,7 @@ TEST_CASE_TEMPLATE("step: one row alone, panel by panel, in place, or from a pro
       CHECK(same_bits(past.gates.all(), whole.gates.all()));
       CHECK(same_bits(past.h.all(), whole.h.all()));
 
-      const StepResult<T> apart(rows, units, problem.padded);  // rows alone, panels last first, no gates kept
+      const StepResult<T> apart(rows, units, problem.padded);  // each row alone, the last panel first, gates not stored
       for (Index row = 0; row < rows; ++row) {
         StepArgs<T> args = problem.args(apart.c.pointers() + row, apart.h.pointers() + row, nullptr);
         args.rows = 1;
@@ -167,7 +167,7 @@ TEST_CASE_TEMPLATE("step: one row alone, panel by panel, in place, or from a pro
       CHECK(same_bits(apart.c.all(), whole.c.all()));
       CHECK(same_bits(apart.h.all(), whole.h.all()));
 
-      // x projected ahead; c in place.
+      // With W x computed before the step, and c written in place of c_prev.
       const Rows<T> projected(rows, 4 * problem.padded, T(7));
       table.product({rows, 4 * problem.padded, problem.bias[0], problem.x.pointers(), x_size, x_size, 0,
                      problem.x_weights.data(), projected.pointers()},
@@ -211,7 +211,7 @@ TEST_CASE_TEMPLATE(
           d_c_later[row][unit] = static_cast<T>(random.number());
         }
       }
-      // Panel-major, as `outer` reads them: [panel][row][4U].
+      // The gates' gradients lie panel by panel, as outer() reads them: [panel][row][4U].
       const Index panel_stride = rows * 4 * layout.lanes;
       const auto run = [&](Index rows_at_once, bool adds_output, std::vector<T>& d_gates, std::vector<T>& d_c_prev) {
         const Rows<T> d_c(rows, problem.padded);
@@ -232,7 +232,8 @@ TEST_CASE_TEMPLATE(
                                          d_c.pointers() + row,
                                          gate_rows.data() + row,
                                          panel_stride};
-          const Index panels = layout.panels(units), cut = adds_output ? panels / 2 : 0;  // pieces by themselves
+          const Index panels = layout.panels(units),
+                      cut = adds_output ? panels / 2 : 0;  // one call for each piece of the panels
           table.cell_backward(args, cut, panels);
           table.cell_backward(args, 0, cut);
         }
@@ -251,7 +252,7 @@ TEST_CASE_TEMPLATE(
 
       std::vector<double> expected, actual;
       for (Index row = 0; row < rows; ++row) {
-        reference::Weights d_weights = problem.weights;  // the biases' gradient is that by the pre-activations
+        reference::Weights d_weights = problem.weights;  // the gradient of a bias is that of the pre-activation
         std::fill(d_weights.bias_ih.begin(), d_weights.bias_ih.end(), 0.0);
         const reference::CellGradients d = reference::cell_backward(
             problem.weights, problem.expected(row), reference::Vector(d_h[row], d_h[row] + units),

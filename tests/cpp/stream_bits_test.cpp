@@ -1,4 +1,4 @@
-// "The same bits, always": whole sequences, windows and streams, whichever registers and threads compute them.
+// "The same bits, always": whole sequences, windows and streams agree, with any registers and any number of threads.
 #include <doctest/doctest.h>
 
 #include "latchwork/isa.hpp"
@@ -59,7 +59,7 @@ TEST_CASE_TEMPLATE("bits: whole, in two windows, or step by step in a stream", T
   });
 }
 
-// What lets small layers use the narrower registers.
+// This is why small layers may use the narrower registers.
 TEST_CASE_TEMPLATE("bits: under avx512, small layers are bit for bit what they are under avx2", T, float, double) {
   const std::string before = current_isa();
   const std::vector<std::string> isas = available_isas();
@@ -108,7 +108,7 @@ TEST_CASE_TEMPLATE("bits: under avx512, small layers are bit for bit what they a
   }
 }
 
-// Steps large enough that threads share the hidden units of each, forward and back, or take a direction each.
+// The steps are so large that threads share the hidden units of each, forward and backward, or take one direction each.
 TEST_CASE_TEMPLATE("bits: hidden units shared by threads, in calls, recordings and streams", T, float, double) {
   Random random(48);
   LstmOptions plain, projected, peephole, norm, both;

@@ -26,7 +26,8 @@ LstmOptions lstm_options(Index input_size, Index hidden_size, Index layers = 1, 
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("stream: embedding, LSTM and linear give forward's bits, resets included", T, float, double) {
+TEST_CASE_TEMPLATE("stream: embedding, LSTM and linear give the bits that forward() gives, resets included", T, float,
+                   double) {
   for_each_isa([] {
     Random random(52);
     const Index steps = 19, vocabulary = 7;
@@ -115,7 +116,7 @@ TEST_CASE_TEMPLATE("stream: its state can be read, set and cleared, over a chain
     CHECK(state() == Copy());
     CHECK(same_bits(step(), first));
 
-    Copy with_zeros = after_first;  // a null pointer: zeros
+    Copy with_zeros = after_first;  // a null pointer stands for zeros
     std::fill(with_zeros.c0.begin(), with_zeros.c0.end(), T(0));
     stream->set_state({{after_first.h0.data(), nullptr}, {after_first.h1.data(), after_first.c1.data()}});
     CHECK(state() == with_zeros);
@@ -124,7 +125,7 @@ TEST_CASE_TEMPLATE("stream: its state can be read, set and cleared, over a chain
   });
 }
 
-TEST_CASE("stream: keeps the weights of its construction") {
+TEST_CASE("stream: it keeps the weights that it was made with") {
   Random random(55);
   const Network<float> network({lstm_options(4, 9)}, TensorNames::of_layer, 3);
   const std::vector<float> x = random_values<float>(random, 4);

@@ -33,7 +33,7 @@ constexpr bool thread_sanitizer = __has_feature(thread_sanitizer);
 constexpr bool thread_sanitizer = false;
 #endif
 
-// Whether each of `parts` parts ran once.
+// Runs `parts` parts, and returns whether each ran once.
 bool each_ran_once(Index parts) {
   std::vector<std::atomic<int>> runs(static_cast<std::size_t>(parts));
   parallel(parts, [&](Index part) { runs[static_cast<std::size_t>(part)].fetch_add(1); });
@@ -43,7 +43,8 @@ bool each_ran_once(Index parts) {
   return true;
 }
 
-// Part 0 waits until the first part of every other thread has begun, so that no thread comes too late.
+// The thread that ran each part. Part 0 waits until the first part of every other thread has started, so that no thread
+// comes too late.
 std::vector<std::thread::id> threads_of_parts(Index parts, Index threads) {
   std::vector<std::thread::id> ids(static_cast<std::size_t>(parts));
   std::atomic<Index> begun{0};
@@ -55,7 +56,7 @@ std::vector<std::thread::id> threads_of_parts(Index parts, Index threads) {
   return ids;
 }
 
-// Runs `work` in a child process; whether it returned true, and in time.
+// Runs `work` in a child process, and returns whether it returned true in time.
 template <class Work>
 bool succeeds_in_child(Work&& work) {
   const pid_t child = fork();
@@ -97,7 +98,7 @@ TEST_CASE("part p runs on thread p modulo threads, and part 0 on the caller's") 
   CHECK(threads_of_parts(8, 3) == ids);
 }
 
-TEST_CASE("the caller runs the parts of a thread that has not begun, and each part runs once all the same") {
+TEST_CASE("the caller runs the parts of a thread that has not started, and each part still runs once") {
   const ThreadCount setting(4);
   std::atomic<int> on_caller{0}, on_others{0};
   const auto caller = std::this_thread::get_id();
@@ -116,7 +117,7 @@ TEST_CASE("the caller runs the parts of a thread that has not begun, and each pa
   CHECK(on_caller + on_others == 20'000 * 5);
 }
 
-// Both ways of using threads that are awake, in turn.
+// Uses the two ways of running on threads that are awake in turn.
 template <class Task>
 void parallel_awake(Index parts, Task&& task) {
   static bool spun = false;
@@ -124,7 +125,7 @@ void parallel_awake(Index parts, Task&& task) {
   parallel(parts, task, spun ? Threads::awake_spun : Threads::awake);
 }
 
-// Runs `parts` parts by threads that are awake, again and again until `enough` of the ids it gathers.
+// Runs `parts` parts on threads that are awake, again and again until enough(ids of the threads that ran them).
 template <class Enough>
 bool runs_awake_until(Index parts, Enough&& enough) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
@@ -173,7 +174,7 @@ TEST_CASE("short calls in quick succession, with sleep between bursts") {
 }
 
 TEST_CASE("without a pool, and from inside a task, waking does nothing and parts run on the caller's thread") {
-  CHECK(succeeds_in_child([] {  // which has no pool yet
+  CHECK(succeeds_in_child([] {  // the child has no pool yet
     set_num_threads(2);
     bool inline_all = true;
     const auto caller = std::this_thread::get_id();
@@ -340,7 +341,7 @@ TEST_CASE("exit while another thread uses the pool" * doctest::skip()) {
   std::exit(7);
 }
 
-TEST_CASE("a process that ends under a running pool ends" * doctest::skip(thread_sanitizer)) {
+TEST_CASE("a process can end while its pool is running" * doctest::skip(thread_sanitizer)) {
   int status = -1;
   run_self("", "exit while another thread uses the pool", status);
   CHECK(WIFEXITED(status));
@@ -355,7 +356,7 @@ TEST_CASE("the container's limit is the least quota on the way up, rounded up") 
   const std::string membership = (root / "membership").string();
   const auto limit = [&] { return control_group_cpus(membership, root.string()); };
 
-  CHECK(limit() == no_cpu_limit);  // no such file
+  CHECK(limit() == no_cpu_limit);  // the file is missing
 
   SUBCASE("version 2") {
     write_file(membership, "0::/outer/inner\n");
@@ -381,7 +382,7 @@ TEST_CASE("the container's limit is the least quota on the way up, rounded up") 
     write_file(root / "cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
     CHECK(limit() == no_cpu_limit);
   }
-  SUBCASE("what makes no sense is no limit") {
+  SUBCASE("a file that makes no sense sets no limit") {
     write_file(membership, "0::/\n");
     for (const char* text : {"", "abc", "0 100000", "100000 0", "100000"}) {
       write_file(root / "cpu.max", text);

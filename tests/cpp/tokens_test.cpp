@@ -1,4 +1,5 @@
-// An LSTM that reads tokens which repeat: W x once for each token forward, and backward gate gradients summed by token.
+// An LSTM that reads tokens which repeat. Forward computes W x once for each token, and backward sums the gates'
+// gradients for each token.
 #include <doctest/doctest.h>
 
 #include "latchwork/training.hpp"
@@ -26,7 +27,7 @@ void check_against_vectors(const TokenProblem& problem, const RecordOptions& rec
   const Outcome<T> actual = run_tokens<T>(problem, record), expected = run_vectors<T>(problem.lstm, record);
   check_same_rows(actual, expected);
   if (!sums_by_token(problem)) CHECK(same_bits(actual.parameters, expected.parameters));
-  // With activations that know no bounds a gradient may be beyond all numbers.
+  // With unbounded activations a gradient may overflow.
   if (!is_finite(expected.parameters)) return;
   CHECK(difference(actual.parameters, expected.parameters) < tolerance<T>);
   reference::Vector d_table(problem.table.size(), 0.0);
@@ -54,7 +55,7 @@ LstmOptions random_options(Random& random) {
   return options;
 }
 
-// A plain layer in both directions, and every option of the cell in one of the others.
+// Plain layers in both directions, and three more shapes that between them have the cell's options.
 std::vector<LstmOptions> shapes() {
   std::vector<LstmOptions> all(4);
   all[0].input_size = 33;
@@ -81,8 +82,8 @@ std::vector<LstmOptions> shapes() {
   return all;
 }
 
-// The LSTM that reads tokens as one-hot vectors: column v of its W is bias + W x_v, one chain in the kernels' order.
-// Its gradient by W is therefore the gate gradients' sum by token.
+// The LSTM that reads tokens as one-hot vectors. Column v of its W is bias + W x_v, computed as one chain in the
+// kernels' order. Its gradient with respect to W is therefore the sum of the gates' gradients for each token.
 template <class T>
 Problem one_hot(const TokenProblem& problem) {
   const LstmOptions& options = problem.lstm.options;
@@ -114,7 +115,7 @@ Problem one_hot(const TokenProblem& problem) {
           to[gate * vocabulary + token] = static_cast<double>(chain);
         }
       }
-    } else if (!bias || options.layer_norm) {  // a norm is of W x alone
+    } else if (!bias || options.layer_norm) {  // layer norm takes W x without the bias
       std::copy_n(problem.lstm.parameters.begin() + spec.offset, spec.size(), to);
     }
   }
@@ -127,14 +128,14 @@ Problem one_hot(const TokenProblem& problem) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("tokens: forward the bits of the vectors they stand for, and gradients close to theirs", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("tokens: forward gives the bits of the vectors they stand for, and gradients are close to theirs", T,
+                   float, double) {
   for_each_isa([] {
     Random random(111);
     int summed = 0;
     for (int round = 0; round < 60; ++round) {
       const LstmOptions options = random_options(random);
-      // Every fourth is large enough for several threads and several chunks of a gradient.
+      // Every fourth problem is large enough for several threads and several chunks of a gradient.
       const Index steps = round % 4 == 0 ? random.between(20, 40) : random.between(1, 9);
       const Index rows = round % 4 == 0 ? random.between(6, 14) : random.between(1, 9);
       const Index vocabulary = random.chance(0.7) ? random.between(1, 9) : random.between(30, 400);
@@ -153,7 +154,7 @@ TEST_CASE_TEMPLATE("tokens: forward the bits of the vectors they stand for, and 
     }
     CHECK(summed > 20);
     CHECK(summed < 40);
-    // Each token comes twice or oftener on the average, but not in each of two blocks of rows.
+    // On average each token comes at least twice, but not in each of the two blocks of rows.
     const TokenProblem many = random_tokens(random, shapes()[1], 800, 36, 38, true, false, false);
     REQUIRE(row_blocks_of(many.lstm).count() == 2);
     CHECK(!sums_by_token(many));
@@ -161,7 +162,7 @@ TEST_CASE_TEMPLATE("tokens: forward the bits of the vectors they stand for, and 
   });
 }
 
-TEST_CASE_TEMPLATE("tokens: gradients are those by the sums by token, each a chain over the tokens used, to the bit", T,
+TEST_CASE_TEMPLATE("tokens: gradients are, bit for bit, chains over the tokens used, from the sums for each token", T,
                    float, double) {
   for_each_isa([] {
     Random random(112);
@@ -215,13 +216,13 @@ TEST_CASE_TEMPLATE("tokens: no bit of a gradient depends on threads, checkpoints
                    double) {
   Random random(113);
   std::vector<LstmOptions> all = shapes();
-  LstmOptions& wide = all.emplace_back();  // whose units threads share
+  LstmOptions& wide = all.emplace_back();  // so wide that threads share its units
   wide.input_size = 40;
   wide.hidden_size = 180;
   for (const LstmOptions& options : all) {
     CAPTURE(options.hidden_size);
     const bool few = options.hidden_size == 180;
-    // So many tokens that threads share what follows from their sums.
+    // The second problem has so many tokens that threads share the work on their sums.
     const TokenProblem problem =
         few ? random_tokens(random, options, 16, 12, 3, true, false, false)
             : random_tokens(random, options, 121, 36, 38, true, options.hidden_size < 33, options.hidden_size < 17);
@@ -267,13 +268,13 @@ TEST_CASE_TEMPLATE("tokens: gradients are added to what is there, for any number
       tape->backward(arrays.d_output_view(), arrays.d_end(), gradient.data(), accumulate, {}, {});
       return gradient;
     };
-    const std::vector<T> own = backward(before, false), sum = backward(before, true);
+    const std::vector<T> gradient = backward(before, false), sum = backward(before, true);
     std::vector<T> expected;
-    for (std::size_t k = 0; k < own.size(); ++k) expected.push_back(before[k] + own[k]);
+    for (std::size_t k = 0; k < gradient.size(); ++k) expected.push_back(before[k] + gradient[k]);
     CHECK(difference(sum, expected) < tolerance<T> / 100);
-    // Of the table's rows the unused remain, to the bit, what they were; beyond it each number is one sum.
-    const auto rest = static_cast<std::ptrdiff_t>(problem.table.size()), features = problem.features();
-    CHECK(std::equal(sum.begin() + rest, sum.end(), expected.begin() + rest));
+    // Rows of the table that are not used stay bit for bit what they were. Beyond the table each number is one sum.
+    const auto table_end = static_cast<std::ptrdiff_t>(problem.table.size()), features = problem.features();
+    CHECK(std::equal(sum.begin() + table_end, sum.end(), expected.begin() + table_end));
     CHECK(std::equal(sum.begin() + features, sum.begin() + 2 * features, before.begin() + features));
     for (const Index count : {1, 2, 3, 5}) {
       const ThreadCount threads(count);
@@ -282,7 +283,7 @@ TEST_CASE_TEMPLATE("tokens: gradients are added to what is there, for any number
   }
 }
 
-TEST_CASE_TEMPLATE("tokens: a NaN in the vector of an unused token reaches nothing", T, float, double) {
+TEST_CASE_TEMPLATE("tokens: a NaN in the vector of an unused token changes no result", T, float, double) {
   Random random(115);
   for (const LstmOptions& options : shapes()) {
     TokenProblem problem = random_tokens(random, options, 8, 20, 5, true, true, true);
@@ -321,7 +322,7 @@ TEST_CASE_TEMPLATE("tokens: one token alone, no rows, no steps, and rows that ar
   }
 }
 
-TEST_CASE("tokens: numbers ascend, of the steps asked for, where each is read twice on the average") {
+TEST_CASE("tokens: the tokens of the given steps are numbered in ascending order if each comes twice on average") {
   const std::vector<std::int64_t> tokens{7, 2, 4,  -1,  //
                                          2, 7, 9,  -1,  //
                                          7, 7, -1, -1};
@@ -343,8 +344,8 @@ TEST_CASE("tokens: numbers ascend, of the steps asked for, where each is read tw
   };
   CHECK(found(false, 0, 3, 1) == std::vector<Index>{2, 4, 7, 9});
   CHECK(found(true, 0, 3, 1) == std::vector<Index>{2, 4, 7, 9});
-  CHECK(found(false, 0, 3, 2).empty());  // 4 tokens, 8 steps of rows in all
-  CHECK(found(false, 1, 3, 1).empty());  // 2, 7 and 9 in 5
+  CHECK(found(false, 0, 3, 2).empty());  // 4 tokens in 8 computed steps, with 2 blocks
+  CHECK(found(false, 1, 3, 1).empty());  // 3 tokens in 5 computed steps
   CHECK(found(false, 2, 3, 1) == std::vector<Index>{7});
   CHECK(found(true, 0, 1, 1) == std::vector<Index>{7});
   CHECK(found(true, 0, 2, 1).empty());
@@ -390,7 +391,7 @@ TEST_CASE_TEMPLATE("tokens: a trainer's step of a language model, with any numbe
     const std::vector<T> after(data, data + network.parameter_count());
     if (expected.empty()) expected = after;
     CHECK(same_bits(after, expected));
-    for (Index token = 0; token < vocabulary; ++token) {  // an embedding moves where its token is used
+    for (Index token = 0; token < vocabulary; ++token) {  // the vector of a token changes only if the token is used
       const bool same =
           std::equal(before.begin() + token * 31, before.begin() + (token + 1) * 31, after.begin() + token * 31);
       CHECK(same == (token % 2 == 1));

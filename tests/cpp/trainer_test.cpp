@@ -1,4 +1,4 @@
-// The training step as a whole.
+// The whole training step.
 #include <doctest/doctest.h>
 
 #include <stdexcept>
@@ -83,7 +83,7 @@ OptimizerOptions adam(double lr) {
   return options;
 }
 
-// States of every LSTM of a network, in memory of their own.
+// The states of every LSTM of a network, with memory for them.
 template <class T>
 struct OwnStates {
   OwnStates(const Network<T>& network, Index rows, T value) {
@@ -156,7 +156,7 @@ TEST_CASE("the loss falls on a regression from the last step") {
   }
 }
 
-TEST_CASE("a step is record, loss, backward, clipping and optimiser") {
+TEST_CASE("a step equals record, loss, backward, clipping and optimiser called one by one") {
   const CycleTask<double> task;
   const auto start = task.parameters();
   const Index count = task.network.parameter_count();
@@ -205,7 +205,8 @@ TEST_CASE("the same bits for 1, 2 and 3 threads and each instruction set, dropou
 TEST_CASE("dropout masks depend on the seed and on the number of the step") {
   const auto losses = [](std::uint64_t seed, double dropout) {
     const CycleTask<float> task(dropout);
-    Trainer<float> trainer(task.network, cross_entropy(), adam(0.0), 0.0, seed);  // lr 0: the weights stay
+    Trainer<float> trainer(task.network, cross_entropy(), adam(0.0), 0.0,
+                           seed);  // with lr 0 the weights stay as they are
     std::vector<double> values;
     for (int step = 0; step < 2; ++step) {
       values.push_back(trainer.step(task.input(), task.batch(), {}, task.target(), {}).front());
@@ -250,7 +251,7 @@ TEST_CASE("a loss that is not finite changes nothing") {
     x[2] = std::numeric_limits<float>::quiet_NaN();
     expected = "loss: ";
   }
-  SUBCASE("gradient") {  // the loss, summed in double, is finite; the gradient of the head's bias is beyond float
+  SUBCASE("gradient") {  // the loss, a double, is finite, but the gradient of the head's bias overflows a float
     std::fill(y.begin(), y.end(), 3e38f);
     expected = "norm of the gradient: ";
   }
@@ -309,13 +310,13 @@ TEST_CASE("an empty batch is a step without a gradient") {
   CHECK(same_bits(task.parameters(), before));
 }
 
-TEST_CASE("what a trainer cannot use is refused at once") {
+TEST_CASE("arguments that a trainer cannot use are refused at once") {
   const CycleTask<float> task;
   CHECK_THROWS_AS(Trainer<float>(task.network, cross_entropy(), adam(-1.0), 1.0, 0), std::invalid_argument);
   CHECK_THROWS_AS(Trainer<float>(task.network, cross_entropy(), adam(0.1), -1.0, 0), std::invalid_argument);
   Loss quantile;
   quantile.kind = LossKind::quantile;
-  quantile.quantiles = {0.1, 0.9};  // does not divide the 7 outputs
+  quantile.quantiles = {0.1, 0.9};  // 2 quantiles, but 7 outputs
   CHECK_THROWS_AS(Trainer<float>(task.network, quantile, adam(0.1), 1.0, 0), std::invalid_argument);
 }
 

@@ -1,4 +1,4 @@
-// Every variant of the cell, alone and combined, against the general reference, and what it must not change.
+// The variants of the cell, alone and combined, against the general reference.
 #include <doctest/doctest.h>
 
 #include "latchwork/stream.hpp"
@@ -36,7 +36,7 @@ std::string described_variant(const LstmOptions& o) {
   return text;
 }
 
-// All results and gradients of one problem, named.
+// All results and gradients of one problem, with their names.
 using Tensors = std::vector<std::pair<std::string, std::vector<double>>>;
 
 Tensors reference_tensors(const Problem& problem) {
@@ -88,8 +88,9 @@ double largest_difference(const Tensors& actual, const Tensors& expected, std::s
   return largest;
 }
 
-// Whether rounding every parameter and input moves the reference itself by a part of the tolerance: a kink or a jump is
-// near, or the problem amplifies errors, and no arithmetic of that precision could meet the tolerance for sure.
+// Whether the reference's own results move by more than half the tolerance when every parameter and input is changed by
+// a rounding error. Then a kink or a jump is near, or the problem amplifies errors, and no arithmetic of that precision
+// is sure to meet the tolerance.
 template <class T>
 bool is_ill_conditioned(Random& random, const Problem& problem, const Tensors& expected) {
   const double rounding = sizeof(T) == 4 ? 0x1p-23 : 0x1p-52;
@@ -110,7 +111,7 @@ TEST_CASE_TEMPLATE("variants: 500 random combinations equal the reference", T, f
   int judged = 0, ill_conditioned = 0;
   for (int round = 0; round < 500; ++round) {
     const LstmOptions options = random_options(random);
-    // Every eighth is large enough for several threads and several chunks of a gradient.
+    // Every eighth problem is large enough for several threads and several chunks of a gradient.
     const Index steps = round % 8 == 0 ? random.between(20, 40) : random.between(1, 9);
     const Index rows = round % 8 == 0 ? random.between(6, 14) : random.between(1, 9);
     Problem problem =
@@ -133,8 +134,8 @@ TEST_CASE_TEMPLATE("variants: 500 random combinations equal the reference", T, f
       CAPTURE(apart);
       ++judged;
       if (apart < tolerance<T>) return;
-      Random probe(
-          static_cast<std::uint64_t>(round));  // of its own, so that the problems are the same whatever was excused
+      // A generator apart, so that later problems do not depend on which comparisons were excused.
+      Random probe(static_cast<std::uint64_t>(round));
       const bool excused = is_ill_conditioned<T>(probe, problem, expected);
       CHECK(excused);
       ++ill_conditioned;

@@ -1,4 +1,4 @@
-// The memory that calls lend one another.
+// The memory that calls take from a cache and give back to it.
 #include "machine/workspace.hpp"
 
 #include <doctest/doctest.h>
@@ -14,10 +14,10 @@ namespace {
 
 using Cache = WorkspaceCache<float>;
 
-// Megabytes of numbers.
+// The number of floats in `count` megabytes.
 constexpr Index mb(Index count) { return count * (Index{1} << 18); }
 
-// A recording and backward over it, at `steps`. The addresses of their memory.
+// Takes memory as a recording of `steps` steps and backward over it do. Returns the addresses.
 std::vector<float*> training_step(const std::shared_ptr<Cache>& cache, Index steps) {
   std::vector<float*> taken;
   Workspace<float> recording(cache);
@@ -27,7 +27,7 @@ std::vector<float*> training_step(const std::shared_ptr<Cache>& cache, Index ste
   return taken;
 }
 
-// What a program lends and gives back at random. Every number that it holds is its own.
+// Takes and gives back memory at random, and checks that nobody else has written to what it holds.
 class Borrower {
  public:
   explicit Borrower(std::uint64_t seed) : random_(seed), cache_(std::make_shared<Cache>()) {}
@@ -111,7 +111,7 @@ TEST_CASE("workspace: the same calls again take the same memory") {
     const auto cache = std::make_shared<Cache>();
     const std::vector<float*> first = training_step(cache, steps);
     CHECK(training_step(cache, steps) == first);
-    // Also beside what calls of other sizes left.
+    // This also holds after calls of other sizes.
     training_step(cache, 2 * steps);
     training_step(cache, steps / 2);
     training_step(cache, steps);
@@ -136,7 +136,7 @@ TEST_CASE("workspace: lends the smallest buffer that is large enough") {
   CHECK(cache->held() == 3600);
 }
 
-TEST_CASE("workspace: memory that cannot be had loses nothing") {
+TEST_CASE("workspace: a request that cannot be met loses nothing") {
   const auto cache = std::make_shared<Cache>();
   const std::vector<float*> before = training_step(cache, 10000);
   const Index held = cache->held();
@@ -148,7 +148,7 @@ TEST_CASE("workspace: memory that cannot be had loses nothing") {
   }
   CHECK(cache->held() <= held + 5000);
   CHECK(training_step(cache, 10000) == before);
-  // It was never lent: what other calls leave is bounded as if nobody had asked for it.
+  // Memory that could not be had does not count as lent, so it does not raise the bound on what the cache holds.
   for (Index steps = 1000; steps <= 20000; steps += 1000) training_step(cache, steps);
   const auto longest = std::make_shared<Cache>();
   training_step(longest, 20000);

@@ -20,19 +20,20 @@ struct Chain {
   const Kernels<T>& kernels;
 };
 
-// Network::forward of one member, unchecked.
+// Network::forward for one member, without its checks.
 template <class T>
 void chain_forward(const Chain<T>& chain, const Input<T>& input, const Batch& batch, const States<const T>& start,
                    SequenceView<T> output, const States<T>& end, Workspace<T>& workspace);
 
-// Network::record of one member, of record.batch and with record.options. The input must live as long as the record.
+// Network::record for one member. The caller has set record.batch, record.options and record.workspace. The input must
+// live as long as the record.
 template <class T>
 void chain_record(const Chain<T>& chain, const Input<T>& input, const States<const T>& start, SequenceView<T> output,
                   const States<T>& end, ChainRecord<T>& record);
 
-// Tape::backward of one member. `ready`, if it is not empty, is told of each module whose gradient is complete.
+// Tape::backward for one member. `ready`, unless it is empty, is called with each module whose gradient is complete.
 template <class T>
-void chain_backward(const Chain<T>& chain, const ChainRecord<T>& kept, SequenceView<const T> d_output,
+void chain_backward(const Chain<T>& chain, const ChainRecord<T>& record, SequenceView<const T> d_output,
                     const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
                     const States<T>& d_start, Workspace<T>& workspace,
                     const std::function<void(std::size_t module)>& ready);

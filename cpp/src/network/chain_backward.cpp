@@ -1,4 +1,4 @@
-// A member's modules one after another, backward.
+// The backward pass through the modules of one member.
 #include <algorithm>
 #include <optional>
 
@@ -15,7 +15,7 @@ namespace latchwork {
 
 namespace {
 
-// The tokens by which backward sums an LSTM's gate gradients, where it does.
+// The numbered tokens if backward is to sum the LSTM's gate gradients for each token; else nothing.
 template <class T>
 std::optional<TokenNumbers> tokens_to_sum(const PackedModule<T>& weights, const ModuleRecord<T>& record) {
   if (weights.layers.empty()) return {};
@@ -26,7 +26,7 @@ std::optional<TokenNumbers> tokens_to_sum(const PackedModule<T>& weights, const 
 
 // The gradients with respect to the weights that the chain computed with.
 template <class T>
-void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, SequenceView<const T> d_output,
+void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, SequenceView<const T> d_output,
                       const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
                       const States<T>& d_start, Workspace<T>& workspace,
                       const std::function<void(std::size_t module)>& ready) {
@@ -44,7 +44,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, Sequenc
   SequenceView<const T> d_result = d_output;
   for (std::size_t at = modules.size(); at-- > 0;) {
     const ModuleOptions& module = modules[at];
-    const ModuleRecord<T>& record = kept.modules[at];
+    const ModuleRecord<T>& record = recording.modules[at];
     const PackedModule<T>& weights = chain.weights[at];
     const Index features = record.input.features;
     T* const weight_gradient = weights.places.in(parameters, ParameterKind::weight);
@@ -59,26 +59,26 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, Sequenc
     if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
       --lstm_index;
       const StackCall<T> call{lstm, &weights, &kernels, record.batch, record.input, static_cast<Index>(at)};
-      StackGradient<T> own;
-      own.d_output = d_result;
-      if (!d_end.empty()) own.d_end = d_end[lstm_index];
-      own.d_input = d_source;
+      StackGradient<T> gradient;
+      gradient.d_output = d_result;
+      if (!d_end.empty()) gradient.d_end = d_end[lstm_index];
+      gradient.d_input = d_source;
       if (tokens) {
-        own.tokens = &*tokens;
-        own.d_table = chain.weights[at - 1].places.in(parameters, ParameterKind::weight);
+        gradient.tokens = &*tokens;
+        gradient.d_table = chain.weights[at - 1].places.in(parameters, ParameterKind::weight);
       }
-      if (!d_start.empty()) own.d_start = d_start[lstm_index];
-      own.parameters = parameters;
-      own.accumulate = accumulate;
-      stack_backward(call, kept.options, record.stack, own, workspace);
+      if (!d_start.empty()) gradient.d_start = d_start[lstm_index];
+      gradient.parameters = parameters;
+      gradient.accumulate = accumulate;
+      stack_backward(call, recording.options, record.stack, gradient, workspace);
     } else if (std::holds_alternative<LinearOptions>(module)) {
-      LinearGradient<T> own;
-      own.d_output = d_result;
-      own.d_input = d_source;
-      own.weight = weight_gradient;
-      own.bias = weights.places.in(parameters, ParameterKind::bias);
-      own.accumulate = accumulate;
-      linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, own,
+      LinearGradient<T> gradient;
+      gradient.d_output = d_result;
+      gradient.d_input = d_source;
+      gradient.weight = weight_gradient;
+      gradient.bias = weights.places.in(parameters, ParameterKind::bias);
+      gradient.accumulate = accumulate;
+      linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, gradient,
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
       if (d_result.data != nullptr) {
@@ -91,29 +91,32 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& kept, Sequenc
     if (ready && chain.network.module_size(at) > 0) ready(at);
     d_result = read_only(d_source);
   }
-  if (d_input.data != nullptr) clear_padding(kept.batch, kept.modules.front().input.features, d_input);
+  if (d_input.data != nullptr) clear_padding(recording.batch, recording.modules.front().input.features, d_input);
 }
 
 }  // namespace
 
 template <class T>
-void chain_backward(const Chain<T>& chain, const ChainRecord<T>& kept, SequenceView<const T> d_output,
+void chain_backward(const Chain<T>& chain, const ChainRecord<T>& recording, SequenceView<const T> d_output,
                     const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
                     const States<T>& d_start, Workspace<T>& workspace,
                     const std::function<void(std::size_t module)>& ready) {
-  if (!drops_weights(chain.network.modules, kept.options)) {
-    return backward_through(chain, kept, d_output, d_end, parameters, accumulate, d_input, d_start, workspace, ready);
+  if (!drops_weights(chain.network.modules, recording.options)) {
+    return backward_through(chain, recording, d_output, d_end, parameters, accumulate, d_input, d_start, workspace,
+                            ready);
   }
-  // The gradients with respect to the weights that dropout left become those with respect to the parameters.
+  // The chain computed with weights of which dropout had zeroed some and scaled the others. The same factors turn the
+  // gradients with respect to those weights into the gradients with respect to the parameters.
   T* const dropped = workspace.take(chain.network.member_parameter_count);
   const auto finish_module = [&](std::size_t module) {
     const Index begin = chain.network.module_begin(module), size = chain.network.module_size(module);
     T *const from = dropped + begin, *const to = parameters + begin;
-    apply_weight_dropout(chain.network.modules[module], static_cast<Index>(module), chain.kernels, kept.options, from);
+    apply_weight_dropout(chain.network.modules[module], static_cast<Index>(module), chain.kernels, recording.options,
+                         from);
     for (Index at = 0; at < size; ++at) to[at] = accumulate ? to[at] + from[at] : from[at];
     if (ready) ready(module);
   };
-  backward_through<T>(chain, kept, d_output, d_end, dropped, false, d_input, d_start, workspace, finish_module);
+  backward_through<T>(chain, recording, d_output, d_end, dropped, false, d_input, d_start, workspace, finish_module);
 }
 
 #define LATCHWORK_INSTANTIATE(T)                                                                                      \

@@ -1,4 +1,4 @@
-// A member's modules one after another, forward.
+// The forward pass through the modules of one member.
 #include <algorithm>
 
 #include "machine/parallel.hpp"
@@ -13,7 +13,7 @@ namespace latchwork {
 
 namespace {
 
-// Runs the chain. With a recording everything that backward needs stays in its workspace.
+// Runs the chain. With a recording, everything that backward needs stays in the workspace.
 template <class T>
 class ChainForward {
  public:
@@ -47,17 +47,17 @@ class ChainForward {
         result = target(record == nullptr, output, features);
         copy(source, result, features);
       } else if (const auto* lstm = std::get_if<LstmOptions>(&modules_[at])) {
-        const State<const T> own_start = start.empty() ? State<const T>{} : start[lstm_index];
-        const State<T> own_end = end.empty() ? State<T>{} : end[lstm_index];
+        const State<const T> lstm_start = start.empty() ? State<const T>{} : start[lstm_index];
+        const State<T> lstm_end = end.empty() ? State<T>{} : end[lstm_index];
         ++lstm_index;
         StackCall<T> call{lstm, &weights, &kernels_, batch_, source, static_cast<Index>(at)};
         if (record != nullptr) {
           const bool in_place = last && recording->options.checkpoint > 0;
-          result = stack_record(call, own_start, in_place ? output : SequenceView<T>{}, own_end, recording->options,
+          result = stack_record(call, lstm_start, in_place ? output : SequenceView<T>{}, lstm_end, recording->options,
                                 record->stack, workspace_);
         } else {
           result = target(last, output, features);
-          stack_forward(call, own_start, result, own_end, workspace_);
+          stack_forward(call, lstm_start, result, lstm_end, workspace_);
         }
       } else if (std::holds_alternative<LinearOptions>(modules_[at])) {
         result = target(last && record == nullptr, output, features);

@@ -6,7 +6,7 @@
 
 namespace latchwork {
 
-// Which mask: of the recording's seed, after which layer of which module.
+// Names one dropout mask: the recording's seed, and the module and layer whose output it is for.
 struct DropoutMask {
   std::uint64_t seed = 0;
   Index module = 0;
@@ -15,12 +15,13 @@ struct DropoutMask {
   double probability = 0.0;
 };
 
-// to = from with each number zeroed with the probability and else divided by what is left of 1. Both contiguous
-// (steps, rows, features); `to` may be `from`. A number's fate depends on the mask, its step, row and unit alone.
+// Copies `from` to `to`. Each number becomes zero with mask.probability, and is divided by 1 - mask.probability
+// otherwise. Both are contiguous (steps, rows, features); `to` may be `from`. Whether a number becomes zero depends
+// only on the mask and on the number's step, row and unit.
 template <class T>
 void apply_dropout(const Kernels<T>& kernels, const DropoutMask& mask, const Batch& batch, Index features,
                    const T* from, T* to) {
-  constexpr Index drawn_at_once = 256;  // a multiple of the generator's four
+  constexpr Index drawn_at_once = 256;  // a multiple of 4, because the generator yields 4 at a time
   const T factor = kept_factor<T>(mask.probability);
   const Index sequence_rows = batch.steps * batch.rows;
   const Index parts = number_parts(sequence_rows * features, sequence_rows);

@@ -7,7 +7,8 @@
 
 namespace latchwork {
 
-// table[token] += d_output, steps descending, then rows ascending. Threads split the features.
+// Adds each row of d_output to the row table[token], in the order of descending steps, then ascending rows. Threads
+// split the features, so every sum is added up in this order.
 template <class T>
 void embedding_backward(const Batch& batch, const RowSource<T>& tokens, SequenceView<const T> d_output, Index features,
                         T* table) {

@@ -6,13 +6,14 @@
 
 namespace latchwork {
 
-// Last: which step of a row is final for which features. Features of a reverse direction are final at step 0.
+// The columns of the module Last by direction. The features of a forward direction are final at a row's last step,
+// those of a reverse direction at step 0.
 struct LastColumns {
-  Index forward = 0;  // the first so many features
-  Index reverse = 0;  // and the ones after them
+  Index forward = 0;  // the number of features of a forward direction, which come first
+  Index reverse = 0;  // the number of features of a reverse direction, which follow
 };
 
-// `previous`: what stands before Last in the chain; null: nothing.
+// `previous`: the module before Last in the chain, or null if Last is the first.
 inline LastColumns last_columns(const ModuleOptions* previous, Index features) {
   const auto* lstm = previous == nullptr ? nullptr : std::get_if<LstmOptions>(previous);
   if (lstm == nullptr || lstm->direction == Direction::forward) return {features, 0};
@@ -20,7 +21,7 @@ inline LastColumns last_columns(const ModuleOptions* previous, Index features) {
   return {features / 2, features / 2};
 }
 
-// (steps, rows, features) -> (rows, features); zeros for rows of length 0.
+// Copies the final values of each row, (steps, rows, features) -> (rows, features). Rows of length 0 become zero.
 template <class T>
 void last_forward(const LastColumns& columns, const Schedule& schedule, const RowSource<T>& input,
                   SequenceView<T> output) {
@@ -36,7 +37,7 @@ void last_forward(const LastColumns& columns, const Schedule& schedule, const Ro
   }
 }
 
-// d_output null: zeros.
+// The gradient of last_forward(). A null d_output stands for zeros. Padding of d_input is not written.
 template <class T>
 void last_backward(const LastColumns& columns, const Schedule& schedule, SequenceView<const T> d_output,
                    SequenceView<T> d_input) {

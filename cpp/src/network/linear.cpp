@@ -11,7 +11,7 @@ namespace latchwork {
 
 namespace {
 
-// The derivative of an activation from its value.
+// The derivative of an activation, computed from the activation's value.
 template <class T>
 T slope(Activation activation, T value) {
   switch (activation) {
@@ -96,7 +96,7 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   T* bias_sum = workspace.take_zeros(padded_outputs);
   T* d_y_memory = workspace.take_zeros(capacity * padded_outputs);
   WeightGradient<T> weight_gradient(kernels, capacity, outputs, inputs, workspace);
-  // Of the rows in hand.
+  // Pointers to the rows that add_rows() takes next.
   std::vector<const T*> x, y, d_output;
   std::vector<T*> d_y, d_x;
   for (Index row = 0; row < capacity; ++row) d_y.push_back(d_y_memory + row * padded_outputs);
@@ -108,7 +108,7 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
     const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), count);
     parallel(parts, [&](Index part) {
       const Index begin = piece_begin(count, parts, part), end = piece_begin(count, parts, part + 1);
-      // Without d_output they stay zeros.
+      // Without d_output, d_y keeps its zeros.
       for (auto row = static_cast<std::size_t>(begin); !d_output.empty() && row < static_cast<std::size_t>(end);
            ++row) {
         for (Index at = 0; at < outputs; ++at) d_y[row][at] = d_output[row][at] * slope(weights.activation, y[row][at]);

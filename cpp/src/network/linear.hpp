@@ -16,24 +16,24 @@ struct LinearCall {
   SequenceView<T> output;
 };
 
-// Padding becomes zero.
+// Writes zeros to padding.
 template <class T>
 void linear_forward(const LinearCall<T>& call);
 
 template <class T>
 struct LinearGradient {
-  SequenceView<const T> d_output;  // null: zeros
-  SequenceView<T> d_input;         // null: not wanted; padding is not touched
+  SequenceView<const T> d_output;  // null stands for zeros
+  SequenceView<T> d_input;         // null if not wanted; padding is not written
   T* weight = nullptr;             // (outputs, inputs)
-  T* bias = nullptr;               // null: none
+  T* bias = nullptr;               // null if there is none
   bool accumulate = false;
 };
 
-// call.output: what linear_forward wrote.
+// call.output must hold what linear_forward() wrote.
 template <class T>
 void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradient, Workspace<T>& workspace);
 
-// In place, on one row of numbers.
+// Applies the activation in place to one row of `size` numbers.
 template <class T>
 void activate_row(const Kernels<T>& kernels, Activation activation, Index size, T* values);
 

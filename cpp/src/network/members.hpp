@@ -9,11 +9,12 @@
 // How the members of a network share the threads.
 namespace latchwork::detail {
 
-// From this many multiply-adds on all threads can work inside one member without waiting much for each other.
+// A member with at least this many multiply-adds keeps all threads busy without much waiting for each other.
 inline constexpr Index large_member_work = 20 * smallest_parallel_work;
 
-// Into how many pieces threads split the members, of `member_work` multiply-adds each. 1: all threads work inside one
-// member after another, which pays if members are large and too few to keep all threads busy to the end.
+// The number of pieces into which threads split the members, which take `member_work` multiply-adds each. 1 means that
+// the members run one after another and all threads work inside each, which pays if members are large and too few to
+// keep all threads busy to the end.
 inline Index member_pieces(Index members, Index member_work) {
   const Index threads = num_threads();
   if (members * member_work < smallest_parallel_work) return 1;
@@ -22,7 +23,8 @@ inline Index member_pieces(Index members, Index member_work) {
   return evenly || member_work < large_member_work ? std::min(threads, members) : 1;
 }
 
-// Calls task(workspace cache, begin, end) for pieces of the members. The task may throw.
+// Splits the members into pieces and calls task(workspace cache, first member, end of the members) for each piece. The
+// task may throw.
 template <class T, class Task>
 void for_member_pieces(const NetworkParts<T>& parts, Index member_work, Task&& task) {
   if (parts.members == 1) return task(parts.workspaces.first(), Index(0), Index(1));
@@ -33,29 +35,30 @@ void for_member_pieces(const NetworkParts<T>& parts, Index member_work, Task&& t
   });
 }
 
-// One member's own states, in `own` unless there is only one member.
+// The states of one member. They are written to `storage`, unless there is only one member, whose states are `states`.
 template <class T, class S>
-const States<S>& member_states(const NetworkParts<T>& parts, const States<S>& states, Index member, States<S>& own) {
+const States<S>& member_states(const NetworkParts<T>& parts, const States<S>& states, Index member,
+                               States<S>& storage) {
   if (states.empty() || parts.members == 1) return states;
-  own = states_of(states, member);
-  return own;
+  storage = states_of(states, member);
+  return storage;
 }
 
-// Who tells `ready` that the gradients of modules are complete: those of the only member one by one as they are, those
-// of several members once all are.
+// Calls `ready` when the gradients of modules are complete. With one member it is called for each module as soon as its
+// gradient is; with several members it is called for all modules at the end.
 template <class T>
 class ReadyModules {
  public:
-  // parameters: the gradients of all members.
+  // `parameters` holds the gradients of all members.
   ReadyModules(const NetworkParts<T>& parts, const ModuleReady<T>& ready, T* parameters)
       : parts_(parts), ready_(ready), parameters_(parameters) {}
 
-  // For chain_backward().
+  // What chain_backward() is to call; empty if there is nothing to tell yet.
   std::function<void(std::size_t module)> meanwhile() const {
     if (!ready_ || parts_.members > 1) return {};
     return [this](std::size_t module) { tell(module, 0); };
   }
-  // Once all members are through.
+  // To be called once the backward pass of all members is over.
   void afterwards() const {
     if (!ready_ || parts_.members == 1) return;
     for (std::size_t module = parts_.modules.size(); module-- > 0;) {

@@ -37,18 +37,18 @@ TensorNames names_of(const std::vector<ParameterSpec>& layout) {
   return numbered ? TensorNames::of_chain : TensorNames::of_layer;
 }
 
-// Copies what the batch points to, of each member or of all, into the recording.
+// A batch whose lengths and resets are copies that the recording holds. What all members share is copied once.
 template <class T>
-Batch own_batch(const Batch& batch, Index members, detail::Recording<T>& recording) {
-  Batch own = batch;
+Batch copy_batch(const Batch& batch, Index members, detail::Recording<T>& recording) {
+  Batch copy = batch;
   if (batch.lengths != nullptr) {
     const Index copies = batch.lengths_member_stride == 0 ? 1 : members;
     for (Index member = 0; member < copies; ++member) {
       const Index* const lengths = batch.of(member).lengths;
       recording.lengths.insert(recording.lengths.end(), lengths, lengths + batch.rows);
     }
-    own.lengths = recording.lengths.data();
-    own.lengths_member_stride = copies == 1 ? 0 : batch.rows;
+    copy.lengths = recording.lengths.data();
+    copy.lengths_member_stride = copies == 1 ? 0 : batch.rows;
   }
   if (batch.reset.data != nullptr) {
     const Index copies = batch.reset.member_stride == 0 ? 1 : members, size = batch.steps * batch.rows;
@@ -59,9 +59,9 @@ Batch own_batch(const Batch& batch, Index members, detail::Recording<T>& recordi
         for (Index row = 0; row < batch.rows; ++row) recording.reset.push_back(*reset.at(step, row));
       }
     }
-    own.reset = {recording.reset.data(), batch.rows, 1, copies == 1 ? 0 : size};
+    copy.reset = {recording.reset.data(), batch.rows, 1, copies == 1 ? 0 : size};
   }
-  return own;
+  return copy;
 }
 
 template <class T>
@@ -71,19 +71,20 @@ SequenceView<const T> copied(const SequenceView<const T>& from, const Batch& bat
   return read_only(to);
 }
 
-// Copies of the input, which the caller may overwrite: here what all members share, by of_member() the others'.
+// Copies of the input, because the caller may overwrite the original. The constructor copies what all members share and
+// all tokens; of_member() copies the values that belong to one member.
 template <class T>
-class OwnInput {
+class CopiedInput {
  public:
-  OwnInput(const detail::NetworkParts<T>& parts, const Input<T>& input, const Batch& batch,
-           detail::Recording<T>& recording)
+  CopiedInput(const detail::NetworkParts<T>& parts, const Input<T>& input, const Batch& batch,
+              detail::Recording<T>& recording)
       : input_(input), features_(parts.input_size), size_(batch.steps * batch.rows) {
     takes_tokens_ = std::holds_alternative<EmbeddingOptions>(parts.modules.front());
     if (takes_tokens_) {
       const Index copies = input.tokens.member_stride == 0 ? 1 : parts.members;
       recording.tokens.assign(static_cast<std::size_t>(copies * size_), 0);
       for (Index member = 0; member < copies; ++member) {
-        // Of shared tokens every member reads its own sequences' valid steps.
+        // Members that share tokens may differ in lengths: the steps that are valid for any of them are copied.
         for (Index reader = member; reader < (copies == 1 ? parts.members : member + 1); ++reader) {
           copied(input.tokens.of(member), batch.of(reader), 1, recording.tokens.data() + member * size_);
           if (batch.lengths_member_stride == 0) break;
@@ -150,7 +151,7 @@ Network<T>::Network(std::vector<ModuleOptions> modules, TensorNames names, std::
 
 template <class T>
 Network<T> Network<T>::module(Index index) const {
-  if (index < 0 || index >= static_cast<Index>(modules().size())) throw std::invalid_argument("index: no such module");
+  detail::check_index("index", index, static_cast<Index>(modules().size()));
   const auto at = static_cast<std::size_t>(index);
   return Network(std::make_shared<detail::NetworkParts<T>>(
       std::vector<ModuleOptions>{modules()[at]}, TensorNames::of_layer, members(), store(),
@@ -159,10 +160,7 @@ Network<T> Network<T>::module(Index index) const {
 
 template <class T>
 Network<T> Network<T>::member(Index index) const {
-  if (index < 0 || index >= members()) {
-    throw std::invalid_argument("index: expected 0 to " + std::to_string(members() - 1) + ", got " +
-                                std::to_string(index));
-  }
+  detail::check_index("index", index, members());
   Network one(new_parts<T>(modules(), names_of(layout()), 1));
   one.store()->write([&](T* to) {
     store()->read([&](const T* from) { std::copy_n(parts_->of_member(from, index), member_parameter_count(), to); });
@@ -179,8 +177,8 @@ Network<T> Network<T>::stack(const std::vector<Network>& networks) {
     const auto same = [](const ParameterSpec& one, const ParameterSpec& other) {
       return one.name == other.name && one.shape == other.shape;
     };
-    const std::vector<ParameterSpec>& own = networks[at].layout();
-    if (!std::equal(own.begin(), own.end(), first.layout().begin(), first.layout().end(), same)) {
+    const std::vector<ParameterSpec>& layout = networks[at].layout();
+    if (!std::equal(layout.begin(), layout.end(), first.layout().begin(), first.layout().end(), same)) {
       throw std::invalid_argument("networks[" + std::to_string(at) +
                                   "]: expected the parameters of networks[0], got others");
     }
@@ -263,10 +261,7 @@ Index Network<T>::lstm_count() const {
 
 template <class T>
 const LstmOptions& Network<T>::lstm(Index index) const {
-  for (const ModuleOptions& module : modules()) {
-    if (const auto* lstm = std::get_if<LstmOptions>(&module); lstm != nullptr && index-- == 0) return *lstm;
-  }
-  throw std::invalid_argument("index: no such LSTM");
+  return std::get<LstmOptions>(modules()[parts_->lstm_place("index", index)]);
 }
 
 template <class T>
@@ -305,11 +300,11 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   for (std::size_t member = 0; member < member_options.size(); ++member) member_options[member].mask_seed += member;
   auto recording = std::make_unique<detail::Recording<T>>();
   recording->network = parts_;
-  recording->weights = snapshot_of_recording(parts, std::span<const RecordOptions>(member_options));
+  recording->weights = snapshot_of_recording(parts, member_options);
   recording->work = parts.work_of(batch);
   recording->members.resize(member_options.size());
-  const Batch own = own_batch(batch, parts.members, *recording);
-  const OwnInput<T> own_input(parts, input, batch, *recording);
+  const Batch copied_batch = copy_batch(batch, parts.members, *recording);
+  const CopiedInput<T> copied_input(parts, input, batch, *recording);
   detail::for_member_pieces(parts, recording->work,
                             [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
                               const auto memory = std::make_shared<Workspace<T>>(cache);
@@ -319,10 +314,10 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
                                 const auto at = static_cast<std::size_t>(member);
                                 ChainRecord<T>& record = recording->members[at];
                                 record.options = member_options[at];
-                                record.batch = own.of(member);
+                                record.batch = copied_batch.of(member);
                                 record.workspace = memory;
                                 chain_record(Chain<T>(parts, *recording->weights, member),
-                                             own_input.of_member(member, record.batch, *memory),
+                                             copied_input.of_member(member, record.batch, *memory),
                                              detail::member_states(parts, start, member, own_start), output.of(member),
                                              detail::member_states(parts, end, member, own_end), record);
                               }

@@ -21,7 +21,7 @@ Index chain_input_size(const std::vector<ModuleOptions>& modules) {
   return first == modules.end() ? 1 : module_input_size(*first);
 }
 
-// Packs each member's weights; `options`: for a recording, those of each member.
+// Packs the weights of each member. `options` holds the options of each member's recording; it is empty for inference.
 template <class T>
 void pack_members(const NetworkParts<T>& parts, const T* parameters, const Kernels<T>& kernels, bool with_backward,
                   std::span<const RecordOptions> options, Snapshot<T>& snapshot) {
@@ -35,16 +35,16 @@ void pack_members(const NetworkParts<T>& parts, const T* parameters, const Kerne
                       T* const dropped = drops ? workspace.take(size) : nullptr;
                       for (Index member = begin; member < end; ++member) {
                         const auto at = static_cast<std::size_t>(member);
-                        const T* own = parts.of_member(parameters, member);
+                        const T* weights = parts.of_member(parameters, member);
                         if (drops) {
-                          std::copy_n(own, size, dropped);
+                          std::copy_n(weights, size, dropped);
                           for (std::size_t module = 0; module < parts.modules.size(); ++module) {
                             apply_weight_dropout(parts.modules[module], static_cast<Index>(module), kernels,
                                                  options[at], dropped + parts.module_begin(module));
                           }
-                          own = dropped;
+                          weights = dropped;
                         }
-                        pack(parts.modules, parts.layout, own, kernels, with_backward, snapshot.members[at]);
+                        pack(parts.modules, parts.layout, weights, kernels, with_backward, snapshot.members[at]);
                       }
                     });
 }
@@ -102,6 +102,16 @@ NetworkParts<T>::NetworkParts(std::vector<ModuleOptions> module_options, TensorN
 }
 
 template <class T>
+std::size_t NetworkParts<T>::lstm_place(const char* argument, Index index) const {
+  std::vector<std::size_t> places;
+  for (std::size_t at = 0; at < modules.size(); ++at) {
+    if (std::holds_alternative<LstmOptions>(modules[at])) places.push_back(at);
+  }
+  check_index(argument, index, static_cast<Index>(places.size()));
+  return places[static_cast<std::size_t>(index)];
+}
+
+template <class T>
 std::shared_ptr<const Snapshot<T>> snapshot_of(const NetworkParts<T>& parts, bool with_backward) {
   const Kernels<T>& kernels = kernels_for<T>(parts.modules);
   return parts.snapshots.latest(*parts.store, kernels, with_backward, [&](const T* parameters, Snapshot<T>& snapshot) {
@@ -119,9 +129,19 @@ std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const NetworkParts<T>& 
   });
 }
 
+void check_index(const char* argument, Index index, Index count) {
+  if (index >= 0 && index < count) return;
+  throw std::invalid_argument(std::string(argument) + ": expected " +
+                              (count == 0 ? "none" : "0 to " + std::to_string(count - 1)) + ", got " +
+                              std::to_string(index));
+}
+
 template <class T>
 void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch) {
-  if (batch.steps < 0 || batch.rows < 0) throw std::invalid_argument("batch: expected sizes of 0 or more");
+  if (batch.steps < 0 || batch.rows < 0) {
+    throw std::invalid_argument("batch: expected sizes of 0 or more, got " + std::to_string(batch.steps) +
+                                " steps and " + std::to_string(batch.rows) + " rows");
+  }
   const auto of_member = [&](Index member) {
     return parts.members == 1 ? std::string() : ", member " + std::to_string(member);
   };

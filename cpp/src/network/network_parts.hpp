@@ -14,8 +14,8 @@
 
 namespace latchwork::detail {
 
-// Memory of finished calls for the next ones, apart for each piece of the members, so that threads neither wait for one
-// another nor pass warm memory around.
+// Memory of finished calls, which later calls use again. Each piece of the members has a cache of its own, so that
+// threads do not wait for one another and find their memory in their own CPU's caches.
 template <class T>
 class MemberWorkspaces {
  public:
@@ -37,23 +37,27 @@ class MemberWorkspaces {
 // What a network, its copies, its tapes and its trainers share.
 template <class T>
 struct NetworkParts {
-  // `begin`: where the first member's first parameter lies in the store; the members' lie `stride` apart.
+  // `begin` is the place of the first member's first parameter in the store; those of the next members follow at
+  // distances of `stride`.
   NetworkParts(std::vector<ModuleOptions> module_options, TensorNames names, Index member_count,
                std::shared_ptr<ParameterStore<T>> parameters, Index begin, Index stride);
 
-  // One member's parameters in the store's, or in any buffer laid out alike.
+  // The parameters of one member; `parameters` is the store's buffer or one with the same layout.
   template <class P>
   P* of_member(P* parameters, Index member) const {
     return parameters + parameters_begin + member * member_stride;
   }
   Index module_begin(std::size_t module) const { return module_begins[module]; }
   Index module_size(std::size_t module) const { return module_begins[module + 1] - module_begins[module]; }
-  // Multiply-adds of a forward pass over one member, roughly.
+  // The place among the modules of the LSTM that has this number among the LSTMs. Throws std::invalid_argument, naming
+  // the argument, if there is none.
+  std::size_t lstm_place(const char* argument, Index index) const;
+  // About how many multiply-adds a forward pass of one member takes.
   Index work_of(const Batch& batch) const { return batch.steps * batch.rows * member_parameter_count; }
 
   std::vector<ModuleOptions> modules;
   std::vector<ParameterSpec> layout;  // of one member
-  std::vector<Index> module_begins;   // in a member's parameters, and the end of the last
+  std::vector<Index> module_begins;   // offsets in a member's parameters, and the offset of their end
   Index member_parameter_count;
   Index members;
   std::shared_ptr<ParameterStore<T>> store;
@@ -63,22 +67,26 @@ struct NetworkParts {
   mutable MemberWorkspaces<T> workspaces;
 };
 
-// The weights of this moment, packed for the current instruction set. Only what a write has outdated is packed again.
+// The present weights, packed for the current instruction set. They are packed anew only if the parameters have been
+// written since the last call, or if that call asked for other kernels or left out what backward needs.
 template <class T>
 std::shared_ptr<const Snapshot<T>> snapshot_of(const NetworkParts<T>& parts, bool with_backward);
 
-// The weights of this moment for a recording with these options, one for each member. With weight dropout they are for
-// this recording alone, already dropped.
+// The present weights for a recording with these options, one for each member. With weight dropout the snapshot serves
+// this recording alone, and its weights have the dropout applied.
 template <class T>
 std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const NetworkParts<T>& parts,
                                                          std::span<const RecordOptions> options);
 
-// Throws std::invalid_argument for a size, a length or a token out of range.
+// Throws std::invalid_argument, naming the argument, unless index is 0 to count - 1.
+void check_index(const char* argument, Index index, Index count);
+
+// Throws std::invalid_argument if a size, a length or a token is out of range.
 template <class T>
 void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch);
 
-// Throws std::invalid_argument where something that is written has no place for each member. A batch without rows
-// or steps needs none.
+// Throws std::invalid_argument if `written`, where results go, has no place for each member. A batch without rows or
+// steps needs none.
 template <class T>
 void check_places(const NetworkParts<T>& parts, const char* name, const SequenceView<T>& written, const Batch& batch);
 template <class T>

@@ -10,22 +10,22 @@
 
 namespace latchwork {
 
-// What one module of the chain keeps.
+// What one module of the chain keeps for backward.
 template <class T>
 struct ModuleRecord {
-  Batch batch;  // after Last one step and no lengths
+  Batch batch;  // one step and no lengths if the module comes after Last
   RowSource<T> input;
   SequenceView<T> output;
-  StackRecord<T> stack;  // LSTM
+  StackRecord<T> stack;  // used by an LSTM only
 };
 
-// What one member's run through the chain keeps.
+// What the forward pass of one member keeps for backward.
 template <class T>
 struct ChainRecord {
   RecordOptions options;
   Batch batch;
   std::vector<ModuleRecord<T>> modules;
-  std::shared_ptr<Workspace<T>> workspace;  // which other records may use too
+  std::shared_ptr<Workspace<T>> workspace;  // may be shared with the records of other members
 };
 
 namespace detail {
@@ -34,8 +34,8 @@ template <class T>
 struct Recording {
   std::shared_ptr<const NetworkParts<T>> network;
   std::shared_ptr<const Snapshot<T>> weights;
-  Index work = 0;  // multiply-adds of a member's forward pass, roughly
-  // Copies of what the caller may overwrite: the batch's arrays, and the input of all members if they share it.
+  Index work = 0;  // about how many multiply-adds a member's forward pass takes
+  // Copies of what the caller may overwrite: the batch's arrays, the tokens, and input values that all members share.
   std::vector<Index> lengths;
   std::vector<std::uint8_t> reset;
   std::vector<std::int64_t> tokens;

@@ -6,7 +6,7 @@
 
 namespace latchwork {
 
-// Copies all steps but padding; there `to` stays as it is.
+// Copies the valid steps of each row. Padding of `to` is not written.
 template <class T>
 void copy_sequence(const Batch& batch, Index features, SequenceView<const T> from, SequenceView<T> to) {
   const Schedule schedule{batch, false};
@@ -17,6 +17,7 @@ void copy_sequence(const Batch& batch, Index features, SequenceView<const T> fro
   }
 }
 
+// Writes zeros to padding.
 template <class T>
 void clear_padding(const Batch& batch, Index features, SequenceView<T> values) {
   const Schedule schedule{batch, false};
@@ -27,7 +28,7 @@ void clear_padding(const Batch& batch, Index features, SequenceView<T> values) {
   }
 }
 
-// The rows of a sequence of values.
+// The rows of a sequence of values, as the source that layers read from.
 template <class T>
 RowSource<T> rows_of(SequenceView<const T> view, Index features) {
   RowSource<T> source;

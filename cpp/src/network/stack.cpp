@@ -18,7 +18,7 @@ SequenceView<T> from_feature(SequenceView<T> view, Index feature) {
   return view;
 }
 
-// The part of a module's state that belongs to one layer and direction.
+// The state of one layer and direction, out of the module's.
 template <class T>
 State<T> state_of(const State<T>& states, Index state, const LstmOptions& options, Index rows) {
   State<T> part;
@@ -51,7 +51,7 @@ DropoutMask mask_after(const LstmOptions& lstm, const RecordOptions& options, In
   return {options.mask_seed, module, layer, options.first_row, lstm.dropout};
 }
 
-// sum = values + added for every step and row that is computed; sum may be either.
+// sum = values + added for every valid step of each row. `sum` may be `values` or `added`.
 template <class T>
 void add_sequences(const Batch& batch, Index features, const RowSource<T>& added, SequenceView<T> values,
                    SequenceView<T> sum) {
@@ -92,7 +92,7 @@ void stack_forward(const StackCall<T>& call, const State<const T>& start, Sequen
       one.input = input;
     }
     layer_forward(directions, workspace);
-    // In place: the recurrence is over.
+    // The layer's output may be overwritten, because its recurrence is over.
     if (options.residual && layer > 0) add_sequences(call.batch, width, input, layer_output, layer_output);
     input = rows_of(read_only(layer_output), width);
   }
@@ -107,44 +107,44 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
   const Index width = lstm.output_size();
   const auto sequence = [&] { return contiguous(workspace.take(steps * rows * width), rows, width); };
   const bool checkpoints = options.checkpoint > 0;
-  State<const T> kept_start;
+  State<const T> copied_start;
   if (start.hidden != nullptr) {
     const Index size = lstm.states() * rows * lstm.hidden_output_size();
     T* copy = workspace.take(size);
     std::copy_n(start.hidden, size, copy);
-    kept_start.hidden = copy;
+    copied_start.hidden = copy;
   }
-  kept_start.cell = start.cell;  // each layer copies it into padded rows
+  copied_start.cell = start.cell;  // not copied here: each layer copies it into padded rows
   RowSource<T> input = call.input;
-  SequenceView<T> below;                                           // what the layer below gave, before dropout
-  record.layers.reserve(static_cast<std::size_t>(lstm.states()));  // calls point there
+  SequenceView<T> below;                                           // the output of the layer below, before dropout
+  record.layers.reserve(static_cast<std::size_t>(lstm.states()));  // the layers' calls hold pointers into it
   for (Index layer = 0; layer < lstm.num_layers; ++layer) {
     const bool last = layer + 1 == lstm.num_layers;
     const SequenceView<T> output = last && last_output.data != nullptr ? last_output : sequence();
-    // With checkpoints: memory for what does not last, and the records with it.
+    // With checkpoints, the steps of a segment are recorded only for a while: in this memory, by these records.
     std::optional<Workspace<T>> segment;
-    std::vector<LayerRecord<T>> whole;
+    std::vector<LayerRecord<T>> segment_records;
     if (checkpoints) {
       segment.emplace(workspace.cache());
-      whole.reserve(static_cast<std::size_t>(lstm.directions()));
+      segment_records.reserve(static_cast<std::size_t>(lstm.directions()));
     }
     std::vector<LayerCall<T>> directions;
     for (Index direction = 0; direction < lstm.directions(); ++direction) {
       LayerCall<T>& one = directions.emplace_back(
-          layer_call(call, options, layer * lstm.directions() + direction, kept_start, output, end));
+          layer_call(call, options, layer * lstm.directions() + direction, copied_start, output, end));
       one.input = input;
-      LayerRecord<T>& kept = record.layers.emplace_back();
-      kept.start_hidden = one.start_hidden;
-      kept.own_start_cell = one.start_cell == nullptr;
-      take_states(*one.weights, *one.kernels, one.masks, steps, rows, options.checkpoint, kept, workspace);
-      one.record = checkpoints ? &whole.emplace_back(kept) : &kept;
+      LayerRecord<T>& layer_record = record.layers.emplace_back();
+      layer_record.start_hidden = one.start_hidden;
+      layer_record.own_start_cell = one.start_cell == nullptr;
+      take_states(*one.weights, *one.kernels, one.masks, steps, rows, options.checkpoint, layer_record, workspace);
+      one.record = checkpoints ? &segment_records.emplace_back(layer_record) : &layer_record;
       take_steps(*one.weights, *one.kernels, one.masks, rows, *one.record, segment ? *segment : workspace);
     }
     layer_forward(directions, workspace);
     if (!checkpoints) record.outputs.push_back(output);
     SequenceView<T> result = output;
     if (lstm.residual && layer > 0) {
-      // With checkpoints in place: the recurrence is over.
+      // Backward reads the layer's output, unless checkpoints have it computed again.
       if (!checkpoints) result = contiguous(workspace.take_zeros(steps * rows * width), rows, width);
       add_sequences(call.batch, width, rows_of(read_only(below), width), output, result);
     }
@@ -152,7 +152,7 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
     if (last) break;
     SequenceView<T> next = result;
     if (drops(lstm, options)) {
-      // In place where nobody reads what is dropped any more.
+      // The values before dropout are needed if backward or the next layer's residual sum reads them.
       if (!checkpoints || lstm.residual) next = sequence();
       apply_dropout(*call.kernels, mask_after(lstm, options, call.module, layer), call.batch, width, result.data,
                     next.data);
@@ -165,7 +165,8 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
 
 namespace {
 
-// From the kernels' layouts to the layer's tensors in the gradient of all parameters.
+// Writes or adds the gradient of one layer, which has the kernels' layouts, to the layer's tensors in `parameters`, the
+// gradients of all modules.
 template <class T>
 void unpack_gradient(const PackedLayer<T>& weights, const Kernels<T>& kernels, const LayerGradient<T>& gradient,
                      T* parameters, bool add) {
@@ -178,7 +179,7 @@ void unpack_gradient(const PackedLayer<T>& weights, const Kernels<T>& kernels, c
                                  piece_begin(count, parts, part + 1));
     });
   };
-  // These leave out what the layer does not have.
+  // These two do nothing for a tensor that the layer does not have.
   const auto packed_row = [&](ParameterKind kind, const T* row, const GateShape& shape) {
     if (T* const to = weights.places.in(parameters, kind)) kernels.unpack_gate_row(row, shape, to, add);
   };
@@ -255,7 +256,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       unpack_gradient(weights, kernels, layer_backward(one, workspace), gradient.parameters, gradient.accumulate);
     }
     if (layer > 0 && drops(lstm, options)) {
-      // Padding holds nothing that the next layer reads; the mask may run over it.
+      // The mask runs over padding too, because the layer below reads nothing there.
       apply_dropout(kernels, mask_after(lstm, options, call.module, layer - 1), call.batch, width, d_input.data,
                     d_input.data);
     }

@@ -6,15 +6,15 @@
 
 namespace latchwork {
 
-// What an LSTM module keeps for backward; sequences are contiguous.
+// What an LSTM module keeps for backward. All sequences are contiguous.
 template <class T>
 struct StackRecord {
-  std::vector<LayerRecord<T>> layers;    // layer by layer, forward before reverse
-  std::vector<SequenceView<T>> outputs;  // h of each layer, both directions side by side; none with checkpoints
-  std::vector<SequenceView<T>> inputs;   // of each layer but the first: after residual sum and dropout
+  std::vector<LayerRecord<T>> layers;    // in the order of the layers, the forward direction before the reverse one
+  std::vector<SequenceView<T>> outputs;  // h of each layer, directions side by side; empty with checkpoints
+  std::vector<SequenceView<T>> inputs;   // of each layer but the first, after residual sum and dropout
 };
 
-// The layers and directions of one LSTM module over all steps.
+// One LSTM module, with all its layers and directions, over all steps.
 template <class T>
 struct StackCall {
   const LstmOptions* options = nullptr;
@@ -28,13 +28,14 @@ struct StackCall {
   const PackedLayer<T>& layer(Index state) const { return weights->layers[static_cast<std::size_t>(state)]; }
 };
 
-// Inference; `output` takes the last layer's.
+// Inference. The output of the last layer is written to `output`.
 template <class T>
 void stack_forward(const StackCall<T>& call, const State<const T>& start, SequenceView<T> output, const State<T>& end,
                    Workspace<T>& workspace);
 
-// The same, kept in `record`. `start` is copied. Returns the output: `last_output`, or if that is null memory of the
-// workspace. Only with checkpoints may it be given, for then the record does without.
+// The same, but everything that backward needs is kept in `record`. `start` is copied. Returns the output, which lies
+// in `last_output`, or in memory of the workspace if that is null. `last_output` may be given only with checkpoints,
+// because without them backward reads the output.
 template <class T>
 SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& start, SequenceView<T> last_output,
                              const State<T>& end, const RecordOptions& options, StackRecord<T>& record,
@@ -42,13 +43,13 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
 
 template <class T>
 struct StackGradient {
-  SequenceView<const T> d_output;  // null: zeros
+  SequenceView<const T> d_output;  // null stands for zeros
   State<const T> d_end;
-  SequenceView<T> d_input;               // null: not wanted
+  SequenceView<T> d_input;               // null if not wanted
   const TokenNumbers* tokens = nullptr;  // see LayerBackwardCall
   T* d_table = nullptr;
   State<T> d_start;
-  T* parameters = nullptr;  // of the whole network
+  T* parameters = nullptr;  // the gradients of all modules
   bool accumulate = false;
 };
 

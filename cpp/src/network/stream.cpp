@@ -18,7 +18,7 @@ namespace latchwork {
 
 namespace {
 
-// One layer's state, twice for h: step k reads one copy and writes the other.
+// The state of one layer. h has two copies: each step reads one and writes the other.
 template <class T>
 class StreamLayer {
  public:
@@ -44,13 +44,13 @@ class StreamLayer {
   T* hidden(Index row) const { return hidden_rows_[current_][static_cast<std::size_t>(row)]; }
   T* cell(Index row) const { return pointers_.c[row]; }
 
-  // The layer's own start state.
+  // Sets a row to the layer's own start state.
   void restart(Index row) noexcept {
     std::copy_n(weights->start_hidden.data(), weights->output_size(), hidden(row));
     std::copy_n(weights->start_cell.data(), weights->padded, cell(row));
   }
 
-  // Reads the rows of `inputs` and leaves there what the next layer reads.
+  // Reads the rows that `inputs` points to, and lets it point to the rows that the next layer reads.
   void step(const Kernels<T>& kernels, std::vector<const T*>& inputs) noexcept {
     const std::size_t next = 1 - current_;
     for (Index row = 0; row < rows; ++row) {
@@ -73,7 +73,7 @@ class StreamLayer {
     }
   }
 
-  // How threads that are awake share a step.
+  // How the threads that are awake share a step.
   UnitSplit split() const noexcept {
     return large_ ? UnitSplit{unit_parts(*weights, rows), Threads::awake_spun} : UnitSplit{};
   }
@@ -82,7 +82,7 @@ class StreamLayer {
   Index rows;
 
  private:
-  // Of one row: the cell, then what the projection and layer norm need.
+  // The numbers that one row needs: the cell, then what the projection and layer norm use.
   static Index room_size(const PackedLayer<T>& packed) {
     Index size = packed.padded;
     if (packed.projection > 0) size += packed.padded;
@@ -128,7 +128,7 @@ struct StreamLinear {
   std::vector<T*> output_rows;
 };
 
-// One member's layers, their state and buffers.
+// The layers of one member, with their states and buffers.
 template <class T>
 struct MemberStream {
   MemberStream(const detail::NetworkParts<T>& network, const Snapshot<T>& snapshot, Index member, Index row_count)
@@ -148,7 +148,7 @@ struct MemberStream {
     }
   }
 
-  // x: `size` numbers for each row.
+  // x holds `size` numbers for each row.
   void step(const T* x, Index size, T* y, const std::uint8_t* reset) noexcept {
     for (Index row = 0; row < rows; ++row) inputs[static_cast<std::size_t>(row)] = x + row * size;
     step(y, reset);
@@ -160,7 +160,7 @@ struct MemberStream {
     step(y, reset);
   }
 
-  // From inputs on: pointers to the rows that the first module but the Embedding reads.
+  // Runs the modules after the Embedding, if there is one, on the rows that `inputs` points to.
   void step(T* y, const std::uint8_t* reset) noexcept {
     std::size_t layer_index = 0;
     std::size_t linear_index = 0;
@@ -194,7 +194,8 @@ struct MemberStream {
     std::copy(linear.output_rows.begin(), linear.output_rows.end(), inputs.begin());
   }
 
-  // Calls task(layer, its rows' first h, its rows' first c) with where this member's lie in the modules' states.
+  // Calls task(layer, hidden, cell) for each layer, with pointers to the layer's rows of h and c in `states`, which are
+  // null if they are not there.
   template <class StateType, class Task>
   void for_each_state(const std::vector<StateType>& states, Index member, Task&& task) {
     std::size_t layer_index = 0;
@@ -202,12 +203,12 @@ struct MemberStream {
     for (const ModuleOptions& module : modules) {
       const auto* lstm = std::get_if<LstmOptions>(&module);
       if (lstm == nullptr) continue;
-      const StateType whole = states.empty() ? StateType{} : states[lstm_index].of(member);
+      const StateType state = states.empty() ? StateType{} : states[lstm_index].of(member);
       ++lstm_index;
       for (Index layer = 0; layer < lstm->num_layers; ++layer) {
         task(layers[layer_index++],
-             whole.hidden == nullptr ? nullptr : whole.hidden + layer * rows * lstm->hidden_output_size(),
-             whole.cell == nullptr ? nullptr : whole.cell + layer * rows * lstm->hidden_size);
+             state.hidden == nullptr ? nullptr : state.hidden + layer * rows * lstm->hidden_output_size(),
+             state.cell == nullptr ? nullptr : state.cell + layer * rows * lstm->hidden_size);
       }
     }
   }
@@ -223,7 +224,7 @@ struct MemberStream {
   Index rows, output_size;
   std::vector<StreamLayer<T>> layers;
   std::vector<StreamLinear<T>> linears;
-  std::vector<const T*> inputs;  // what the next module reads
+  std::vector<const T*> inputs;  // the rows that the next module reads
 };
 
 }  // namespace
@@ -241,7 +242,7 @@ struct StreamParts {
     for (Index member = 0; member < network->members; ++member) members.emplace_back(*network, *snapshot, member, rows);
   }
 
-  // How many pieces of the members threads that are awake share.
+  // The number of pieces into which the threads that are awake split the members.
   Index pieces() const noexcept {
     const auto count = static_cast<Index>(members.size());
     return count * member_work < smallest_parallel_work ? 1 : std::min(free_threads(), count);
@@ -267,7 +268,7 @@ struct StreamParts {
   std::shared_ptr<const NetworkParts<T>> network;
   std::shared_ptr<const Snapshot<T>> snapshot;
   Index rows;
-  Index member_work;  // multiply-adds of a member's step, roughly
+  Index member_work;  // about how many multiply-adds a member's step takes
   std::vector<MemberStream<T>> members;
 };
 
@@ -352,7 +353,7 @@ void Stream<T>::reset() noexcept {
 template <class T>
 std::unique_ptr<Stream<T>> Network<T>::stream(Index rows) const {
   if (rows < 0) throw std::invalid_argument("batch_size: expected 0 or more, got " + std::to_string(rows));
-  num_threads();  // finds out, and throws, now rather than in a step
+  num_threads();  // counts the CPUs, and may throw, now rather than in a step
   for (const ModuleOptions& module : modules()) {
     const auto* lstm = std::get_if<LstmOptions>(&module);
     if (lstm != nullptr && lstm->direction != Direction::forward) {

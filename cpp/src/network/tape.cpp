@@ -12,7 +12,8 @@ namespace latchwork {
 
 namespace {
 
-// One gate of a packed row.
+// Copies the values of one gate from a packed row. The values of a forget gate that the cell does not have of its own
+// are 1, or 1 - input gate if it is coupled.
 template <class T>
 void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, const GateShape& shape, Index units_per_panel,
                T* values) {
@@ -41,11 +42,11 @@ Tape<T>::~Tape() = default;
 
 template <class T>
 SequenceView<const T> Tape<T>::output(Index member) const {
-  const ChainRecord<T>& kept = recording_->members.at(static_cast<std::size_t>(member));
-  if (kept.options.checkpoint > 0) {
+  const ChainRecord<T>& record = recording_->members.at(static_cast<std::size_t>(member));
+  if (record.options.checkpoint > 0) {
     throw std::invalid_argument("output: expected a recording without checkpoints, which keeps the output");
   }
-  return read_only(kept.modules.back().output);
+  return read_only(record.modules.back().output);
 }
 
 template <class T>
@@ -62,7 +63,7 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
       parts, 2 * recording.work, [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index begin, Index end) {
         States<const T> own_d_end;
         States<T> own_d_start;
-        // From the last member on, whose record is the likeliest to be in a cache.
+        // In reverse order, because the record of the last member is the likeliest to be in a cache.
         for (Index member = end - 1; member >= begin; --member) {
           Workspace<T> workspace(cache);
           chain_backward(
@@ -76,23 +77,18 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
 }
 
 template <class T>
-void Tape<T>::signal(Index lstm_wanted, Index state, Signal signal, T* values) const {
+void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) const {
   const detail::Recording<T>& recording = *recording_;
-  const std::vector<ModuleOptions>& modules = recording.network->modules;
-  const auto module = std::find_if(modules.begin(), modules.end(), [&](const ModuleOptions& options) {
-    return std::holds_alternative<LstmOptions>(options) && lstm_wanted-- == 0;
-  });
-  if (module == modules.end()) throw std::invalid_argument("lstm: no such LSTM");
-  const auto at = static_cast<std::size_t>(module - modules.begin());
-  const LstmOptions& lstm = std::get<LstmOptions>(*module);
+  const std::size_t at = recording.network->lstm_place("lstm", lstm_index);
+  const LstmOptions& lstm = std::get<LstmOptions>(recording.network->modules[at]);
   const Index units_per_panel = recording.weights->kernels->units;
   const Index size = signal == Signal::hidden ? lstm.hidden_output_size() : lstm.hidden_size;
   for (std::size_t member = 0; member < recording.members.size(); ++member) {
-    const ChainRecord<T>& kept = recording.members[member];
-    if (kept.options.checkpoint > 0) {
+    const ChainRecord<T>& member_record = recording.members[member];
+    if (member_record.options.checkpoint > 0) {
       throw std::invalid_argument("signal: expected a recording without checkpoints, which keeps every step");
     }
-    const ModuleRecord<T>& record = kept.modules[at];
+    const ModuleRecord<T>& record = member_record.modules[at];
     const LayerRecord<T>& layer = record.stack.layers[static_cast<std::size_t>(state)];
     const PackedLayer<T>& weights = recording.weights->members[member][at].layers[static_cast<std::size_t>(state)];
     const Schedule schedule{record.batch, false};

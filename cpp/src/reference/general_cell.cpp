@@ -55,8 +55,8 @@ Vector layer_norm_backward(const Vector& x, const Vector& weight, const Vector& 
   const auto size = static_cast<double>(x.size());
   const Normalised norm = normalised(x);
   Vector d_x(x.size());
-  double mean_d = 0.0,
-         mean_d_value = 0.0;  // of the gradient with respect to the normalised values, and of its product with them
+  // The means of the gradient with respect to norm.values, and of that gradient times norm.values.
+  double mean_d = 0.0, mean_d_value = 0.0;
   for (std::size_t k = 0; k < x.size(); ++k) {
     d_weight[k] += d_y[k] * norm.values[k];
     d_bias[k] += d_y[k];
@@ -68,7 +68,7 @@ Vector layer_norm_backward(const Vector& x, const Vector& weight, const Vector& 
   return d_x;
 }
 
-// ---- Limits a value to the range from -bound to bound, if there is a bound.
+// ---- Clipping to the range from -bound to bound, if there is a bound.
 
 double clipped(double value, const std::optional<double>& bound) {
   return bound ? std::clamp(value, -*bound, *bound) : value;
@@ -78,10 +78,10 @@ double clip_slope(double value, const std::optional<double>& bound) {
   return bound && std::abs(value) > *bound ? 0.0 : 1.0;
 }
 
-// ---- Where the rows of each gate start, and its peephole weights.
+// ---- The first row of each gate's weights, and the first of its peephole weights.
 
 struct Rows {
-  std::size_t all, f, g, o;  // those of i start at 0; f is valid only with a forget gate of its own
+  std::size_t all, f, g, o;  // those of i start at 0; f is used only if the cell has a forget gate of its own
   std::size_t peephole_f, peephole_o;
 
   Rows(const LstmOptions& options, std::size_t units) {

@@ -2,14 +2,14 @@
 #include <atomic>
 
 #include "latchwork/training.hpp"
-#include "layer/strategy.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
 
 namespace {
 
-// Zero times NaN or infinity is NaN, and stays so in a sum. Many sums, for one would wait for each addition.
+// Zero times NaN or infinity is NaN, and a sum with a NaN in it is NaN. The numbers go into 16 sums, because additions
+// to one sum would have to wait for each other.
 template <class T>
 bool finite(const T* values, Index size) {
   constexpr std::size_t lanes = 16;

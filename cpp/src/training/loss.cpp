@@ -45,10 +45,11 @@ void check_quantiles(const Loss& loss, Index features) {
   }
 }
 
-// The loss of one step and row: its sum over the features, and its gradient times `scale` where d_output is not null.
+// Each of the functions below returns the loss of one step and row, summed over the features, and writes its gradient
+// times `scale` unless d_output is null.
 
-// Sums loss_of(output - target) in double: one chain for each of 8 lanes, joined in order, then what is left. A single
-// chain would wait for each addition.
+// Sums loss_of(output - target) in double. Feature k is added to sum k modulo 8, because additions to one sum would
+// have to wait for each other. The 8 sums are then added in order, then the features that do not fill a group of 8.
 template <class T, class LossOf, class GradientOf>
 double sum_over_differences(const T* output, const T* target, Index features, T* d_output, LossOf&& loss_of,
                             GradientOf&& gradient_of) {
@@ -102,7 +103,8 @@ double quantile_error(const std::vector<double>& quantiles, const T* output, con
   for (Index k = 0; k < features; ++k) {
     const double quantile = quantiles[static_cast<std::size_t>(k % levels)];
     const T missing = target[k / levels] - output[k];
-    // By this much times `missing` the output is too low (positive) or too high (negative).
+    // The loss is this slope times `missing`: an output that is too low costs `quantile` for each unit it is too low
+    // by, one that is too high costs 1 - quantile.
     const double slope = missing > T(0) ? quantile : quantile - 1.0;
     sum += slope * static_cast<double>(missing);
     if (d_output != nullptr) d_output[k] = missing == T(0) ? T(0) : static_cast<T>(-slope * scale);
@@ -122,7 +124,7 @@ double cross_entropy(const Kernels<T>& kernels, const T* output, std::int64_t la
   return static_cast<double>(kernels.softmax_cross_entropy(args));
 }
 
-// Sums run in blocks of about this many output elements.
+// The loss is summed in blocks of about this many output elements.
 constexpr Index block_elements = 4096;
 
 }  // namespace

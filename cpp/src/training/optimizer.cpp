@@ -12,7 +12,8 @@
 namespace latchwork {
 namespace {
 
-// The unit of work, and of summation, over parameters: fixed, so that no sum depends on the number of threads.
+// Threads take parameters, and sums over parameters are added up, in blocks of this size. It is fixed, so that no sum
+// depends on the number of threads.
 constexpr Index block_size = 16384;
 
 constexpr Index block_count(Index size) { return (size + block_size - 1) / block_size; }
@@ -26,7 +27,8 @@ void for_each_block(Index size, Work&& work) {
   });
 }
 
-// Calls work(scale, where its parameters begin, where its gradient begins, size) for every block of every member.
+// Calls work(scale of the member, offset of the parameters, offset of the gradient, size) for every block of every
+// member's parameters.
 template <class Work>
 void for_each_block(const std::vector<double>& scales, Index stride, Index member_size, Work&& work) {
   const Index blocks = block_count(member_size);
@@ -183,7 +185,7 @@ double gradient_norm(const T* gradient, Index size) {
 
 double clip_scale(double norm, double clip_norm) {
   const double scale = clip_norm / (norm + 1e-6);
-  return scale > 1.0 ? 1.0 : scale;  // not std::min, which would turn NaN into 1
+  return scale > 1.0 ? 1.0 : scale;  // std::min would turn NaN into 1
 }
 
 template class Optimizer<float>;

@@ -12,15 +12,15 @@
 namespace latchwork {
 namespace {
 
-// The steps and rows of the output, all that the loss has to know.
+// The batch that the loss sees: the steps, rows and lengths of the network's output.
 template <class T>
 Batch output_batch(const Network<T>& network, const Batch& batch) {
   if (network.keeps_sequence()) return {batch.steps, batch.rows, batch.lengths, {}, batch.lengths_member_stride};
   return {1, batch.rows, nullptr, {}, 0};
 }
 
-// The end states of all members in `memory`, so that the caller's, which may be the start states too, change only at
-// the very end. None where `end` wants none.
+// Places in `memory` for the end states of all members, of the same number and sizes as `end`. Results go there first,
+// because the caller's end states may be the start states too and must not change if the step fails.
 template <class T>
 States<T> end_states_in(std::vector<T>& memory, const Network<T>& network, Index rows, const States<T>& end) {
   if (end.empty()) return {};
@@ -58,7 +58,7 @@ void copy_states(const Network<T>& network, Index rows, const States<T>& from, c
   }
 }
 
-// "loss", of several members "loss of member 3".
+// "loss" if there is one member, "loss of member 3" if there are several.
 std::string of_member(const char* what, std::size_t member, Index members) {
   return members == 1 ? what : std::string(what) + " of member " + std::to_string(member);
 }
@@ -75,7 +75,7 @@ Trainer<T>::Trainer(const Network<T>& network, Loss loss, const OptimizerOptions
       seed_(seed),
       gradients_(static_cast<std::size_t>(network.parameter_count())) {
   check_clip_norm(clip_norm);
-  // An empty batch has no loss, but a loss that does not fit the network is refused now, not at the first step.
+  // An empty batch costs nothing, but a loss that does not fit the network is refused now, not at the first step.
   loss_and_gradient<T>(loss_, {}, network_.output_size(), Batch{}, {}, {});
 }
 
@@ -116,7 +116,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
   std::vector<double> losses(options.size());
   gradients_complete_ = false;
   const detail::ReadyModules<T> ready_modules(*parts, ready, gradients_.data());
-  const auto weights = snapshot_of_recording(*parts, std::span<const RecordOptions>(options));
+  const auto weights = snapshot_of_recording(*parts, options);
   detail::for_member_pieces(
       *parts, 3 * parts->work_of(batch),
       [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
@@ -136,7 +136,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
               contiguous(record.workspace->take(outputs.steps * outputs.rows * features), outputs.rows, features);
           losses[at] = loss_and_gradient<T>(loss_, read_only(record.modules.back().output), features, outputs,
                                             target.of(member), d_output);
-          if (!std::isfinite(losses[at])) continue;  // refused below
+          if (!std::isfinite(losses[at])) continue;  // check_finite() throws below
           Workspace<T> workspace(cache);
           chain_backward<T>(chain, record, read_only(d_output), {},
                             gradients_.data() + member * parts->member_parameter_count, false, {}, {}, workspace,
@@ -177,7 +177,7 @@ std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& bat
   check_input(*parts, input, batch);
   const FlushToZero flush_to_zero;
   const Index features = network_.output_size();
-  // Not the trainer's own memory: several threads may evaluate at once.
+  // Memory of this call, because several threads may evaluate at once.
   std::vector<T> end_memory;
   const States<T> own_end = end_states_in(end_memory, network_, batch.rows, end);
   std::vector<double> losses(static_cast<std::size_t>(network_.members()));

@@ -12,7 +12,7 @@ namespace latchwork {
 
 // The seed of the masks of one step.
 inline std::uint64_t step_mask_seed(std::uint64_t seed, std::int64_t step) {
-  // Keeps these numbers apart from those that other parts draw with the same seed.
+  // A constant of its own keeps these numbers apart from those that other parts draw with the same seed.
   constexpr std::uint32_t step_masks = 0x73746570;
   const auto number = static_cast<std::uint64_t>(step);
   const auto words =
@@ -23,7 +23,7 @@ inline std::uint64_t step_mask_seed(std::uint64_t seed, std::int64_t step) {
 inline void check_finite(const std::string& what, double value) {
   if (std::isfinite(value)) return;
   std::ostringstream message;
-  // The sign of a NaN means nothing.
+  // The sign of a NaN means nothing, so it is not printed.
   message << what << ": expected a finite number, got " << (std::isnan(value) ? std::abs(value) : value)
           << "; nothing was changed";
   throw std::runtime_error(message.str());

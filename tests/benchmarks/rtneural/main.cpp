@@ -1,4 +1,4 @@
-// Time of one step of an LSTM with one input: Latchwork's stream beside RTNeural's compile-time model.
+// The time of one step of an LSTM with one input, in Latchwork's stream and in RTNeural's compile-time model.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -92,7 +92,7 @@ bool compare(int hidden_size, float weight_scale) {
   latchwork::LstmOptions options;
   options.input_size = 1;
   options.hidden_size = hidden_size;
-  const latchwork::Network<float> network({options}, TensorNames::of_layer, 1);
+  const latchwork::Network<float> network({options}, latchwork::TensorNames::of_layer, 1);
   network.store()->write([&](float* values) {
     for (latchwork::Index at = 0; at < network.parameter_count(); ++at) values[at] *= weight_scale;
   });

@@ -20,7 +20,7 @@ class Model : public RTNeuralModel {
   const float* run(const float* inputs, int steps) override {
     for (int step = 0; step < steps; ++step) {
       model_.forward(inputs + step);
-      asm volatile("" : : "r"(model_.getOutputs()) : "memory");  // each step's outputs are wanted
+      asm volatile("" : : "r"(model_.getOutputs()) : "memory");  // makes the compiler compute the outputs of every step
     }
     return model_.getOutputs();
   }

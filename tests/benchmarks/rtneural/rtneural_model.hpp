@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-// An LSTM with one input as RTNeural runs it, its size known when it was compiled.
+// An LSTM with one input as RTNeural runs it. Its size is fixed when it is compiled.
 class RTNeuralModel {
  public:
   using Matrix = std::vector<std::vector<float>>;  // [input or unit][gates i, f, g, o of all units]
@@ -15,7 +15,7 @@ class RTNeuralModel {
   virtual const float* run(const float* inputs, int steps) = 0;
 };
 
-// Null for a size that was not compiled.
+// Returns null for a size that was not compiled.
 #define RTNEURAL_VARIANT(name)                                \
   namespace name {                                            \
   std::unique_ptr<RTNeuralModel> make_model(int hidden_size); \

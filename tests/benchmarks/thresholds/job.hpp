@@ -8,6 +8,7 @@
 #include "latchwork/network.hpp"
 #include "layer/cell_step.hpp"
 #include "machine/parallel.hpp"
+#include "network/network_parts.hpp"
 #include "weights/snapshot.hpp"
 
 namespace latchwork::thresholds {
@@ -18,7 +19,8 @@ inline void fill_with_random_numbers(Buffer<float>& values) {
   std::generate_n(values.data(), values.size(), [&] { return between(generator); });
 }
 
-// One layer over all steps of a batch by the library's own steps, cut up as it is told and not as strategy.hpp would.
+// One layer over all steps of a batch, computed by the library's own steps. The caller chooses how the work is split,
+// not strategy.hpp.
 class Job {
  public:
   Job(Index input_size, Index units, Index rows, Index steps)
@@ -58,10 +60,11 @@ class Job {
     run_rows(0, rows_, 2, 0, 0);
   }
 
-  // One thread; W x of so many steps as one product.
+  // One thread, which computes W x for `ahead_steps` steps in one product.
   void project_ahead(Index ahead_steps) { run_rows(0, rows_, 1, ahead_steps, 0); }
 
-  // One thread, without W x; panels in turn from both ends, or always from the first on.
+  // One thread, without W x. It walks the panels always from the first to the last, or back and forth from step to
+  // step.
   void walk_panels(bool back_and_forth) {
     CellStepPointers<float>& pointers = steps_of_part_.front();
     begin_rows(0, rows_);
@@ -126,7 +129,7 @@ class Job {
     }
   }
 
-  // Bias and W x of all rows in these steps.
+  // Computes the bias plus W x for all rows in these steps.
   void project(Index step_begin, Index step_end) {
     std::size_t count = 0;
     for (Index step = step_begin; step < step_end; ++step) {

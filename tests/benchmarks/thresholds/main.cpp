@@ -1,5 +1,5 @@
-// Both sides of each choice that cpp/src/layer/strategy.hpp makes by a threshold, over a range of sizes, and from where
-// on the second side is faster.
+// Times both sides of each choice that cpp/src/layer/strategy.hpp makes by a threshold, over a range of sizes, and
+// prints the size from which the second side is faster.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -18,7 +18,7 @@ namespace {
 
 constexpr int rounds = 15;
 constexpr double sample_seconds = 2e-3;
-// A gain that noise does not explain.
+// The smallest gain that noise does not explain.
 constexpr double noticeable = 1.03;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -30,8 +30,8 @@ double median(std::vector<double> values) {
 
 struct Side {
   std::function<void()> run;
-  int calls = 1;                // of one sample
-  std::vector<double> samples;  // seconds of a call
+  int calls = 1;                // calls in one sample
+  std::vector<double> samples;  // seconds for each call
 
   double time() const {
     const double begin = seconds();
@@ -41,7 +41,7 @@ struct Side {
   void choose_calls() {
     while (time() < sample_seconds) calls *= 2;
   }
-  // The same once untimed before: threads are awake then and caches filled.
+  // The calls run once untimed before, so that threads are awake and caches are filled.
   void sample() {
     time();
     samples.push_back(time() / calls);
@@ -49,14 +49,14 @@ struct Side {
 };
 
 struct Point {
-  Index shape;  // what was varied
-  Index size;   // what the threshold bounds
+  Index shape;  // the size that was varied
+  Index size;   // the size that the threshold bounds
   double first, second;
 
   double ratio() const { return first / second; }
 };
 
-// `units`: of how many equal units of work a call consists.
+// `units` is the number of equal units of work that a call consists of.
 Point measure(Index shape, Index size, Index units, std::function<void()> first, std::function<void()> second) {
   Side sides[] = {{std::move(first), 1, {}}, {std::move(second), 1, {}}};
   for (Side& side : sides) side.choose_calls();
@@ -80,8 +80,8 @@ void print(const Subject& subject, const std::vector<Point>& points) {
   }
 }
 
-// Points in the order in which the second side gains; between the last without a gain and the next the logarithms are
-// interpolated.
+// Prints the size from which the second side pays. The points are in the order in which it gains. The crossing is found
+// by interpolating logarithms between the last point without a gain and the next.
 void print_crossing(const std::vector<Point>& points, const char* constant, Index value) {
   std::size_t next = points.size();
   while (next > 0 && points[next - 1].ratio() >= noticeable) --next;
@@ -142,7 +142,7 @@ void parallel_numbers() {
         rows, size, 1, [&] { add(0, size); },
         [&] { parallel(2, [&](Index part) { add(piece_begin(size, 2, part), piece_begin(size, 2, part + 1)); }); }));
     const auto drop = [&](Index begin, Index end) {
-      const DropoutMask mask{1, 0, 0, 0.5};
+      const DropoutMask mask{1, 0, 0, 0, 0.5};
       apply_dropout(kernels, mask, {end - begin, 1, nullptr, {}}, features, from.data() + begin * features,
                     to.data() + begin * features);
     };
@@ -225,7 +225,7 @@ void ahead(Index units, const std::vector<Index>& input_sizes, const std::vector
   print_crossing(one_row, "fewest_inputs_ahead", fewest_inputs_ahead);
 }
 
-// The gain levels off.
+// Has no crossing: the gain levels off as the chunks grow.
 void ahead_chunks() {
   constexpr Index steps = 256;
   std::vector<Point> points;
@@ -244,7 +244,7 @@ int run() {
   }
   set_num_threads(2);
   const FlushToZero flush;
-  std::printf("Under %s, medians of %d; ratio: the first side's time over the second's\n", current_isa().c_str(),
+  std::printf("Under %s, medians of %d rounds; ratio: the first side's time over the second's\n", current_isa().c_str(),
               rounds);
   smallest_split_step_of(1, {32, 64, 96, 128, 160, 192, 256, 384});
   smallest_split_step_of(4, {32, 48, 64, 80, 96, 128, 192, 256});

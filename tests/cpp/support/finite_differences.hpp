@@ -7,7 +7,7 @@
 
 namespace latchwork::test {
 
-// A loss whose gradient by every result is d_result.
+// A loss whose gradient with respect to the results is d_result.
 inline double loss(const Problem& problem) {
   const reference::LstmOutput result =
       reference::lstm_forward(problem.options, problem.parameters, problem.input).result;
@@ -20,8 +20,8 @@ inline double loss(const Problem& problem) {
          dot(result.c_n, problem.d_result.c_n);
 }
 
-// What the loss does around a value: its slope, and how much steeper it is above than below. `value` is a part of
-// `problem`, `middle` the loss as it stands.
+// How the loss changes around a value: its slope, and how much steeper it is above the value than below. `value` is a
+// part of `problem`, and `middle` is the loss at the value itself.
 struct Differences {
   Differences(const Problem& problem, double middle, double& value, double step) {
     const double start = value;
@@ -37,16 +37,16 @@ struct Differences {
   double slope, bend;
 };
 
-// Central differences; `values` is a part of `problem`. NaN where the loss has a kink nearby: half the step gives
-// another slope there, or, with the kink in the middle, a bend that is not halved.
+// Central differences with respect to `values`, a part of `problem`. They are NaN if the loss has a kink nearby, which
+// shows when half the step gives another slope or, if the kink is in the middle, does not halve the bend.
 inline reference::Vector finite_differences(const Problem& problem, reference::Vector& values) {
   const double middle = loss(problem);
   reference::Vector slopes;
   for (double& value : values) {
-    const Differences whole(problem, middle, value, 1e-5), half(problem, middle, value, 5e-6);
+    const Differences full(problem, middle, value, 1e-5), half(problem, middle, value, 5e-6);
     const double magnitude = std::max(1.0, std::abs(half.slope));
-    const bool smooth = std::abs(whole.slope - half.slope) < 2e-8 * magnitude &&
-                        std::abs(whole.bend - 2.0 * half.bend) < 1e-7 * magnitude;
+    const bool smooth = std::abs(full.slope - half.slope) < 2e-8 * magnitude &&
+                        std::abs(full.bend - 2.0 * half.bend) < 1e-7 * magnitude;
     slopes.push_back(smooth ? half.slope : std::numeric_limits<double>::quiet_NaN());
   }
   return slopes;

@@ -8,7 +8,8 @@ namespace latchwork::test {
 
 inline constexpr Index odd_sizes[] = {1, 7, 17, 31, 100};
 
-// Rows as far apart and in as odd an order as a caller may have them, with a guard after each.
+// Rows in reverse order and apart from each other, as a caller may have them, each followed by a guard that must stay
+// as it is.
 template <class T>
 class Rows {
  public:
@@ -57,8 +58,9 @@ Buffer<T> buffer_of(const std::vector<T>& values) {
   return buffer;
 }
 
+// The layout of panels and packed rows, written a second time from its description in table.hpp.
 template <class T>
-struct Layout {  // of panels and packed rows, told once more from the description in table.hpp
+struct Layout {
   explicit Layout(const Kernels<T>& kernels, Index gate_count = 4) : lanes(kernels.units), gates(gate_count) {}
 
   Index padded(Index size) const { return (size + lanes - 1) / lanes * lanes; }

@@ -8,7 +8,7 @@
 
 namespace latchwork::test {
 
-// Everything one forward and backward pass of an LSTM needs, in double, for the reference and the library alike.
+// Everything that one forward and backward pass of an LSTM needs, in double, for both the reference and the library.
 struct Problem {
   LstmOptions options;
   reference::Vector parameters;
@@ -16,7 +16,7 @@ struct Problem {
   reference::LstmOutput d_result;
 };
 
-// Of a stack in every combination that the sizes of a test allow.
+// Random options of a stack of layers, small enough for a test.
 inline LstmOptions random_sizes(Random& random) {
   LstmOptions options;
   options.input_size = random.between(1, 37);
@@ -34,7 +34,8 @@ inline Index parameter_count(const LstmOptions& options) {
   return count;
 }
 
-// As large as PyTorch's initial weights, so that gates are neither saturated nor indifferent; norms' weights around 1.
+// The parameters are as large as PyTorch's initial weights, so that gates are neither saturated nor all equal. The
+// norms' weights are around 1.
 inline reference::Vector random_parameters(Random& random, const LstmOptions& options) {
   reference::Vector parameters = random.numbers(parameter_count(options));
   const std::vector<ParameterSpec> layout = parameter_layout({options}, TensorNames::of_layer);
@@ -70,7 +71,7 @@ inline Problem random_problem(Random& random, const LstmOptions& options, Index 
   return problem;
 }
 
-// (steps, rows, units) times `below` where the mask's number is below the probability, else `otherwise`.
+// (steps, rows, units): `below` if the mask's random number is below the probability, else `otherwise`.
 inline reference::Vector drawn_mask(const MaskKey& key, double probability, Index steps, Index rows, Index units,
                                     double below, double otherwise) {
   reference::Vector factors;
@@ -84,7 +85,7 @@ inline reference::Vector drawn_mask(const MaskKey& key, double probability, Inde
   return factors;
 }
 
-// What is dropped is 0, the rest is made up for.
+// Dropout's factors: 0 for what is dropped, 1 / (1 - probability) for everything else.
 inline reference::Vector drawn_dropout(const MaskKey& key, double probability, Index steps, Index rows, Index units) {
   return drawn_mask(key, probability, steps, rows, units, 0.0, probability < 1.0 ? 1.0 / (1.0 - probability) : 0.0);
 }
@@ -192,7 +193,7 @@ struct Arrays {
   std::vector<std::uint8_t> reset;
 };
 
-// Results are filled with this before the call, so that what is not written shows.
+// Results are filled with this before a call, so that places which the call does not write are found.
 template <class T>
 constexpr T unwritten = std::numeric_limits<T>::quiet_NaN();
 
@@ -244,7 +245,7 @@ Gradients<T> run_backward(const Tape<T>& tape, const Problem& problem) {
   return gradients;
 }
 
-// What lies in padding must never matter.
+// Fills padding with NaN, because what lies there must not matter.
 inline void spoil_padding(Problem& problem) {
   for (Index step = 0; step < problem.input.steps; ++step) {
     for (Index row = 0; row < problem.input.rows; ++row) {

@@ -3,14 +3,14 @@
 #include "latchwork/options.hpp"
 #include "support/support.hpp"
 
-// Random variants of the cell. Their numbers are exact in float, as those of a random problem.
+// Random variants of the cell. Their numbers are exact in float, like those of a random problem.
 namespace latchwork::test {
 
 inline GateActivation random_activation(Random& random) {
   struct Kind {
     const char* name;
     Index coefficients;
-    double alpha_sign;  // 0: either
+    double alpha_sign;  // 0 if either sign will do
   };
   static constexpr Kind kinds[] = {{"sigmoid", 0, 0},          {"tanh", 0, 0},        {"relu", 0, 0},
                                    {"hard_sigmoid", 2, 0},     {"affine", 2, 0},      {"leaky_relu", 1, 1},
@@ -38,7 +38,7 @@ inline CellActivations random_activations(Random& random, ForgetGate forget_gate
   return activations;
 }
 
-// Gives an LSTM of any size a random choice of the options that make it another than PyTorch's, initial values apart.
+// Sets a random choice of the options that PyTorch's LSTM lacks, except those for initial values.
 inline void add_random_variants(Random& random, LstmOptions& options) {
   const auto probability = [&](double chance) {
     return random.chance(chance) ? static_cast<double>(random.between(1, 16)) / 16.0 : 0.0;
@@ -46,7 +46,8 @@ inline void add_random_variants(Random& random, LstmOptions& options) {
   options.forget_gate = random.chance(0.5) ? ForgetGate::own : static_cast<ForgetGate>(random.between(0, 2));
   options.peephole = random.chance(0.4);
   options.layer_norm = random.chance(0.3);
-  // The norm of R h does not see how large a single h is: its gradient would be the small difference of large numbers.
+  // Layer norm makes R h independent of the size of h if h has one element, and the gradient would then be a small
+  // difference of large numbers.
   if (options.layer_norm && options.proj_size == 1) options.proj_size = options.hidden_size > 2 ? 2 : 0;
   if (random.chance(0.5)) {
     options.activations = {random_activations(random, options.forget_gate)};

@@ -18,7 +18,7 @@ inline reference::LstmGradients run_backward(const Problem& problem) {
   return reference::lstm_backward(problem.options, problem.parameters, problem.input, run(problem), problem.d_result);
 }
 
-// The parameters of this name, which may be written through.
+// A pointer to the parameters of this name, which may be written.
 inline double* parameter(Problem& problem, const std::string& name) {
   const std::vector<ParameterSpec> layout = parameter_layout({problem.options}, TensorNames::of_layer);
   for (const ParameterSpec& spec : layout) {

@@ -8,7 +8,7 @@
 
 namespace latchwork::test {
 
-// Rows `rows` of an array (leading, N, features).
+// The rows with the numbers `rows` of an array (leading, row_count, features).
 template <class U>
 std::vector<U> taken(const std::vector<U>& array, Index leading, Index row_count, const std::vector<Index>& rows) {
   std::vector<U> result;
@@ -37,7 +37,7 @@ inline Problem with_rows(const Problem& problem, const std::vector<Index>& rows)
   return part;
 }
 
-// The same sequences in longer arrays, the rest being padding.
+// The same sequences in longer arrays, with padding behind them.
 inline Problem padded_by(const Problem& problem, Index extra) {
   Problem longer = problem;
   longer.input.steps += extra;
@@ -50,7 +50,7 @@ inline Problem padded_by(const Problem& problem, Index extra) {
   return longer;
 }
 
-// Rows of length 0 after the others: they add nothing, but work may be cut up differently.
+// The same rows followed by rows of length 0. Those add nothing, but the work may be split differently.
 inline Problem with_empty_rows(const Problem& problem, Index extra) {
   Problem larger = problem;
   const Index rows = problem.input.rows;
@@ -80,7 +80,7 @@ inline Problem with_empty_rows(const Problem& problem, Index extra) {
   return larger;
 }
 
-// Everything that belongs to rows.
+// The results and gradients that belong to rows.
 template <class T>
 struct RowResults {
   RowResults(const Network<T>& network, const Problem& problem) : results(problem), gradients(problem) {
@@ -94,13 +94,13 @@ struct RowResults {
     CHECK(same_bits(unrecorded.c_n, results.c_n));
   }
 
-  // Nothing was left unwritten.
+  // Whether every result was written, with a finite number.
   bool finite() const {
     return is_finite(results.output) && is_finite(results.h_n) && is_finite(results.c_n) && is_finite(gradients.x) &&
            is_finite(gradients.h_0) && is_finite(gradients.c_0);
   }
 
-  // Row k here is row `of[k]` of `other`, which has at most as many steps.
+  // Whether row k here equals row of[k] of `other`, which has at most as many steps, and padding is zero.
   bool equals(const RowResults& other, const std::vector<Index>& of) const {
     const auto same = [&](const std::vector<T>& mine, const std::vector<T>& theirs, Index their_leading) {
       const std::vector<T> expected = taken(theirs, their_leading, other.rows, of);
@@ -118,7 +118,7 @@ struct RowResults {
   Gradients<T> gradients;
 };
 
-// Every option of the cell in one of them.
+// Between them these have every option of the cell.
 inline std::vector<LstmOptions> variant_shapes() {
   std::vector<LstmOptions> all(5);
   all[0].input_size = 3;
@@ -165,7 +165,7 @@ inline std::vector<LstmOptions> variant_shapes() {
   return all;
 }
 
-// Options with odd sizes: a small and a wide input, projection, both directions; then the variants.
+// Options with odd sizes: a small and a wide input, projection, both directions, and then the variants.
 inline std::vector<LstmOptions> shapes() {
   std::vector<LstmOptions> all(4);
   all[0].input_size = 3;

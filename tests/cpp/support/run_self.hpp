@@ -8,9 +8,9 @@
 
 namespace latchwork::test {
 
-// Runs the test case `name` of this program, marked doctest::skip() so that it runs only here, in a process of its own
-// with `environment` ("NAME=value NAME=value"). For what a process decides once. Returns its standard output; `status`
-// receives its exit status.
+// Runs the test case `name` of this program in a process of its own, with `environment` ("NAME=value NAME=value"), to
+// test what a process decides only once. The test case is marked doctest::skip(), so that it runs only here. Returns
+// the standard output of the process, and stores its exit status in `status`.
 inline std::string run_self(const std::string& environment, const std::string& name, int& status) {
   std::array<char, 4096> path{};
   const ssize_t length = readlink("/proc/self/exe", path.data(), path.size() - 1);

@@ -21,12 +21,12 @@ class Random {
  public:
   explicit Random(std::uint64_t seed) : generator_(seed) {}
 
-  // From `lowest` to `highest`, both included.
+  // A number from `lowest` to `highest`, both included.
   Index between(Index lowest, Index highest) {
     return lowest + static_cast<Index>(generator_() % static_cast<std::uint64_t>(highest - lowest + 1));
   }
   bool chance(double probability) { return static_cast<double>(generator_() >> 11) * 0x1p-53 < probability; }
-  // From -1 to 1 in steps of 2^-20, never 0.
+  // A number from -1 to 1, always an odd multiple of 2^-21.
   double number() { return (static_cast<double>(generator_() >> 43) + 0.5) * 0x1p-20 - 1.0; }
   std::vector<double> numbers(Index size) {
     std::vector<double> values(static_cast<std::size_t>(size));
@@ -45,7 +45,8 @@ std::vector<To> converted(const std::vector<From>& values) {
   return result;
 }
 
-// The largest difference over max(1, largest magnitude); infinite where a NaN or another size comes.
+// The largest difference, divided by max(1, largest magnitude). It is infinite if a difference is not finite or if the
+// sizes differ.
 template <class T, class U>
 double difference(const std::vector<T>& actual, const std::vector<U>& expected) {
   if (actual.size() != expected.size()) return std::numeric_limits<double>::infinity();
@@ -60,7 +61,8 @@ double difference(const std::vector<T>& actual, const std::vector<U>& expected) 
   return largest / magnitude;
 }
 
-// Equal in every bit, so that -0 is not 0. Which NaN it is, is not promised: any NaN equals any other.
+// Whether two numbers are equal bit for bit, so that -0 differs from 0. Any NaN equals any other, because it is not
+// promised which NaN a result is.
 template <class T>
 bool same_bits(T a, T b) {
   return std::memcmp(&a, &b, sizeof(T)) == 0 || (std::isnan(a) && std::isnan(b));
@@ -84,7 +86,7 @@ bool is_finite(const std::vector<T>& values) {
   return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
 }
 
-// Runs `body` once for each instruction set of this CPU, as the current one.
+// Runs `body` once for each instruction set of this CPU, with it as the current one.
 template <class Body>
 void for_each_isa(Body&& body) {
   const std::string before = current_isa();
@@ -96,7 +98,7 @@ void for_each_isa(Body&& body) {
   set_isa(before);
 }
 
-// What an explicit multiply-add means on the current instruction set.
+// What an explicit multiply-add computes on the current instruction set: baseline rounds the product.
 template <class T>
 T multiply_add(T a, T b, T c) {
 #if defined(__x86_64__)
@@ -108,7 +110,7 @@ T multiply_add(T a, T b, T c) {
   return std::fma(a, b, c);
 }
 
-// The number of threads while this lives.
+// Sets the number of threads for the lifetime of the object.
 class ThreadCount {
  public:
   explicit ThreadCount(Index count) : before_(num_threads()) { set_num_threads(count); }

@@ -6,7 +6,7 @@
 
 namespace latchwork::test {
 
-// An Embedding in front of an LSTM: the LSTM's own problem, whose x are the vectors that the tokens stand for.
+// An Embedding followed by an LSTM. `lstm` is the problem of the LSTM alone: its x are the vectors of the tokens.
 struct TokenProblem {
   Index vocabulary = 0;
   reference::Vector table;
@@ -24,7 +24,7 @@ struct TokenProblem {
   Input<T> input() const {
     return {{}, {tokens.data(), lstm.input.rows, 1}};
   }
-  // Calls task(number of the step and row, token).
+  // Calls task(step * rows + row, token) for every valid step of each row.
   template <class Task>
   void for_each_active(Task&& task) const {
     for (Index step = 0; step < lstm.input.steps; ++step) {
@@ -35,7 +35,7 @@ struct TokenProblem {
   }
 };
 
-// Odd tokens never come, so that a token is not its number among those that do; what lies in padding is no token.
+// Only even tokens occur, so that a token differs from its number among those that occur. Padding holds no valid token.
 inline TokenProblem random_tokens(Random& random, const LstmOptions& options, Index vocabulary, Index steps, Index rows,
                                   bool with_start, bool ragged, bool with_reset) {
   TokenProblem problem;
@@ -55,7 +55,7 @@ inline TokenProblem random_tokens(Random& random, const LstmOptions& options, In
   return problem;
 }
 
-// The same sequences in arrays of more steps and rows: padding, and rows of length 0.
+// The same sequences in arrays of more steps and rows: the former are padding, the latter have length 0.
 inline TokenProblem in_larger_arrays(const TokenProblem& problem, Index more_steps, Index more_rows) {
   TokenProblem larger = problem;
   const Index steps = problem.lstm.input.steps, rows = problem.lstm.input.rows;
@@ -87,7 +87,7 @@ inline TokenProblem in_larger_arrays(const TokenProblem& problem, Index more_ste
   return larger;
 }
 
-// Whether backward sums by token.
+// Whether backward sums the gates' gradients for each token.
 inline bool sums_by_token(const TokenProblem& problem) {
   const Arrays<double> arrays(problem.lstm);
   RowSource<double> source;
@@ -103,7 +103,7 @@ template <class T>
 Network<T> network_of(const std::vector<ModuleOptions>& modules, std::vector<reference::Vector> parameters) {
   Network<T> network(modules, TensorNames::of_chain, 1);
   reference::Vector all;
-  for (const reference::Vector& own : parameters) all.insert(all.end(), own.begin(), own.end());
+  for (const reference::Vector& values : parameters) all.insert(all.end(), values.begin(), values.end());
   REQUIRE(network.parameter_count() == static_cast<Index>(all.size()));
   network.store()->write([&](T* values) {
     std::transform(all.begin(), all.end(), values, [](double value) { return static_cast<T>(value); });
@@ -117,7 +117,8 @@ Network<T> token_network(const TokenProblem& problem) {
                        {problem.table, problem.lstm.parameters});
 }
 
-// The LSTM fed vectors. What stands in front of it changes none of them, so that it draws the masks of a second module.
+// The LSTM, reading vectors. The module before it changes none of them; it is there so that the LSTM is the second
+// module and draws the same masks as behind an Embedding.
 template <class T>
 Network<T> vector_network(const Problem& problem) {
   const Index size = problem.options.input_size;
@@ -132,7 +133,7 @@ Network<T> vector_network(const Problem& problem) {
 template <class T>
 struct Outcome {
   Results<T> results;
-  std::vector<T> front, parameters;  // gradients by those of the first module and of the LSTM
+  std::vector<T> front, parameters;  // gradients with respect to the parameters of the first module and of the LSTM
   std::vector<T> x, h_0, c_0;
 };
 
