@@ -122,7 +122,7 @@ def check_tensors(config: Config, members: int, tensors: Mapping[str, Array]) ->
     expected = members * _core.parameter_count(config.modules)
     count = sum(tensor.size for tensor in tensors.values())
     if count != expected:
-        raise ValueError(f"tensors: expected {expected} numbers by the configuration, got {count}")
+        raise ValueError(f"tensors: expected {expected} numbers for this configuration, got {count}")
     for name, tensor in tensors.items():
         if tensor.dtype != config.dtype:
             raise ValueError(f"{name}: expected dtype {config.dtype}, got {tensor.dtype}")

@@ -182,7 +182,9 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
 
     Examples
     --------
-    >>> lstm = LSTM(8, 32, seed=0)
+    >>> import latchwork as lw
+    >>> import numpy as np
+    >>> lstm = lw.LSTM(8, 32, seed=0)
     >>> output, (h_n, c_n) = lstm(np.ones((100, 4, 8)))
     >>> output.shape, h_n.shape
     ((100, 4, 32), (1, 4, 32))

@@ -75,7 +75,9 @@ class Network(SequenceModule[Any]):
 
     Examples
     --------
-    >>> network = Network([Embedding(50, 16), LSTM(16, 32), Last(), Linear(32, 3)])
+    >>> import latchwork as lw
+    >>> import numpy as np
+    >>> network = lw.Network([lw.Embedding(50, 16), lw.LSTM(16, 32), lw.Last(), lw.Linear(32, 3)])
     >>> output, (h_n, c_n) = network(np.zeros((10, 4), int))
     >>> output.shape
     (4, 3)

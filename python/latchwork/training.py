@@ -241,7 +241,9 @@ class Trainer(Generic[S]):
         """Check and convert a mini-batch; give it as the core takes it, and the states that the core will fill."""
         network = self._network
         if network._core is not self._network_core:
-            raise ValueError("network: expected the layer as it was given, got one that joined a Network since")
+            raise ValueError(
+                "network: expected a layer on its own, got one that joined a Network after the trainer was made"
+            )
         call = network._call(x, state, lengths, reset)
         sequence = self._network_core.keeps_sequence
         if network._vocabulary is None:

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 
 GOLDEN = Path(__file__).parent / "golden"
 
-# A busy machine is no failure. In CI the same examples each time; elsewhere new ones, and those that failed again.
+# No deadlines, because a busy machine is no failure. In CI the examples are always the same; elsewhere they are new
+# each time, and those that failed before come again.
 hypothesis.settings.register_profile(
     "anywhere",
     deadline=None,
@@ -22,7 +23,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     "repeatable", hypothesis.settings.get_profile("anywhere"), derandomize=True, database=None
 )
-# For tests/mutation, which asks whether a test fails, not for the smallest example.
+# For tests/mutation, which asks only whether a test fails and needs no smallest example.
 hypothesis.settings.register_profile(
     "unshrunk", hypothesis.settings.get_profile("repeatable"), phases=[hypothesis.Phase.generate]
 )
@@ -37,7 +38,7 @@ def golden():
 
 @pytest.fixture(scope="session")
 def torch_peer():
-    """PyTorch's live answers; the test is skipped where PyTorch is missing."""
+    """PyTorch's live answers; the test is skipped if PyTorch is missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pytest.importorskip("torch", reason="PyTorch is not installed; its golden answers are compared all the same")

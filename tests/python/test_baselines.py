@@ -17,7 +17,7 @@ def test_order_0_is_the_smoothed_frequency():
 
 def test_a_context_selects_the_counts():
     model = CharacterModel(1, alpha=0.1).fit("abac")
-    # The first character has an empty context of its own; after a came b and c; after b came a.
+    # Before the first character the context is empty; a was followed by b and c, b by a.
     first, after_a, after_b = 1.1 / 1.4, 1.1 / 2.4, 1.1 / 1.4
     expected = -(math.log2(first) + math.log2(after_a) + math.log2(after_b)) / 3
     assert model.bits_per_character("aba") == pytest.approx(expected, rel=1e-12)

@@ -1,4 +1,4 @@
-"""``latchwork bench`` and what it is made of; nothing here depends on how fast anything is."""
+"""``latchwork bench`` and what it is made of. No test here depends on how fast anything is."""
 
 import importlib.util
 import json
@@ -141,7 +141,7 @@ class TestCases:
     def test_groups(self) -> None:
         assert cases.GROUPS.keys() == {"inference", "training", "floor", "shapes", "training-shapes"}
         assert len(cases.GROUPS["inference"]) == 17
-        assert sum(map(len, cases.GROUPS.values())) == len(cases.CASES)  # no name twice
+        assert sum(map(len, cases.GROUPS.values())) == len(cases.CASES)  # every name is used once
         assert not set(cases.GROUPS) & set(cases.CASES)
 
     def test_nearest_round_cases(self) -> None:
@@ -282,14 +282,14 @@ class TestTiming:
 
         def loop(iterations: int) -> None:
             nonlocal clock
-            # Threads that sleep make the first two milliseconds slow.
-            clock += iterations * (call if clock - begin > 0.002 else 5 * call)
+            # The first two milliseconds are slow, as if threads had to be woken.
+            clock += iterations * (call if clock - started > 0.002 else 5 * call)
 
         monkeypatch.setattr(time, "perf_counter", lambda: clock)
-        begin = -1.0
+        started = -1.0
         iterations = timing.iterations_for_sample(loop)
         assert timing.SHORTEST_SAMPLE <= iterations * call < 2 * timing.SHORTEST_SAMPLE
-        begin = clock
+        started = clock
         assert timing.sample(loop, iterations) == pytest.approx(call)
 
     @pytest.mark.parametrize(("call", "calls"), [(1e-3, 3), (0.03, 2), (0.06, 1)])
@@ -306,7 +306,7 @@ class TestTiming:
 
     def test_every_peer_comes_first(self) -> None:
         assert [timing.rotated(["a", "b", "c"], number)[0] for number in range(4)] == ["a", "b", "c", "a"]
-        assert timing.rotated([], 3) == []  # where every peer has failed
+        assert timing.rotated([], 3) == []  # as if every peer had failed
         summary = timing.summarise([1.0, 2.0, 3.0, 4.0, 100.0])
         assert (summary.lower_quartile, summary.median, summary.upper_quartile) == (2.0, 3.0, 4.0)
 

@@ -1,4 +1,4 @@
-"""The programs in tests/benchmarks work; nothing here depends on how fast anything is."""
+"""The programs in tests/benchmarks work. No test here depends on how fast anything is."""
 
 import importlib.util
 import json
@@ -36,7 +36,7 @@ def test_the_factors_of_members_are_printed(tmp_path: Path) -> None:
             assert f"| {kind} | {each * 1e3:.2f} | {together * 1e3:.2f} | {each / together:.2f} |" in done.stdout
 
 
-# Imported by every Python that finds it on its path: each training step is made ten times.
+# A sitecustomize.py, which Python imports when it starts: it makes each training step ten times.
 SLOW_TRAINER = """
 import latchwork as lw
 
@@ -56,7 +56,7 @@ def test_builds_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = f"${{PYTHONPATH:+$PYTHONPATH:}}{package.parent}"
     old.write_text(f'#!/bin/sh\nPYTHONPATH={path} exec {sys.executable} "$@"\n', encoding="utf-8")
     old.chmod(0o755)
-    monkeypatch.setenv("PYTHONPATH", str(new))  # which is not to reach the old build
+    monkeypatch.setenv("PYTHONPATH", str(new))  # this must not reach the old build
     arguments = ["--cases", "small-step-20-8-4-12,step-20", "--rounds", "2", "--threads", "1,2", "--output", str(file)]
     done = run("compare_builds.py", str(old), str(new), *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -110,12 +110,12 @@ def test_a_training_steps_memory_is_what_it_holds(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     measurement, varied = json.loads(file.read_text(encoding="utf-8"))
     case = cases.CASES["rl"]
-    # The output that is returned, and in the recording the gates, the cells, h and x; the weights packed twice, and
-    # their gradients as the kernels add them up, in four blocks of rows, and as they are returned.
+    # What must be in memory: the output; the recording's gates, cells, h and x; the weights packed twice; their
+    # gradients in the four blocks of rows in which they are summed, and once more as they are returned.
     numbers = case.steps * case.rows * (7 * case.hidden_size + case.input_size)
     numbers += 7 * sum(value.size for value in cases.weights(case).values())
     ours = measurement["peers"]["latchwork"]
-    # Beside it a chunk's gradients by the gates. The weights, x and the gradient by the output would be 2 MB more.
+    # A chunk's gradients of the gates come on top. The weights, x and d_output would be 2 MB more and are not counted.
     for peak in (ours["first"], ours["further"], varied["peers"]["latchwork"]["first"]):
         assert 4 * numbers < peak < 4 * numbers + 2e6
     assert 0 < ours["kept"] <= ours["further"]

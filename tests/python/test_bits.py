@@ -1,7 +1,7 @@
 """The same bits, always: every line of the design's promise.
 
 For each instruction set: results of a row do not depend on the batch, the place in it, steps, padding or threads;
-gradients of parameters do not depend on threads; masks depend on their seed alone.
+gradients with respect to parameters do not depend on threads; masks depend on their seed only.
 """
 
 import latchwork as lw
@@ -11,7 +11,7 @@ from comparison import assert_same_bits, same_bits
 from layers import ROWS, STEPS, data, directions_of, normal, random_lstm, rows_of, weights_from_above, with_gradients
 
 STACK = {"num_layers": 2, "bidirectional": True}
-# Sizes beside, at and beyond the registers' widths; several panels; one unit.
+# Sizes just below, at and above the registers' widths; several panels; one unit.
 OPTIONS = {
     "one unit": {"input_size": 1, "hidden_size": 1, **STACK},
     "seven units": {"input_size": 3, "hidden_size": 7, **STACK},

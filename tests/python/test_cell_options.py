@@ -1,6 +1,6 @@
-"""The options that make other cells of the LSTM: defaults, attributes, and what is refused.
+"""The options of the cell: defaults, attributes, and what is refused.
 
-What the core refuses is in test_refused_options.py. Here is what only Python knows: its own words, and types.
+Options that the core refuses are in test_refused_options.py. Here are those that only Python has, and wrong types.
 """
 
 import inspect
@@ -54,7 +54,7 @@ def test_changing_what_was_given_or_read_changes_nothing():
     assert module.activations == {"candidate": "relu"}
 
 
-# Options, and what the message has to say.
+# Options, and the message that they must cause.
 REFUSED = [
     ({"forget_gate": "own"}, "forget_gate: expected True, False or \"coupled\", got 'own'"),
     ({"forget_gate": ""}, "forget_gate: expected True, False or \"coupled\", got ''"),

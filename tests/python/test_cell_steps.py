@@ -1,4 +1,4 @@
-"""The variants of the cell as they run: one step of a layer, trained start states, activations."""
+"""The variants of the cell in a call: single steps of LSTMCell, trained start states, activations."""
 
 import latchwork as lw
 import numpy as np

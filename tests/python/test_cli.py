@@ -31,7 +31,7 @@ def model_file(tmp_path_factory):
 
 @pytest.fixture
 def children_hear_ctrl_c():
-    """A shell that runs the tests in the background (``&``) has them, and what they start, ignore SIGINT."""
+    """If a shell runs the tests in the background (``&``), they and what they start ignore SIGINT: undo that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -67,7 +67,7 @@ class TestTrain:
 
     @pytest.mark.slow
     def test_the_main_job_learns(self, tmp_path, capsys):
-        # By epochs, so that it does not depend on how busy the machine is: about what the default minute reads.
+        # Limited by epochs, not by seconds, so that a busy machine makes no difference.
         assert main(["train", "-o", str(tmp_path / "m"), "--epochs", "5", "--seconds", "3600"]) == 0
         bits = dict(re.findall(r"  (.*? model) +(\d+\.\d{3})\n", capsys.readouterr().out))
         assert float(bits["this model"]) <= 1.75

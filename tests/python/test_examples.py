@@ -1,5 +1,7 @@
-"""The programs in docs/examples."""
+"""The programs in docs/examples, and the examples in docstrings."""
 
+import doctest
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -8,6 +10,15 @@ import pytest
 from comparison import assert_same_bits
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+@pytest.mark.parametrize("module", ["lstm", "network"])
+def test_docstring_examples_run_as_they_stand(module):
+    documented = importlib.import_module(f"latchwork.{module}")
+    # Without the module's own names: what an example uses it must import, as its reader has to.
+    failed, attempted = doctest.testmod(documented, globs={}, extraglobs={})
+    assert attempted > 0
+    assert failed == 0
 
 
 @pytest.fixture
@@ -52,7 +63,7 @@ class TestAdding1997:
     def test_network_has_61_weights_that_start_as_the_papers(self, adding_1997):
         parameters = adding_1997.create(0).parameters
         values = np.concatenate([value.ravel() for value in parameters.values()])
-        weights = np.unique(values[values != 0])  # what is shared counts once; bias_hh is zero
+        weights = np.unique(values[values != 0])  # shared weights are equal and so count once; bias_hh is zero
         assert len(weights) == 61
         assert weights[:2].tolist() == [-6, -3]
         assert abs(weights[2:]).max() <= 0.1
@@ -95,7 +106,7 @@ class TestAdding1997:
         results = adding_1997.main(range(10))
         assert [result.seed for result in results] == list(range(10))
         assert max(result.sequences for result in results) <= 74_000
-        # 2,000 right ones in a row say little about one network's rare mistakes: the paper's bound is for their mean.
+        # 2,000 right answers in a row say little about one network's rare mistakes: the paper's bound is for the mean.
         assert np.mean([result.wrong for result in results]) <= 2
         assert np.mean([result.test_error for result in results]) < 0.01
         output = capsys.readouterr()

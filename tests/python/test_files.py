@@ -1,4 +1,4 @@
-"""save and load: whole or not at all, and hostile files are refused with a ValueError."""
+"""save and load: a file is written whole or not at all, and hostile files are refused with a ValueError."""
 
 import json
 import os
@@ -385,7 +385,7 @@ def test_garbage_is_a_value_error(tmp_path):
 
 
 class Executed:
-    """Whoever unpickles one leaves a trace."""
+    """An object whose unpickling leaves a trace."""
 
     def __init__(self, path):
         self.path = str(path)

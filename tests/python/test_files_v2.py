@@ -32,7 +32,7 @@ def test_a_stored_model_computes_what_it_did(name, isa, expected):
     own = {key.removeprefix(f"{name}."): value for key, value in expected.items() if key.startswith(f"{name}.")}
     result = answers(model, own.pop("x"))
     assert result.keys() == own.keys()
-    # The last bits differ without fused multiply-adds, and layer norm sums in an order of each instruction set's own.
+    # Without fused multiply-adds the last bits differ, and layer norm sums in another order for each instruction set.
     if isa == "baseline" or "layer_norm" in name:
         for key, value in own.items():
             assert result[key].dtype == value.dtype

@@ -231,8 +231,9 @@ def test_dropout_in_training_scales_what_it_keeps():
     hidden, rows = 64, 200
     lstm = lw.LSTM(3, hidden, 2, dropout=0.25, dtype="float64")
     values = {name: np.zeros(value.shape) for name, value in lstm.parameters.items()}
-    values["bias_ih_l0"] += 1.0  # the first layer's units all show the same number,
-    values["weight_ih_l1"][2 * hidden : 3 * hidden] = np.eye(hidden)  # each of which the second passes on alone
+    # All units of the first layer have the same output, and each unit of the second passes one of them on.
+    values["bias_ih_l0"] += 1.0
+    values["weight_ih_l1"][2 * hidden : 3 * hidden] = np.eye(hidden)
     lstm.load_state_dict(values)
     x = np.zeros((1, rows, 3))
     number = lstm.trace(x)["l0"].hidden[0, 0, 0]

@@ -1,4 +1,4 @@
-"""What `import latchwork` brings and costs."""
+"""What `import latchwork` imports, and how long it takes."""
 
 import importlib
 import importlib.metadata
@@ -75,7 +75,7 @@ print(json.dumps([sorted(first), sorted(set(sys.modules) - before)]))
     first, all_of_it = in_a_fresh_process(code)
     standard = set(sys.stdlib_module_names)
     for modules in (first, all_of_it):
-        # NumPy's own extension modules leave names of Cython's behind.
+        # NumPy's extension modules put modules of Cython's into sys.modules.
         tops = {module.partition(".")[0] for module in modules if "cython" not in module}
         assert tops - standard <= ALLOWED, tops - standard - ALLOWED
     assert len(first) < 100
@@ -85,7 +85,7 @@ def test_importing_costs_little_beyond_numpy():
     code = """
 import json, time
 import numpy
-start = time.process_time()  # of the CPU: what else the machine does must not matter
+start = time.process_time()  # CPU time, because what else the machine does must not matter
 import latchwork
 latchwork.LSTM
 print(json.dumps(time.process_time() - start))

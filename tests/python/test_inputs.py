@@ -41,7 +41,7 @@ def field_of_records(array):
 
 
 class ArrayLike:
-    """Something that is no array and can become one."""
+    """An object that is no array but can become one."""
 
     def __init__(self, array):
         self.array = array
@@ -51,7 +51,7 @@ class ArrayLike:
 
 
 class Broken:
-    """Something that cannot become an array after all."""
+    """An object whose conversion to an array raises an error."""
 
     def __init__(self, error):
         self.error = error
@@ -323,7 +323,7 @@ def test_wrong_options_of_constructors(kind, name, value, error):
 @pytest.mark.parametrize("kind", RIGHT_OPTIONS)
 def test_sizes_that_overflow_are_refused(kind, size):
     for name in RIGHT_OPTIONS[kind]:
-        # What fits in 64 bits and in no memory may also be a MemoryError.
+        # A size that fits in 64 bits but in no memory may also be a MemoryError.
         with pytest.raises((ValueError, MemoryError)):
             kind(**dict.fromkeys(RIGHT_OPTIONS[kind], size))
         if size >= 2**60:

@@ -151,7 +151,7 @@ def test_edit_writes_at_its_end(lstm, dtype):
 
 
 def edit_and(change):
-    """An edit that subtracts from one parameter and then does something else."""
+    """An edit that subtracts from one parameter and then calls a function."""
 
     def run(module):
         with module.edit() as parameters:

@@ -35,14 +35,14 @@ def embeddings(draw):
     return lw.Embedding(draw(st.integers(1, 9)), draw(st.integers(1, 9)), dtype=draw(DTYPES), seed=draw(SEEDS))
 
 
-# Writing a file through to the disk takes its time.
+# Few examples, because each file is written through to the disk, which takes long.
 FEW = settings(max_examples=100)
 
 MODULES = st.one_of(lstms(), networks(), cells(), linear_layers(), embeddings())
 
 
 def answer(module):
-    """What a module says of some input."""
+    """What a module computes from some input."""
     if isinstance(module, lw.Network):
         return module(input_of(module, 1, 4, 3))
     if isinstance(module, lw.Embedding):
@@ -106,7 +106,7 @@ def test_changed_bytes_are_refused_or_harmless(data):
     module = data.draw(MODULES)
     with saved(module) as path:
         content = bytearray(path.read_bytes())
-        # The header is where harm is to be feared; weights may have any value.
+        # Only the header can do harm: weights may have any value.
         header = 8 + int.from_bytes(content[:8], "little")
         places = st.one_of(st.integers(0, header - 1), st.integers(0, len(content) - 1))
         for place, byte in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=4)):
@@ -128,14 +128,14 @@ JSON = st.recursive(
 
 
 def places_in(value, path=()):
-    """The way to every value within a JSON value, itself included."""
+    """The paths to all values within a JSON value, itself included."""
     yield path
     for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
         yield from places_in(value[key], (*path, key))
 
 
 def replaced(value, path, new):
-    """The JSON value with another one at a place; ``new`` None there removes a key of a mapping."""
+    """A copy of a JSON value with ``new`` at a path."""
     if not path:
         return new
     key, *rest = path

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 
 def swapped(lstm, array):
-    """Steps and rows as the layer wants them."""
+    """Swap steps and rows if the layer has ``batch_first``."""
     return np.swapaxes(array, 0, 1) if lstm.batch_first else array
 
 

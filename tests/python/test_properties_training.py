@@ -1,4 +1,4 @@
-"""Training any small network: a step is what can be done by hand, and a step that is refused changes nothing."""
+"""Training any small network: a step equals its parts done by hand, and a step that is refused changes nothing."""
 
 import copy
 
@@ -11,7 +11,7 @@ from generated import EVERY, PLAIN, input_of, networks, takes_tokens
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-# Zoneout acts at random in training, by masks that only the trainer knows.
+# Without zoneout, which acts at random in training, by masks that only the trainer knows.
 DETERMINISTIC = {name: options for name, options in PLAIN.items() if "zoneout" not in options}
 QUANTILES = (0.2, 0.5, 0.9)
 LOSSES = ("cross_entropy", "squared_error", "absolute_error", "quantile")
@@ -29,7 +29,7 @@ def optimizers(draw):
         options["dampening"] = 0.0 if options["nesterov"] else draw(st.sampled_from([0.0, 0.3]))
     else:
         options["betas"] = draw(st.sampled_from([(0.9, 0.999), (0.0, 0.5)]))
-        # Where a gradient is nearly zero, a smaller one would make its rounding errors large.
+        # A smaller eps would magnify the rounding errors of a gradient that is nearly zero.
         options["eps"] = draw(st.sampled_from([1e-3, 0.1]))
     return kind, options
 
@@ -107,7 +107,7 @@ def test_a_step_is_record_loss_backward_clipping_and_optimiser(data):
 
 
 def refusals(batch, tokens, labels):
-    """Batches that must be refused, each by its reason."""
+    """Batches that must be refused, by the reason why."""
     x, y = batch["x"], batch["y"]
     yield "steps of y", batch | {"y": y[1:]}
     yield "features of y", batch | {"y": y[..., None] if labels else y[..., :-1]}
@@ -146,7 +146,7 @@ def test_a_step_that_is_refused_changes_nothing(data):
         assert refused is not None, reason
         assert_same_bits(network.state_dict(), before, reason)
         assert trainers[0].steps == 1
-    # Nor a step whose loss is not finite.
+    # A step whose loss is not finite changes nothing either.
     spoilt = before | {name: np.full_like(value, np.nan) for name, value in before.items() if name.endswith(".weight")}
     network.load_state_dict(spoilt)
     with pytest.raises(RuntimeError, match="finite"):

@@ -1,4 +1,4 @@
-"""The options that are refused from C++ too, with the same words: see tests/refused_options.txt."""
+"""The options in tests/refused_options.txt, which Python and C++ refuse with the same words."""
 
 import re
 from pathlib import Path
@@ -48,12 +48,12 @@ CASES = list(read_table())
 
 
 def can_be_asked(modules):
-    """Whether Python's constructors have these options: a cell lacks some."""
+    """Whether a constructor has these options: LSTMCell lacks some."""
     return not modules[0].get("cell") or not modules[0].keys() & {"num_layers", "dropout", "direction", "residual"}
 
 
 def layer_of(options):
-    """The layer as a user of Python builds it."""
+    """Build the layer as a user of Python does."""
     arguments = dict(options)
     kind = arguments.pop("kind")
     layer = LAYERS[kind]

@@ -14,9 +14,9 @@ def random_reset(seed=0, share=0.3):
 
 
 def segments(reset, length):
-    """[begin, end) of the pieces of one row between its resets; a reset at step 0 begins no further one."""
-    begins = [0, *(step for step in range(1, length) if reset[step])]
-    return list(zip(begins, [*begins[1:], length], strict=True))
+    """[start, end) of the pieces of one row between its resets; a reset at step 0 adds none."""
+    starts = [0, *(step for step in range(1, length) if reset[step])]
+    return list(zip(starts, [*starts[1:], length], strict=True))
 
 
 def by_segments(lstm, x, start, reset, length):

@@ -91,7 +91,7 @@ def test_layers_are_ready_from_the_top_down(members):
     trainer_gradients = trainer.gradients.flat
     trainer.gradient(X, Y, ready=ready)
     assert told == [(layer, member) for layer in (3, 1, 0) for member in range(members)]
-    by_place = {place: values for place, values in zip(told, copies, strict=True)}
+    by_place = dict(zip(told, copies, strict=True))
     in_order = [by_place[layer, member] for member in range(members) for layer in (0, 1, 3)]
     assert_same_bits(np.concatenate(in_order), trainer.gradients.flat)
 

@@ -286,7 +286,7 @@ def test_last_passes_through_a_stream(dtype):
 
 
 def measure_peak(stream, x, out, steps):
-    """Bytes that are traced at the worst moment of some steps, beyond those before."""
+    """The most bytes that Python allocates during some steps, beyond those before."""
     for _ in range(10):
         stream.step(x, out=out)
     gc.collect()
@@ -303,7 +303,7 @@ def measure_peak(stream, x, out, steps):
 
 
 def check_allocations(stream, x, out, steps):
-    """Measuring itself takes a few Python integers, less than the smallest array."""
+    """No array is allocated; the measurement itself allocates a few Python integers, less than the smallest array."""
     growth, peak = measure_peak(stream, x, out, steps)
     assert growth < 300
     assert peak < 300
@@ -342,7 +342,7 @@ def test_a_second_thread_in_a_stream_is_refused_and_disturbs_nothing():
         assert not thread.is_alive()
     assert refusals
     assert set(refusals) == {"this stream is in use by another thread; give each thread a stream of its own"}
-    # What was not refused are the steps of one sequence, in some order, and that sequence goes on.
+    # The calls that were not refused are the steps of one sequence in some order, and the sequence goes on.
     alone = lstm.stream(64)
     expected = [alone.step(x).tobytes() for _ in range(sum(map(len, outputs)))]
     assert sorted(output.tobytes() for own in outputs for output in own) == sorted(expected)

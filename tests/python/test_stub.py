@@ -15,15 +15,14 @@ from latchwork import _core
 STUB = ast.parse((Path(lw.__file__).parent / "_core.pyi").read_text(encoding="utf-8"))
 CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
 FUNCTIONS = {node.name: node for node in STUB.body if isinstance(node, ast.FunctionDef)}
-# What an ensemble has of a network and what it lacks, the stub says in a comment.
-COMPARED = [name for name in CLASSES if not name.startswith(("_", "Ensemble"))]
-# `step` of a stream is not made by pybind11, and stubtest sees its parameters; streams and tapes have no constructor.
+COMPARED = [name for name in CLASSES if not name.startswith("_")]
+# pybind11 does not make a stream's `step`, so stubtest sees its parameters; streams and tapes have no constructor.
 WITHOUT_SIGNATURE = {(f"{kind}{bits}", member) for bits in (32, 64) for kind, member in
                      (("Stream", "step"), ("Stream", "__init__"), ("Tape", "__init__"))}  # fmt: skip
 
 
 def members(name):
-    """The methods and properties that the stub gives a class, those of its bases included."""
+    """The methods and properties of a class in the stub, with those of its bases."""
     found = {}
     for base in CLASSES[name].bases:
         found |= members(base.id)
@@ -31,14 +30,14 @@ def members(name):
 
 
 def parameters(function):
-    """Names, those that have a default marked."""
+    """The names of a function's parameters, with = after those that have a default."""
     names = [argument.arg for argument in function.args.posonlyargs + function.args.args]
     required = len(names) - len(function.args.defaults)
     return [name if place < required else f"{name}=" for place, name in enumerate(names)]
 
 
 def bound_signatures(function):
-    """What pybind11 says of each overload, or of the only one."""
+    """The parameters of each overload, read from the docstring that pybind11 writes."""
     name = function.__name__
     lines = re.findall(rf"^(?:\d+\. )?({name}\(.*\) -> .*)$", function.__doc__, flags=re.MULTILINE)
     return [parameters(ast.parse(f"def {line}: ...").body[0]) for line in lines]

@@ -19,7 +19,7 @@ OPTIONS = {"input_size": 9, "hidden_size": 33, "num_layers": 2, "bidirectional":
 
 
 def run_threads(works, seconds=120):
-    """Run functions at once; the first exception of any is raised."""
+    """Run functions at the same time, and raise the first exception of any."""
     errors = []
 
     def guarded(work):
@@ -63,7 +63,7 @@ def test_eight_threads_call_while_another_writes(threads, writer, dtype):
                 with lstm.edit() as parameters:
                     parameters.update(weights[place])
             else:
-                # A step of size 0 writes all parameters, and leaves them as they are.
+                # A step with learning rate 0 writes all parameters and changes none.
                 lw.optim.SGD(lstm, lr=0.0).step(tape.backward(d_output))
                 lstm.load_state_dict(weights[place])
 
@@ -112,16 +112,16 @@ def test_streams_of_one_layer_run_at_once():
 
 
 def longest_pause(work):
-    """Seconds that work took in another thread, and the longest time in which this one did not run meanwhile."""
+    """The seconds that work took in another thread, and the longest time in which this thread did not run meanwhile."""
     thread = threading.Thread(target=work)
-    longest, begin = 0.0, time.perf_counter()
+    longest, started = 0.0, time.perf_counter()
     thread.start()
     last = time.perf_counter()
     while thread.is_alive():
         time.sleep(0.0005)
         now = time.perf_counter()
         longest, last = max(longest, now - last), now
-    return last - begin, longest
+    return last - started, longest
 
 
 @pytest.mark.parametrize("what", ["call", "record", "backward", "step of training"])
@@ -137,7 +137,7 @@ def test_other_threads_run_meanwhile(what):
         "backward": lambda: tape.backward(x),
         "step of training": lambda: trainer.step(x, x),
     }
-    # A busy machine may hold this thread up as well; a lock that is kept does so every time.
+    # A busy machine may hold this thread up now and then; a lock that is not released does so every time.
     pauses = [longest_pause(works[what]) for _ in range(6)]
     assert any(longest < 0.5 * seconds for seconds, longest in pauses), pauses
 
@@ -281,7 +281,7 @@ def test_a_wrong_number_of_threads_is_refused_where_a_stream_is_made():
 
 
 def container_cpus():
-    """The CPUs that control groups allow, rounded up; infinite where there is no limit."""
+    """How many CPUs control groups allow, rounded up; infinite if there is no limit."""
     limit = math.inf
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, group = line.split(":", 2)

@@ -54,7 +54,7 @@ def train(case, steps=STEPS, dtype="float64"):
 
 
 def train_by_hand(case, steps=STEPS):
-    """The same by record, backward, clip_grad_norm and an optimiser, with the squared error written out."""
+    """The same losses by record, backward, clip_grad_norm and an optimiser, with the squared error written out."""
     network = network_of(case)
     optimizer = OPTIMIZERS[case.optimizer](network, **case.optimizer_options)
     losses = []
@@ -82,7 +82,7 @@ def test_losses_equal_golden(golden, name):
 
 @pytest.mark.parametrize(
     "name",
-    # The golden files hold the same answers: one live run is enough for every day.
+    # The golden files hold the same answers, so one live run is enough without --slow.
     [CASES[0].name, *(pytest.param(case.name, marks=pytest.mark.slow) for case in CASES[1:])],
 )
 def test_losses_equal_live_torch(torch_peer, name):

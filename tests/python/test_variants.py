@@ -22,7 +22,7 @@ def lstm(request, isa, dtype):
 
 
 def arguments_of(lstm, steps=STEPS, rows=ROWS):
-    """A start state, resets and weights from above: x, start, reset, (d_output, d_state)."""
+    """Arguments for a layer: x, start, reset, (d_output, d_state)."""
     return *data(lstm, steps, rows), weights_from_above(lstm, steps, rows)
 
 
@@ -211,7 +211,7 @@ def test_a_cell_is_one_step_of_a_layer(name, isa, dtype):
         assert_same_bits(row, tuple(part[0, 4] for part in expected))
 
 
-# ---- What calls and recordings without training make of what acts at random.
+# ---- Calls, and recordings without training, of layers with options that act at random in training.
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -244,7 +244,7 @@ def test_zoneout_outside_training_mixes_in_its_shares(dtype):
 
 
 def learned_start(lstm, rows):
-    """The learned start state as it would be passed."""
+    """The learned start state in the form in which a start state is passed."""
     suffixes = [name.removeprefix("c_0") for name in lstm.parameters if name.startswith("c_0")]
     return tuple(
         np.repeat(np.stack([lstm.parameters[part + suffix] for suffix in suffixes])[:, None], rows, axis=1)
@@ -268,8 +268,8 @@ def test_a_state_that_is_not_passed_is_the_learned_one(learned):
         if not name.startswith(("h_0", "c_0")):
             assert_same_bits(gradients[name], other_gradients[name], name)
             continue
-        # What the parameters get is the sum over rows, and over resets, of which only the latter are left if a state
-        # is passed.
+        # The gradient of a learned start state is the sum over rows of that of the start state, and over resets. If a
+        # state is passed, only the resets contribute.
         place = list(learned.trace(x)).index(name[4:])
         of_rows = results[4 if name.startswith("h_0") else 5][place]
         assert_close(
@@ -302,7 +302,7 @@ def test_a_segment_after_a_reset_is_a_sequence_of_its_own(options, dtype):
         reset = np.zeros((STEPS, ROWS), bool)
         reset[4, :5] = True
         whole, end = lstm(x, start, reset=reset)
-        if lstm.reverse:  # the later segment is first: it is the earlier one that starts afresh
+        if lstm.reverse:  # the later segment is computed first, so it is the earlier one that starts afresh
             assert_same_bits(whole[:4, :5], lstm(x[:4, :5])[0])
             assert_same_bits(rows_of(end, slice(0, 5)), lstm(x[:4, :5])[1])
         else:
@@ -375,7 +375,7 @@ def test_a_trace_shows_what_the_cells_did(name, dtype):
             assert_same_bits(layer.forget_gate, np.where(valid[..., None], 1 - layer.input_gate, 0).astype(dtype))
         elif not lstm.forget_gate:
             assert_same_bits(layer.forget_gate, np.broadcast_to(valid[..., None], layer.cell.shape).astype(dtype))
-        # The cell's equation, from the gates and the cell before.
+        # The cell's equation, from the gates and c_prev.
         for row, length in enumerate(LENGTHS):
             before = start[1][place, row]
             for t in reversed(range(length)) if backward else range(length):

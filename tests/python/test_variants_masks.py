@@ -1,4 +1,4 @@
-"""Dropout, zoneout and their kin in training: what the masks depend on, and what they do.
+"""Zoneout and every kind of dropout in training: what the masks depend on, and what they do.
 
 Masks are seen through layers in which arithmetic is exact: every activation is linear or constant, so that a state is a
 product of masks and ones.
@@ -75,7 +75,7 @@ def test_masks_do_not_depend_on_later_rows_steps_or_padding(lstm):
 
 
 def test_long_recordings_draw_the_same_masks_forward_and_backward(isa):
-    """Backward draws them again, in parts of its own: the gradient is that of the output."""
+    """Backward draws the masks again, in parts cut differently, so its gradients must be those of the output."""
     options = forward_only(RANDOM["all, with projection"]) | {"proj_size": 2}
     lstm = random_lstm(dtype="float64", input_size=2, hidden_size=3, **options)
     x = normal(1, (300, 3, 2), "float64")
@@ -95,7 +95,7 @@ CONSTANT_ONE, CONSTANT_ZERO = ("affine", 0, 1), ("affine", 0, 0)
 
 
 def visible(forget=CONSTANT_ZERO, **options):
-    """h = c = forget * c + candidate, and the candidate is R_g h + b_g; all parameters are zero."""
+    """A layer with h = c = forget * c_prev + R_g h_prev + b_g, whose parameters are all zero."""
     activations = {
         "input": CONSTANT_ONE,
         "forget": forget,
@@ -120,7 +120,7 @@ def ones(lstm, rows=MANY):
 
 
 def assert_share(mask, share):
-    """So many of the numbers are not zero: within 5 standard deviations."""
+    """This share of the numbers is not zero, to within 5 standard deviations."""
     assert abs(np.mean(mask != 0) - share) < 5 * np.sqrt(share * (1 - share) / mask.size)
 
 
@@ -130,7 +130,7 @@ def assert_dropout_mask(mask, p):
 
 
 def assert_independent(masks, share):
-    """Of masks that are not zero with this share, two agree as often as chance has it."""
+    """Masks of which this share is not zero are both not zero as often as independent ones."""
     for place, one in enumerate(masks):
         for other in masks[:place]:
             assert_share((one != 0) & (other != 0), share**2)
@@ -139,15 +139,15 @@ def assert_independent(masks, share):
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
 def test_recurrent_dropout_on_hidden_has_one_mask_for_all_steps(isa, p):
     lstm = visible(recurrent_dropout=p)
-    set_candidate(lstm, "weight_hh", np.eye(HIDDEN))  # h = mask * h
+    set_candidate(lstm, "weight_hh", np.eye(HIDDEN))  # h = mask * h_prev
     output = lstm.record(np.zeros((4, MANY, 1)), ones(lstm), training=True, mask_seed=1).output
     mask = output[0]
     assert_dropout_mask(mask, p)
     for step in range(4):
         np.testing.assert_allclose(output[step], mask ** (step + 1), rtol=1e-14)
-    assert_share(mask[1:] * mask[:-1], (1 - p) ** 2)  # rows have masks of their own
-    assert_share(mask[:, 1:] * mask[:, :-1], (1 - p) ** 2)  # and units
-    # Through a reset too; and what is fed back is dropped, not what is shown.
+    assert_share(mask[1:] * mask[:-1], (1 - p) ** 2)  # each row has its own mask
+    assert_share(mask[:, 1:] * mask[:, :-1], (1 - p) ** 2)  # and each unit
+    # A reset does not change the mask; h_prev is dropped, not the output.
     set_candidate(lstm, "bias_ih", 1.0)
     reset = np.zeros((4, MANY), bool)
     reset[2] = True
@@ -176,7 +176,7 @@ def test_recurrent_dropout_on_candidates_has_a_mask_for_each_step_and_loses_no_m
 def test_weight_dropout_is_shared_by_rows_and_steps(isa, p):
     lstm = visible(weight_dropout=p)
     set_candidate(lstm, "weight_hh", 1.0)
-    # Each row asks for one column of R, twice.
+    # Each row shows one column of R, and each column is shown twice.
     basis = np.concatenate([np.eye(HIDDEN)] * 2)[None]
     output = lstm.record(np.zeros((3, 2 * HIDDEN, 1)), (basis, np.zeros_like(basis)), training=True, mask_seed=1).output
     mask = output[0, :HIDDEN].T
@@ -185,7 +185,7 @@ def test_weight_dropout_is_shared_by_rows_and_steps(isa, p):
     assert_same_bits(output[:, HIDDEN:], output[:, :HIDDEN])
     for step in (1, 2):
         np.testing.assert_allclose(output[step], output[step - 1] @ mask.T, rtol=1e-13)
-    # Nothing is dropped from the parameters themselves, nor from what is fed in.
+    # Nothing is dropped from the parameters themselves, nor from W x.
     assert np.all(lstm.parameters["weight_hh_l0"][2 * HIDDEN : 3 * HIDDEN] == 1)
     set_candidate(lstm, "weight_ih", 1.0)
     fed = lstm.record(np.ones((1, MANY, 1)), training=True, mask_seed=1).output
@@ -205,7 +205,7 @@ def test_zoneout_keeps_old_values_at_each_step_anew(isa, p):
             assert_share(kept[-1], p**steps)
             assert_share(kept[-1][1:] * kept[-1][:-1], p ** (2 * steps))
         assert np.all(kept[1] <= kept[0])
-        # Outside training: the mean of these.
+        # Outside training the result is the mean of these.
         _, state = lstm(np.zeros((2, MANY, 1)), ones(lstm))
         np.testing.assert_allclose(state[place], p**2, rtol=1e-15)
     # h and c have masks of their own.
@@ -228,7 +228,7 @@ def test_every_layer_and_direction_has_masks_of_its_own():
         if "weight_dropout" in options:  # it is the same for all rows
             masks = masks[:, :1]
         assert_independent(masks, 1 - p)
-    # So have the LSTMs of a chain.
+    # The LSTMs of a chain have masks of their own too.
     first, second = (visible(recurrent_dropout=p) for _ in range(2))
     second = lw.LSTM(HIDDEN, HIDDEN, activations=first.activations, dtype="float64", recurrent_dropout=p)
     second.load_state_dict({name: np.zeros(value.shape) for name, value in second.parameters.items()})
@@ -267,7 +267,7 @@ def test_probability_one_leaves_nothing_of_what_is_fed_back(isa, dtype, options)
     (x, start, _), above = data(lstm, STEPS, ROWS), weights_from_above(lstm, STEPS, ROWS)
     actual, gradients = trained(lstm, x, start, above, 3)
     expected, other_gradients = with_gradients(without, x, start, *above)
-    # The gradient with respect to h_0 is zero, with the sign of what was dropped.
+    # The gradient with respect to h_0 is zero, with the sign of the gradient that was dropped.
     assert not actual[4].any()
     assert not expected[4].any()
     assert_same_bits(actual[:4] + actual[5:], expected[:4] + expected[5:])
@@ -295,7 +295,7 @@ def test_probability_one_keeps_the_state(isa, dtype, training):
     assert not d_x.any()
     assert_close(d_h[0], above[0].sum(axis=0) + above[1][0][0], 1e-5 if dtype == "float32" else 1e-14)
     assert_same_bits(d_c, above[1][1])
-    # A reset is no old value to be kept: from there on it is the learned start state that stays.
+    # After a reset zoneout keeps the learned start state, not the value before the reset.
     output = lstm.record(x, start, reset=reset, training=training, mask_seed=3).output
     after = np.cumsum(reset, axis=0) > 0
     expected = np.where(after[..., None], lstm.parameters["h_0_l0"], start[0])
@@ -307,7 +307,7 @@ def test_dropout_of_everything_between_layers(isa, dtype):
     (x, start, _), above = data(lstm, STEPS, ROWS), weights_from_above(lstm, STEPS, ROWS)
     (output, *_), gradients = trained(lstm, x, start, above, 3)
     assert not gradients["weight_ih_l1"].any()
-    # The residual connection passes round the dropout.
+    # The residual connection bypasses the dropout.
     first, second = (lw.LSTM(size, 9, dtype=dtype) for size in (5, 9))
     for layer, single in enumerate((first, second)):
         parts = lstm.state_dict().items()

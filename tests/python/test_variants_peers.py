@@ -167,7 +167,7 @@ def test_default_alpha_and_beta_are_onnx_runtimes(onnx_peer, activation):
     )
 
 
-# Keras's names, and what they are here. Keras has one activation for all gates, one for candidate and cell.
+# Keras's names, and Latchwork's activations. Keras has one activation for all gates, one for candidate and cell.
 KERAS_ACTIVATIONS = {
     "sigmoid": "sigmoid",
     "tanh": "tanh",
@@ -192,7 +192,7 @@ for _name in KERAS_ACTIVATIONS:
 
 
 def keras_lstm(options, dtype):
-    """What a keras.layers.LSTM of these options is here: the gate order is the same."""
+    """The latchwork.LSTM that equals a keras.layers.LSTM of these options; the gate order is the same."""
     activation = KERAS_ACTIVATIONS[options.get("activation", "tanh")]
     gates = KERAS_ACTIVATIONS[options.get("recurrent_activation", "sigmoid")]
     lstm = random_lstm(
@@ -227,10 +227,10 @@ def keras_question(name, dtype):
 
 
 def keras_tolerance(name, part, dtype):
-    """As for the others, but where Keras 3.15 or PyTorch 2.13 computes float64 with less.
+    """The usual tolerance, but that of float32 if Keras 3.15 or PyTorch 2.13 computes float64 in float32.
 
-    With a mask Keras leaves PyTorch's product for its own, which multiplies float64 in float32; the slope of PyTorch's
-    hard sigmoid is 1/6 in float32.
+    With a mask Keras does not use PyTorch's product but its own, which multiplies float64 in float32; the slope of
+    PyTorch's hard sigmoid is 1/6 in float32.
     """
     if name == "masked":
         return tolerance(part, "float32")
@@ -247,7 +247,7 @@ KERAS_LAYERS = {
 
 @pytest.fixture(scope="module")
 def keras_answers(tmp_path_factory):
-    """Keras's answers to all questions here, asked at once: it takes seconds to start."""
+    """Keras's answers to all questions of this file, asked at once because Keras takes seconds to start."""
     for peer in ("keras", "torch"):
         if importlib.util.find_spec(peer) is None:
             pytest.skip(f"Keras with PyTorch as its backend needs {peer}, which is not installed")
@@ -278,7 +278,7 @@ def test_variants_equal_keras(keras_answers, name, dtype):
 
 
 def test_initial_values_are_distributed_as_keras(keras_answers):
-    """Limits, orthogonality and biases; and the orthogonal matrices are not all of one orientation."""
+    """Limits, orthogonality and biases; the determinants of the orthogonal matrices have both signs."""
 
     def parameters(units, features, seed=0, **options):
         lstm = lw.LSTM(features, units, init="keras", seed=seed, **options)

@@ -43,7 +43,7 @@ Activated activate(const GateActivation& activation, double x) {
     const double size = 1.0 + std::abs(x);
     return {x / size, 1.0 / (size * size)};
   }
-  if (name == "softplus") {  // log(1 + exp(x)), even if exp(x) would overflow
+  if (name == "softplus") {  // log(1 + exp(x)), also if exp(x) would overflow
     return {std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))), sigmoid(x)};
   }
   throw std::invalid_argument("activation: expected one of ONNX's list, got " + name);

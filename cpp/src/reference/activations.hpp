@@ -2,12 +2,12 @@
 
 #include "latchwork/options.hpp"
 
-// ONNX's activations as ONNX defines them, for one number at a time.
+// ONNX's activations, written as their definitions, for one number at a time.
 namespace latchwork::reference {
 
 struct Activated {
   double value;
-  double slope;  // the derivative with respect to x; at a corner the one that PyTorch gives
+  double slope;  // the derivative with respect to x; at a corner the value that PyTorch uses
 };
 
 // Throws std::invalid_argument for an unknown name.

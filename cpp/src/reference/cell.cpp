@@ -7,14 +7,14 @@ namespace {
 
 double sigmoid(double a) { return 1.0 / (1.0 + std::exp(-a)); }
 
-// Row `row` of a matrix times a vector.
+// The product of row `row` of a matrix and a vector.
 double dot(const Vector& matrix, std::size_t row, const Vector& vector) {
   double sum = 0.0;
   for (std::size_t k = 0; k < vector.size(); ++k) sum += matrix[row * vector.size() + k] * vector[k];
   return sum;
 }
 
-// The gradient of y = matrix row times x: adds d_y x to the row of d_matrix, and d_y times the matrix row to d_x.
+// The gradient of y = dot(matrix, row, x): the row of d_matrix += d_y x, and d_x += d_y times the row of the matrix.
 void dot_backward(const Vector& matrix, std::size_t row, const Vector& x, double d_y, Vector& d_matrix, Vector& d_x) {
   for (std::size_t k = 0; k < x.size(); ++k) {
     d_matrix[row * x.size() + k] += d_y * x[k];

@@ -4,13 +4,15 @@
 
 #include "latchwork/types.hpp"
 
-// The LSTM cell in textbook form, in double and with plain loops. Everything else in this library must agree with it.
+// The LSTM cell in textbook form: double, plain loops, no optimisation. Everything else in this library must agree with
+// it.
 namespace latchwork::reference {
 
 using Vector = std::vector<double>;
 
 // The weights of one layer and direction, or the gradients of a loss with respect to them. Matrices are row-major, in
-// PyTorch's layout: H rows for each of input gate i, forget gate f, candidate g and output gate o, in this order.
+// PyTorch's layout: H rows for the input gate i, then H for the forget gate f, H for the candidate g and H for the
+// output gate o.
 struct Weights {
   Vector weight_ih;  // W (4H, size of x)
   Vector weight_hh;  // R (4H, size of h)
@@ -19,7 +21,7 @@ struct Weights {
   Vector weight_hr;  // (P, H), empty without projection; used by the layer, not by the cell
 };
 
-// One step of one sequence: what came in, what every gate did, and what went out.
+// One step of one sequence: its inputs, the values of all gates, and its results.
 struct CellStep {
   Vector x, h_prev, c_prev;
   Vector i, f, g, o;
@@ -32,9 +34,8 @@ struct CellGradients {
   Vector x, h_prev, c_prev;
 };
 
-// d_h and d_c are the gradients of a loss with respect to this step's h and c, including what comes through later
-// steps. Returns the gradients with respect to x, h_prev and c_prev. Adds those with respect to the weights to
-// d_weights.
+// d_h and d_c: the gradients of a loss with respect to this step's h and c, including what comes through later steps.
+// Returns the gradients with respect to the inputs, and adds those with respect to the weights to d_weights.
 CellGradients cell_backward(const Weights& weights, const CellStep& step, const Vector& d_h, const Vector& d_c,
                             Weights& d_weights);
 

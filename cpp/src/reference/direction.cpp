@@ -7,13 +7,13 @@ void add(const Vector& values, Vector& sum) {
   for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += values[k];
 }
 
-// Multiplies elementwise. Empty factors stand for ones.
+// values times factors; an empty vector of factors stands for ones.
 Vector times(const Vector& factors, Vector values) {
   for (std::size_t k = 0; k < factors.size(); ++k) values[k] *= factors[k];
   return values;
 }
 
-// ---- The cell: the plain one, or the general one if an option changes its equations.
+// ---- The cell: the plain one, unless an option changes its equations.
 
 bool is_plain(const GeneralCell& cell, const Vector& candidate_mask) {
   const LstmOptions& options = cell.options;
@@ -56,7 +56,7 @@ Vector project_backward(const Weights& weights, const Vector& hidden, const Vect
   return d_hidden;
 }
 
-// ---- Zoneout: y = z * old + (1 - z) * updated. An empty z stands for zeros.
+// ---- Zoneout: y = z old + (1 - z) updated. An empty z stands for zeros.
 
 Vector zoneout(const Vector& z, const Vector& old, const Vector& updated) {
   Vector y = updated;

@@ -4,7 +4,7 @@
 
 #include "reference/general_cell.hpp"
 
-// One direction of one layer over one sequence: the cell, step by step, and what surrounds it, which is dropout of h
+// One direction of one layer over one sequence: the cell from step to step, and what surrounds it: dropout of h_prev
 // before R, projection, zoneout, and restarts at resets.
 namespace latchwork::reference {
 
@@ -29,16 +29,16 @@ struct Walk {
   }
 };
 
-// Random factors of one row. An empty vector means that this kind of factor is not used.
+// The random masks of one row. An empty vector means that this mask does not act.
 struct RowMasks {
-  Vector recurrent;         // of h before it is multiplied by R, the same for all steps
-  Sequence candidate;       // [t], of g in the sum that becomes c
-  Sequence hidden_zoneout;  // [t], the share of h_prev that is kept
-  Sequence cell_zoneout;    // [t], the share of c_prev that is kept
+  Vector recurrent;         // on h_prev before R, for all steps
+  Sequence candidate;       // [t], on g when it is added to the cell
+  Sequence hidden_zoneout;  // [t], which part of h_prev stays
+  Sequence cell_zoneout;    // [t], which part of c_prev stays
 };
 
-// What one layer and direction computed for one sequence. steps[t] is step t in either direction, with the cell's c and
-// h before projection and zoneout.
+// What one layer and direction did with one sequence. steps[t] is step t, in both directions. The values of c and h in
+// steps[t] are those of the cell alone.
 struct DirectionRecord {
   std::vector<GeneralStep> steps;
   Sequence h;  // of each step, after projection and zoneout, as the next step and the next layer read it
@@ -51,12 +51,12 @@ struct DirectionInput {
   const RowMasks& masks;
 };
 
-// `state` is the start state, and becomes the end state. Restarts take the state `start`.
+// `state` is the start state before the call and the end state after it. Restarts begin from `start`.
 DirectionRecord direction_forward(const DirectionInput& input, const Sequence& xs, const RowState& start,
                                   RowState& state);
 
-// `d_state` is the gradient with respect to the end state, and becomes the gradient with respect to the start state.
-// Adds to d_xs, d_start and d_weights.
+// `d_state` is the gradient with respect to the end state before the call, and with respect to the start state after
+// it. Adds to d_xs, d_start and d_weights.
 void direction_backward(const DirectionInput& input, const DirectionRecord& record, const Sequence& d_hs,
                         RowState& d_state, Sequence& d_xs, RowState& d_start, GeneralWeights& d_weights);
 

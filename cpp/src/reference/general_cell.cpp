@@ -68,7 +68,7 @@ Vector layer_norm_backward(const Vector& x, const Vector& weight, const Vector& 
   return d_x;
 }
 
-// ---- Clipping to the range from -bound to bound, if there is a bound.
+// ---- Limits a value to the range from -bound to bound, if there is a bound.
 
 double clipped(double value, const std::optional<double>& bound) {
   return bound ? std::clamp(value, -*bound, *bound) : value;
@@ -78,10 +78,10 @@ double clip_slope(double value, const std::optional<double>& bound) {
   return bound && std::abs(value) > *bound ? 0.0 : 1.0;
 }
 
-// ---- The first row of each gate's weights, and the first of its peephole weights.
+// ---- Where the rows of each gate start, and its peephole weights.
 
 struct Rows {
-  std::size_t all, f, g, o;  // those of i start at 0; f is used only if the cell has a forget gate of its own
+  std::size_t all, f, g, o;  // those of i start at 0; f is valid only with a forget gate of its own
   std::size_t peephole_f, peephole_o;
 
   Rows(const LstmOptions& options, std::size_t units) {
@@ -145,8 +145,9 @@ GeneralStep general_cell_forward(const GeneralCell& cell, const Vector& candidat
 
   step.cell_to_output = step.c;
   if (options.layer_norm) step.cell_to_output = layer_norm(step.c, weights.norm_cell_weight, weights.norm_cell_bias);
-  for (std::size_t n = 0; n < units; ++n)
+  for (std::size_t n = 0; n < units; ++n) {
     step.h[n] = step.o[n] * activate(activations.cell, step.cell_to_output[n]).value;
+  }
   return step;
 }
 

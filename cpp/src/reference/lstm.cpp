@@ -43,7 +43,7 @@ struct Geometry {
     }
   }
 
-  // The start state of a sequence for which none is passed in.
+  // The state that a sequence starts with if none is passed in, and at resets.
   RowState own_start(const GeneralWeights& weights) const {
     if (options.learn_start_state) return {weights.h_0, weights.c_0};
     return zero_state();
@@ -54,7 +54,8 @@ struct Geometry {
             Vector(static_cast<std::size_t>(options.hidden_size))};
   }
 
-  // One row of a pair of arrays (states, N, H or P) and (states, N, H). `otherwise` stands in for an empty array.
+  // One row of a pair of arrays (states, N, H or P) and (states, N, H). If an array is empty, the value comes from
+  // `otherwise`.
   RowState state(const Vector& h, const Vector& c, const RowState& otherwise, Index state, Index row) const {
     const auto entry = [&](const Vector& array, const Vector& instead) {
       if (array.empty()) return instead;
@@ -70,7 +71,7 @@ struct Geometry {
     std::copy(value.c.begin(), value.c.end(), c.begin() + (state * input.rows + row) * options.hidden_size);
   }
 
-  // Multiplies the output of layer `layer`, or its gradient, by the mask between it and the next layer.
+  // Multiplies the values that go from layer `layer` to the next one, or their gradient, by the masks.
   void apply_masks(Index layer, Index row, Sequence& steps) const {
     if (input.masks.empty()) return;
     for (std::size_t t = 0; t < steps.size(); ++t) {
@@ -99,8 +100,8 @@ struct Geometry {
     return masks;
   }
 
-  // Multiplies every R by its factors. Multiplies the gradients with respect to the dropped R too, which turns them
-  // into those with respect to R.
+  // Multiplies every R by its mask. The gradient with respect to R is also multiplied by it: it is the mask times the
+  // gradient with respect to the masked R.
   void apply_weight_masks(std::vector<GeneralWeights>& all) const {
     for (std::size_t state = 0; state < input.weight_masks.size(); ++state) {
       Vector& weight = all[state].weight_hh;
@@ -123,7 +124,7 @@ void add(const Sequence& values, Sequence& sum) {
 
 }  // namespace
 
-// ---- The stack of layers. Each row is computed apart from the others.
+// ---- The stack of layers. Rows do not depend on one another.
 
 LstmRecord lstm_forward(const LstmOptions& options, const Vector& parameters, const LstmInput& input) {
   const Geometry geometry{options, input};

@@ -11,7 +11,7 @@
 namespace latchwork::reference {
 namespace {
 
-// The names of all arrays that a layer and direction can have; a model has some of them.
+// The names of all arrays that a layer and direction can have.
 constexpr std::pair<const char*, Vector GeneralWeights::*> named_arrays[] = {
     {"weight_ih", &GeneralWeights::weight_ih},
     {"weight_hh", &GeneralWeights::weight_hh},
@@ -29,7 +29,7 @@ constexpr std::pair<const char*, Vector GeneralWeights::*> named_arrays[] = {
     {"c_0", &GeneralWeights::c_0},
 };
 
-// The ending of the names of a layer and direction.
+// The end of the names of a layer and direction.
 std::string suffix_of(const LstmOptions& options, std::size_t state) {
   if (options.cell) return "";
   const Index directions = options.directions(), number = static_cast<Index>(state);
@@ -37,7 +37,7 @@ std::string suffix_of(const LstmOptions& options, std::size_t state) {
   return "_l" + std::to_string(number / directions) + (reverse ? "_reverse" : "");
 }
 
-// Calls task(array, offset in the buffer) for every array that the model has, looked up by its name.
+// Calls task(array, its offset in the buffer) for every array that a model has. The arrays are found by their names.
 template <class AllWeights, class Task>
 void for_each_stored(const LstmOptions& options, AllWeights& all, Task&& task) {
   std::map<std::string, decltype(&all.front().weight_ih)> arrays;
@@ -46,7 +46,10 @@ void for_each_stored(const LstmOptions& options, AllWeights& all, Task&& task) {
   }
   for (const ParameterSpec& spec : parameter_layout({options}, TensorNames::of_layer)) {
     auto& array = *arrays.at(spec.name);
-    if (static_cast<Index>(array.size()) != spec.size()) throw std::logic_error(spec.name + ": another size");
+    if (static_cast<Index>(array.size()) != spec.size()) {
+      throw std::logic_error(spec.name + ": expected " + std::to_string(spec.size()) + " numbers, got " +
+                             std::to_string(array.size()));
+    }
     task(array, spec.offset);
   }
 }

@@ -4,10 +4,10 @@
 
 #include "reference/general_cell.hpp"
 
-// Conversion between one contiguous buffer of parameters and the arrays in it, one set for each layer and direction.
+// Converts between one contiguous buffer of parameters and its arrays, one set of them for each layer and direction.
 namespace latchwork::reference {
 
-// A model without biases gets biases of zero.
+// Biases exist even if the model has none; they are zero then.
 std::vector<GeneralWeights> zero_weights(const LstmOptions& options);
 
 std::vector<GeneralWeights> split(const LstmOptions& options, const Vector& parameters);

@@ -37,9 +37,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--seconds", type=number(0), default=60.0, help="how long to train at most")
     parser.add_argument("--epochs", type=integer(1, 10**9), default=15, help="how many times to read the text at most")
     parser.add_argument("--hidden-size", type=integer(1, 2**20), default=256, help="units of each LSTM layer")
-    parser.add_argument("--layers", type=integer(1, 1000), default=1, help="LSTM layers")
+    parser.add_argument("--layers", type=integer(1, 1000), default=1, help="number of LSTM layers")
     parser.add_argument(
-        "--threads", type=integer(1, 1024), help="how many work at once; without it, as many as there are CPUs to use"
+        "--threads", type=integer(1, 1024), help="number of threads; without it, as many as there are CPUs to use"
     )
     parser.add_argument(
         "--seed", type=integer(0, MAX_SEED), default=0, help="seed of the weights, the training and the sample"

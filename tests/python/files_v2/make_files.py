@@ -1,7 +1,7 @@
 """Writes the models of format version 2 beside this script, and what they answer: python make_files.py [MODEL]...
 
-Files that are there already stay as they are, because they are kept to show that they load for ever. What is new here
-is written where there is no file of its name, or where its name is given.
+Files that are there already stay as they are, because they are kept to show that they load for ever. A model is written
+if there is no file of its name yet, or if its name is given.
 """
 
 import sys

@@ -59,7 +59,7 @@ MODULES = [
     *[pytest.param(lw.LSTMCell, one_direction(given), id=f"LSTMCell-{place}") for place, (given, _) in enumerate(RICH)],
 ]
 
-# ONNX's list: alpha and beta where an activation takes them, by default.
+# ONNX's activations, and the defaults of alpha and beta of those that take them.
 ACTIVATIONS = {
     "sigmoid": (),
     "tanh": (),

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def difference(actual, expected):
-    """The largest difference over max(1, largest magnitude); infinite where shapes differ or a number is not finite."""
+    """The largest difference over max(1, largest magnitude); infinite if shapes differ or a number is not finite."""
     actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         return np.inf
@@ -21,7 +21,7 @@ def assert_close(actual, expected, tolerance, name="result"):
 
 
 def _differing_bits(actual, expected):
-    """Where two arrays of one dtype and shape differ: -0.0 is not 0.0, and any NaN equals any other."""
+    """Say where two arrays of one dtype and shape differ: -0.0 is not 0.0, and any NaN equals any other."""
     if actual.dtype.kind != "f":
         return actual != expected
     # Equal numbers other than zeros have equal bits.
@@ -37,7 +37,7 @@ def same_bits(actual, expected):
 
 
 def assert_same_bits(actual, expected, name="result"):
-    """Equal in dtype, shape and every bit; which NaN it is does not matter. Sequences and mappings, each element."""
+    """Equal in dtype, shape and every bit; which NaN it is does not matter. Elements of sequences and mappings too."""
     if isinstance(expected, (tuple, list)):
         assert len(actual) == len(expected), name
         for place, (one, other) in enumerate(zip(actual, expected, strict=True)):

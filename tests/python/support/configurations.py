@@ -33,7 +33,7 @@ class Configuration:
 
     @property
     def options(self):
-        """What the constructors of latchwork.LSTM and torch.nn.LSTM take alike."""
+        """The arguments that the constructors of latchwork.LSTM and torch.nn.LSTM both take."""
         names = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "proj_size")
         return {name: getattr(self, name) for name in names}
 
@@ -75,7 +75,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Parameters, input, start state and the gradients that come from above, for one configuration."""
+    """Parameters, input, start state, d_output and d_state for one configuration."""
 
     parameters: dict
     x: np.ndarray

@@ -1,4 +1,4 @@
-"""Gradients beside finite differences."""
+"""Gradients compared with finite differences."""
 
 import numpy as np
 from comparison import assert_close
@@ -13,9 +13,9 @@ def parts_of(state):
 
 
 class Objective:
-    """A weighted sum of everything a module returns, and its gradients by both roads.
+    """A weighted sum of everything a module returns, and its gradients by backward and by finite differences.
 
-    Without a start state its gradient is not checked. ``x`` of tokens has no gradient.
+    If no start state is given, the gradient with respect to it is not checked. Tokens have no gradient.
     """
 
     def __init__(self, module, x, start=None, **options):
@@ -33,9 +33,10 @@ class Objective:
         return sum(float((value * weight).sum()) for value, weight in parts)
 
     def differences(self, array, write=lambda: None):
-        """Central finite differences by every element of an array the objective reads, after write() if given.
+        """Central finite differences with respect to each element of an array that the objective reads.
 
-        Of fourth order: norms of a few units bend too much for the second.
+        ``write`` is called after each change of an element. The differences are of fourth order, because those of
+        second order are not accurate enough for norms of a few units.
         """
         result = np.zeros_like(array)
         for place in np.ndindex(array.shape):

@@ -13,7 +13,7 @@ from variants import EVERY, PLAIN, RANDOM, forward_only
 
 DTYPES = st.sampled_from(["float32", "float64"])
 SEEDS = st.integers(0, 2**32 - 1)
-# Beside, at and beyond the registers' widths; more than the projections of the variants.
+# Just below, at and above the registers' widths; more than the projections of the variants.
 HIDDEN_SIZES = st.sampled_from([4, 5, 7, 8, 9, 16, 17, 33])
 
 

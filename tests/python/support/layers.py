@@ -15,7 +15,7 @@ def lstm_of(configuration, numbers, dtype):
 
 
 def with_padding(configuration, x, value):
-    """x with what lies beyond each sequence's end replaced."""
+    """x with its padding replaced."""
     x = np.array(x)
     if configuration.lengths is not None:
         steps = x if not configuration.batch_first else np.swapaxes(x, 0, 1)
@@ -62,7 +62,7 @@ def normal(seed, shape, dtype="float32"):
     return np.random.RandomState(seed).standard_normal(shape).astype(dtype)
 
 
-# Of a batch for comparisons bit by bit, unless said otherwise.
+# The sizes of a batch whose bits are compared, unless a test says otherwise.
 STEPS, ROWS = 13, 23
 
 

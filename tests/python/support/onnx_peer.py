@@ -1,11 +1,11 @@
 """ONNX Runtime's answers for the LSTM operator of ONNX. Imported only where onnx and onnxruntime are installed.
 
-Where ONNX Runtime 1.32 departs from ONNX's specification of the operator, found by experiment, the tests keep clear:
+The tests avoid the points in which ONNX Runtime 1.32 departs from ONNX's specification of the operator. By experiment:
 
-- ThresholdedRelu gives 0 at exactly alpha, where the specification (and latchwork) gives alpha.
-- Where alpha and beta are not given, Affine, ScaledTanh and ThresholdedRelu take 0 for them; the specification has the
+- ThresholdedRelu gives 0 at exactly alpha; the specification (and latchwork) gives alpha.
+- If alpha and beta are not given, Affine, ScaledTanh and ThresholdedRelu take 0 for them; the specification has the
   defaults of the operators of these names: 1 and 0 for Affine, 1 for ThresholdedRelu. So alpha and beta are always
-  given here but for Elu, HardSigmoid and LeakyRelu, whose defaults are right.
+  given here, except for Elu, HardSigmoid and LeakyRelu, whose defaults are right.
 - Y_h and Y_c of a sequence of length 0 are zero rather than its initial state.
 - Softplus is infinite above 88.
 - float64 is refused, and so is layout=1.

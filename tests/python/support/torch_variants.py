@@ -7,7 +7,7 @@ from torch_peer import tensor
 
 torch.set_num_threads(1)
 
-# By name, of alpha and beta. PyTorch's softplus is the identity above its threshold: beyond what the tests reach.
+# Functions of alpha and beta, by name. The tests stay below the threshold above which PyTorch's softplus is x.
 ACTIVATIONS = {
     "sigmoid": lambda: torch.sigmoid,
     "tanh": lambda: torch.tanh,
@@ -42,7 +42,7 @@ class Direction:
         self.act = {gate: activation(given.get(gate, default)) for gate, default in DEFAULTS.items()}
 
     def start_state(self, rows):
-        """What a state becomes at a reset, and where none was passed."""
+        """What a state becomes at a reset, and the start state if none is passed."""
         sizes = self.lstm.proj_size or self.lstm.hidden_size, self.lstm.hidden_size
         if self.lstm.learn_start_state:
             return tuple(self.p[name].expand(rows, -1) for name in ("h_0", "c_0"))
@@ -122,8 +122,8 @@ def run(lstm, parameters, x, start, valid, reset):
 def answer(lstm, x, start, d_output, d_state, lengths=None, reset=None):
     """Results and gradients by name, as layers.results_of() has them, for a batch whose padding is finite.
 
-    In float64 for either dtype: where norms of a few units amplify, PyTorch's own float32 is off by more than is
-    allowed here.
+    They are computed in float64 for either dtype: norms of a few units amplify errors, so that PyTorch's float32 is off
+    by more than is allowed here.
     """
     dtype = torch.float64
     steps, rows = x.shape[:2]
@@ -135,7 +135,7 @@ def answer(lstm, x, start, d_output, d_state, lengths=None, reset=None):
     leaf = tensor(x, dtype, True)
     states = lstm.num_layers * (2 if lstm.bidirectional else 1)
     sizes = lstm.proj_size or lstm.hidden_size, lstm.hidden_size
-    # Without a start state the gradient is that by what is added to the layer's own.
+    # If no start state is passed, the gradient is with respect to zeros that are added to the layer's own.
     given = start or [np.zeros((states, rows, size)) for size in sizes]
     h_0, c_0 = (tensor(part, dtype, True) for part in given)
     pairs = list(zip(h_0, c_0, strict=True))
@@ -153,7 +153,7 @@ def answer(lstm, x, start, d_output, d_state, lengths=None, reset=None):
     loss.backward()
     results = {"output": output.detach(), "h_n": h_n.detach(), "c_n": c_n.detach()}
     results |= {"x": leaf.grad, "h_0": h_0.grad, "c_0": c_0.grad}
-    # Nothing leads to a start state that no row uses.
+    # A start state that no row uses has no gradient in PyTorch.
     results |= {
         name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in parameters.items()
     }

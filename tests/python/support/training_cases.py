@@ -29,7 +29,7 @@ class TrainingCase:
     target_bound: float = 1.5  # large values make gradients that clipping at 1 shortens
     quantiles: tuple = ()
     ragged: bool = False
-    carried: bool = False  # each batch starts with the state in which the one before ended
+    carried: bool = False  # each batch starts with the state in which the one before it ended
     batches: int = 4
     steps: int = 9
     rows: int = 5

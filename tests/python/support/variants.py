@@ -4,7 +4,7 @@ import numpy as np
 
 STACK = {"num_layers": 2, "bidirectional": True}
 
-# One for each gate and the cell, of different kinds, with constants where there are such.
+# One activation for each gate and the cell, all different, with constants for those that take them.
 ACTIVATIONS = {
     "input": ("hard_sigmoid", 0.3, 0.4),
     "forget": ("affine", 0.2, 0.6),
@@ -19,7 +19,7 @@ OTHER_ACTIVATIONS = {
     "output": "softplus",
     "cell": "relu",
 }
-# Hochreiter & Schmidhuber 1997: g in +-2 and the cell's output in +-1 are sigmoids stretched, which is a scaled tanh.
+# Hochreiter & Schmidhuber 1997: g in +-2 and h in +-1 come from stretched sigmoids, which are scaled tanhs.
 CELL_OF_1997 = {
     "forget_gate": False,
     "activations": {"candidate": ("scaled_tanh", 2.0, 0.5), "cell": ("scaled_tanh", 1.0, 0.5)},
@@ -30,7 +30,7 @@ def without(gate, activations):
     return {name: given for name, given in activations.items() if name != gate}
 
 
-# What acts in every call.
+# Options that act in every call.
 PLAIN = {
     "no forget gate": {"forget_gate": False},
     "coupled": {"forget_gate": "coupled"},
@@ -61,7 +61,7 @@ PLAIN = {
     },
 }  # fmt: skip
 
-# What acts at random in training.
+# Options that act at random in training.
 RANDOM = {
     "dropout": {"dropout": 0.4, "num_layers": 2},
     "zoneout": {"zoneout": (0.2, 0.35)},
