@@ -11,7 +11,7 @@ X, Y = normal(1, (STEPS, ROWS, FEATURES)), normal(2, (ROWS, OUTPUTS))
 
 
 def trainer_of(members=1, seed=4, dtype="float32"):
-    options = {"dropout": 0.5, "recurrent_dropout": 0.25, "weight_dropout": 0.25, "zoneout": 0.25}
+    options = {"dropout": 0.5, "recurrent_dropout": 0.25, "weight_dropout": 0.25, "zoneout": (0.25, 0.25)}
     layers = [
         lw.LSTM(FEATURES, 7, 2, seed=seed, dtype=dtype, **options),
         lw.LSTM(7, 4, seed=seed, dtype=dtype),
