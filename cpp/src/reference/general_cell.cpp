@@ -55,8 +55,8 @@ Vector layer_norm_backward(const Vector& x, const Vector& weight, const Vector& 
   const auto size = static_cast<double>(x.size());
   const Normalised norm = normalised(x);
   Vector d_x(x.size());
-  double mean_d = 0.0,
-         mean_d_value = 0.0;  // of the gradient with respect to the normalised values, and of its product with them
+  // The means of the gradient with respect to norm.values, and of that gradient times norm.values.
+  double mean_d = 0.0, mean_d_value = 0.0;
   for (std::size_t k = 0; k < x.size(); ++k) {
     d_weight[k] += d_y[k] * norm.values[k];
     d_bias[k] += d_y[k];
@@ -145,8 +145,9 @@ GeneralStep general_cell_forward(const GeneralCell& cell, const Vector& candidat
 
   step.cell_to_output = step.c;
   if (options.layer_norm) step.cell_to_output = layer_norm(step.c, weights.norm_cell_weight, weights.norm_cell_bias);
-  for (std::size_t n = 0; n < units; ++n)
+  for (std::size_t n = 0; n < units; ++n) {
     step.h[n] = step.o[n] * activate(activations.cell, step.cell_to_output[n]).value;
+  }
   return step;
 }
 

@@ -46,9 +46,10 @@ void for_each_stored(const LstmOptions& options, AllWeights& all, Task&& task) {
   }
   for (const ParameterSpec& spec : parameter_layout({options}, TensorNames::of_layer)) {
     auto& array = *arrays.at(spec.name);
-    if (static_cast<Index>(array.size()) != spec.size())
+    if (static_cast<Index>(array.size()) != spec.size()) {
       throw std::logic_error(spec.name + ": expected " + std::to_string(spec.size()) + " numbers, got " +
                              std::to_string(array.size()));
+    }
     task(array, spec.offset);
   }
 }

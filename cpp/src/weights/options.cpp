@@ -98,8 +98,9 @@ void check(const EmbeddingOptions& options) {
 
 void check_cell(const LstmOptions& options) {
   if (options.num_layers != 1) refuse("num_layers", "1 for a cell", text(options.num_layers));
-  if (options.direction != Direction::forward)
+  if (options.direction != Direction::forward) {
     refuse("direction", "forward for a cell", options.direction == Direction::reverse ? "reverse" : "both");
+  }
   if (options.dropout != 0.0) refuse("dropout", "0 for a cell", text(options.dropout));
 }
 
