@@ -268,6 +268,7 @@ void Network<T>::forward(const Input<T>& input, const Batch& batch, const States
                          const SequenceView<T>& output, const States<T>& end) const {
   const detail::NetworkParts<T>& parts = *parts_;
   check_input(parts, input, batch);
+  check_states(parts, "start", start);
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
   const FlushToZero flush;
@@ -292,6 +293,7 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   const detail::NetworkParts<T>& parts = *parts_;
   check_input(parts, input, batch);
   check_record_options(options);
+  check_states(parts, "start", start);
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
   const FlushToZero flush;

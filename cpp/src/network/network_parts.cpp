@@ -163,8 +163,20 @@ void check_places(const NetworkParts<T>& parts, const char* name, const Sequence
   check_stride(name, parts.members, any, written.member_stride);
 }
 
+template <class T, class Value>
+void check_states(const NetworkParts<T>& parts, const char* name, const States<Value>& states) {
+  if (states.empty()) return;
+  const auto lstms = std::count_if(parts.modules.begin(), parts.modules.end(), [](const ModuleOptions& module) {
+    return std::holds_alternative<LstmOptions>(module);
+  });
+  if (static_cast<Index>(states.size()) == lstms) return;
+  throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(lstms) + " states, got " +
+                              std::to_string(states.size()));
+}
+
 template <class T>
 void check_places(const NetworkParts<T>& parts, const char* name, const States<T>& written, const Batch& batch) {
+  check_states(parts, name, written);
   for (const State<T>& state : written) {
     check_stride(name, parts.members, state.hidden != nullptr && batch.rows > 0, state.hidden_member_stride);
     check_stride(name, parts.members, state.cell != nullptr && batch.rows > 0, state.cell_member_stride);
@@ -177,6 +189,7 @@ void check_places(const NetworkParts<T>& parts, const char* name, const States<T
   template std::shared_ptr<const Snapshot<T>> snapshot_of_recording<T>(const NetworkParts<T>&,              \
                                                                        std::span<const RecordOptions>);     \
   template void check_input<T>(const NetworkParts<T>&, const Input<T>&, const Batch&);                      \
+  template void check_states<T, const T>(const NetworkParts<T>&, const char*, const States<const T>&);      \
   template void check_places<T>(const NetworkParts<T>&, const char*, const SequenceView<T>&, const Batch&); \
   template void check_places<T>(const NetworkParts<T>&, const char*, const States<T>&, const Batch&);
 LATCHWORK_INSTANTIATE(float)

@@ -85,8 +85,12 @@ void check_index(const char* argument, Index index, Index count);
 template <class T>
 void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch);
 
-// Throws std::invalid_argument if `written`, where results go, has no place for each member. A batch without rows or
-// steps needs none.
+// Throws std::invalid_argument if there are states, but not one for each LSTM.
+template <class T, class Value>
+void check_states(const NetworkParts<T>& parts, const char* name, const States<Value>& states);
+
+// Throws std::invalid_argument if `written`, where results go, has no place for each LSTM or member. A batch without
+// rows or steps needs none.
 template <class T>
 void check_places(const NetworkParts<T>& parts, const char* name, const SequenceView<T>& written, const Batch& batch);
 template <class T>

@@ -56,6 +56,7 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
                        const ModuleReady<T>& ready) const {
   const detail::Recording<T>& recording = *recording_;
   const detail::NetworkParts<T>& parts = *recording.network;
+  detail::check_states(parts, "d_end", d_end);
   detail::check_places(parts, "d_input", d_input, recording.members.front().batch);
   detail::check_places(parts, "d_start", d_start, recording.members.front().batch);
   const FlushToZero flush;

@@ -23,11 +23,8 @@ Batch output_batch(const Network<T>& network, const Batch& batch) {
 // because the caller's end states may be the start states too and must not change if the step fails.
 template <class T>
 States<T> end_states_in(std::vector<T>& memory, const Network<T>& network, Index rows, const States<T>& end) {
-  if (end.empty()) return {};
-  if (static_cast<Index>(end.size()) != network.lstm_count()) {
-    throw std::invalid_argument("end: expected " + std::to_string(network.lstm_count()) + " states, got " +
-                                std::to_string(end.size()));
-  }
+  if (end.empty() || rows < 0) return {};  // check_input() refuses a negative number of rows
+  detail::check_places(*detail::parts_of(network), "end", end, Batch{0, rows, nullptr, {}, 0});
   States<T> states;
   Index size = 0;  // of one member
   for (Index index = 0; index < network.lstm_count(); ++index) {
@@ -105,6 +102,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
                                                  const States<T>& end, Index first_row, const ModuleReady<T>& ready) {
   const auto& parts = detail::parts_of(network_);
   check_input(*parts, input, batch);
+  check_states(*parts, "start", start);
   const FlushToZero flush_to_zero;
   const Index members = network_.members(), features = network_.output_size();
   std::vector<RecordOptions> options(static_cast<std::size_t>(members));
@@ -175,6 +173,7 @@ std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& bat
                                          const Target<T>& target, const States<T>& end) const {
   const auto& parts = detail::parts_of(network_);
   check_input(*parts, input, batch);
+  check_states(*parts, "start", start);
   const FlushToZero flush_to_zero;
   const Index features = network_.output_size();
   // Memory of this call, because several threads may evaluate at once.

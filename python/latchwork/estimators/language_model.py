@@ -82,6 +82,7 @@ class LSTMLanguageModel(Estimator):
 
     Examples
     --------
+    >>> from latchwork.estimators.language_model import LSTMLanguageModel
     >>> model = LSTMLanguageModel(hidden_size=32, max_epochs=3, random_state=0).fit("to be or not to be " * 100)
     >>> len(model.generate("to", length=20, random_state=0))
     20
