@@ -12,7 +12,7 @@ from comparison import assert_same_bits
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
-@pytest.mark.parametrize("module", ["lstm", "network"])
+@pytest.mark.parametrize("module", ["lstm", "network", "estimators.language_model"])
 def test_docstring_examples_run_as_they_stand(module):
     documented = importlib.import_module(f"latchwork.{module}")
     # Without the module's own names: what an example uses it must import, as its reader has to.

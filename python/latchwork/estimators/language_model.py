@@ -175,7 +175,7 @@ class LSTMLanguageModel(Estimator):
         Parameters
         ----------
         prompt : str
-            What the text begins with. It may hold characters that the training text lacks.
+            The start of the text. It may hold characters that the training text lacks.
         length : int
             How many characters to generate.
         temperature : float
