@@ -50,11 +50,12 @@ struct Words<Initialisation> {
                                                     {"chrono", Initialisation::chrono}};
 };
 
-// Activation::identity has no word: it is None in Python.
 template <>
 struct Words<Activation> {
-  static constexpr Choice<Activation> list[] = {
-      {"relu", Activation::relu}, {"sigmoid", Activation::sigmoid}, {"tanh", Activation::tanh}};
+  static constexpr Choice<Activation> list[] = {{"identity", Activation::identity},
+                                                {"relu", Activation::relu},
+                                                {"sigmoid", Activation::sigmoid},
+                                                {"tanh", Activation::tanh}};
 };
 
 template <>
@@ -79,11 +80,11 @@ std::string all_words() {
 }
 
 template <class Enum>
-Enum chosen(const std::string& text, const std::string& name, const char* otherwise = "") {
+Enum chosen(const std::string& text, const std::string& name) {
   for (const auto& [word, value] : Words<Enum>::list) {
     if (word == text) return value;
   }
-  throw py::value_error(complaint(name, "one of " + all_words<Enum>() + otherwise, "\"" + text + "\""));
+  throw py::value_error(complaint(name, "one of " + all_words<Enum>(), "\"" + text + "\""));
 }
 
 template <class Enum>
@@ -136,6 +137,26 @@ void each_option(LinearOptions& options, Visit&& visit) {
   visit("out_features", options.out_features);
   visit("bias", options.bias);
   visit("activation", options.activation);
+}
+
+template <class Visit>
+void each_option(Loss& options, Visit&& visit) {
+  visit("quantiles", options.quantiles);
+}
+
+template <class Visit>
+void each_option(OptimizerOptions& options, Visit&& visit) {
+  visit("lr", options.lr);
+  if (options.kind == OptimizerKind::sgd) {
+    visit("momentum", options.momentum);
+    visit("dampening", options.dampening);
+  } else {
+    visit("beta1", options.beta1);
+    visit("beta2", options.beta2);
+    visit("eps", options.eps);
+  }
+  visit("weight_decay", options.weight_decay);
+  if (options.kind == OptimizerKind::sgd) visit("nesterov", options.nesterov);
 }
 
 template <class Activations>
@@ -220,10 +241,6 @@ class OptionReader {
     option = chosen<Enum>(text_argument(value, name), name);
   }
 
-  static void read(py::handle value, const std::string& name, Activation& option) {
-    option = value.is_none() ? Activation::identity : chosen<Activation>(text_argument(value, name), name, " or none");
-  }
-
   template <class Value>
   static void read(py::handle value, const std::string& name, std::optional<Value>& option) {
     option.reset();
@@ -274,11 +291,6 @@ class OptionWriter {
   template <class Enum>
     requires std::is_enum_v<Enum>
   static py::object written(Enum option) {
-    return py::str(word_for(option));
-  }
-
-  static py::object written(Activation option) {
-    if (option == Activation::identity) return py::none();
     return py::str(word_for(option));
   }
 
@@ -363,6 +375,26 @@ Index counted_parameters(py::handle mappings) {
   return parameter_count(modules);
 }
 
+// Options of a kind that is one of an enumeration.
+template <class Options>
+Options options_of_kind(py::handle mapping) {
+  using Kind = decltype(Options::kind);
+  OptionReader reader(mapping, "");
+  Options options;
+  options.kind = chosen<Kind>(reader.take_kind(all_words<Kind>()), "kind");
+  each_option(options, reader);
+  reader.finish();
+  return options;
+}
+
+py::dict checked_optimizer(py::handle mapping) {
+  OptimizerOptions options = optimizer_options(mapping);
+  validate(options);
+  OptionWriter writer(word_for(options.kind));
+  each_option(options, writer);
+  return writer.finish();
+}
+
 }  // namespace
 
 std::vector<ModuleOptions> module_options(py::handle modules) {
@@ -375,34 +407,14 @@ std::vector<ModuleOptions> module_options(py::handle modules) {
   return options;
 }
 
-Loss loss_options(py::handle loss) {
-  OptionReader reader(loss, "loss");
-  Loss options;
-  options.kind = chosen<LossKind>(reader.take_kind(all_words<LossKind>()), "loss.kind");
-  reader("quantiles", options.quantiles);
-  reader.finish();
-  return options;
-}
+Loss loss_options(py::handle loss) { return options_of_kind<Loss>(loss); }
 
-OptimizerOptions optimizer_options(py::handle optimizer) {
-  OptionReader reader(optimizer, "optimizer");
-  OptimizerOptions options;
-  options.kind = chosen<OptimizerKind>(reader.take_kind(all_words<OptimizerKind>()), "optimizer.kind");
-  reader("lr", options.lr);
-  reader("momentum", options.momentum);
-  reader("dampening", options.dampening);
-  reader("nesterov", options.nesterov);
-  reader("beta1", options.beta1);
-  reader("beta2", options.beta2);
-  reader("eps", options.eps);
-  reader("weight_decay", options.weight_decay);
-  reader.finish();
-  return options;
-}
+OptimizerOptions optimizer_options(py::handle optimizer) { return options_of_kind<OptimizerOptions>(optimizer); }
 
 void register_options(py::module_& module) {
   module.def("checked_module", &checked_module, py::arg("module"));
   module.def("checked_modules", &checked_modules, py::arg("modules"));
+  module.def("checked_optimizer", &checked_optimizer, py::arg("optimizer"));
   module.def("parameter_count", &counted_parameters, py::arg("modules"));
 }
 

@@ -76,7 +76,10 @@ void register_optimizer(py::module_& module, const char* name) {
       .def(py::init(&make_optimizer<T>), py::arg("options"), py::arg("size"))
       .def_property(
           "lr", [](Class& self) { return self.alone([&] { return self.optimizer.options().lr; }); },
-          [](Class& self, double lr) { self.alone([&] { self.optimizer.set_lr(lr); }); })
+          [](Class& self, const py::object& value) {
+            const double lr = float_argument(value, "lr");
+            self.alone([&] { self.optimizer.set_lr(lr); });
+          })
       .def_property_readonly("steps", [](Class& self) { return self.alone([&] { return self.optimizer.steps(); }); })
       .def("step", &optimizer_step<T>, py::arg("network"), py::arg("gradient"), py::arg("gradient_scale"))
       .def("buffers", &optimizer_buffers<T>)
@@ -99,9 +102,10 @@ struct TrainerBinding {
 
 template <class T>
 std::unique_ptr<TrainerBinding<T>> make_trainer(const Network<T>& network, const py::object& loss,
-                                                const py::object& optimizer, double clip_norm, const py::object& seed) {
-  return std::make_unique<TrainerBinding<T>>(network, loss_options(loss), optimizer_options(optimizer), clip_norm,
-                                             seed_argument(seed, "seed"));
+                                                const py::object& optimizer, const py::object& clip_norm,
+                                                const py::object& seed) {
+  return std::make_unique<TrainerBinding<T>>(network, loss_options(loss), optimizer_options(optimizer),
+                                             float_argument(clip_norm, "clip_norm"), seed_argument(seed, "seed"));
 }
 
 // The target of a mini-batch; labels are copied, because the core checks them before it uses them.
@@ -181,7 +185,7 @@ py::object trainer_gradient(const py::object& self, const py::object& x, const p
                             const py::object& end, const py::object& first_row, const py::object& ready) {
   auto& binding = self.cast<TrainerBinding<T>&>();
   const BatchArguments<T> batch(binding, x, lengths, reset, start, target, end);
-  const Index first = size_argument(first_row, "first_row");
+  const Index first = index_argument(first_row, "first_row");
   ModuleReady<T> tell;
   if (!ready.is_none()) {
     tell = [&](Index module, Index member, T* gradient, Index count) {
@@ -226,7 +230,10 @@ void register_trainer(py::module_& module, const char* name) {
            py::arg("target"), py::arg("end"))
       .def_property(
           "lr", [](Class& self) { return self.alone([&] { return self.trainer.optimizer().options().lr; }); },
-          [](Class& self, double lr) { self.alone([&] { self.trainer.optimizer().set_lr(lr); }); })
+          [](Class& self, const py::object& value) {
+            const double lr = float_argument(value, "lr");
+            self.alone([&] { self.trainer.optimizer().set_lr(lr); });
+          })
       .def_property_readonly("steps",
                              [](Class& self) { return self.alone([&] { return self.trainer.optimizer().steps(); }); });
 }

@@ -38,6 +38,7 @@ _Options = Mapping[str, Any]
 # raise ValueError or TypeError and name it: "hidden_size: ...", or "modules[2].hidden_size: ..." in a longer chain.
 def checked_module(module: _Options) -> dict[str, Any]: ...
 def checked_modules(modules: Sequence[_Options]) -> list[dict[str, Any]]: ...  # a chain, which must fit together
+def checked_optimizer(optimizer: _Options) -> dict[str, Any]: ...  # with every option of its kind
 def parameter_count(modules: Sequence[_Options]) -> int: ...  # how many numbers the parameters of valid modules hold
 
 # A network has one or more members. With several, M, arrays have an axis M before the others; what is passed in may

@@ -90,7 +90,7 @@ class Linear(Module):
     bias : bool, default True
         Whether there is a bias.
     activation : {None, "relu", "sigmoid", "tanh"}, default None
-        What is applied to x W^T + b; None: nothing.
+        What is applied to x W^T + b; None or "identity": nothing.
     dtype : {"float32", "float64"}, default "float32"
         The dtype of parameters and outputs.
     seed : int, optional
@@ -109,7 +109,7 @@ class Linear(Module):
     in_features = Option[int]()
     out_features = Option[int]()
     bias = Option[bool]()
-    activation = Option["str | None"]()
+    activation = Option["str | None"](lambda config: _python_activation(config.modules[0]["activation"]))
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Linear(Module):
             "in_features": in_features,
             "out_features": out_features,
             "bias": bias,
-            "activation": activation,
+            "activation": "identity" if activation is None else activation,
         }
         self._config = Config.of_layer(dtype, options)
         self._create(seed)
@@ -239,3 +239,7 @@ class Last(Module):
 
     def _initial_values(self, members: int) -> dict[str, Array]:
         return {}
+
+
+def _python_activation(activation: str) -> str | None:
+    return None if activation == "identity" else activation

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from latchwork import _core
-from latchwork._arrays import boolean, contiguous_real_array, integer, real_number
+from latchwork._arrays import contiguous_real_array, integer, real_number
 from latchwork._module import Module
 from latchwork._parameters import flat_size, members_of
 from latchwork.tape import Gradients
@@ -30,7 +30,7 @@ class Optimizer:
         if target is not None and not target._layout:
             raise ValueError(f"target: expected a layer with parameters, got {target!r}")
         self._target = target
-        self._options = {"kind": self._kind, **options}
+        self._options = _checked({"kind": self._kind, **options})
         self._core = None if target is None else _new_core(target, self._options)
 
     @property
@@ -41,10 +41,9 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        lr = real_number("lr", value)
+        self._options = _checked(self._options | {"lr": value})
         if self._core is not None:
-            self._core.lr = lr
-        self._options["lr"] = lr
+            self._core.lr = self.lr
 
     @property
     def steps(self) -> int:
@@ -171,16 +170,12 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ) -> None:
         options = {
-            "lr": real_number("lr", lr),
-            "momentum": real_number("momentum", momentum),
-            "dampening": real_number("dampening", dampening, float("-inf")),
-            "weight_decay": real_number("weight_decay", weight_decay),
-            "nesterov": boolean("nesterov", nesterov),
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
         }
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError(
-                f"nesterov: expected momentum above 0 and dampening 0, got momentum={momentum}, dampening={dampening}"
-            )
         super().__init__(target, options)
 
 
@@ -307,17 +302,19 @@ def _adam_options(lr: Any, betas: Any, eps: Any, weight_decay: Any) -> dict[str,
         raise TypeError(f"betas: expected a pair of floats, got {type(betas).__name__}")
     if len(betas) != 2:
         raise ValueError(f"betas: expected a pair of floats, got {len(betas)} items")
-    beta1, beta2 = (real_number(f"betas[{i}]", beta, 0.0, 1.0) for i, beta in enumerate(betas))
-    for i, beta in enumerate((beta1, beta2)):
-        if beta == 1.0:
-            raise ValueError(f"betas[{i}]: expected less than 1, got {beta}")
-    return {
-        "lr": real_number("lr", lr),
-        "beta1": beta1,
-        "beta2": beta2,
-        "eps": real_number("eps", eps),
-        "weight_decay": real_number("weight_decay", weight_decay),
-    }
+    return {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay}
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Let the core check the options, and say in Python's words what it refuses."""
+    try:
+        return _core.checked_optimizer(options)
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        for name, python_name in (("beta1:", "betas[0]:"), ("beta2:", "betas[1]:")):
+            if message.startswith(name):
+                raise type(error)(python_name + message.removeprefix(name)) from None
+        raise
 
 
 def _new_core(target: Module, options: Mapping[str, Any]) -> _core.Optimizer32:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic
-
-import numpy as np
 
 from latchwork import _core
 from latchwork._arrays import (
     check_classes,
     check_finite,
     check_shape,
-    integer,
     integer_array,
     real_array,
-    real_number,
     seed_number,
 )
 from latchwork._module import S
@@ -29,8 +25,6 @@ if TYPE_CHECKING:
 
     # x, lengths, reset, start, target, end
     _Batch = tuple[Array, Array | None, Array | None, Pairs | None, Array, Pairs]
-
-_LOSSES = ("cross_entropy", "squared_error", "absolute_error", "quantile")
 
 
 class Trainer(Generic[S]):
@@ -54,7 +48,7 @@ class Trainer(Generic[S]):
     seed : int, optional
         Seed of the random masks of zoneout and of every kind of dropout. None: a fresh one.
     quantiles : sequence of float, optional
-        For the quantile loss, each between 0 and 1: the network's output holds, for each feature of the target, one
+        For the quantile loss, each above 0 and below 1: the network's output holds, for each feature of the target, one
         value for each quantile, side by side.
 
     Raises
@@ -83,20 +77,13 @@ class Trainer(Generic[S]):
             raise ValueError(
                 f"optimizer: expected one without a target, such as Adam(lr=1e-3), got one for {optimizer._target!r}"
             )
-        loss_options = _loss_options(loss, quantiles)
-        per_feature = len(loss_options.get("quantiles", [0]))
-        self._network_core = network._core
-        if self._network_core.output_size % per_feature:
-            raise ValueError(
-                f"quantiles: expected as many as divide the network's output size {self._network_core.output_size}, "
-                f"got {per_feature}"
-            )
         self._network = network
+        self._network_core = network._core
         self._takes_labels = loss == "cross_entropy"
-        self._target_size = self._network_core.output_size // per_feature
-        core_class = _core.Trainer64 if network.dtype == np.float64 else _core.Trainer32
-        norm = 0.0 if clip_norm is None else real_number("clip_norm", clip_norm)
-        self._core = core_class(self._network_core, loss_options, optimizer._options, norm, seed_number("seed", seed))
+        self._core = _new_core(
+            self._network_core, loss, quantiles, optimizer._options, clip_norm, seed_number("seed", seed)
+        )
+        self._target_size = self._network_core.output_size // (1 if quantiles is None else len(quantiles))
 
     @property
     def network(self) -> SequenceModule[S]:
@@ -110,7 +97,7 @@ class Trainer(Generic[S]):
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._core.lr = real_number("lr", value)
+        self._core.lr = value
 
     @property
     def steps(self) -> int:
@@ -188,11 +175,10 @@ class Trainer(Generic[S]):
             As for `step`; also if ``first_row`` is no int or below 0, or ``ready`` is not callable. What ``ready``
             raises is passed on; ``ready`` cannot call the trainer itself (RuntimeError).
         """
-        first = integer("first_row", first_row, 0)
         if ready is not None and not callable(ready):
             raise TypeError(f"ready: expected a callable or None, got {type(ready).__name__}")
         batch, end = self._batch(x, y, state, lengths, reset)
-        return self._core.gradient(*batch, first, ready), end
+        return self._core.gradient(*batch, first_row, ready), end
 
     @property
     def gradients(self) -> ParameterGradients:
@@ -264,18 +250,20 @@ class Trainer(Generic[S]):
         return (call.x, call.lengths, call.reset, call.start, target, core_end), end
 
 
-def _loss_options(loss: Any, quantiles: Any) -> dict[str, Any]:
-    if not isinstance(loss, str):
-        raise TypeError(f"loss: expected str, got {type(loss).__name__}")
-    if loss not in _LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(_LOSSES)}, got {loss!r}")
-    if loss != "quantile":
-        if quantiles is not None:
-            raise ValueError(f'quantiles: expected None for loss "{loss}", got {quantiles!r}')
-        return {"kind": loss}
-    if quantiles is not None and not isinstance(quantiles, (Sequence, np.ndarray)):
-        raise TypeError(f"quantiles: expected a sequence of float, got {type(quantiles).__name__}")
-    if quantiles is None or len(quantiles) == 0:
-        raise ValueError(f'quantiles: expected at least one for loss "quantile", got {quantiles!r}')
-    numbers = [real_number(f"quantiles[{i}]", quantile, 0.0, 1.0) for i, quantile in enumerate(quantiles)]
-    return {"kind": loss, "quantiles": numbers}
+def _new_core(
+    network: _core.Network32,
+    loss: Any,
+    quantiles: Any,
+    optimizer: Mapping[str, Any],
+    clip_norm: Any,
+    seed: int,
+) -> _core.Trainer32:
+    """Let the core check the options, and say in Python's words what it refuses."""
+    core_class = _core.Trainer64 if isinstance(network, _core.Network64) else _core.Trainer32
+    options = {"kind": loss} | ({} if quantiles is None else {"quantiles": quantiles})
+    try:
+        return core_class(network, options, optimizer, 0.0 if clip_norm is None else clip_norm, seed)
+    except (TypeError, ValueError) as error:
+        if str(error).startswith("kind:"):
+            raise type(error)("loss" + str(error).removeprefix("kind")) from None
+        raise

@@ -10,12 +10,16 @@ from latchwork import _core
 TABLE = Path(__file__).parents[1] / "refused_options.txt"
 WORDS = {"true": True, "false": False}
 FORGET_GATES = {"own": True, "none": False}
+OPTIMIZERS = {"sgd": lw.optim.SGD, "adam": lw.optim.Adam, "adamw": lw.optim.AdamW}
+LOSSES = ("squared_error", "cross_entropy", "quantile")
 LAYERS = {"lstm": lw.LSTM, "embedding": lw.Embedding, "linear": lw.Linear, "last": lw.Last}
 
 
 def value_of(name, text):
     if name == "activations":
         return [activations_of(each) for each in text.split("|")]
+    if name == "quantiles":
+        return [float(number) for number in text.split(",")]
     if text in WORDS:
         return WORDS[text]
     for number in (int, float):
@@ -44,7 +48,10 @@ def read_table():
             yield [module_of(module) for module in modules.split(" ; ")], message
 
 
-CASES = list(read_table())
+LINES = list(read_table())
+CASES = [(modules, message) for modules, message in LINES if modules[0]["kind"] in LAYERS]
+OPTIMIZER_CASES = [(options, message) for (options, *_), message in LINES if options["kind"] in OPTIMIZERS]
+LOSS_CASES = [(options, message) for (options, *_), message in LINES if options["kind"] in LOSSES]
 
 
 def can_be_asked(modules):
@@ -104,6 +111,39 @@ def test_python_says_it_in_the_same_words(modules, message):
         lw.Network([layer_of(module) for module in modules])
 
 
+@pytest.mark.parametrize(("options", "message"), OPTIMIZER_CASES, ids=[str(options) for options, _ in OPTIMIZER_CASES])
+def test_optimisers_say_it_in_the_same_words(options, message):
+    for check in (_core.checked_optimizer, lambda options: _core.Optimizer32(options, 4)):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            check(options)
+    arguments = dict(options)
+    optimizer = OPTIMIZERS[arguments.pop("kind")]
+    if arguments.keys() & {"beta1", "beta2"}:
+        arguments["betas"] = (arguments.pop("beta1", 0.9), arguments.pop("beta2", 0.999))
+        message = message.replace("beta1", "betas[0]").replace("beta2", "betas[1]")
+    for target in (None, lw.Linear(1, 1)):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            optimizer(target, **arguments)
+    if list(arguments) == ["lr"]:
+        for holder in (
+            optimizer(),
+            optimizer(lw.Linear(1, 1)),
+            lw.Trainer(lw.LSTM(1, 1), "squared_error", optimizer()),
+        ):
+            with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+                holder.lr = arguments["lr"]
+            assert holder.lr == 1e-3
+
+
+@pytest.mark.parametrize(("options", "message"), LOSS_CASES, ids=[str(options) for options, _ in LOSS_CASES])
+def test_trainers_say_it_in_the_same_words(options, message):
+    network = lw.LSTM(1, options["output_size"])
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        lw.Trainer(network, options["kind"], lw.optim.Adam(), quantiles=options.get("quantiles"))
+
+
 def test_the_table_is_read():
+    assert len(OPTIMIZER_CASES) >= 14
+    assert len(LOSS_CASES) >= 7
     assert len(CASES) > 70
     assert len(PYTHON_CASES) > 65

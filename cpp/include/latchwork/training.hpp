@@ -17,6 +17,9 @@ struct Loss {
   std::vector<double> quantiles;
 };
 
+// Throws std::invalid_argument, which names the option, unless the loss can be that of a network with this output size.
+void validate(const Loss& loss, Index output_size);
+
 // What the output should have been: for cross-entropy labels (one class index for each step and row), otherwise values
 // with as many features as the output (divided by the number of quantiles).
 template <class T>
@@ -119,7 +122,8 @@ class Trainer {
 
   // Computes the losses, which it returns, and their gradients, which are then in gradients(). It changes no parameter.
   // first_row: the number of the first row in the larger batch, of which this batch is a part. `ready` is called for
-  // each module whose gradient is complete.
+  // each module whose gradient is complete. Throws std::invalid_argument as Network::record() does and if the target
+  // does not fit, and std::runtime_error if a loss is not finite; gradients() is then incomplete.
   std::vector<double> gradient(const Input<T>& input, const Batch& batch, const States<const T>& start,
                                const Target<T>& target, const States<T>& end, Index first_row = 0,
                                const ModuleReady<T>& ready = {});

@@ -112,15 +112,6 @@ class CopiedInput {
   Input<T> shared_;
 };
 
-void check_record_options(const RecordOptions& options) {
-  const auto check = [](const char* name, Index value) {
-    if (value >= 0) return;
-    throw std::invalid_argument(std::string(name) + ": expected 0 or more, got " + std::to_string(value));
-  };
-  check("checkpoint", options.checkpoint);
-  check("first_row", options.first_row);
-}
-
 }  // namespace
 
 namespace detail {
@@ -292,7 +283,7 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
                                             const RecordOptions& options) const {
   const detail::NetworkParts<T>& parts = *parts_;
   check_input(parts, input, batch);
-  check_record_options(options);
+  detail::check_record_options(options);
   check_states(parts, "start", start);
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);

@@ -163,6 +163,15 @@ void check_places(const NetworkParts<T>& parts, const char* name, const Sequence
   check_stride(name, parts.members, any, written.member_stride);
 }
 
+void check_record_options(const RecordOptions& options) {
+  const auto check = [](const char* name, Index value) {
+    if (value >= 0) return;
+    throw std::invalid_argument(std::string(name) + ": expected 0 or more, got " + std::to_string(value));
+  };
+  check("checkpoint", options.checkpoint);
+  check("first_row", options.first_row);
+}
+
 template <class T, class Value>
 void check_states(const NetworkParts<T>& parts, const char* name, const States<Value>& states) {
   if (states.empty()) return;

@@ -85,6 +85,9 @@ void check_index(const char* argument, Index index, Index count);
 template <class T>
 void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch);
 
+// Throws std::invalid_argument if a number is negative.
+void check_record_options(const RecordOptions& options);
+
 // Throws std::invalid_argument if there are states, but not one for each LSTM.
 template <class T, class Value>
 void check_states(const NetworkParts<T>& parts, const char* name, const States<Value>& states);

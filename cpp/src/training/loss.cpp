@@ -6,6 +6,7 @@
 #include "machine/dispatch.hpp"
 #include "machine/float_state.hpp"
 #include "machine/parallel.hpp"
+#include "weights/refusal.hpp"
 
 namespace latchwork {
 namespace {
@@ -30,18 +31,6 @@ void check_labels(SequenceView<const std::int64_t> labels, Index classes, const 
       throw std::invalid_argument("target: expected labels from 0 to " + std::to_string(classes - 1) + ", got " +
                                   std::to_string(label));
     }
-  }
-}
-
-void check_quantiles(const Loss& loss, Index features) {
-  if (loss.quantiles.empty()) throw std::invalid_argument("quantiles: expected at least one, got none");
-  for (double quantile : loss.quantiles) {
-    if (quantile > 0.0 && quantile < 1.0) continue;
-    throw std::invalid_argument("quantiles: expected numbers between 0 and 1, got " + std::to_string(quantile));
-  }
-  if (features % static_cast<Index>(loss.quantiles.size()) != 0) {
-    throw std::invalid_argument("quantiles: expected a number of them that divides the output size " +
-                                std::to_string(features) + ", got " + std::to_string(loss.quantiles.size()));
   }
 }
 
@@ -129,12 +118,29 @@ constexpr Index block_elements = 4096;
 
 }  // namespace
 
+void validate(const Loss& loss, Index output_size) {
+  const auto count = static_cast<Index>(loss.quantiles.size());
+  if (loss.kind != LossKind::quantile) {
+    if (count > 0) refuse("quantiles", "none, because the loss is another one", text(count) + " of them");
+    return;
+  }
+  if (count == 0) refuse("quantiles", "at least one for the quantile loss", "none");
+  for (std::size_t at = 0; at < loss.quantiles.size(); ++at) {
+    const double quantile = loss.quantiles[at];
+    if (quantile > 0.0 && quantile < 1.0) continue;
+    refuse("quantiles[" + std::to_string(at) + "]", "more than 0 and less than 1", text(quantile));
+  }
+  if (output_size % count != 0) {
+    refuse("quantiles", "a number of them that divides the output size " + text(output_size), text(count));
+  }
+}
+
 template <class T>
 double loss_and_gradient(const Loss& loss, SequenceView<const T> output, Index features, const Batch& batch,
                          const Target<T>& target, SequenceView<T> d_output) {
   const FlushToZero flush_to_zero;
   const bool has_labels = loss.kind == LossKind::cross_entropy;
-  if (loss.kind == LossKind::quantile) check_quantiles(loss, features);
+  validate(loss, features);
   check_lengths(batch);
 
   Index valid = 0;

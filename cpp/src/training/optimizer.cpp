@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -8,6 +7,7 @@
 #include "machine/dispatch.hpp"
 #include "machine/float_state.hpp"
 #include "machine/parallel.hpp"
+#include "training/training_step.hpp"
 
 namespace latchwork {
 namespace {
@@ -40,18 +40,8 @@ void for_each_block(const std::vector<double>& scales, Index stride, Index membe
   });
 }
 
-[[noreturn]] void refuse(const char* name, const char* expected, double got) {
-  std::ostringstream message;
-  message << name << ": expected " << expected << ", got " << got;
-  throw std::invalid_argument(message.str());
-}
-
-void check_not_negative(const char* name, double value) {
-  if (!(value >= 0.0 && std::isfinite(value))) refuse(name, "a finite number of at least 0", value);
-}
-
 void check_decay(const char* name, double value) {
-  if (!(value >= 0.0 && value < 1.0)) refuse(name, "a number of at least 0 and less than 1", value);
+  if (!(value >= 0.0 && value < 1.0)) refuse(name, "at least 0 and less than 1", text(value));
 }
 
 std::size_t buffer_count(const OptimizerOptions& options) {
@@ -93,9 +83,11 @@ void validate(const OptimizerOptions& options) {
   check_not_negative("weight_decay", options.weight_decay);
   if (options.kind == OptimizerKind::sgd) {
     check_not_negative("momentum", options.momentum);
-    if (!std::isfinite(options.dampening)) refuse("dampening", "a finite number", options.dampening);
-    if (options.nesterov && options.momentum == 0.0) refuse("momentum", "more than 0 with nesterov", options.momentum);
-    if (options.nesterov && options.dampening != 0.0) refuse("dampening", "0 with nesterov", options.dampening);
+    if (!std::isfinite(options.dampening)) refuse("dampening", "a finite number", text(options.dampening));
+    if (options.nesterov && (options.momentum == 0.0 || options.dampening != 0.0)) {
+      refuse("nesterov", "false unless momentum is above 0 and dampening 0",
+             "true with momentum " + text(options.momentum) + " and dampening " + text(options.dampening));
+    }
   } else {
     check_decay("beta1", options.beta1);
     check_decay("beta2", options.beta2);
@@ -106,7 +98,7 @@ void validate(const OptimizerOptions& options) {
 template <class T>
 Optimizer<T>::Optimizer(const OptimizerOptions& options, Index size) : options_(options), size_(size) {
   validate(options);
-  if (size < 0) refuse("size", "a number of at least 0", static_cast<double>(size));
+  if (size < 0) refuse("size", "at least 0", text(size));
   buffers_.assign(buffer_count(options), std::vector<T>(static_cast<std::size_t>(size)));
 }
 
@@ -156,7 +148,7 @@ void Optimizer<T>::step(T* parameters, Index stride, const T* gradient, const st
 
 template <class T>
 void Optimizer<T>::restore(std::int64_t steps, std::vector<std::vector<T>> buffers) {
-  if (steps < 0) refuse("steps", "a number of at least 0", static_cast<double>(steps));
+  if (steps < 0) refuse("steps", "at least 0", std::to_string(steps));
   if (buffers.size() != buffers_.size()) {
     throw std::invalid_argument("buffers: expected " + std::to_string(buffers_.size()) + ", got " +
                                 std::to_string(buffers.size()));

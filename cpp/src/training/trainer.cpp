@@ -71,9 +71,8 @@ Trainer<T>::Trainer(const Network<T>& network, Loss loss, const OptimizerOptions
       clip_norm_(clip_norm),
       seed_(seed),
       gradients_(static_cast<std::size_t>(network.parameter_count())) {
-  check_clip_norm(clip_norm);
-  // An empty batch costs nothing, but a loss that does not fit the network is refused now, not at the first step.
-  loss_and_gradient<T>(loss_, {}, network_.output_size(), Batch{}, {}, {});
+  validate(loss_, network_.output_size());
+  check_not_negative("clip_norm", clip_norm);
 }
 
 template <class T>
@@ -102,14 +101,16 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
                                                  const States<T>& end, Index first_row, const ModuleReady<T>& ready) {
   const auto& parts = detail::parts_of(network_);
   check_input(*parts, input, batch);
+  RecordOptions all;
+  all.training = true;
+  all.first_row = first_row;
+  detail::check_record_options(all);
   check_states(*parts, "start", start);
   const FlushToZero flush_to_zero;
   const Index members = network_.members(), features = network_.output_size();
-  std::vector<RecordOptions> options(static_cast<std::size_t>(members));
+  std::vector<RecordOptions> options(static_cast<std::size_t>(members), all);
   for (std::size_t member = 0; member < options.size(); ++member) {
-    options[member].training = true;
     options[member].mask_seed = step_mask_seed(seed_ + member, optimizer_.steps());
-    options[member].first_row = first_row;
   }
   std::vector<double> losses(options.size());
   gradients_complete_ = false;

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cmath>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 
 #include "machine/random.hpp"
+#include "weights/refusal.hpp"
 
 // Parts of a training step that need no trainer.
 namespace latchwork {
@@ -22,18 +22,11 @@ inline std::uint64_t step_mask_seed(std::uint64_t seed, std::int64_t step) {
 
 inline void check_finite(const std::string& what, double value) {
   if (std::isfinite(value)) return;
-  std::ostringstream message;
-  // The sign of a NaN means nothing, so it is not printed.
-  message << what << ": expected a finite number, got " << (std::isnan(value) ? std::abs(value) : value)
-          << "; nothing was changed";
-  throw std::runtime_error(message.str());
+  throw std::runtime_error(what + ": expected a finite number, got " + text(value) + "; nothing was changed");
 }
 
-inline void check_clip_norm(double clip_norm) {
-  if (clip_norm >= 0.0 && std::isfinite(clip_norm)) return;
-  std::ostringstream message;
-  message << "clip_norm: expected 0 for no clipping or a finite positive number, got " << clip_norm;
-  throw std::invalid_argument(message.str());
+inline void check_not_negative(const char* name, double value) {
+  if (!(value >= 0.0 && std::isfinite(value))) refuse(name, "a finite number of at least 0", text(value));
 }
 
 }  // namespace latchwork

@@ -1,12 +1,12 @@
 #include "latchwork/options.hpp"
 
-#include <charconv>
 #include <cmath>
 #include <stdexcept>
 #include <string>
 
 #include "machine/dispatch.hpp"
 #include "weights/module_sizes.hpp"
+#include "weights/refusal.hpp"
 
 namespace latchwork {
 namespace {
@@ -15,19 +15,6 @@ namespace {
 // padding and for sums of sizes.
 constexpr Index max_parameters = Index{1} << 58;
 constexpr Index max_layers = 10000;
-
-std::string text(Index value) { return std::to_string(value); }
-
-// The fewest digits that distinguish the value from every other, so that 1.0000001 is not printed as 1.
-std::string text(double value) {
-  if (std::isnan(value)) return "nan";
-  char digits[32];
-  return {digits, std::to_chars(std::begin(digits), std::end(digits), value).ptr};
-}
-
-[[noreturn]] void refuse(const std::string& name, const std::string& expected, const std::string& got) {
-  throw std::invalid_argument(name + ": expected " + expected + ", got " + got);
-}
 
 void check_at_least(const char* name, Index minimum, Index value) {
   if (value < minimum) refuse(name, "at least " + text(minimum), text(value));
