@@ -18,7 +18,7 @@ from latchwork._arrays import (
     real_number,
     seed_number,
 )
-from latchwork._module import S
+from latchwork._module import S, core_class
 from latchwork._parameters import ParameterGradients
 from latchwork._sequence import SequenceModule
 from latchwork.optim import Optimizer
@@ -94,9 +94,9 @@ class Trainer(Generic[S]):
         self._network = network
         self._takes_labels = loss == "cross_entropy"
         self._target_size = self._network_core.output_size // per_feature
-        core_class = _core.Trainer64 if network.dtype == np.float64 else _core.Trainer32
+        trainer_type = core_class(network.dtype, _core.Trainer32, _core.Trainer64)
         norm = 0.0 if clip_norm is None else real_number("clip_norm", clip_norm)
-        self._core = core_class(self._network_core, loss_options, optimizer._options, norm, seed_number("seed", seed))
+        self._core = trainer_type(self._network_core, loss_options, optimizer._options, norm, seed_number("seed", seed))
 
     @property
     def network(self) -> SequenceModule[S]:

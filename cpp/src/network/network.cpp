@@ -31,11 +31,6 @@ std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> mo
   return std::make_shared<detail::NetworkParts<T>>(std::move(modules), names, members, std::move(store), 0, size);
 }
 
-TensorNames names_of(const std::vector<ParameterSpec>& layout) {
-  const bool numbered = !layout.empty() && layout.front().name.find('.') != std::string::npos;
-  return numbered ? TensorNames::of_chain : TensorNames::of_layer;
-}
-
 // A batch whose lengths and resets are copies that the recording holds. What all members share is copied once.
 template <class T>
 Batch copy_batch(const Batch& batch, Index members, detail::Recording<T>& recording) {
@@ -160,7 +155,7 @@ Network<T> Network<T>::module(Index index) const {
 template <class T>
 Network<T> Network<T>::member(Index index) const {
   detail::check_index("index", index, members());
-  Network one(new_parts<T>(modules(), names_of(layout()), 1));
+  Network one(new_parts<T>(modules(), parts_->names, 1));
   one.store()->write([&](T* to) {
     store()->read([&](const T* from) { std::copy_n(parts_->of_member(from, index), member_parameter_count(), to); });
   });
@@ -183,7 +178,7 @@ Network<T> Network<T>::stack(const std::vector<Network>& networks) {
     }
     members += networks[at].members();
   }
-  Network all(new_parts<T>(first.modules(), names_of(first.layout()), members));
+  Network all(new_parts<T>(first.modules(), first.parts_->names, members));
   all.store()->write([&](T* to) {
     for (const Network& network : networks) {
       network.store()->read([&](const T* from) {
