@@ -13,15 +13,24 @@
 namespace latchwork::python {
 namespace {
 
+TensorNames names_argument(const py::object& names) {
+  if (py::isinstance<py::str>(names)) {
+    const auto text = py::cast<std::string>(names);
+    if (text == "of_layer") return TensorNames::of_layer;
+    if (text == "of_chain") return TensorNames::of_chain;
+  }
+  throw py::value_error(complaint("names", "of_layer or of_chain", std::string(py::repr(names))));
+}
+
 template <class T>
-std::shared_ptr<Network<T>> make_network(const py::object& modules, bool numbered, const py::object& seed,
+std::shared_ptr<Network<T>> make_network(const py::object& modules, const py::object& names, const py::object& seed,
                                          const py::object& members) {
   std::vector<ModuleOptions> options = module_options(modules);
   const std::uint64_t seed_value = seed_argument(seed, "seed");
   const Index member_count = index_argument(members, "members");
-  const TensorNames names = numbered ? TensorNames::of_chain : TensorNames::of_layer;
+  const TensorNames tensor_names = names_argument(names);
   const py::gil_scoped_release release;
-  return std::make_shared<Network<T>>(std::move(options), names, seed_value, member_count);
+  return std::make_shared<Network<T>>(std::move(options), tensor_names, seed_value, member_count);
 }
 
 template <class T>
@@ -109,7 +118,7 @@ template <class T>
 void register_network_class(py::module_& module, const char* name) {
   using Class = Network<T>;
   py::class_<Class, std::shared_ptr<Class>>(module, name)
-      .def(py::init(&make_network<T>), py::arg("modules"), py::arg("numbered"), py::arg("seed"), py::arg("members"))
+      .def(py::init(&make_network<T>), py::arg("modules"), py::arg("names"), py::arg("seed"), py::arg("members"))
       .def("module", &module_of<T>, py::arg("index"))
       .def("layout", [](const Class& self) { return layout_list(self.layout()); })
       .def("view", &parameter_view<T>)

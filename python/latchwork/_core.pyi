@@ -44,8 +44,9 @@ def parameter_count(modules: Sequence[_Options]) -> int: ...  # how many numbers
 # A network has one or more members. With several, M, arrays have an axis M before the others; what is passed in may
 # lack it and is then the same for all.
 class Network32(metaclass=_Bound):
-    # Member m's initial values come from seed + m. numbered: names begin with the module's number, "1.weight_ih_l0".
-    def __init__(self, modules: Sequence[_Options], numbered: bool, seed: int, members: int) -> None: ...
+    # Member m's initial values come from seed + m. names: "of_layer", such as "weight_ih_l0", or "of_chain", with the
+    # module's number in front, such as "1.weight_ih_l0". ValueError for another.
+    def __init__(self, modules: Sequence[_Options], names: str, seed: int, members: int) -> None: ...
     def module(self, index: int) -> Network32: ...  # shares the parameters
     # Name, shape and offset of each tensor, for one member.
     def layout(self) -> list[tuple[str, tuple[int, ...], int]]: ...

@@ -28,6 +28,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32"
 _INITIAL = frozenset({"forget_bias", "init", "t_max"})
 
 V = TypeVar("V")
+# One of the core's classes.
+C = TypeVar("C")
 # The form in which the user has the state of a module.
 S = TypeVar("S")
 
@@ -230,12 +232,11 @@ class Module:
         self._build(without_initial_values(self._config.modules), 0)
 
     def _build(self, modules: Sequence[Mapping[str, Any]], seed: int) -> None:
-        self._adopt(self._new_core(modules, seed))
+        self._adopt(self._new_core(modules, seed, self._members or 1))
         self._in_network = False
 
-    def _new_core(self, modules: Sequence[Mapping[str, Any]], seed: int) -> Network32:
-        core_class = _core.Network64 if self.dtype == np.float64 else _core.Network32
-        return core_class(modules, False, seed, self._members or 1)
+    def _new_core(self, modules: Sequence[Mapping[str, Any]], seed: int, members: int) -> Network32:
+        return core_class(self.dtype, _core.Network32, _core.Network64)(modules, "of_layer", seed, members)
 
     def _adopt(self, core: Network32) -> None:
         self._core = core
@@ -257,8 +258,7 @@ class Module:
     def _initial_values(self, members: int) -> dict[str, Array]:
         """Draw initial values for members, each tensor (members, ...): member m's from seed + m."""
         assert self._seed is not None
-        core_class = _core.Network64 if self.dtype == np.float64 else _core.Network32
-        core = core_class(self._config.modules, False, self._seed, members)
+        core = self._new_core(self._config.modules, self._seed, members)
         flat = core.read()
         return {name: place.view(flat) for name, place in layout_of(core.layout(), members).items()}
 
@@ -303,6 +303,11 @@ class Module:
         if kind_of(config.modules[0]) != cls._kind:
             raise ValueError(f"kind: expected {cls._kind}, got {kind_of(config.modules[0])}")
         return config
+
+
+def core_class(dtype: np.dtype[Any], float32: type[C], float64: type[C]) -> type[C]:
+    """Choose that one of two classes of the core which computes in this dtype."""
+    return float64 if dtype == np.float64 else float32
 
 
 def members_of_file(content: files.Content) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from latchwork import _core, files
 from latchwork._arrays import boolean, integer, real_dtype
-from latchwork._module import Config, Module, kind_of, members_of_file, without_initial_values
+from latchwork._module import Config, Module, core_class, kind_of, members_of_file, without_initial_values
 from latchwork._sequence import SequenceModule
 from latchwork.layers import Embedding, Last, Linear
 from latchwork.lstm import LSTM
@@ -207,10 +207,10 @@ class Network(SequenceModule[Any]):
         lstms = {index: layer for index, layer in enumerate(layers) if isinstance(layer, LSTM)}
         if len({lstm.batch_first for lstm in lstms.values()}) > 1:
             raise ValueError("layers: expected one batch_first for all LSTMs, got both True and False")
-        core_class = _core.Network64 if dtype == np.float64 else _core.Network32
         modules = [options for layer in layers for options in layer._config.modules]
         try:
-            core = core_class(without_initial_values(modules), True, 0, members)
+            network_type = core_class(dtype, _core.Network32, _core.Network64)
+            core = network_type(without_initial_values(modules), "of_chain", 0, members)
         except ValueError as error:  # sizes or the order do not fit; the core calls layers modules
             raise ValueError(str(error).replace("modules", "layers")) from error
         values: dict[str, Array] = {}

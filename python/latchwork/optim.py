@@ -9,7 +9,7 @@ import numpy as np
 
 from latchwork import _core
 from latchwork._arrays import contiguous_real_array, integer, real_number
-from latchwork._module import Module
+from latchwork._module import Module, core_class
 from latchwork._parameters import flat_size, members_of
 from latchwork.tape import Gradients
 
@@ -318,5 +318,5 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _new_core(target: Module, options: Mapping[str, Any]) -> _core.Optimizer32:
-    core_class = _core.Optimizer64 if target.dtype == np.float64 else _core.Optimizer32
-    return core_class(options, flat_size(target._layout))
+    optimizer_type = core_class(target.dtype, _core.Optimizer32, _core.Optimizer64)
+    return optimizer_type(options, flat_size(target._layout))

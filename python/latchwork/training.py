@@ -14,7 +14,7 @@ from latchwork._arrays import (
     real_array,
     seed_number,
 )
-from latchwork._module import S
+from latchwork._module import S, core_class
 from latchwork._parameters import ParameterGradients
 from latchwork._sequence import SequenceModule
 from latchwork.optim import Optimizer
@@ -80,10 +80,11 @@ class Trainer(Generic[S]):
         self._network = network
         self._network_core = network._core
         self._takes_labels = loss == "cross_entropy"
+        trainer_type = core_class(network.dtype, _core.Trainer32, _core.Trainer64)
         self._core = _new_core(
-            self._network_core, loss, quantiles, optimizer._options, clip_norm, seed_number("seed", seed)
+            trainer_type, network._core, loss, quantiles, optimizer._options, clip_norm, seed_number("seed", seed)
         )
-        self._target_size = self._network_core.output_size // (1 if quantiles is None else len(quantiles))
+        self._target_size = network._core.output_size // (1 if quantiles is None else len(quantiles))
 
     @property
     def network(self) -> SequenceModule[S]:
@@ -251,6 +252,7 @@ class Trainer(Generic[S]):
 
 
 def _new_core(
+    trainer_type: type[_core.Trainer32],
     network: _core.Network32,
     loss: Any,
     quantiles: Any,
@@ -259,10 +261,9 @@ def _new_core(
     seed: int,
 ) -> _core.Trainer32:
     """Let the core check the options, and say in Python's words what it refuses."""
-    core_class = _core.Trainer64 if isinstance(network, _core.Network64) else _core.Trainer32
     options = {"kind": loss} | ({} if quantiles is None else {"quantiles": quantiles})
     try:
-        return core_class(network, options, optimizer, 0.0 if clip_norm is None else clip_norm, seed)
+        return trainer_type(network, options, optimizer, 0.0 if clip_norm is None else clip_norm, seed)
     except (TypeError, ValueError) as error:
         if str(error).startswith("kind:"):
             raise type(error)("loss" + str(error).removeprefix("kind")) from None

@@ -118,9 +118,10 @@ def run_child(name: str, case: Case, kind: str, threads: int) -> None:
     forget_peak()
     for _ in range(FURTHER_STEPS):
         loop(1)
+    # Read before the peak: to read takes a little memory itself, which may raise both.
+    kept = unnamed("VmRSS") - before
     further = unnamed("VmHWM") - before
     whole = max(whole, status()["VmHWM"])
-    kept = unnamed("VmRSS") - before
     figures = {"first": first, "further": further, "kept": kept, "whole": whole, "data": data}
     print(json.dumps({"version": peer.description["version"], **figures}))
 

@@ -3,9 +3,9 @@
 
 #include "machine/buffer.hpp"
 #include "machine/dispatch.hpp"
-#include "machine/random.hpp"
 #include "reference/activations.hpp"
 #include "support/kernels.hpp"
+#include "support/mask_number.hpp"
 #include "support/support.hpp"
 
 namespace latchwork::test {

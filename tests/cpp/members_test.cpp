@@ -431,7 +431,7 @@ TEST_CASE_TEMPLATE("a module, a member and a stack have the network's weights", 
   CHECK_THROWS_AS(network.member(members), std::invalid_argument);
   CHECK_THROWS_AS(Network<T>::stack({}), std::invalid_argument);
   CHECK_THROWS_WITH_AS(Network<T>::stack({network, lstm}),
-                       "networks[1]: expected the parameters of networks[0], got others", std::invalid_argument);
+                       "networks[1]: expected the layers of networks[0], got others", std::invalid_argument);
 }
 
 TEST_CASE("arguments that do not fit a network of members are refused") {

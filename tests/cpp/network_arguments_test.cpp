@@ -1,4 +1,4 @@
-// What a network refuses before any work: indices, states, lengths and tokens that do not fit.
+// What a network refuses before any work: indices, other networks, states, lengths and tokens that do not fit.
 #include <doctest/doctest.h>
 
 #include <stdexcept>
@@ -22,6 +22,46 @@ TEST_CASE("network: an index out of range is refused") {
   CHECK_THROWS_WITH_AS(tape->signal(1, 1, Signal::cell, nullptr), "state: expected 0 to 0, got 1",
                        std::invalid_argument);
   CHECK_THROWS_WITH_AS(tape->output(1), "member: expected 0 to 0, got 1", std::invalid_argument);
+}
+
+TEST_CASE("network: only networks whose layers compute the same are stacked") {
+  using Modules = std::vector<ModuleOptions>;
+  const auto changed = [](void (*change)(LstmOptions&, LinearOptions&)) -> Modules {
+    LstmOptions lstm;
+    lstm.input_size = lstm.hidden_size = 2;
+    LinearOptions linear{2, 2};
+    change(lstm, linear);
+    return {lstm, linear};
+  };
+  const auto stack = [](const Modules& first, const Modules& second) {
+    return Network<float>::stack({{first, TensorNames::of_chain, 1}, {second, TensorNames::of_chain, 2}});
+  };
+  const Modules plain = changed([](LstmOptions&, LinearOptions&) {});
+  const Network<float> stacked = stack(plain, plain);
+  CHECK(stacked.members() == 2);
+  CHECK(stacked.layout().front().name == "0.weight_ih_l0");
+  CHECK(stacked.member(1).layout().front().name == "0.weight_ih_l0");
+  // Only the initial values are drawn in another way.
+  CHECK_NOTHROW(stack(plain, changed([](LstmOptions& lstm, LinearOptions&) { lstm.forget_bias = 1.0; })));
+  CHECK_NOTHROW(stack(plain, changed([](LstmOptions& lstm, LinearOptions&) {
+                        lstm.init = Initialisation::chrono;
+                        lstm.t_max = 10;
+                      })));
+  // The parameters of all of these have the same names and shapes.
+  const Modules three_gates =
+      changed([](LstmOptions& lstm, LinearOptions&) { lstm.forget_gate = ForgetGate::coupled; });
+  CHECK_THROWS_WITH_AS(
+      stack(three_gates, changed([](LstmOptions& lstm, LinearOptions&) { lstm.forget_gate = ForgetGate::none; })),
+      "networks[1]: expected the layers of networks[0], got others", std::invalid_argument);
+  for (const Modules& other : {
+           changed([](LstmOptions& lstm, LinearOptions&) { lstm.activations[0].cell = {"relu"}; }),
+           changed([](LstmOptions& lstm, LinearOptions&) { lstm.clip = 3.0; }),
+           changed([](LstmOptions& lstm, LinearOptions&) { lstm.zoneout_cell = 0.1; }),
+           changed([](LstmOptions& lstm, LinearOptions&) { lstm.recurrent_dropout = 0.1; }),
+           changed([](LstmOptions&, LinearOptions& linear) { linear.activation = Activation::relu; }),
+       }) {
+    CHECK_THROWS_AS(stack(plain, other), std::invalid_argument);
+  }
 }
 
 TEST_CASE("network: states must be one for each LSTM, and of several members one for each member") {

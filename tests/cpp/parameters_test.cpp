@@ -10,11 +10,10 @@ namespace {
 using Modules = std::vector<ModuleOptions>;
 
 // One line for each tensor, with its name and shape.
-std::string describe(const Modules& modules, bool numbered) {
+std::string describe(const Modules& modules, TensorNames names) {
   std::ostringstream text;
   Index end = 0;
-  for (const ParameterSpec& spec :
-       parameter_layout(modules, numbered ? TensorNames::of_chain : TensorNames::of_layer)) {
+  for (const ParameterSpec& spec : parameter_layout(modules, names)) {
     CHECK(spec.offset == end);  // tensors follow each other without a gap
     end += spec.size();
     text << spec.name;
@@ -36,14 +35,15 @@ LstmOptions lstm(Index input_size, Index hidden_size) {
 
 TEST_CASE("names and shapes are PyTorch's") {
   SUBCASE("one layer") {
-    CHECK(describe({lstm(3, 5)}, false) == "weight_ih_l0 20 3\nweight_hh_l0 20 5\nbias_ih_l0 20\nbias_hh_l0 20\n");
+    CHECK(describe({lstm(3, 5)}, TensorNames::of_layer) ==
+          "weight_ih_l0 20 3\nweight_hh_l0 20 5\nbias_ih_l0 20\nbias_hh_l0 20\n");
   }
   SUBCASE("two layers, both directions, projection") {
     LstmOptions options = lstm(3, 5);
     options.num_layers = 2;
     options.direction = Direction::both;
     options.proj_size = 2;
-    CHECK(describe({options}, false) ==
+    CHECK(describe({options}, TensorNames::of_layer) ==
           "weight_ih_l0 20 3\nweight_hh_l0 20 2\nbias_ih_l0 20\nbias_hh_l0 20\nweight_hr_l0 2 5\n"
           "weight_ih_l0_reverse 20 3\nweight_hh_l0_reverse 20 2\nbias_ih_l0_reverse 20\nbias_hh_l0_reverse 20\n"
           "weight_hr_l0_reverse 2 5\n"
@@ -56,14 +56,14 @@ TEST_CASE("names and shapes are PyTorch's") {
     options.num_layers = 2;
     options.direction = Direction::reverse;
     options.bias = false;
-    CHECK(describe({options}, false) ==
+    CHECK(describe({options}, TensorNames::of_layer) ==
           "weight_ih_l0_reverse 20 3\nweight_hh_l0_reverse 20 5\n"
           "weight_ih_l1_reverse 20 5\nweight_hh_l1_reverse 20 5\n");
   }
   SUBCASE("a cell") {
     LstmOptions options = lstm(3, 5);
     options.cell = true;
-    CHECK(describe({options}, false) == "weight_ih 20 3\nweight_hh 20 5\nbias_ih 20\nbias_hh 20\n");
+    CHECK(describe({options}, TensorNames::of_layer) == "weight_ih 20 3\nweight_hh 20 5\nbias_ih 20\nbias_hh 20\n");
   }
   SUBCASE("peephole, norms and start states come last") {
     LstmOptions options = lstm(3, 5);
@@ -78,7 +78,7 @@ TEST_CASE("names and shapes are PyTorch's") {
                   suffix + " 20\nnorm_cell_weight" + suffix + " 5\nnorm_cell_bias" + suffix + " 5\nh_0" + suffix +
                   " 2\nc_0" + suffix + " 5\n";
     }
-    CHECK(describe({options}, false) == expected);
+    CHECK(describe({options}, TensorNames::of_layer) == expected);
   }
   SUBCASE("three gates without a forget gate of its own") {
     LstmOptions options = lstm(3, 5);
@@ -86,7 +86,7 @@ TEST_CASE("names and shapes are PyTorch's") {
     options.peephole = options.layer_norm = options.learn_start_state = true;
     for (const ForgetGate forget_gate : {ForgetGate::none, ForgetGate::coupled}) {
       options.forget_gate = forget_gate;
-      CHECK(describe({options}, false) ==
+      CHECK(describe({options}, TensorNames::of_layer) ==
             "weight_ih 15 3\nweight_hh 15 5\nbias_ih 15\nbias_hh 15\nweight_peephole 10\n"
             "norm_ih_weight 15\nnorm_ih_bias 15\nnorm_hh_weight 15\nnorm_hh_bias 15\n"
             "norm_cell_weight 5\nnorm_cell_bias 5\nh_0 5\nc_0 5\n");
@@ -98,11 +98,11 @@ TEST_CASE("names and shapes are PyTorch's") {
     head.out_features = 7;
     LinearOptions no_bias = head;
     no_bias.bias = false;
-    CHECK(describe({EmbeddingOptions{7, 3}, lstm(3, 5), LastOptions{}, head}, true) ==
+    CHECK(describe({EmbeddingOptions{7, 3}, lstm(3, 5), LastOptions{}, head}, TensorNames::of_chain) ==
           "0.weight 7 3\n1.weight_ih_l0 20 3\n1.weight_hh_l0 20 5\n1.bias_ih_l0 20\n1.bias_hh_l0 20\n"
           "3.weight 7 5\n3.bias 7\n");
-    CHECK(describe({no_bias}, true) == "0.weight 7 5\n");
-    CHECK(describe({LastOptions{}}, true) == "");
+    CHECK(describe({no_bias}, TensorNames::of_chain) == "0.weight 7 5\n");
+    CHECK(describe({LastOptions{}}, TensorNames::of_chain) == "");
   }
 }
 

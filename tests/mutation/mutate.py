@@ -31,7 +31,7 @@ TREE, BUILD = WORK / "tree", WORK / "build"
 RULES = Path(__file__).parent / "cpp.rules"
 CPP_FOLDERS = ("cpp/src/layer", "cpp/src/network", "cpp/src/training")
 # strategy.hpp chooses between ways to the same bits, so that no test of results can notice; the peers of the benchmarks
-# are tested where they are installed.
+# are tested only if they are installed.
 LEFT_OUT = re.compile(r"cpp/src/layer/strategy\.hpp|benchmark/peers/(jax|onnxruntime|openvino|pytorch)\.py")
 JOBS = 2
 MEMORY = 16 << 30
@@ -55,7 +55,7 @@ class NotBuiltError(Exception):
 
 
 def run(command: list[str], timeout: float | None = None, **environment: str) -> tuple[int, str]:
-    """Run a command in the tree. Its exit status, and what it printed; -1 where it took too long."""
+    """Run a command in the tree. Return its exit status, or -1 if it took too long, and what it printed."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

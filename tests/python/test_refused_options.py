@@ -91,12 +91,18 @@ def in_pythons_words(modules, message):
 
 @pytest.mark.parametrize(("modules", "message"), CASES, ids=[str(modules) for modules, _ in CASES])
 def test_the_core_says_it_in_these_words(modules, message):
-    checks = [lambda: _core.checked_modules(modules), lambda: _core.Network32(modules, True, 0, 1)]
+    checks = [lambda: _core.checked_modules(modules), lambda: _core.Network32(modules, "of_chain", 0, 1)]
     if len(modules) == 1:
         checks.append(lambda: _core.checked_module(modules[0]))
     for check in checks:
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             check()
+
+
+@pytest.mark.parametrize("names", ["of_chains", True, None])
+def test_the_core_names_tensors_as_those_of_a_layer_or_of_a_chain(names):
+    with pytest.raises(ValueError, match=f"^names: expected of_layer or of_chain, got {re.escape(repr(names))}$"):
+        _core.Network32([{"kind": "lstm", "input_size": 2, "hidden_size": 3}], names, 0, 1)
 
 
 PYTHON_CASES = [case for case in CASES if can_be_asked(case[0])]

@@ -13,12 +13,12 @@ namespace latchwork {
 // The instruction sets that were compiled in and that this CPU and operating system can run, slowest first.
 std::vector<std::string> available_isas();
 
-// The instruction set that new snapshots of weights are packed for. When the library is loaded, this is the one that
-// the variable LATCHWORK_ISA names if it is set, otherwise the last available one. Throws std::invalid_argument if
+// The instruction set for which weights are packed from now on. When the library is loaded, this is the one that the
+// variable LATCHWORK_ISA names if it is set, otherwise the last available one. Throws std::invalid_argument if
 // LATCHWORK_ISA names none that is available.
 std::string current_isa();
 
-// Chooses the instruction set for snapshots that are packed from now on; calls under way keep theirs. Throws
+// Chooses the instruction set for weights that are packed from now on; calls under way keep theirs. Throws
 // std::invalid_argument for a name that is not available here.
 void set_isa(const std::string& name);
 

@@ -38,8 +38,9 @@ class Network {
   Network module(Index index) const;
   // A separate network of one member, with the weights that this member has at the moment.
   Network member(Index index) const;
-  // One network whose members are the members of several networks, with the weights that they have at the moment.
-  // Throws std::invalid_argument if `networks` is empty, or if their parameters differ in name or shape.
+  // One network whose members are the members of several networks, with the weights that they have at the moment. Its
+  // tensors are named as those of networks[0]. Throws std::invalid_argument if `networks` is empty, or if their modules
+  // differ in more than how initial values are drawn.
   static Network stack(const std::vector<Network>& networks);
 
   const std::vector<ModuleOptions>& modules() const;

@@ -94,16 +94,22 @@ struct LstmOptions {
   Index output_size() const { return directions() * hidden_output_size(); }
   // The number of layers times directions: the leading axis of h_n and c_n.
   Index states() const { return num_layers * directions(); }
+
+  bool operator==(const LstmOptions&) const = default;
 };
 
 struct EmbeddingOptions {
   Index num_embeddings = 0;  // the number of different tokens
   Index embedding_dim = 0;
+
+  bool operator==(const EmbeddingOptions&) const = default;
 };
 
 // Keeps the final output of each sequence: that of its last valid step. For a reverse direction the final output is
 // that of step 0.
-struct LastOptions {};
+struct LastOptions {
+  bool operator==(const LastOptions&) const = default;
+};
 
 enum class Activation { identity, relu, sigmoid, tanh };
 
@@ -112,6 +118,8 @@ struct LinearOptions {
   Index out_features = 0;
   bool bias = true;
   Activation activation = Activation::identity;
+
+  bool operator==(const LinearOptions&) const = default;
 };
 
 using ModuleOptions = std::variant<EmbeddingOptions, LstmOptions, LastOptions, LinearOptions>;

@@ -73,7 +73,7 @@ class ParameterStore {
   // May be read at any time, but a reader may see only a part of an update that is being written. read() gives a
   // consistent view.
   const T* data() const { return data_.get(); }
-  // Grows with every write. A snapshot of packed weights has the version of the parameters that it was packed from.
+  // Grows with every write, so that weights packed earlier are recognised as outdated.
   std::uint64_t version() const { return version_.load(std::memory_order_acquire); }
 
   template <class Read>

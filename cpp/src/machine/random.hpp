@@ -46,10 +46,4 @@ inline std::array<std::uint32_t, 4> mask_counter(const MaskKey& key, Index step,
 // A uniform number in [0, 1) with 24 random bits, exact in float and double alike.
 inline double uniform(std::uint32_t bits) { return static_cast<double>(bits >> 8) * 0x1p-24; }
 
-// The number that decides about one unit: if it is below the probability, the unit is dropped or keeps its old value.
-// This is the simple version; kernels.mask gives the same for a whole row.
-inline double mask_number(const MaskKey& key, Index step, Index row, Index unit) {
-  return uniform(philox(key.seed, mask_counter(key, step, row, unit / 4))[static_cast<std::size_t>(unit % 4)]);
-}
-
 }  // namespace latchwork

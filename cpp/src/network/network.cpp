@@ -31,9 +31,16 @@ std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> mo
   return std::make_shared<detail::NetworkParts<T>>(std::move(modules), names, members, std::move(store), 0, size);
 }
 
-TensorNames names_of(const std::vector<ParameterSpec>& layout) {
-  const bool numbered = !layout.empty() && layout.front().name.find('.') != std::string::npos;
-  return numbered ? TensorNames::of_chain : TensorNames::of_layer;
+// The modules without the options that only say how initial values are drawn.
+std::vector<ModuleOptions> without_initial_values(std::vector<ModuleOptions> modules) {
+  for (ModuleOptions& module : modules) {
+    if (auto* lstm = std::get_if<LstmOptions>(&module)) {
+      lstm->forget_bias.reset();
+      lstm->init = Initialisation::torch;
+      lstm->t_max.reset();
+    }
+  }
+  return modules;
 }
 
 // A batch whose lengths and resets are copies that the recording holds. What all members share is copied once.
@@ -151,7 +158,7 @@ Network<T> Network<T>::module(Index index) const {
 template <class T>
 Network<T> Network<T>::member(Index index) const {
   detail::check_index("index", index, members());
-  Network one(new_parts<T>(modules(), names_of(layout()), 1));
+  Network one(new_parts<T>(modules(), parts_->names, 1));
   one.store()->write([&](T* to) {
     store()->read([&](const T* from) { std::copy_n(parts_->of_member(from, index), member_parameter_count(), to); });
   });
@@ -162,19 +169,16 @@ template <class T>
 Network<T> Network<T>::stack(const std::vector<Network>& networks) {
   if (networks.empty()) throw std::invalid_argument("networks: expected at least one, got none");
   const Network& first = networks.front();
+  const std::vector<ModuleOptions> layers = without_initial_values(first.modules());
   Index members = 0;
   for (std::size_t at = 0; at < networks.size(); ++at) {
-    const auto same = [](const ParameterSpec& one, const ParameterSpec& other) {
-      return one.name == other.name && one.shape == other.shape;
-    };
-    const std::vector<ParameterSpec>& layout = networks[at].layout();
-    if (!std::equal(layout.begin(), layout.end(), first.layout().begin(), first.layout().end(), same)) {
+    if (without_initial_values(networks[at].modules()) != layers) {
       throw std::invalid_argument("networks[" + std::to_string(at) +
-                                  "]: expected the parameters of networks[0], got others");
+                                  "]: expected the layers of networks[0], got others");
     }
     members += networks[at].members();
   }
-  Network all(new_parts<T>(first.modules(), names_of(first.layout()), members));
+  Network all(new_parts<T>(first.modules(), first.parts_->names, members));
   all.store()->write([&](T* to) {
     for (const Network& network : networks) {
       network.store()->read([&](const T* from) {

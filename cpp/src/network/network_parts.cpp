@@ -81,9 +81,10 @@ void check_stride(const char* name, Index members, bool written, Index stride) {
 }  // namespace
 
 template <class T>
-NetworkParts<T>::NetworkParts(std::vector<ModuleOptions> module_options, TensorNames names, Index member_count,
+NetworkParts<T>::NetworkParts(std::vector<ModuleOptions> module_options, TensorNames tensor_names, Index member_count,
                               std::shared_ptr<ParameterStore<T>> parameters, Index begin, Index stride)
     : modules(std::move(module_options)),
+      names(tensor_names),
       layout(parameter_layout(modules, names)),
       members(member_count),
       store(std::move(parameters)),

@@ -39,7 +39,7 @@ template <class T>
 struct NetworkParts {
   // `begin` is the place of the first member's first parameter in the store; those of the next members follow at
   // distances of `stride`.
-  NetworkParts(std::vector<ModuleOptions> module_options, TensorNames names, Index member_count,
+  NetworkParts(std::vector<ModuleOptions> module_options, TensorNames tensor_names, Index member_count,
                std::shared_ptr<ParameterStore<T>> parameters, Index begin, Index stride);
 
   // The parameters of one member; `parameters` is the store's buffer or one with the same layout.
@@ -56,6 +56,7 @@ struct NetworkParts {
   Index work_of(const Batch& batch) const { return batch.steps * batch.rows * member_parameter_count; }
 
   std::vector<ModuleOptions> modules;
+  TensorNames names;
   std::vector<ParameterSpec> layout;  // of one member
   std::vector<Index> module_begins;   // offsets in a member's parameters, and the offset of their end
   Index member_parameter_count;

@@ -47,7 +47,7 @@ const char* name_of(ParameterKind kind) {
 // because they are keyed by the number of the tensor.)
 class Layout {
  public:
-  explicit Layout(bool numbered) : numbered_(numbered) {}
+  explicit Layout(TensorNames names) : names_(names) {}
 
   void add_module(const ModuleOptions& module) {
     if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
@@ -98,12 +98,12 @@ class Layout {
 
   void add(ParameterKind kind, std::vector<Index> shape, const std::string& suffix = "", Index layer = 0,
            Index direction = 0) {
-    const std::string prefix = numbered_ ? std::to_string(module_) + "." : "";
+    const std::string prefix = names_ == TensorNames::of_chain ? std::to_string(module_) + "." : "";
     specs_.push_back({prefix + name_of(kind) + suffix, std::move(shape), end_, kind, module_, layer, direction});
     end_ += specs_.back().size();
   }
 
-  bool numbered_;
+  TensorNames names_;
   Index module_ = 0;  // the number of the current module
   Index end_ = 0;
   std::vector<ParameterSpec> specs_;
@@ -112,7 +112,7 @@ class Layout {
 }  // namespace
 
 std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, TensorNames names) {
-  Layout layout(names == TensorNames::of_chain);
+  Layout layout(names);
   for (const ModuleOptions& module : modules) layout.add_module(module);
   return layout.take();
 }

@@ -23,7 +23,7 @@ VERIFIED_STEPS = 8
 VERIFIED_UPDATES = 3
 
 LEARNING_RATE = 1e-3
-MAX_NORM = 1.0
+CLIP_NORM = 1.0
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 #include "latchwork/network.hpp"
 #include "layer/row_blocks.hpp"
-#include "machine/random.hpp"
 #include "reference/lstm.hpp"
+#include "support/mask_number.hpp"
 #include "support/support.hpp"
 
 namespace latchwork::test {

@@ -176,7 +176,7 @@ class Jax:
             parameters, m, v, step = state
             loss, gradients = jax.value_and_grad(lambda p: jnp.mean((network(p, x) - target) ** 2))(parameters)
             norm = jnp.sqrt(sum(jnp.sum(gradient**2) for gradient in jax.tree.leaves(gradients)))
-            factor = jnp.minimum(cases.MAX_NORM / (norm + 1e-6), 1.0)
+            factor = jnp.minimum(cases.CLIP_NORM / (norm + 1e-6), 1.0)
             gradients = jax.tree.map(lambda gradient: factor * gradient, gradients)
             step = step + 1
             m = jax.tree.map(lambda m, gradient: beta1 * m + (1 - beta1) * gradient, m, gradients)

@@ -95,7 +95,7 @@ class Latchwork:
     def _prepare_update(self, case: Case, lstm: Any) -> Prepared:
         x, target = cases.inputs(case, "update"), cases.output_sized(case)
         adam = self._lw.optim.Adam(lr=cases.LEARNING_RATE)
-        trainer = self._lw.Trainer(lstm, "squared_error", adam, clip_norm=cases.MAX_NORM)
+        trainer = self._lw.Trainer(lstm, "squared_error", adam, clip_norm=cases.CLIP_NORM)
 
         def results() -> dict[str, Array]:
             return {"losses": np.array([trainer.step(x, target)[0] for _ in range(cases.VERIFIED_UPDATES)])}

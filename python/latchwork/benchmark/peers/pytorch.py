@@ -153,7 +153,7 @@ class PyTorch:
             loss = squared_error(output, target)
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, cases.MAX_NORM)
+            torch.nn.utils.clip_grad_norm_(parameters, cases.CLIP_NORM)
             optimizer.step()
             return float(loss.item())
 
