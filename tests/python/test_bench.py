@@ -144,6 +144,19 @@ class TestCases:
         assert sum(map(len, cases.GROUPS.values())) == len(cases.CASES)  # every name is used once
         assert not set(cases.GROUPS) & set(cases.CASES)
 
+    def test_names_say_the_sizes(self) -> None:
+        pattern = re.compile(r"(?:step|seq|b(?P<rows>\d+)|hydro)-(?P<hidden>\d+)(?:x(?P<layers>\d+))?")
+        matches = [pattern.fullmatch(case.name) for case in cases.CASES.values()]
+        assert sum(match is not None for match in matches) >= 18
+        for case, match in zip(cases.CASES.values(), matches, strict=True):
+            if match is None:
+                continue
+            assert case.hidden_size == int(match["hidden"])
+            assert case.layers == int(match["layers"] or 1)
+            if not case.name.startswith("hydro"):
+                assert case.rows == int(match["rows"] or 1)
+                assert case.input_size in (1, 16, 64, case.hidden_size)
+
     def test_nearest_round_cases(self) -> None:
         uneven = [case for case in cases.CASES.values() if case.nearest_round]
         assert {case.hidden_size for case in uneven} == {12, 48, 75, 200, 333}
@@ -376,6 +389,14 @@ class TestReport:
             "t-h12-n3 training 1 thread 1.50 (t-h16-n4)",
             "t-h48-n17-ragged training 2 threads 2.00 (t-h64-n16)",
         ]
+
+    def test_a_row_says_the_times_the_speed_and_the_ratios(self, measurements: list[Measurement]) -> None:
+        first, _, last = measurements
+        # 1000 steps of 2 * 4 * 20 * (1 + 20) operations in 10 microseconds.
+        assert first.gigaflops() == pytest.approx(336.0)
+        cells = report.row(first, ["torch", "jax", "openvino"]).split()
+        assert cells[7:17] == ["forward", "1", "10.00", "336.0", "40.00", "4.00", "20.00", "2.00", "-", "-"]
+        assert report.row(last, ["jax"]).split()[9:13] == ["10.00", "336.0", "-", "-"]
 
     def test_nothing_is_summarised_without_peers(self) -> None:
         alone = Measurement(TINY[0], "forward", 1, None, {"latchwork": PeerResult(timing.summarise([1.0]))})

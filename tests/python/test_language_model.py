@@ -255,6 +255,23 @@ class TestBadInput:
         with pytest.raises(error, match=f"{next(iter(parameters))}: expected"):
             LSTMLanguageModel(**parameters).fit(TEXT)
 
+    def test_defaults_are_those_that_the_documented_results_were_measured_with(self):
+        assert LSTMLanguageModel().get_params() == {
+            "hidden_size": 256,
+            "embedding_size": 64,
+            "num_layers": 1,
+            "dropout": 0.0,
+            "batch_size": 16,
+            "window": 64,
+            "lr": 0.008,
+            "weight_decay": 0.2,
+            "max_epochs": 15,
+            "max_seconds": None,
+            "clip_norm": 1.0,
+            "random_state": None,
+            "verbose": False,
+        }
+
     def test_a_failed_fit_changes_nothing(self):
         model = LSTMLanguageModel(**SMALL, max_epochs=1, random_state=0).fit(TEXT)
         before = parameters_of(model)
