@@ -139,7 +139,7 @@ void check_packing(const Network<float>& network) {
     std::iota(expected.begin(), expected.end(), 1.0f);
     Index places = 0;
     for (const auto& [name, numbers] : packed_with(network, spec.name)) {
-      CAPTURE(name);
+      CAPTURE(std::string(name));
       const bool expects_numbers = name == name_when_packed(spec.name);
       places += expects_numbers ? 1 : 0;
       CHECK(numbers == (expects_numbers ? expected : std::vector<float>{}));
