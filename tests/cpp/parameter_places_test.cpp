@@ -138,8 +138,10 @@ void check_packing(const Network<float>& network) {
     std::vector<float> expected(static_cast<std::size_t>(spec.size()));
     std::iota(expected.begin(), expected.end(), 1.0f);
     Index places = 0;
-    for (const auto& [name, numbers] : packed_with(network, spec.name)) {
-      CAPTURE(std::string(name));
+    for (const auto& packed : packed_with(network, spec.name)) {
+      const auto& name = packed.first;
+      const auto& numbers = packed.second;
+      CAPTURE(name);
       const bool expects_numbers = name == name_when_packed(spec.name);
       places += expects_numbers ? 1 : 0;
       CHECK(numbers == (expects_numbers ? expected : std::vector<float>{}));
