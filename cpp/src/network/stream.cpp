@@ -253,6 +253,7 @@ struct StreamParts {
     const FlushToZero flush;
     const Index y_size = rows * network->output_size, count = static_cast<Index>(members.size());
     if (count == 1) return members.front().step(x, x_size, y, reset);
+    if (rows == 0) return;  // x and y may be null, and null has no neighbour
     const Index parts = pieces();
     parallel(
         parts,
