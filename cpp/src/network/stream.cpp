@@ -236,10 +236,11 @@ struct StreamParts {
   StreamParts(std::shared_ptr<const NetworkParts<T>> parts, Index row_count)
       : network(std::move(parts)),
         snapshot(snapshot_of(*network, false)),
-        rows(row_count),
-        member_work(rows * network->member_parameter_count) {
+        rows(row_count) {
     members.reserve(static_cast<std::size_t>(network->members));
     for (Index member = 0; member < network->members; ++member) members.emplace_back(*network, *snapshot, member, rows);
+    // After the members, because a number of rows for which this product overflows has found no memory there.
+    member_work = rows * network->member_parameter_count;
   }
 
   // The number of pieces into which the threads that are awake split the members.
@@ -253,7 +254,6 @@ struct StreamParts {
     const FlushToZero flush;
     const Index y_size = rows * network->output_size, count = static_cast<Index>(members.size());
     if (count == 1) return members.front().step(x, x_size, y, reset);
-    if (rows == 0) return;  // x and y may be null, and null has no neighbour
     const Index parts = pieces();
     parallel(
         parts,
@@ -269,7 +269,7 @@ struct StreamParts {
   std::shared_ptr<const NetworkParts<T>> network;
   std::shared_ptr<const Snapshot<T>> snapshot;
   Index rows;
-  Index member_work;  // about how many multiply-adds a member's step takes
+  Index member_work = 0;  // about how many multiply-adds a member's step takes
   std::vector<MemberStream<T>> members;
 };
 
