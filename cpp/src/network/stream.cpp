@@ -234,9 +234,7 @@ namespace detail {
 template <class T>
 struct StreamParts {
   StreamParts(std::shared_ptr<const NetworkParts<T>> parts, Index row_count)
-      : network(std::move(parts)),
-        snapshot(snapshot_of(*network, false)),
-        rows(row_count) {
+      : network(std::move(parts)), snapshot(snapshot_of(*network, false)), rows(row_count) {
     members.reserve(static_cast<std::size_t>(network->members));
     for (Index member = 0; member < network->members; ++member) members.emplace_back(*network, *snapshot, member, rows);
     // After the members, because a number of rows for which this product overflows has found no memory there.
