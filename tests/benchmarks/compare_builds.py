@@ -156,6 +156,9 @@ def build_of(label: str, place: str) -> Build:
     # Links are not resolved, because the interpreter of an environment is a link and finds its environment by its path.
     path = os.path.abspath(place)
     if os.path.isdir(path):
+        # Without this check an installed Latchwork would be measured instead.
+        if not os.path.isfile(os.path.join(path, "latchwork", "__init__.py")):
+            raise argparse.ArgumentTypeError(f"{place}: expected a folder that holds the package latchwork")
         return Build(label, sys.executable, environment | {"PYTHONPATH": path})
     if not os.access(path, os.X_OK):
         raise argparse.ArgumentTypeError(f"{place}: expected a Python interpreter or a folder")

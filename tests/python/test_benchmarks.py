@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,7 +91,8 @@ def test_builds_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ([sys.executable, str(Path(lw.__file__).parents[1]), "--rounds", "0"], "--rounds"),
         ([str(Path(lw.__file__).parents[1])] * 2 + ["--cases", "small,none"], "expected groups (inference, "),
         ([str(Path(lw.__file__).parents[1])] * 2 + ["--kinds", "walk"], "leave nothing to measure"),
-        ([str(BENCHMARKS)] * 2, "the old build's process ended with status 1"),
+        ([str(BENCHMARKS)] * 2, "expected a folder that holds the package latchwork"),
+        ([shutil.which("false")] * 2, "the old build's process ended with status 1"),
     ],
 )
 def test_builds_that_cannot_be_compared_are_refused(arguments: list[str], message: str) -> None:
