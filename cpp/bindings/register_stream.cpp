@@ -66,6 +66,19 @@ Shape step_shape(const StreamBinding<T>& self, std::initializer_list<Extent> fea
   return shape;
 }
 
+// Marks what a step of a small network seldom needs, so that its code does not lie in the way of the rest.
+#if defined(__GNUC__)
+#define LATCHWORK_RARE [[gnu::noinline, gnu::cold]]
+#else
+#define LATCHWORK_RARE
+#endif
+
+template <class T>
+LATCHWORK_RARE T* unusual_step_values(const StreamBinding<std::remove_const_t<T>>& self, PyObject* object,
+                                      const char* name, Index features) {
+  return contiguous<T>(object, name, step_shape(self, {features}));
+}
+
 // The numbers of one step of a network with one member. The usual argument is recognised by a few comparisons; for any
 // other, the full checks say what is wrong with it, or find that it is usable.
 template <class T>
@@ -80,7 +93,7 @@ T* step_values(const StreamBinding<std::remove_const_t<T>>& self, PyObject* obje
       return reinterpret_cast<T*>(array->data);
     }
   }
-  return contiguous<T>(object, name, step_shape(self, {features}));
+  return unusual_step_values<T>(self, object, name, features);
 }
 
 // Checks the tokens of a step and copies them. Returns the stride from one member's tokens to the next's.
@@ -107,9 +120,8 @@ Index take_tokens(StreamBinding<T>& self, py::handle x) {
 // Reads one truth value, or one for each row, or one for each member and row. Sets `stride` to the stride from one
 // member's values to the next's.
 template <class T>
-const std::uint8_t* step_reset(const StreamBinding<T>& self, PyObject* reset, Index& stride) {
+LATCHWORK_RARE const std::uint8_t* step_reset(const StreamBinding<T>& self, PyObject* reset, Index& stride) {
   static constexpr std::uint8_t restart = 1;
-  if (reset == nullptr || reset == Py_None) return nullptr;
   const Shape inner = step_shape(self, {});
   if (inner.empty() && !has_member_axis(reset, self.members, inner)) {
     return bool_argument(reset, "reset") ? &restart : nullptr;
@@ -133,37 +145,50 @@ py::object new_output(const StreamBinding<T>& self) {
   return py::reinterpret_steal<py::object>(array);
 }
 
+// Tokens, or the values of several members.
+template <class T>
+LATCHWORK_RARE const T* unusual_values(StreamBinding<T>& self, PyObject* x, StepStrides& strides) {
+  if (self.vocabulary > 0) {
+    strides.x = take_tokens(self, x);
+    return nullptr;
+  }
+  const auto [values, stride] = member_elements<const T>(x, "x", self.members, step_shape(self, {self.input_size}));
+  strides.x = stride;
+  return values;
+}
+
+template <class T>
+LATCHWORK_RARE T* output_of_members(const StreamBinding<T>& self, const py::object& output) {
+  return contiguous<T>(output, "out", with_members(self.members, step_shape(self, {self.output_size})));
+}
+
+template <class T>
+void run_step(StreamBinding<T>& self, const T* values, T* y, const std::uint8_t* restarts, const StepStrides& strides) {
+  if (self.vocabulary > 0) {
+    self.stream->step(self.tokens.data(), y, restarts, strides);
+  } else {
+    self.stream->step(values, y, restarts, strides);
+  }
+}
+
 template <class T>
 py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* reset) {
   const StreamEntry entry(self.busy);
-  const T* values = nullptr;
   StepStrides strides;
-  if (self.vocabulary > 0) {
-    strides.x = take_tokens(self, x);
-  } else if (self.members == 1) {
-    values = step_values<const T>(self, x, "x", self.input_size);
-  } else {
-    std::tie(values, strides.x) = member_elements<const T>(x, "x", self.members, step_shape(self, {self.input_size}));
-  }
-  const std::uint8_t* const restarts = step_reset(self, reset, strides.reset);
+  const bool usual = self.vocabulary == 0 && self.members == 1;
+  const T* const values =
+      usual ? step_values<const T>(self, x, "x", self.input_size) : unusual_values(self, x, strides);
+  const std::uint8_t* const restarts =
+      reset == nullptr || reset == Py_None ? nullptr : step_reset(self, reset, strides.reset);
   py::object output = out == nullptr || out == Py_None ? new_output(self) : py::reinterpret_borrow<py::object>(out);
-  T* const y = self.members == 1
-                   ? step_values<T>(self, output.ptr(), "out", self.output_size)
-                   : contiguous<T>(output, "out", with_members(self.members, step_shape(self, {self.output_size})));
-
-  const auto run = [&] {
-    if (self.vocabulary > 0) {
-      self.stream->step(self.tokens.data(), y, restarts, strides);
-    } else {
-      self.stream->step(values, y, restarts, strides);
-    }
-  };
+  T* const y =
+      self.members == 1 ? step_values<T>(self, output.ptr(), "out", self.output_size) : output_of_members(self, output);
   if (self.releases_gil) {
     const py::gil_scoped_release release;
     const SharedStep<T> shared(self);
-    run();
+    run_step(self, values, y, restarts, strides);
   } else {
-    run();
+    run_step(self, values, y, restarts, strides);
   }
   return output;
 }

@@ -234,9 +234,13 @@ namespace detail {
 template <class T>
 struct StreamParts {
   StreamParts(std::shared_ptr<const NetworkParts<T>> parts, Index row_count)
-      : network(std::move(parts)), snapshot(snapshot_of(*network, false)), rows(row_count) {
+      : network(std::move(parts)),
+        snapshot(snapshot_of(*network, false)),
+        rows(row_count),
+        input_size(network->input_size) {
     members.reserve(static_cast<std::size_t>(network->members));
     for (Index member = 0; member < network->members; ++member) members.emplace_back(*network, *snapshot, member, rows);
+    only = members.size() == 1 ? members.data() : nullptr;
     // After the members, because a number of rows for which this product overflows has found no memory there.
     member_work = rows * network->member_parameter_count;
   }
@@ -250,8 +254,8 @@ struct StreamParts {
   template <class X>
   void step(const X* x, Index x_size, T* y, const std::uint8_t* reset, const StepStrides& strides) noexcept {
     const FlushToZero flush;
+    if (only != nullptr) return only->step(x, x_size, y, reset);
     const Index y_size = rows * network->output_size, count = static_cast<Index>(members.size());
-    if (count == 1) return members.front().step(x, x_size, y, reset);
     const Index parts = pieces();
     parallel(
         parts,
@@ -268,7 +272,9 @@ struct StreamParts {
   std::shared_ptr<const Snapshot<T>> snapshot;
   Index rows;
   Index member_work = 0;  // about how many multiply-adds a member's step takes
+  Index input_size;
   std::vector<MemberStream<T>> members;
+  MemberStream<T>* only = nullptr;  // a single member, which a small step then finds at once
 };
 
 }  // namespace detail
@@ -307,7 +313,7 @@ bool Stream<T>::is_shared() const noexcept {
 
 template <class T>
 void Stream<T>::step(const T* x, T* y, const std::uint8_t* reset, const StepStrides& strides) noexcept {
-  parts_->step(x, parts_->network->input_size, y, reset, strides);
+  parts_->step(x, parts_->input_size, y, reset, strides);
 }
 
 template <class T>
