@@ -104,12 +104,13 @@ NetworkParts<T>::NetworkParts(std::vector<ModuleOptions> module_options, TensorN
 
 template <class T>
 std::size_t NetworkParts<T>::lstm_place(const char* argument, Index index) const {
-  std::vector<std::size_t> places;
+  Index count = 0;
   for (std::size_t at = 0; at < modules.size(); ++at) {
-    if (std::holds_alternative<LstmOptions>(modules[at])) places.push_back(at);
+    if (!std::holds_alternative<LstmOptions>(modules[at])) continue;
+    if (count++ == index) return at;
   }
-  check_index(argument, index, static_cast<Index>(places.size()));
-  return places[static_cast<std::size_t>(index)];
+  check_index(argument, index, count);  // throws, because there is no such LSTM
+  return modules.size();
 }
 
 template <class T>

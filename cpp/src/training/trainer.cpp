@@ -135,7 +135,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
               contiguous(record.workspace->take(outputs.steps * outputs.rows * features), outputs.rows, features);
           losses[at] = loss_and_gradient<T>(loss_, read_only(record.modules.back().output), features, outputs,
                                             target.of(member), d_output);
-          if (!std::isfinite(losses[at])) continue;  // check_finite() throws below
+          if (!std::isfinite(losses[at])) continue;  // refused below
           Workspace<T> workspace(cache);
           chain_backward<T>(chain, record, read_only(d_output), {},
                             gradients_.data() + member * parts->member_parameter_count, false, {}, {}, workspace,
@@ -143,7 +143,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
         }
       });
   for (std::size_t member = 0; member < losses.size(); ++member) {
-    check_finite(of_member("loss", member, members), losses[member]);
+    if (!std::isfinite(losses[member])) refuse_infinite(of_member("loss", member, members), losses[member]);
   }
   ready_modules.afterwards();
   gradients_complete_ = true;
@@ -156,11 +156,18 @@ void Trainer<T>::apply() {
   const FlushToZero flush_to_zero;
   const Index members = network_.members(), size = network_.member_parameter_count();
   std::vector<double> norms(static_cast<std::size_t>(members)), scales(norms.size(), 1.0);
-  parallel_or_throw(members, [&](Index member) {
+  const auto measure = [&](Index member) {
     norms[static_cast<std::size_t>(member)] = gradient_norm(gradients_.data() + member * size, size);
-  });
+  };
+  if (members == 1) {
+    measure(0);  // several threads share this one
+  } else {
+    parallel_or_throw(members, measure);
+  }
   for (std::size_t member = 0; member < norms.size(); ++member) {
-    check_finite(of_member("norm of the gradient", member, members), norms[member]);
+    if (!std::isfinite(norms[member])) {
+      refuse_infinite(of_member("norm of the gradient", member, members), norms[member]);
+    }
     if (clip_norm_ > 0.0) scales[member] = clip_scale(norms[member], clip_norm_);
   }
   network_.store()->write([&](T* parameters) {

@@ -20,8 +20,7 @@ inline std::uint64_t step_mask_seed(std::uint64_t seed, std::int64_t step) {
   return std::uint64_t{words[1]} << 32 | words[0];
 }
 
-inline void check_finite(const std::string& what, double value) {
-  if (std::isfinite(value)) return;
+[[noreturn]] inline void refuse_infinite(const std::string& what, double value) {
   throw std::runtime_error(what + ": expected a finite number, got " + text(value) + "; nothing was changed");
 }
 
