@@ -146,8 +146,9 @@ inline bool has_member_axis(py::handle object, Index members, const Shape& inner
 // `inner` is the shape for one member.
 template <class T>
 py::array member_array(py::handle object, std::string_view name, Index members, const Shape& inner) {
-  const bool shared = std::is_const_v<T> && !has_member_axis(object, members, inner);
-  return checked_array<T>(object, name, shared ? inner : with_members(members, inner));
+  const bool shared = members == 1 || (std::is_const_v<T> && !has_member_axis(object, members, inner));
+  if (shared) return checked_array<T>(object, name, inner);
+  return checked_array<T>(object, name, with_members(members, inner));
 }
 
 // `rank` is the number of axes for one member.
