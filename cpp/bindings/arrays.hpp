@@ -4,7 +4,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -26,7 +29,36 @@ struct Extent {
   const char* symbol = nullptr;
 };
 
-using Shape = std::vector<Extent>;
+// The axes of an expected shape. They lie in the object itself, because a call of a tiny network checks several shapes
+// and would notice the allocations.
+class Shape {
+ public:
+  Shape(std::initializer_list<Extent> extents) {
+    for (const Extent& extent : extents) push_back(extent);
+  }
+  explicit Shape(const std::vector<Index>& sizes) {
+    for (const Index size : sizes) push_back(size);
+  }
+
+  std::size_t size() const { return size_; }
+  Extent* begin() { return extents_.data(); }
+  Extent* end() { return begin() + size_; }
+  const Extent* begin() const { return extents_.data(); }
+  const Extent* end() const { return begin() + size_; }
+  const Extent& front() const { return extents_[0]; }
+  const Extent& back() const { return extents_[size_ - 1]; }
+  void pop_back() { --size_; }
+  void push_back(const Extent& extent) { extents_.at(size_++) = extent; }
+  void push_front(const Extent& extent) {
+    push_back(extent);
+    std::rotate(begin(), end() - 1, end());
+  }
+
+ private:
+  // Members, steps, rows, features.
+  std::array<Extent, 4> extents_{0, 0, 0, 0};
+  std::size_t size_ = 0;
+};
 
 template <class T>
 constexpr const char* dtype_name() {
@@ -134,7 +166,7 @@ SequenceView<T> sequence(const py::array& array, std::string_view name, int firs
 // it and is then shared by all members.
 
 inline Shape with_members(Index members, Shape inner) {
-  if (members > 1) inner.insert(inner.begin(), Extent(members));
+  if (members > 1) inner.push_front(Extent(members));
   return inner;
 }
 

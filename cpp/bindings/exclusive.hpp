@@ -29,8 +29,10 @@ class OneAtATime {
 
  private:
   struct Holder {
-    explicit Holder(std::atomic<std::thread::id>& id_to_write) : id(id_to_write) { id = std::this_thread::get_id(); }
-    ~Holder() { id = std::thread::id(); }
+    explicit Holder(std::atomic<std::thread::id>& id_to_write) : id(id_to_write) {
+      id.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    }
+    ~Holder() { id.store(std::thread::id(), std::memory_order_relaxed); }
     Holder(const Holder&) = delete;
     Holder& operator=(const Holder&) = delete;
     std::atomic<std::thread::id>& id;

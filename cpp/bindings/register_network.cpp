@@ -56,7 +56,7 @@ void write(const Network<T>& self, const py::dict& values) {
       throw py::value_error(complaint("values", "names of this network's parameters", std::string(py::repr(key))));
     }
     const ParameterSpec& spec = *found->second;
-    const Shape shape = with_members(self.members(), Shape(spec.shape.begin(), spec.shape.end()));
+    const Shape shape = with_members(self.members(), Shape(spec.shape));
     copies.push_back({contiguous<const T>(value, spec.name, shape), &spec});
     kept.push_back(py::reinterpret_borrow<py::object>(value));
   }

@@ -62,7 +62,7 @@ class SharedStep {
 template <class T>
 Shape step_shape(const StreamBinding<T>& self, std::initializer_list<Extent> features) {
   Shape shape(features);
-  if (self.batched) shape.insert(shape.begin(), Extent(self.rows));
+  if (self.batched) shape.push_front(Extent(self.rows));
   return shape;
 }
 
@@ -107,7 +107,7 @@ Index take_tokens(StreamBinding<T>& self, py::handle x) {
     return token;
   };
   const Shape inner = step_shape(self, {});
-  if (inner.empty() && !has_member_axis(x, self.members, inner)) {
+  if (inner.size() == 0 && !has_member_axis(x, self.members, inner)) {
     self.tokens[0] = check(index_argument(x, "x"));
     return 0;
   }
@@ -123,7 +123,7 @@ template <class T>
 LATCHWORK_RARE const std::uint8_t* step_reset(const StreamBinding<T>& self, PyObject* reset, Index& stride) {
   static constexpr std::uint8_t restart = 1;
   const Shape inner = step_shape(self, {});
-  if (inner.empty() && !has_member_axis(reset, self.members, inner)) {
+  if (inner.size() == 0 && !has_member_axis(reset, self.members, inner)) {
     return bool_argument(reset, "reset") ? &restart : nullptr;
   }
   const auto [elements, member_stride] = member_elements<const bool>(reset, "reset", self.members, inner);

@@ -256,13 +256,24 @@ py::array norms_of(const py::object& gradient, Index pieces) {
 
 template <class T>
 bool is_finite(const py::array& values) {
-  // The array may have any shape, so its own shape is the expected one.
-  Shape shape;
-  for (py::ssize_t axis = 0; axis < values.ndim(); ++axis) shape.emplace_back(static_cast<Index>(values.shape(axis)));
-  const T* const data = contiguous<const T>(values, "values", shape);
   const auto size = static_cast<Index>(values.size());
+  // A few numbers are checked faster than the GIL is released and taken again.
+  constexpr Index smallest_to_release = 4096;
+  if (size < smallest_to_release) return all_finite(data_of<T>(values), size);
   const py::gil_scoped_release release;
-  return all_finite(data, size);
+  return all_finite(data_of<T>(values), size);
+}
+
+bool is_finite_object(const py::object& object) {
+  const auto is_contiguous_array_of = [&](auto number) {
+    using Array = py::array_t<decltype(number), py::array::c_style>;
+    return py::isinstance<Array>(object) &&
+           (py::detail::array_proxy(object.ptr())->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+  };
+  if (is_contiguous_array_of(float())) return is_finite<float>(object);
+  if (is_contiguous_array_of(double())) return is_finite<double>(object);
+  throw py::type_error(
+      complaint("values", "a C-contiguous array of float32 or float64", Py_TYPE(object.ptr())->tp_name));
 }
 
 }  // namespace
@@ -281,16 +292,7 @@ void register_training(py::module_& module) {
         return single ? norms_of<float>(gradient, count) : norms_of<double>(gradient, count);
       },
       py::arg("gradient"), py::arg("pieces"));
-  module.def(
-      "all_finite",
-      [](const py::object& values) {
-        if (!py::isinstance<py::array>(values)) {
-          throw py::type_error(complaint("values", "an array", Py_TYPE(values.ptr())->tp_name));
-        }
-        const auto array = py::reinterpret_borrow<py::array>(values);
-        return array.itemsize() == sizeof(float) ? is_finite<float>(array) : is_finite<double>(array);
-      },
-      py::arg("values"));
+  module.def("all_finite", &is_finite_object, py::arg("values"));
   module.def("clip_scale", py::vectorize(clip_scale), py::arg("norm"), py::arg("clip_norm"));
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "latchwork/network.hpp"
@@ -141,10 +142,12 @@ struct MemberStream {
     for (std::size_t at = 0; at < modules.size(); ++at) {
       if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
         for (const PackedLayer<T>& layer : chain[at].layers) {
-          layers.emplace_back(*lstm, &layer - chain[at].layers.data(), layer, rows);
+          links.emplace_back(StreamLayer<T>(*lstm, &layer - chain[at].layers.data(), layer, rows));
         }
       }
-      if (std::holds_alternative<LinearOptions>(modules[at])) linears.emplace_back(chain[at].linear, rows);
+      if (std::holds_alternative<LinearOptions>(modules[at])) {
+        links.emplace_back(StreamLinear<T>(chain[at].linear, rows));
+      }
     }
   }
 
@@ -162,13 +165,11 @@ struct MemberStream {
 
   // Runs the modules after the Embedding, if there is one, on the rows that `inputs` points to.
   void step(T* y, const std::uint8_t* reset) noexcept {
-    std::size_t layer_index = 0;
-    std::size_t linear_index = 0;
-    for (std::size_t at = 0; at < modules.size(); ++at) {
-      if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
-        for (Index layer = 0; layer < lstm->num_layers; ++layer) step_layer(layers[layer_index++], reset);
-      } else if (std::holds_alternative<LinearOptions>(modules[at])) {
-        step_linear(linears[linear_index++]);
+    for (StreamLink& link : links) {
+      if (auto* layer = std::get_if<StreamLayer<T>>(&link)) {
+        step_layer(*layer, reset);
+      } else {
+        step_linear(*std::get_if<StreamLinear<T>>(&link));
       }
     }
     for (Index row = 0; row < rows; ++row) {
@@ -198,15 +199,16 @@ struct MemberStream {
   // null if they are not there.
   template <class StateType, class Task>
   void for_each_state(const std::vector<StateType>& states, Index member, Task&& task) {
-    std::size_t layer_index = 0;
+    std::size_t link = 0;
     std::size_t lstm_index = 0;
     for (const ModuleOptions& module : modules) {
+      if (std::holds_alternative<LinearOptions>(module)) ++link;
       const auto* lstm = std::get_if<LstmOptions>(&module);
       if (lstm == nullptr) continue;
       const StateType state = states.empty() ? StateType{} : states[lstm_index].of(member);
       ++lstm_index;
       for (Index layer = 0; layer < lstm->num_layers; ++layer) {
-        task(layers[layer_index++],
+        task(*std::get_if<StreamLayer<T>>(&links[link++]),
              state.hidden == nullptr ? nullptr : state.hidden + layer * rows * lstm->hidden_output_size(),
              state.cell == nullptr ? nullptr : state.cell + layer * rows * lstm->hidden_size);
       }
@@ -214,17 +216,21 @@ struct MemberStream {
   }
 
   bool is_shared() const noexcept {
-    return std::any_of(layers.begin(), layers.end(),
-                       [](const StreamLayer<T>& layer) { return layer.split().parts > 1; });
+    return std::any_of(links.begin(), links.end(), [](const StreamLink& link) {
+      const auto* layer = std::get_if<StreamLayer<T>>(&link);
+      return layer != nullptr && layer->split().parts > 1;
+    });
   }
+
+  // One layer of an LSTM, or a Linear.
+  using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>>;
 
   const std::vector<ModuleOptions>& modules;
   const PackedChain<T>& chain;
   const Kernels<T>& kernels;
   Index rows, output_size;
-  std::vector<StreamLayer<T>> layers;
-  std::vector<StreamLinear<T>> linears;
-  std::vector<const T*> inputs;  // the rows that the next module reads
+  std::vector<StreamLink> links;
+  std::vector<const T*> inputs;  // the rows that the next link reads
 };
 
 }  // namespace

@@ -39,9 +39,40 @@ bool has_plain_cell(const LstmOptions& lstm, Index direction) {
 
 // Whether the last gate panel may be compact, because no step of the layer needs the general epilogue, which only reads
 // panels of whole registers.
-bool may_be_compact(const LstmOptions& lstm, Index direction) {
+bool may_be_compact(const LstmOptions& lstm, bool plain) {
   const bool drops_candidate = lstm.recurrent_dropout_on == RecurrentDropoutOn::candidate;
-  return has_plain_cell(lstm, direction) && !(drops_candidate && lstm.recurrent_dropout > 0.0);
+  return plain && !(drops_candidate && lstm.recurrent_dropout > 0.0);
+}
+
+// Sets what depends on the options alone, and so is the same each time that the layer is packed.
+template <class T>
+void describe_layer(const LstmOptions& lstm, Index layer, Index direction, PackedLayer<T>& packed) {
+  packed.input_size = layer == 0 ? lstm.input_size : lstm.output_size();
+  packed.units = lstm.hidden_size;
+  packed.gates = lstm.gates();
+  packed.projection = lstm.proj_size;
+  packed.plain = has_plain_cell(lstm, direction);
+  packed.variant = cell_variant<T>(lstm, direction);
+  packed.learns_start = lstm.learn_start_state;
+}
+
+template <class T>
+PackedChain<T> described_chain(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout) {
+  PackedChain<T> chain(modules.size());
+  for (std::size_t at = 0; at < modules.size(); ++at) {
+    const auto module = static_cast<Index>(at);
+    chain[at].places = ParameterPlaces(layout, module);
+    const auto* lstm = std::get_if<LstmOptions>(&modules[at]);
+    if (lstm == nullptr) continue;
+    chain[at].layers.resize(static_cast<std::size_t>(lstm->states()));
+    for (Index state = 0; state < lstm->states(); ++state) {
+      const Index layer = state / lstm->directions(), direction = state % lstm->directions();
+      PackedLayer<T>& packed = chain[at].layers[static_cast<std::size_t>(state)];
+      packed.places = ParameterPlaces(layout, module, layer, direction);
+      describe_layer(*lstm, layer, direction, packed);
+    }
+  }
+  return chain;
 }
 
 // Packs `size` numbers, followed by zeros up to `padded` numbers.
@@ -63,16 +94,13 @@ void resize_gradient(bool with_backward, Index columns, Index depth, const Kerne
 
 // Packs the tensors that only variants of the cell have.
 template <class T>
-void pack_variant(const LstmOptions& lstm, Index direction, const T* parameters, const Kernels<T>& kernels,
-                  PackedLayer<T>& packed) {
+void pack_variant(const LstmOptions& lstm, const T* parameters, const Kernels<T>& kernels, PackedLayer<T>& packed) {
   const Index units = packed.units;
   const auto tensor = [&](ParameterKind kind) { return packed.places.in(parameters, kind); };
   const auto pack_row = [&](const T* values, Index gates, Buffer<T>& row) {
     row.resize(gates * packed.padded);
     kernels.pack_gate_row(values, nullptr, {units, gates, gates}, row.data());
   };
-  packed.plain = has_plain_cell(lstm, direction);
-  packed.variant = cell_variant<T>(lstm, direction);
   if (lstm.peephole) {
     pack_row(tensor(ParameterKind::weight_peephole), packed.gates - 1, packed.peephole);
     packed.variant.peephole = packed.peephole.data();
@@ -98,24 +126,19 @@ void pack_variant(const LstmOptions& lstm, Index direction, const T* parameters,
   };
   fill_expectation(lstm.zoneout_hidden, padded_h, packed.hidden_zoneout);
   fill_expectation(lstm.zoneout_cell, packed.padded, packed.cell_zoneout);
-  packed.learns_start = lstm.learn_start_state;
   pack_padded_row(tensor(ParameterKind::h_0), packed.output_size(), padded_h, packed.start_hidden);
   pack_padded_row(tensor(ParameterKind::c_0), units, packed.padded, packed.start_cell);
 }
 
 template <class T>
-void pack_layer(const LstmOptions& lstm, Index layer, Index direction, const T* parameters, const Kernels<T>& kernels,
-                bool with_backward, PackedLayer<T>& packed) {
-  packed.input_size = layer == 0 ? lstm.input_size : lstm.output_size();
-  packed.units = lstm.hidden_size;
-  packed.padded = round_up(lstm.hidden_size, kernels.units);
-  packed.gates = lstm.gates();
+void pack_layer(const LstmOptions& lstm, const T* parameters, const Kernels<T>& kernels, bool with_backward,
+                PackedLayer<T>& packed) {
+  packed.padded = round_up(packed.units, kernels.units);
   const Index last_registers =
-      may_be_compact(lstm, direction) ? compact_registers(lstm.hidden_size, packed.gates, kernels.units) : packed.gates;
-  const GateShape shape{lstm.hidden_size, packed.gates, last_registers};
+      may_be_compact(lstm, packed.plain) ? compact_registers(packed.units, packed.gates, kernels.units) : packed.gates;
+  const GateShape shape{packed.units, packed.gates, last_registers};
   packed.panels = PanelShape::of_gates(shape, kernels.units);
   packed.packed_size = packed.panels.row_size();
-  packed.projection = lstm.proj_size;
   const Index units = packed.units, h_size = packed.output_size();
 
   const auto tensor = [&](ParameterKind kind) { return packed.places.in(parameters, kind); };
@@ -143,7 +166,7 @@ void pack_layer(const LstmOptions& lstm, Index layer, Index direction, const T* 
     resize_gradient(with_backward, units, h_size, kernels, packed.projection_gradient);
     if (with_backward) kernels.pack_panels(weight_hr, h_size, units, packed.projection_gradient.data());
   }
-  pack_variant(lstm, direction, parameters, kernels, packed);
+  pack_variant(lstm, parameters, kernels, packed);
 }
 
 template <class T>
@@ -179,20 +202,12 @@ template const Kernels<double>& kernels_for<double>(const std::vector<ModuleOpti
 template <class T>
 void pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout, const T* parameters,
           const Kernels<T>& kernels, bool with_backward, PackedChain<T>& chain) {
-  chain.resize(modules.size());
+  if (chain.empty()) chain = described_chain<T>(modules, layout);
   for (std::size_t at = 0; at < modules.size(); ++at) {
     PackedModule<T>& packed = chain[at];
-    const auto module = static_cast<Index>(at);
-    packed.places = ParameterPlaces(layout, module);
     const T* weight = packed.places.in(parameters, ParameterKind::weight);
     if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
-      packed.layers.resize(static_cast<std::size_t>(lstm->states()));
-      for (Index state = 0; state < lstm->states(); ++state) {
-        const Index layer = state / lstm->directions(), direction = state % lstm->directions();
-        PackedLayer<T>& layer_weights = packed.layers[static_cast<std::size_t>(state)];
-        layer_weights.places = ParameterPlaces(layout, module, layer, direction);
-        pack_layer(*lstm, layer, direction, parameters, kernels, with_backward, layer_weights);
-      }
+      for (PackedLayer<T>& layer : packed.layers) pack_layer(*lstm, parameters, kernels, with_backward, layer);
     } else if (const auto* linear = std::get_if<LinearOptions>(&modules[at])) {
       pack_linear(*linear, weight, packed.places.in(parameters, ParameterKind::bias), kernels, with_backward,
                   packed.linear);

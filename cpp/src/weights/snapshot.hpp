@@ -86,8 +86,8 @@ struct Snapshot {
 template <class T>
 const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules);
 
-// Packs the parameters of the modules into `chain`. If `chain` was packed for the same modules before, it keeps its
-// memory, as far as the sizes are the same.
+// Packs the parameters of the modules into `chain`, which is empty or was packed for the same modules before. It then
+// keeps its memory, as far as the sizes are the same.
 template <class T>
 void pack(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout, const T* parameters,
           const Kernels<T>& kernels, bool with_backward, PackedChain<T>& chain);
