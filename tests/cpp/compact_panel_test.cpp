@@ -140,19 +140,18 @@ TEST_CASE_TEMPLATE(
         table.pack_gate_panels(weight.data(), shape, k_size, panels[0], cut, layout.panels());
         table.pack_gate_panels(weight.data(), shape, k_size, panels[0], 0, cut);
         const Index columns = (k_size + layout.lanes - 1) / layout.lanes * layout.lanes;
-        const Rows<T> gate_rows(1, layout.packed_size() * columns);
+        const Rows<T> gate_rows(1, 4 * units * columns);
         table.pack_gate_rows(weight.data(), shape, k_size, gate_rows[0], cut, layout.panels());
         table.pack_gate_rows(weight.data(), shape, k_size, gate_rows[0], 0, cut);
         const Rows<T> expected_panels(1, layout.packed_size() * k_size, T(0));
-        const Rows<T> expected_rows(1, layout.packed_size() * columns, T(0));
+        const Rows<T> expected_rows(1, 4 * units * columns, T(0));
         for (Index gate = 0; gate < 4; ++gate) {
           for (Index unit = 0; unit < units; ++unit) {
             for (Index k = 0; k < k_size; ++k) {
               expected_panels[0][layout.element(gate, unit, k, k_size)] = at(gate, unit, k);
               const Index first = k / (4 * layout.lanes) * 4 * layout.lanes;
               const Index width = std::min(4 * layout.lanes, columns - first);
-              expected_rows[0][first * layout.packed_size() + layout.element(gate, unit) * width + k - first] =
-                  at(gate, unit, k);
+              expected_rows[0][first * 4 * units + (unit * 4 + gate) * width + k - first] = at(gate, unit, k);
             }
           }
         }

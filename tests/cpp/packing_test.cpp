@@ -50,15 +50,15 @@ TEST_CASE_TEMPLATE("packing: every element is where the layout says, padding is 
         for (T& value : back) value /= 2;
         CHECK(back == weight);
 
-        Rows<T> gate_rows(1, packed_size * layout.padded(k_size), T(7));
+        const Index gate_row_count = gates * units;
+        Rows<T> gate_rows(1, gate_row_count * layout.padded(k_size), T(7));
         table.pack_gate_rows(weight.data(), {units, gates, gates}, k_size, gate_rows[0], cut, end);
         table.pack_gate_rows(weight.data(), {units, gates, gates}, k_size, gate_rows[0], 0, cut);
         right = true;
         for (Index gate = 0; gate < gates; ++gate) {
-          for (Index unit = 0; unit < layout.padded(units); ++unit) {
+          for (Index unit = 0; unit < units; ++unit) {
             for (Index column = 0; column < layout.padded(k_size); ++column) {
-              const T value =
-                  gate_rows[0][layout.column_element(column, layout.packed(gate, unit), k_size, packed_size)];
+              const T value = gate_rows[0][layout.column_element(column, unit * gates + gate, k_size, gate_row_count)];
               right = right && value == (column < k_size ? at(gate, unit, column) : T(0));
             }
           }

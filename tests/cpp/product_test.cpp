@@ -145,4 +145,48 @@ TEST_CASE_TEMPLATE("product: blocks of the left factor, pieces of panels and an 
   });
 }
 
+TEST_CASE_TEMPLATE("product: a left factor whose elements take turns between gates gives the bits of a contiguous one",
+                   T, float, double) {
+  for_each_isa([] {
+    const Kernels<T>& table = kernels<T>();
+    const Layout<T> layout(table);
+    Random random(14);
+    const Index block_units = 5, block_stride = 61, gate_stride = 7, last_gate_stride = 6;
+    for (const Index gates : {2, 3, 4}) {
+      for (const Index units : {1, 5, 7, 23}) {
+        for (const Index rows : {1, 2, 9}) {
+          CAPTURE(gates);
+          CAPTURE(units);
+          CAPTURE(rows);
+          const Index columns = 3 * layout.lanes + 1, depth = gates * units, block = gates * block_units;
+          const std::vector<T> weight = converted<T>(random.numbers(depth * columns));
+          const Rows<T> a(random.numbers(rows * depth), depth);
+          const Rows<T> in_gates(rows, (units / block_units + 1) * block_stride, T(99));
+          const Index last_block = (units - 1) / block_units;
+          for (Index row = 0; row < rows; ++row) {
+            for (Index unit = 0; unit < units; ++unit) {
+              const Index at_block = unit / block_units,
+                          stride = at_block == last_block ? last_gate_stride : gate_stride;
+              for (Index gate = 0; gate < gates; ++gate) {
+                in_gates[row][at_block * block_stride + gate * stride + unit % block_units] =
+                    a[row][unit * gates + gate];
+              }
+            }
+          }
+          Buffer<T> panels(layout.padded(columns) * depth);
+          table.pack_panels(weight.data(), depth, columns, panels.data());
+          const Rows<T> contiguous(rows, columns), alternating(rows, columns);
+          table.product({rows, columns, nullptr, a.pointers(), depth, depth, 0, panels.data(), contiguous.pointers()},
+                        0, layout.column_panels(columns));
+          table.product({rows, columns, nullptr, in_gates.pointers(), depth, block, block_stride, panels.data(),
+                         alternating.pointers(), false, 4, false, gates, gate_stride, last_gate_stride},
+                        0, layout.column_panels(columns));
+          CHECK(same_bits(alternating.all(), contiguous.all()));
+          CHECK(alternating.guards_hold());
+        }
+      }
+    }
+  });
+}
+
 }  // namespace latchwork::test

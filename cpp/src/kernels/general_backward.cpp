@@ -241,16 +241,16 @@ class GeneralBackward {
     const auto d_n = [&](Index panel, Index block) {
       return multiply(load(d_y(panel, block)), load(weight + (panel * shape.blocks + block) * lanes<T>));
     };
-    Packet<T> sum = broadcast(T(0)), products = broadcast(T(0));
-    for_norm_registers<T>(shape, [&](Index panel, Index block, Index) {  // both are zero in padding
+    NormSum<T> sum, products;
+    for_norm_registers<T>(shape, [&](Index panel, Index block, Index, int chain) {  // both are zero in padding
       const Packet<T> d = d_n(panel, block);
-      sum = add(sum, d);
-      products = multiply_add(d, n(panel, block), products);
+      sum.chains[chain] = add(sum.chains[chain], d);
+      products.chains[chain] = multiply_add(d, n(panel, block), products.chains[chain]);
     });
     const T count = static_cast<T>(shape.units * shape.blocks);
-    const Packet<T> mean = broadcast(sum_of_lanes<T>(sum) / count);
-    const Packet<T> mean_product = broadcast(sum_of_lanes<T>(products) / count);
-    for_norm_registers<T>(shape, [&](Index panel, Index block, Index valid) {
+    const Packet<T> mean = broadcast(sum.total() / count);
+    const Packet<T> mean_product = broadcast(products.total() / count);
+    for_norm_registers<T>(shape, [&](Index panel, Index block, Index valid, int) {
       const Packet<T> apart = subtract(subtract(d_n(panel, block), mean), multiply(n(panel, block), mean_product));
       const Packet<T> result = multiply(broadcast(scale), apart);
       store(d_a(panel, block), valid < lanes<T> ? first_lanes<T>(result, valid) : result);

@@ -101,13 +101,44 @@ struct NormShape {
   Index units, panels, blocks;
 };
 
-// Calls task(panel, block, number of valid lanes) for each register, in the one order in which sums over a row are
-// taken.
+// Sums over a row are taken in 16 chains, whatever the width of a register, so that all instruction sets give the same
+// bits. Unit u belongs to chain u modulo 16. A chain goes over the units in ascending order and, for each unit, over
+// the blocks. At the end the chains are joined in a tree.
+inline constexpr int norm_chains = 16;
+
+template <class T>
+struct NormSum {
+  static constexpr int registers = norm_chains / lanes<T>;
+
+  EIGEN_ALWAYS_INLINE NormSum() {
+#pragma GCC unroll 8
+    for (int at = 0; at < registers; ++at) chains[at] = broadcast(T(0));
+  }
+  EIGEN_ALWAYS_INLINE T total() const {
+    T numbers[norm_chains];
+#pragma GCC unroll 8
+    for (int at = 0; at < registers; ++at) store(numbers + at * lanes<T>, chains[at]);
+    for (int half = norm_chains / 2; half > 0; half /= 2) {
+      for (int chain = 0; chain < half; ++chain) numbers[chain] += numbers[chain + half];
+    }
+    return numbers[0];
+  }
+
+  Packet<T> chains[registers];
+};
+
+// Calls task(panel, block, number of valid lanes, register of a NormSum) for each register of the values, in the order
+// of the chains.
 template <class T, class Task>
 EIGEN_ALWAYS_INLINE void for_norm_registers(const NormShape& shape, Task&& task) {
-  for (Index panel = 0; panel < shape.panels; ++panel) {
-    const Index left = shape.units - panel * lanes<T>;
-    for (Index block = 0; block < shape.blocks; ++block) task(panel, block, left < lanes<T> ? left : lanes<T>);
+  for (Index first = 0; first < shape.panels; first += NormSum<T>::registers) {
+    for (Index block = 0; block < shape.blocks; ++block) {
+#pragma GCC unroll 8
+      for (int at = 0; at < NormSum<T>::registers; ++at) {
+        const Index panel = first + at, left = shape.units - panel * lanes<T>;
+        if (left > 0) task(panel, block, left < lanes<T> ? left : lanes<T>, at);
+      }
+    }
   }
 }
 

@@ -188,19 +188,20 @@ class GeneralStep {
   static T normalise(const NormShape& shape, const T* from, T* to, T& mean) {
     const T count = static_cast<T>(shape.units * shape.blocks);
     const auto at = [&](Index panel, Index block) { return (panel * shape.blocks + block) * lanes<T>; };
-    Packet<T> sum = broadcast(T(0));
-    for_norm_registers<T>(shape, [&](Index panel, Index block, Index valid) {
-      sum = add(sum, valid < lanes<T> ? load_part(from + at(panel, block), valid) : load(from + at(panel, block)));
+    NormSum<T> sum;
+    for_norm_registers<T>(shape, [&](Index panel, Index block, Index valid, int chain) {
+      const T* values = from + at(panel, block);
+      sum.chains[chain] = add(sum.chains[chain], valid < lanes<T> ? load_part(values, valid) : load(values));
     });
-    mean = sum_of_lanes<T>(sum) / count;
-    Packet<T> squares = broadcast(T(0));
-    for_norm_registers<T>(shape, [&](Index panel, Index block, Index valid) {
+    mean = sum.total() / count;
+    NormSum<T> squares;
+    for_norm_registers<T>(shape, [&](Index panel, Index block, Index valid, int chain) {
       Packet<T> apart = subtract(load(from + at(panel, block)), broadcast(mean));
       if (valid < lanes<T>) apart = first_lanes<T>(apart, valid);
-      squares = multiply_add(apart, apart, squares);
+      squares.chains[chain] = multiply_add(apart, apart, squares.chains[chain]);
       store(to + at(panel, block), apart);
     });
-    const T scale = T(1) / square_root(sum_of_lanes<T>(squares) / count + T(norm_epsilon));
+    const T scale = T(1) / square_root(squares.total() / count + T(norm_epsilon));
     for (Index k = 0; k < shape.panels * shape.blocks * lanes<T>; k += lanes<T>) {
       store(to + k, multiply(load(to + k), broadcast(scale)));
     }

@@ -165,16 +165,6 @@ EIGEN_ALWAYS_INLINE __m256d first_lanes<double>(const __m256d& value, Index coun
 }
 #endif
 
-// The sum of all lanes, added in order.
-template <class T>
-EIGEN_ALWAYS_INLINE T sum_of_lanes(const Packet<T>& value) {
-  T numbers[lanes<T>];
-  store(numbers, value);
-  T sum = numbers[0];
-  for (int lane = 1; lane < lanes<T>; ++lane) sum += numbers[lane];
-  return sum;
-}
-
 // The lanes of `a` from lane `Shift` on, followed by the first lanes of `b`.
 template <class T, int Shift>
 EIGEN_ALWAYS_INLINE Packet<T> joined_lanes(const Packet<T>& a, [[maybe_unused]] const Packet<T>& b) {

@@ -148,20 +148,19 @@ template <class T>
 void pack_gate_rows(const T* weight, const GateShape& shape, Index columns, T* panels, Index gate_panel_begin,
                     Index gate_panel_end) {
   constexpr Index width = lanes<T>;
-  const Index k_size = ((panel_count<T>(shape.units) - 1) * shape.gates + shape.last_registers) * width;
+  const Index k_size = shape.gates * shape.units;
+  const Index unit_begin = gate_panel_begin * width, unit_end = smaller(gate_panel_end * width, shape.units);
   for (Index panel = 0; panel < columns; panel += 4 * width) {
     const Index panel_width = smaller(panel_count<T>(columns - panel), 4) * width;
     const Index count = smaller(columns - panel, panel_width);
-    T* to = panels + panel * k_size;
-    for_each_gate<T>(gate_panel_begin, gate_panel_end, shape, 1, [&](const GatePlace& place) {
-      for (Index u = 0; u < place.room; ++u) {
-        T* row = to + (place.at + u) * panel_width;
-        const Index valid = u < place.count ? count : 0;
-        const T* from = weight + (place.gate * shape.units + place.first_unit + u) * columns + panel;
-        if (valid > 0) std::memcpy(row, from, static_cast<std::size_t>(valid) * sizeof(T));
-        for (Index column = valid; column < panel_width; ++column) row[column] = T(0);
+    T* row = panels + panel * k_size + unit_begin * shape.gates * panel_width;
+    for (Index unit = unit_begin; unit < unit_end; ++unit) {
+      for (Index gate = 0; gate < shape.gates; ++gate, row += panel_width) {
+        const T* from = weight + (gate * shape.units + unit) * columns + panel;
+        std::memcpy(row, from, static_cast<std::size_t>(count) * sizeof(T));
+        for (Index column = count; column < panel_width; ++column) row[column] = T(0);
       }
-    });
+    }
   }
 }
 

@@ -50,7 +50,13 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
   }
   for (Index block = k_begin; block < k_end; block += args.a_block) {
     const Index left = k_end - block, count = left < args.a_block ? left : args.a_block;
-    accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next);
+    if (args.a_gates == 1) {
+      accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next);
+    } else {
+      const Alternating order(args.a_gates,
+                              block + args.a_block < args.depth ? args.a_gate_stride : args.a_last_gate_stride);
+      accumulate<T, Rows, Panels, Width, Fetch, 0>(sum, operand, count, weights, panel_stride, next, order);
+    }
     next.weights += args.a_block * next.stride;
     weights += args.a_block * panel_width;
 #pragma GCC unroll 8

@@ -104,16 +104,21 @@ template <class T>
 struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gate panels are column panels too)
   Index rows;
   Index columns;
-  const T* start;     // `columns` numbers rounded up to a multiple of U, the same for every row; null: zeros
-  const T* const* a;  // element k of a row lies at a[k / a_block * a_block_stride + k % a_block]
-  Index depth;        // the number of k
-  Index a_block;      // the last block may be shorter; equal to depth for contiguous rows
+  const T* start;  // `columns` numbers rounded up to a multiple of U, the same for every row; null: zeros
+  // The rows of `a` consist of blocks of a_block elements, a_block_stride numbers apart. The last block may be shorter;
+  // contiguous rows are one block. With several a_gates the elements of a block take turns between gates, and element j
+  // of a block lies at j / a_gates + j % a_gates * a_gate_stride. The last block has a gate stride of its own.
+  const T* const* a;
+  Index depth;  // the number of k
+  Index a_block;
   Index a_block_stride;
   const T* weights;
   T* const* y;                // `columns` numbers each
   bool accumulate = false;    // the chain starts at y[row] instead of `start`
   Index panel_registers = 4;  // V
   bool last_panel_first = false;
+  Index a_gates = 1;
+  Index a_gate_stride = 1, a_last_gate_stride = 1;
 };
 
 template <class T>
@@ -238,9 +243,9 @@ struct Kernels {
   void (*pack_gate_row)(const T* first, const T* second, const GateShape& shape, T* row);
   // Packs the transpose of a weight (columns, k_size) into column panels: for y = x W^T.
   void (*pack_transposed_panels)(const T* weight, Index columns, Index k_size, T* panels);
-  // Packs a weight (GH, columns) into column panels, for the product of d_gates and W: k runs in the order of a packed
-  // row, and padding is zero. Packs only those k that belong to the gate panels from gate_panel_begin to
-  // gate_panel_end.
+  // Packs a weight (GH, columns) into column panels, for the product of d_gates and W. k runs over the units and, for
+  // each unit, over its gates, which is the same order for every instruction set. Packs only those k that belong to the
+  // gate panels from gate_panel_begin to gate_panel_end.
   void (*pack_gate_rows)(const T* weight, const GateShape& shape, Index columns, T* panels, Index gate_panel_begin,
                          Index gate_panel_end);
   // Packs a weight (k_size, columns), not transposed, into column panels: for d_y W.

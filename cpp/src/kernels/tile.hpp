@@ -102,15 +102,38 @@ EIGEN_ALWAYS_INLINE NextPanel<T> next_panel(const T* weights, Index depth, Index
   return part < lines ? NextPanel<T>{weights + part * depth * line<T>, line<T>} : NextPanel<T>{weights, 0};
 }
 
-// sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum. Tail: the
-// number of registers of a narrower panel that follows the others.
-template <class T, int Rows, int Panels, int Width, int Fetch, int Tail = 0>
+// Where the elements of a row lie that is contiguous.
+struct Contiguous {
+  Index next() { return at++; }
+  Index at = 0;
+};
+
+// Where the elements of a row lie that take turns between gates.
+struct Alternating {
+  Alternating(Index gates, Index stride) : gate_stride(stride), end(gates * stride) {}
+  Index next() {
+    const Index at = unit + gate;
+    gate += gate_stride;
+    const bool last = gate == end;
+    gate = last ? 0 : gate;
+    unit += last ? 1 : 0;
+    return at;
+  }
+  Index gate_stride, end;
+  Index unit = 0, gate = 0;
+};
+
+// sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum. Element k of
+// a row lies where `order` says. Tail: the number of registers of a narrower panel that follows the others.
+template <class T, int Rows, int Panels, int Width, int Fetch, int Tail = 0, class Order = Contiguous>
 EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width + Tail], const T* const (&a)[Rows],
-                                    Index depth, const T* weights, Index panel_stride, const NextPanel<T>& next = {}) {
+                                    Index depth, const T* weights, Index panel_stride, const NextPanel<T>& next = {},
+                                    Order order = {}) {
   for (Index k = 0; k < depth; ++k) {
+    const Index at_k = order.next();
     Packet<T> factor[Rows];
 #pragma GCC unroll 8
-    for (int row = 0; row < Rows; ++row) factor[row] = broadcast(a[row][k]);
+    for (int row = 0; row < Rows; ++row) factor[row] = broadcast(a[row][at_k]);
     if constexpr (Fetch != fetch_nothing) {
 #pragma GCC unroll 4
       for (int v = 0; v < Width; v += 64 / static_cast<int>(sizeof(Packet<T>))) {

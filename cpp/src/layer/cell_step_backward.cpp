@@ -124,9 +124,8 @@ class CellStepBackward {
 
   void multiply(const T* const* d_gates, T* const* y, bool accumulate) const {
     const WeightPanels<T>& panels = weights_.h_gradient;
-    ProductArgs<T> args = product_of(panels, rows_, d_gates, y);
-    args.a_block = weights_.panels.width();
-    args.a_block_stride = slots_ * weights_.panels.width();
+    const Index panel_stride = slots_ * weights_.panels.width();
+    ProductArgs<T> args = product_of_gates(panels, weights_.panels, panel_stride, rows_, d_gates, y);
     args.accumulate = accumulate;
     args.last_panel_first = last_panel_first(panels, number_);
     for_parts([&](Index part) {

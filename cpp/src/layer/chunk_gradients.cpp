@@ -119,9 +119,8 @@ void ChunkGradients<T>::add_sum(Index number) {
 template <class T>
 void ChunkGradients<T>::add_input(Index panel) const {
   const auto rows = static_cast<Index>(d_gate_rows_.size());
-  ProductArgs<T> args = product_of(weights_.x_gradient, rows, d_gate_rows_.data(), d_input_rows_.data());
-  args.a_block = panel_width_;
-  args.a_block_stride = positions_.capacity() * panel_width_;
+  ProductArgs<T> args = product_of_gates(weights_.x_gradient, weights_.panels, positions_.capacity() * panel_width_,
+                                         rows, d_gate_rows_.data(), d_input_rows_.data());
   args.accumulate = call_.accumulate_input;
   if (rows > 0) kernels_.product(args, panel, panel + 1);
 }

@@ -340,9 +340,8 @@ void finish_token_sums(const LayerBackwardCall<T>& call, LayerGradient<T>& gradi
     }
     const Index first = piece_begin(count, parts, part);
     const Index rows = piece_begin(count, parts, part + 1) - first;
-    ProductArgs<T> args = product_of(weights.x_gradient, rows, sums.data() + first, d_x.data() + first);
-    args.a_block = weights.panels.width();
-    args.a_block_stride = panel_size;
+    ProductArgs<T> args =
+        product_of_gates(weights.x_gradient, weights.panels, panel_size, rows, sums.data() + first, d_x.data() + first);
     args.accumulate = true;
     if (rows > 0) kernels.product(args, 0, weights.x_gradient.count());
   });

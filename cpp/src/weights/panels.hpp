@@ -122,4 +122,18 @@ ProductArgs<T> product_of(const WeightPanels<T>& panels, Index rows, const T* co
   return args;
 }
 
+// The same for rows of gradients with respect to gates, which lie in gate panels of the shape `gates`, `panel_stride`
+// numbers apart. `panels` are those of pack_gate_rows.
+template <class T>
+ProductArgs<T> product_of_gates(const WeightPanels<T>& panels, const PanelShape& gates, Index panel_stride, Index rows,
+                                const T* const* a, T* const* y) {
+  ProductArgs<T> args = product_of(panels, rows, a, y);
+  args.a_block = gates.registers() * gates.register_size();
+  args.a_block_stride = panel_stride;
+  args.a_gates = gates.registers();
+  args.a_gate_stride = gates.register_size();
+  args.a_last_gate_stride = gates.last_registers() * gates.register_size() / gates.registers();
+  return args;
+}
+
 }  // namespace latchwork

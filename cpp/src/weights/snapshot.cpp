@@ -147,8 +147,8 @@ void pack_layer(const LstmOptions& lstm, const T* parameters, const Kernels<T>& 
   kernels.pack_gate_row(tensor(ParameterKind::bias_ih), tensor(ParameterKind::bias_hh), shape, packed.bias.data());
   packed.x_weights.resize(packed.panels, packed.input_size);
   packed.h_weights.resize(packed.panels, h_size);
-  resize_gradient(with_backward, packed.input_size, packed.packed_size, kernels, packed.x_gradient);
-  resize_gradient(with_backward, h_size, packed.packed_size, kernels, packed.h_gradient);
+  resize_gradient(with_backward, packed.input_size, packed.gates * units, kernels, packed.x_gradient);
+  resize_gradient(with_backward, h_size, packed.gates * units, kernels, packed.h_gradient);
   const Index panels = packed.panels.count();
   const Index parts = number_parts(packed.packed_size * (packed.input_size + h_size), panels);
   parallel(parts, [&](Index part) {
@@ -189,7 +189,7 @@ const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules) {
   const Kernels<T>& narrower = kernels_of<T>(narrower_kernels());
   const auto is_narrow = [&](const ModuleOptions& module) {
     if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
-      return lstm->hidden_size <= narrower.units && !lstm->layer_norm;
+      return lstm->hidden_size <= narrower.units;
     }
     const auto* linear = std::get_if<LinearOptions>(&module);
     return linear == nullptr || linear->out_features <= narrower.units;

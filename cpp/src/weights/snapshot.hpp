@@ -81,8 +81,7 @@ struct Snapshot {
 
 // The kernels for these modules under the current instruction set. If every LSTM and every linear layer fits into one
 // register of the next narrower instruction set, these are the kernels of that set: they give the same results bit for
-// bit and are faster on layers this small. (Layers with layer norm are an exception: their sums over the lanes of a
-// register depend on its width.)
+// bit and are faster on layers this small.
 template <class T>
 const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules);
 
