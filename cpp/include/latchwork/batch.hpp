@@ -84,6 +84,8 @@ States<T> states_of(const States<T>& states, Index member) {
   return own;
 }
 
+inline constexpr Index most_gradient_blocks = 1024;
+
 struct RecordOptions {
   bool training = false;        // whether dropout and zoneout act
   std::uint64_t mask_seed = 0;  // equal seeds give equal masks; member m has the masks of mask_seed + m
@@ -92,6 +94,10 @@ struct RecordOptions {
   Index checkpoint = 0;
   // The number of the first row in a larger batch, of which this batch is a part. Masks depend on it.
   Index first_row = 0;
+  // The number of blocks of rows in which the gradients of all modules are summed: a power of two, up to
+  // most_gradient_blocks. Blocks have about equally many steps, and are added in a binary tree, so machines that each
+  // hold consecutive blocks together get the bits that one machine gets. 0: each layer chooses by its shape.
+  Index gradient_blocks = 0;
 };
 
 }  // namespace latchwork

@@ -105,10 +105,11 @@ bool all_finite(const T* values, Index size);
 template <class T>
 class Trainer {
  public:
-  // clip_norm: 0 for no clipping. seed: for the dropout masks, which also depend on the number of the step. The trainer
-  // trains the network that was passed in, not a copy. Throws std::invalid_argument.
-  Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double clip_norm,
-          std::uint64_t seed);
+  // clip_norm: 0 for no clipping. seed: for the dropout masks, which also depend on the number of the step.
+  // gradient_blocks: see RecordOptions. The trainer trains the network that was passed in, not a copy. Throws
+  // std::invalid_argument.
+  Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double clip_norm, std::uint64_t seed,
+          Index gradient_blocks = 0);
 
   // Trains on one mini-batch: gradient(), then apply(). Returns the loss of each member before the update. `end`
   // receives the state after the last step, for the next window of a stream; it may be the same memory as `start`.
@@ -151,6 +152,7 @@ class Trainer {
   Optimizer<T> optimizer_;
   double clip_norm_;
   std::uint64_t seed_;
+  Index gradient_blocks_;
   // Members of the class so that their memory is kept from step to step.
   std::vector<T> gradients_;
   bool gradients_complete_ = false;  // and not applied yet

@@ -59,6 +59,7 @@ struct LayerBackwardCall {
   T* d_table = nullptr;
   T* d_start_hidden = nullptr;  // null: not wanted
   T* d_start_cell = nullptr;
+  Index gradient_blocks = 0;  // see RecordOptions
 };
 
 // Returns the gradients with respect to the parameters, which lie in the workspace.

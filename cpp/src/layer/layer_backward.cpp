@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "layer/block_sums.hpp"
 #include "layer/cell_step_backward.hpp"
 #include "layer/chunk_gradients.hpp"
 #include "layer/chunk_positions.hpp"
@@ -352,43 +353,52 @@ void finish_token_sums(const LayerBackwardCall<T>& call, LayerGradient<T>& gradi
 template <class T>
 LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace) {
   const PackedLayer<T>& weights = *call.weights;
-  const RowBlocks blocks = row_blocks(call.schedule, weights);
+  const Kernels<T>& kernels = *call.kernels;
+  const RowBlocks blocks = row_blocks(call.schedule, weights, call.gradient_blocks);
   const Index tokens = call.tokens == nullptr ? 0 : call.tokens->count();
-  const Index size = LayerGradient<T>::size(weights, tokens, *call.kernels);
-  T* const memory = workspace.take(blocks.count() * size);
-  std::vector<LayerGradient<T>> gradients;
-  for (Index block = 0; block < blocks.count(); ++block) {
-    gradients.push_back(LayerGradient<T>::in(memory + block * size, weights, tokens));
-  }
+  const Index size = LayerGradient<T>::size(weights, tokens, kernels), count = blocks.count();
+  const Index threads = call.record->has_checkpoints() ? 0 : block_threads(call.schedule, weights, count);
+  // Either all blocks are summed at once, or threads take tasks of consecutive blocks, which they sum one by one.
+  const Index tasks = threads == 0 ? count : block_tasks(threads, count);
+  T* const sums = workspace.take(tasks * size);
+  std::vector<LayerGradient<T>> gradients(static_cast<std::size_t>(count));
   if (call.schedule.batch.rows == 0) {
-    std::fill_n(memory, size, T(0));
-    return gradients.front();
+    std::fill_n(sums, size, T(0));
+    return LayerGradient<T>::in(sums, weights, tokens);
   }
-  const Index threads = call.record->has_checkpoints() ? 0 : block_threads(call.schedule, weights, blocks.count());
   if (threads == 0) {
-    const Index numbers = blocks.count() * size, parts = number_parts(numbers, numbers);
+    const Index numbers = count * size, parts = number_parts(numbers, numbers);
     parallel(parts, [&](Index part) {
-      std::fill(memory + piece_begin(numbers, parts, part), memory + piece_begin(numbers, parts, part + 1), T(0));
+      std::fill(sums + piece_begin(numbers, parts, part), sums + piece_begin(numbers, parts, part + 1), T(0));
     });
+    for (Index block = 0; block < count; ++block) {
+      gradients[static_cast<std::size_t>(block)] = LayerGradient<T>::in(sums + block * size, weights, tokens);
+    }
     const bool small = step_work(weights, call.schedule.total(0, call.schedule.batch.rows)) < smallest_parallel_work;
     LayerBackward<T>(call, blocks, gradients, true, small ? 1 : free_threads(), workspace).run(0);
   } else {
+    const Index blocks_of_task = count / tasks, others = kept_block_sums(blocks_of_task) - 1;
+    T* const other_sums = workspace.take(threads * others * size);
     std::deque<LayerBackward<T>> backwards;
     for (Index thread = 0; thread < threads; ++thread) {
       backwards.emplace_back(call, blocks, gradients, false, 1, workspace);
     }
     std::atomic<Index> next{0};
     parallel(threads, [&](Index thread) {
-      LayerBackward<T>& backward = backwards[static_cast<std::size_t>(thread)];
-      for (Index block = next++; block < blocks.count(); block = next++) {
-        std::fill_n(memory + block * size, size, T(0));
-        backward.run(block);
+      for (Index task = next++; task < tasks; task = next++) {
+        BlockSums<T> task_sums(kernels, size, sums + task * size, other_sums + thread * others * size);
+        for (Index block = task * blocks_of_task; block < (task + 1) * blocks_of_task; ++block) {
+          gradients[static_cast<std::size_t>(block)] = LayerGradient<T>::in(task_sums.next(), weights, tokens);
+          backwards[static_cast<std::size_t>(thread)].run(block);
+          task_sums.add();
+        }
       }
     });
   }
-  if (blocks.count() > 1) call.kernels->add_rows(memory + size, size, blocks.count() - 1, size, memory);
-  if (tokens > 0) finish_token_sums(call, gradients.front(), workspace);
-  return gradients.front();
+  add_block_sums(kernels, size, tasks, sums);
+  LayerGradient<T> gradient = LayerGradient<T>::in(sums, weights, tokens);
+  if (tokens > 0) finish_token_sums(call, gradient, workspace);
+  return gradient;
 }
 
 template LayerGradient<float> layer_backward<float>(const LayerBackwardCall<float>&, Workspace<float>&);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 
 #include "layer/rows.hpp"
 #include "machine/parallel.hpp"
@@ -76,6 +77,14 @@ Index block_threads(const Schedule& schedule, const PackedLayer<T>& weights, Ind
   if (row_parts(schedule, weights) == 1) return 1;
   const Index threads = free_threads();
   return blocks % threads == 0 || blocks >= 4 * threads ? threads : 0;
+}
+
+// The number of tasks, of equally many consecutive blocks, that these threads share. Each task keeps a sum of its own,
+// so there are only as many as keep all threads busy to the end.
+inline Index block_tasks(Index threads, Index blocks) {
+  const auto count =
+      static_cast<std::size_t>(std::has_single_bit(static_cast<std::size_t>(threads)) ? threads : 4 * threads);
+  return std::min(blocks, static_cast<Index>(std::bit_ceil(count)));
 }
 
 // The first row of part `part` of `parts`. Each part has about as many of the steps [order_begin, order_end) as the

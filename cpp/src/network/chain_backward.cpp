@@ -17,10 +17,11 @@ namespace {
 
 // The numbered tokens if backward is to sum the LSTM's gate gradients for each token; else nothing.
 template <class T>
-std::optional<TokenNumbers> tokens_to_sum(const PackedModule<T>& weights, const ModuleRecord<T>& record) {
+std::optional<TokenNumbers> tokens_to_sum(const PackedModule<T>& weights, const ModuleRecord<T>& record,
+                                          Index gradient_blocks) {
   if (weights.layers.empty()) return {};
   const Schedule schedule{record.batch, false};
-  const Index blocks = row_blocks(schedule, weights.layers.front()).count();
+  const Index blocks = row_blocks(schedule, weights.layers.front(), gradient_blocks).count();
   return repeated_tokens(record.input, schedule, 0, record.batch.steps, blocks);
 }
 
@@ -41,6 +42,9 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     T* const table = chain.weights.front().places.in(parameters, ParameterKind::weight);
     std::fill_n(table, first_embedding->num_embeddings * first_embedding->embedding_dim, T(0));
   }
+  // The blocks of rows in which modules are summed that do not choose them by their shape.
+  const RowBlocks blocks =
+      row_blocks(Schedule{recording.batch, false}, std::max<Index>(1, recording.options.gradient_blocks));
   SequenceView<const T> d_result = d_output;
   for (std::size_t at = modules.size(); at-- > 0;) {
     const ModuleOptions& module = modules[at];
@@ -48,7 +52,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     const PackedModule<T>& weights = chain.weights[at];
     const Index features = record.input.features;
     T* const weight_gradient = weights.places.in(parameters, ParameterKind::weight);
-    const std::optional<TokenNumbers> tokens = tokens_to_sum(weights, record);
+    const std::optional<TokenNumbers> tokens = tokens_to_sum(weights, record, recording.options.gradient_blocks);
     SequenceView<T> d_source = d_input;
     if (tokens) {
       d_source = {};
@@ -78,11 +82,13 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
       gradient.weight = weight_gradient;
       gradient.bias = weights.places.in(parameters, ParameterKind::bias);
       gradient.accumulate = accumulate;
+      gradient.blocks = &blocks;
       linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, gradient,
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
       if (d_result.data != nullptr) {
-        embedding_backward(record.batch, record.input, d_result, embedding->embedding_dim, weight_gradient);
+        embedding_backward(kernels, record.batch, blocks, record.input, d_result, *embedding, weight_gradient,
+                           workspace);
       }
     } else if (d_source.data != nullptr) {
       const LastColumns columns = last_columns(at == 0 ? nullptr : &modules[at - 1], features);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "layer/block_sums.hpp"
 #include "layer/strategy.hpp"
 #include "layer/weight_gradient.hpp"
 #include "machine/parallel.hpp"
@@ -92,8 +93,10 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   const Index padded_outputs = round_up(outputs, kernels.units);
   const Index slots = call.batch.steps * call.batch.rows;
   const Index capacity = std::max<Index>(1, std::min(linear_chunk_rows, slots));
-  T* weight_panels = workspace.take_zeros(outputs * round_up(inputs, kernels.units));
-  T* bias_sum = workspace.take_zeros(padded_outputs);
+  const Index weight_size = outputs * round_up(inputs, kernels.units), sum_size = weight_size + padded_outputs;
+  T* const total = workspace.take(sum_size);
+  const RowBlocks& blocks = *gradient.blocks;
+  BlockSums<T> sums(kernels, sum_size, total, workspace.take((kept_block_sums(blocks.count()) - 1) * sum_size));
   T* d_y_memory = workspace.take_zeros(capacity * padded_outputs);
   WeightGradient<T> weight_gradient(kernels, capacity, outputs, inputs, workspace);
   // Pointers to the rows that add_rows() takes next.
@@ -101,7 +104,7 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   std::vector<T*> d_y, d_x;
   for (Index row = 0; row < capacity; ++row) d_y.push_back(d_y_memory + row * padded_outputs);
 
-  const auto add_rows = [&] {
+  const auto add_rows = [&](T* sum) {
     const auto count = static_cast<Index>(x.size());
     if (count == 0) return;
     const Index work = count * inputs * outputs;
@@ -118,30 +121,35 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
       const WeightPanels<T>& panels = weights.gradient;
       kernels.product(product_of(panels, end - begin, d_y.data() + begin, d_x.data() + begin), 0, panels.count());
     });
-    weight_gradient.add(count, weight_panels);
-    kernels.add_rows(d_y_memory, padded_outputs, count, padded_outputs, bias_sum);
+    weight_gradient.add(count, sum);
+    kernels.add_rows(d_y_memory, padded_outputs, count, padded_outputs, sum + weight_size);
     x.clear();
     y.clear();
     d_output.clear();
     d_x.clear();
   };
 
-  for (Index step = call.batch.steps - 1; step >= 0; --step) {
-    for (Index row = 0; row < call.batch.rows; ++row) {
-      if (!schedule.active(step, row)) continue;
-      x.push_back(call.input.at(step, row));
-      y.push_back(call.output.at(step, row));
-      if (gradient.d_output.data != nullptr) d_output.push_back(gradient.d_output.at(step, row));
-      if (gradient.d_input.data != nullptr) d_x.push_back(gradient.d_input.at(step, row));
-      if (static_cast<Index>(x.size()) == capacity) add_rows();
+  for (Index block = 0; block < blocks.count(); ++block) {
+    T* const sum = sums.next();
+    for (Index step = call.batch.steps - 1; step >= 0; --step) {
+      for (Index row = blocks.begin_of(block); row < blocks.end_of(block); ++row) {
+        if (!schedule.active(step, row)) continue;
+        x.push_back(call.input.at(step, row));
+        y.push_back(call.output.at(step, row));
+        if (gradient.d_output.data != nullptr) d_output.push_back(gradient.d_output.at(step, row));
+        if (gradient.d_input.data != nullptr) d_x.push_back(gradient.d_input.at(step, row));
+        if (static_cast<Index>(x.size()) == capacity) add_rows(sum);
+      }
     }
+    add_rows(sum);
+    sums.add();
   }
-  add_rows();
 
-  kernels.unpack_panels(weight_panels, outputs, inputs, gradient.weight, gradient.accumulate);
+  kernels.unpack_panels(total, outputs, inputs, gradient.weight, gradient.accumulate);
   if (gradient.bias != nullptr) {
+    const T* const bias = total + weight_size;
     for (Index at = 0; at < outputs; ++at) {
-      gradient.bias[at] = gradient.accumulate ? gradient.bias[at] + bias_sum[at] : bias_sum[at];
+      gradient.bias[at] = gradient.accumulate ? gradient.bias[at] + bias[at] : bias[at];
     }
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "layer/row_blocks.hpp"
 #include "layer/rows.hpp"
 #include "machine/workspace.hpp"
 #include "weights/snapshot.hpp"
@@ -27,6 +28,7 @@ struct LinearGradient {
   T* weight = nullptr;             // (outputs, inputs)
   T* bias = nullptr;               // null if there is none
   bool accumulate = false;
+  const RowBlocks* blocks = nullptr;  // in which the gradients are summed
 };
 
 // call.output must hold what linear_forward() wrote.

@@ -1,6 +1,7 @@
 #include "network/network_parts.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <stdexcept>
 #include <string>
 
@@ -165,6 +166,12 @@ void check_places(const NetworkParts<T>& parts, const char* name, const Sequence
   check_stride(name, parts.members, any, written.member_stride);
 }
 
+void check_gradient_blocks(Index count) {
+  if (count >= 0 && count <= most_gradient_blocks && std::popcount(static_cast<std::size_t>(count)) <= 1) return;
+  throw std::invalid_argument("gradient_blocks: expected 0 or a power of two up to " +
+                              std::to_string(most_gradient_blocks) + ", got " + std::to_string(count));
+}
+
 void check_record_options(const RecordOptions& options) {
   const auto check = [](const char* name, Index value) {
     if (value >= 0) return;
@@ -172,6 +179,7 @@ void check_record_options(const RecordOptions& options) {
   };
   check("checkpoint", options.checkpoint);
   check("first_row", options.first_row);
+  check_gradient_blocks(options.gradient_blocks);
 }
 
 template <class T, class Value>

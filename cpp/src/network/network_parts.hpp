@@ -87,6 +87,7 @@ template <class T>
 void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch);
 
 // Throws std::invalid_argument if a number is negative.
+void check_gradient_blocks(Index count);
 void check_record_options(const RecordOptions& options);
 
 // Throws std::invalid_argument if there are states, but not one for each LSTM.

@@ -253,6 +253,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       }
       one.d_input = d_input;
       one.accumulate_input = direction > 0;
+      one.gradient_blocks = options.gradient_blocks;
       unpack_gradient(weights, kernels, layer_backward(one, workspace), gradient.parameters, gradient.accumulate);
     }
     if (layer > 0 && drops(lstm, options)) {

@@ -64,15 +64,17 @@ std::string of_member(const char* what, std::size_t member, Index members) {
 
 template <class T>
 Trainer<T>::Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double clip_norm,
-                    std::uint64_t seed)
+                    std::uint64_t seed, Index gradient_blocks)
     : network_(network),
       loss_(std::move(loss)),
       optimizer_(optimizer, network.parameter_count()),
       clip_norm_(clip_norm),
       seed_(seed),
+      gradient_blocks_(gradient_blocks),
       gradients_(static_cast<std::size_t>(network.parameter_count())) {
   validate(loss_, network_.output_size());
   check_not_negative("clip_norm", clip_norm);
+  detail::check_gradient_blocks(gradient_blocks);
 }
 
 template <class T>
@@ -104,6 +106,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
   RecordOptions all;
   all.training = true;
   all.first_row = first_row;
+  all.gradient_blocks = gradient_blocks_;
   detail::check_record_options(all);
   check_states(*parts, "start", start);
   const FlushToZero flush_to_zero;

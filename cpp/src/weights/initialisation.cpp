@@ -9,6 +9,7 @@
 
 #include "latchwork/parameters.hpp"
 #include "machine/float_state.hpp"
+#include "machine/mathematics.hpp"
 #include "machine/random.hpp"
 
 namespace latchwork {
@@ -49,9 +50,9 @@ void fill_normal(TensorKey key, Index size, T* values) {
   draw_tensor(key, size, [&](const std::array<std::uint32_t, 4>& words, Index i) {
     const std::size_t pair = i % 4 < 2 ? 0 : 2;
     const double above_zero = uniform(words[pair]) + 0x1p-24;
-    const double radius = std::sqrt(-2.0 * std::log(above_zero));
+    const double radius = std::sqrt(-2.0 * mathematics::log(above_zero));
     const double angle = 2.0 * std::numbers::pi * uniform(words[pair + 1]);
-    values[i] = static_cast<T>(radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle)));
+    values[i] = static_cast<T>(radius * (i % 2 == 0 ? mathematics::cos(angle) : mathematics::sin(angle)));
   });
 }
 
@@ -134,7 +135,7 @@ void add_chrono_bias(const LstmOptions& options, TensorKey key, T* bias) {
   draw_tensor(key, units, [&](const std::array<std::uint32_t, 4>& words, Index i) {
     const double span = static_cast<double>(options.t_max.value() - 2);
     const double steps = 1.0 + span * uniform(words[static_cast<std::size_t>(i % 4)]);
-    bias[i] = static_cast<T>(-std::log(steps));
+    bias[i] = static_cast<T>(-mathematics::log(steps));
     if (options.forget_gate == ForgetGate::own) bias[units + i] = -bias[i];
   });
 }

@@ -151,7 +151,7 @@ inline RowBlocks row_blocks_of(const Problem& problem) {
   schedule.batch.steps = problem.input.steps;
   schedule.batch.rows = problem.input.rows;
   if (!problem.input.lengths.empty()) schedule.batch.lengths = problem.input.lengths.data();
-  return row_blocks(schedule, layer);
+  return row_blocks(schedule, layer, 0);
 }
 
 // The arrays of a problem in the library's element type, and the views of them that the library takes.

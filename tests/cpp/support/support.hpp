@@ -110,6 +110,17 @@ T multiply_add(T a, T b, T c) {
   return std::fma(a, b, c);
 }
 
+// (0 + 1) + (2 + 3) and so on, element by element. The number of vectors is a power of two.
+template <class T>
+std::vector<T> tree_sum(std::vector<std::vector<T>> vectors) {
+  for (std::size_t distance = 1; distance < vectors.size(); distance *= 2) {
+    for (std::size_t at = 0; at < vectors.size(); at += 2 * distance) {
+      for (std::size_t k = 0; k < vectors[at].size(); ++k) vectors[at][k] += vectors[at + distance][k];
+    }
+  }
+  return vectors.front();
+}
+
 // Sets the number of threads for the lifetime of the object.
 class ThreadCount {
  public:
