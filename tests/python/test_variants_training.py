@@ -121,9 +121,9 @@ def test_a_language_model_is_trained_window_by_window(name):
     lstm = lw.LSTM(4, 8, **({"cell_clip": 2.0} | forward_only(EVERY[name])), seed=1)
     network = lw.Network([lw.Embedding(5, 4, seed=2), lstm, lw.Linear(lstm.proj_size or 8, 5, seed=3)])
     trainer = lw.Trainer(network, loss="cross_entropy", optimizer=lw.optim.Adam(lr=0.02), seed=4)
-    text = (np.arange(6 * 40 + 1)[:, None] + np.array([0, 2, 3])) % 5
+    text = (np.arange(6 * 80 + 1)[:, None] + np.array([0, 2, 3])) % 5
     losses, state = [], None
-    for at in range(0, 6 * 40, 6):
+    for at in range(0, 6 * 80, 6):
         loss, state = trainer.step(text[at : at + 6], text[at + 1 : at + 7], state)
         losses.append(loss)
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
