@@ -1,6 +1,6 @@
 """Check that this CPU computes the bits that every CPU with fused multiply-adds must compute.
 
-    python check_same_bits.py PROGRAM [--run "qemu-aarch64-static -L /usr/aarch64-linux-gnu"] [--write]
+    python check_same_bits.py PROGRAM [--run "qemu-aarch64-static;-L;/usr/aarch64-linux-gnu"] [--write]
 
 PROGRAM prints results for each of its instruction sets, see print_results.cpp. SHA-256 sums of the results are kept in
 sums.json, beside this file; --write replaces them, which is right only if a change was meant to change bits.
@@ -9,7 +9,6 @@ sums.json, beside this file; --write replaces them, which is right only if a cha
 import argparse
 import hashlib
 import json
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -28,10 +27,10 @@ def sums_of(command: list[str], isa: str, threads: int) -> dict[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
-    parser.add_argument("--run", default="", help="what runs the program, such as an emulator with its options")
+    parser.add_argument("--run", default="", help="an emulator and its options, divided by semicolons")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    command = [*shlex.split(arguments.run), arguments.program]
+    command = [*filter(None, arguments.run.split(";")), arguments.program]
     isas = subprocess.run([*command, "--isas"], stdout=subprocess.PIPE, check=True, text=True).stdout.split()
     if not isas:
         print("no instruction set with fused multiply-adds can run here, so there is nothing to compare")
