@@ -239,8 +239,9 @@ class Trainer(Generic[S]):
             )
         call = network._call(x, state, lengths, reset, skip)
         sequence = self._network_core.keeps_sequence
+        valid = call.valid
         if network._vocabulary is None:
-            check_finite("x", call.x, call.valid, members=call.x.ndim == 4)
+            check_finite("x", call.x, valid, members=call.x.ndim == 4)
         features = () if self._takes_labels else (self._target_size,)
         target = integer_array("y", y) if self._takes_labels else real_array("y", y, network.dtype)
         axes = call.axes
@@ -248,7 +249,8 @@ class Trainer(Generic[S]):
             axes = axes.of_array(target, len(axes.shape(call.steps, call.rows, *features, sequence=sequence)))
         check_shape("y", target, axes.shape(call.steps, call.rows, *features, sequence=sequence))
         target = axes.to_core(target, sequence)
-        valid = call.valid if sequence else None  # after Last every row counts, an empty sequence's too
+        if not sequence:
+            valid = None  # after Last every row counts, an empty sequence's too
         if self._takes_labels:
             check_classes("y", "labels", self._target_size, target, valid, members=axes.members is not None)
         else:
