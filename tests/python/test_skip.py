@@ -304,10 +304,13 @@ def test_a_stream_leaves_out_what_the_whole_leaves_out(batch_size, skip_output, 
     assert_same_bits(tuple(stream.state), tuple(state))
 
 
-def test_a_stream_repeats_nothing_from_before_a_restart(dtype):
-    lstm = random_lstm(input_size=3, hidden_size=5, dtype=dtype)
-    stream, x = lstm.stream(), normal(1, (3,), dtype)
-    nothing = np.zeros(5, dtype)
+@pytest.mark.parametrize("head", [False, True], ids=["an LSTM", "a network"])
+def test_a_stream_repeats_nothing_from_before_a_restart(head, dtype):
+    lstm = random_lstm(input_size=3, hidden_size=5, learn_start_state=True, dtype=dtype)
+    module = lw.Network([lstm, lw.Linear(5, 2, dtype=dtype, seed=0)]) if head else lstm
+    lstm.parameters["h_0_l0"] = np.full(5, 0.25)
+    stream, x = module.stream(), normal(1, (3,), dtype)
+    nothing = np.zeros(2 if head else 5, dtype)
     assert_same_bits(stream.step(x, skip=True), nothing)
     first = stream.step(x)
     assert_same_bits(stream.step(x, skip=True), first)
