@@ -260,32 +260,36 @@ struct StateArrays {
   }
 };
 
-// Copies of a batch's lengths and reset mask.
+// Copies of a batch's lengths and masks.
 class BatchArrays {
  public:
   BatchArrays() = default;
   BatchArrays(const BatchArrays&) = delete;
   BatchArrays& operator=(const BatchArrays&) = delete;
 
-  // Fills in the lengths and resets of `batch`, whose sizes are set.
-  void read(Index members, py::handle lengths, py::handle reset, Batch& batch) {
+  // Fills in the lengths and masks of `batch`, whose sizes are set.
+  void read(Index members, py::handle lengths, py::handle reset, py::handle skip, Batch& batch) {
     if (!lengths.is_none()) {
       const auto [elements, stride] = member_elements<const std::int64_t>(lengths, "lengths", members, {batch.rows});
       lengths_.assign(elements, elements + (stride == 0 ? 1 : members) * batch.rows);
       batch.lengths = lengths_.data();
       batch.lengths_member_stride = stride;
     }
-    if (!reset.is_none()) {
-      const auto view = member_sequence<const bool>(reset, "reset", members, {batch.steps, batch.rows});
-      batch.reset = {reinterpret_cast<const std::uint8_t*>(view.data), view.step_stride, view.row_stride,
-                     view.member_stride};
-      reset_ = copied(batch.reset, members, batch.steps, batch.rows);
-    }
+    if (!reset.is_none()) reset_ = read_mask(members, reset, "reset", batch, batch.reset);
+    if (!skip.is_none()) skip_ = read_mask(members, skip, "skip", batch, batch.skip);
   }
 
  private:
+  // Lets `mask` show a copy of the array, which is returned.
+  static std::vector<std::uint8_t> read_mask(Index members, py::handle object, std::string_view name,
+                                             const Batch& batch, SequenceView<const std::uint8_t>& mask) {
+    const auto view = member_sequence<const bool>(object, name, members, {batch.steps, batch.rows});
+    mask = {reinterpret_cast<const std::uint8_t*>(view.data), view.step_stride, view.row_stride, view.member_stride};
+    return copied(mask, members, batch.steps, batch.rows);
+  }
+
   std::vector<Index> lengths_;
-  std::vector<std::uint8_t> reset_;
+  std::vector<std::uint8_t> reset_, skip_;
 };
 
 // The checked arguments that forward, record and training steps have in common.
@@ -294,7 +298,8 @@ struct Sequences {
   Input<T> input;
   Batch batch;
 
-  Sequences(const Network<T>& network, py::handle x, py::handle lengths, py::handle reset) {
+  Sequences(const Network<T>& network, py::handle x, py::handle lengths, py::handle reset, py::handle skip,
+            bool zero_skipped = false) {
     const Index members = network.members();
     Shape inner{Extent("T"), Extent("N")};
     if (network.takes_tokens()) {
@@ -308,7 +313,8 @@ struct Sequences {
       set_size(array, inner.size());
       input.values = member_sequence<const T>(array, "x", inner.size());
     }
-    batch_arrays_.read(members, lengths, reset, batch);
+    batch_arrays_.read(members, lengths, reset, skip, batch);
+    if (zero_skipped) batch.skipped_output = SkippedOutput::zero;
   }
   Sequences(const Sequences&) = delete;
   Sequences& operator=(const Sequences&) = delete;

@@ -77,8 +77,9 @@ void write(const Network<T>& self, const py::dict& values) {
 
 template <class T>
 void forward(const Network<T>& self, const py::object& x, const py::object& lengths, const py::object& reset,
-             const py::object& start, const py::object& output, const py::object& end) {
-  const Sequences<T> sequences(self, x, lengths, reset);
+             const py::object& start, const py::object& output, const py::object& end, const py::object& skip,
+             bool zero_skipped) {
+  const Sequences<T> sequences(self, x, lengths, reset, skip, zero_skipped);
   const Index rows = sequences.batch.rows;
   const StateArrays<const T> start_arrays(self, rows, start, "start");
   const auto output_view =
@@ -93,8 +94,9 @@ template <class T>
 std::unique_ptr<TapeBinding<T>> record(std::shared_ptr<Network<T>> self, const py::object& x, const py::object& lengths,
                                        const py::object& reset, const py::object& start, const py::object& output,
                                        const py::object& end, bool training, const py::object& mask_seed,
-                                       const py::object& checkpoint, const py::object& first_row) {
-  const Sequences<T> sequences(*self, x, lengths, reset);
+                                       const py::object& checkpoint, const py::object& first_row,
+                                       const py::object& skip, bool zero_skipped) {
+  const Sequences<T> sequences(*self, x, lengths, reset, skip, zero_skipped);
   const auto [steps, rows] = std::pair(sequences.batch.steps, sequences.batch.rows);
   const StateArrays<const T> start_arrays(*self, rows, start, "start");
   const auto output_view = member_sequence<T>(output, "output", self->members(), output_shape(*self, steps, rows));
@@ -109,9 +111,11 @@ std::unique_ptr<TapeBinding<T>> record(std::shared_ptr<Network<T>> self, const p
 }
 
 template <class T>
-std::unique_ptr<StreamBinding<T>> stream(std::shared_ptr<Network<T>> self, const py::object& batch) {
+std::unique_ptr<StreamBinding<T>> stream(std::shared_ptr<Network<T>> self, const py::object& batch, bool zero_skipped) {
   const Index rows = batch.is_none() ? 1 : size_argument(batch, "batch");
-  return std::make_unique<StreamBinding<T>>(std::move(self), rows, !batch.is_none());
+  auto made = std::make_unique<StreamBinding<T>>(std::move(self), rows, !batch.is_none());
+  if (zero_skipped) made->skipped_output = SkippedOutput::zero;
+  return made;
 }
 
 template <class T>
@@ -133,11 +137,11 @@ void register_network_class(py::module_& module, const char* name) {
       .def_property_readonly("input_size", &Class::input_size)
       .def_property_readonly("output_size", &Class::output_size)
       .def("forward", &forward<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
-           py::arg("output"), py::arg("end"))
+           py::arg("output"), py::arg("end"), py::arg("skip") = py::none(), py::arg("zero_skipped") = false)
       .def("record", &record<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("output"), py::arg("end"), py::arg("training"), py::arg("mask_seed"), py::arg("checkpoint"),
-           py::arg("first_row"))
-      .def("stream", &stream<T>, py::arg("batch"));
+           py::arg("first_row"), py::arg("skip") = py::none(), py::arg("zero_skipped") = false)
+      .def("stream", &stream<T>, py::arg("batch"), py::arg("zero_skipped") = false);
 }
 
 }  // namespace

@@ -96,9 +96,21 @@ T* step_values(const StreamBinding<std::remove_const_t<T>>& self, PyObject* obje
   return unusual_step_values<T>(self, object, name, features);
 }
 
+// Whether a step leaves a row out for every member that reads the token at this place.
+template <class T>
+bool is_skipped(const StreamBinding<T>& self, const StepSkip& skip, Index token_stride, Index place) {
+  if (skip.rows == nullptr) return false;
+  const Index row = self.rows == 0 ? 0 : place % self.rows;
+  const Index first = token_stride == 0 ? 0 : place / self.rows, last = token_stride == 0 ? self.members - 1 : first;
+  for (Index member = first; member <= last; ++member) {
+    if (skip.rows[member * skip.member_stride + row] == 0) return false;
+  }
+  return true;
+}
+
 // Checks the tokens of a step and copies them. Returns the stride from one member's tokens to the next's.
 template <class T>
-Index take_tokens(StreamBinding<T>& self, py::handle x) {
+Index take_tokens(StreamBinding<T>& self, py::handle x, const StepSkip& skip) {
   const auto check = [&](std::int64_t token) {
     if (token < 0 || token >= self.vocabulary) {
       throw py::value_error(
@@ -108,25 +120,29 @@ Index take_tokens(StreamBinding<T>& self, py::handle x) {
   };
   const Shape inner = step_shape(self, {});
   if (inner.size() == 0 && !has_member_axis(x, self.members, inner)) {
-    self.tokens[0] = check(index_argument(x, "x"));
+    const Index token = index_argument(x, "x");
+    self.tokens[0] = is_skipped(self, skip, 0, 0) ? 0 : check(token);
     return 0;
   }
   const auto [given, stride] = member_elements<const std::int64_t>(x, "x", self.members, inner);
   const Index count = (stride == 0 ? 1 : self.members) * self.rows;
-  for (Index at = 0; at < count; ++at) self.tokens[static_cast<std::size_t>(at)] = check(given[at]);
+  for (Index at = 0; at < count; ++at) {
+    self.tokens[static_cast<std::size_t>(at)] = is_skipped(self, skip, stride, at) ? 0 : check(given[at]);
+  }
   return stride;
 }
 
 // Reads one truth value, or one for each row, or one for each member and row. Sets `stride` to the stride from one
 // member's values to the next's.
 template <class T>
-LATCHWORK_RARE const std::uint8_t* step_reset(const StreamBinding<T>& self, PyObject* reset, Index& stride) {
-  static constexpr std::uint8_t restart = 1;
+LATCHWORK_RARE const std::uint8_t* step_mask(const StreamBinding<T>& self, PyObject* mask, const char* name,
+                                             Index& stride) {
+  static constexpr std::uint8_t marked = 1;
   const Shape inner = step_shape(self, {});
-  if (inner.size() == 0 && !has_member_axis(reset, self.members, inner)) {
-    return bool_argument(reset, "reset") ? &restart : nullptr;
+  if (inner.size() == 0 && !has_member_axis(mask, self.members, inner)) {
+    return bool_argument(mask, name) ? &marked : nullptr;
   }
-  const auto [elements, member_stride] = member_elements<const bool>(reset, "reset", self.members, inner);
+  const auto [elements, member_stride] = member_elements<const bool>(mask, name, self.members, inner);
   stride = member_stride;
   return reinterpret_cast<const std::uint8_t*>(elements);
 }
@@ -147,9 +163,10 @@ py::object new_output(const StreamBinding<T>& self) {
 
 // Tokens, or the values of several members.
 template <class T>
-LATCHWORK_RARE const T* unusual_values(StreamBinding<T>& self, PyObject* x, StepStrides& strides) {
+LATCHWORK_RARE const T* unusual_values(StreamBinding<T>& self, PyObject* x, const StepSkip& skip,
+                                       StepStrides& strides) {
   if (self.vocabulary > 0) {
-    strides.x = take_tokens(self, x);
+    strides.x = take_tokens(self, x, skip);
     return nullptr;
   }
   const auto [values, stride] = member_elements<const T>(x, "x", self.members, step_shape(self, {self.input_size}));
@@ -163,45 +180,51 @@ LATCHWORK_RARE T* output_of_members(const StreamBinding<T>& self, const py::obje
 }
 
 template <class T>
-void run_step(StreamBinding<T>& self, const T* values, T* y, const std::uint8_t* restarts, const StepStrides& strides) {
+void run_step(StreamBinding<T>& self, const T* values, T* y, const std::uint8_t* restarts, const StepStrides& strides,
+              const StepSkip& skip) {
   if (self.vocabulary > 0) {
-    self.stream->step(self.tokens.data(), y, restarts, strides);
+    self.stream->step(self.tokens.data(), y, restarts, strides, skip);
   } else {
-    self.stream->step(values, y, restarts, strides);
+    self.stream->step(values, y, restarts, strides, skip);
   }
 }
 
 template <class T>
-py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* reset) {
+py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* reset, PyObject* skip) {
   const StreamEntry entry(self.busy);
   StepStrides strides;
+  StepSkip skipped;
+  if (skip != nullptr && skip != Py_None) {
+    skipped.rows = step_mask(self, skip, "skip", skipped.member_stride);
+    skipped.output = self.skipped_output;
+  }
   const bool usual = self.vocabulary == 0 && self.members == 1;
   const T* const values =
-      usual ? step_values<const T>(self, x, "x", self.input_size) : unusual_values(self, x, strides);
+      usual ? step_values<const T>(self, x, "x", self.input_size) : unusual_values(self, x, skipped, strides);
   const std::uint8_t* const restarts =
-      reset == nullptr || reset == Py_None ? nullptr : step_reset(self, reset, strides.reset);
+      reset == nullptr || reset == Py_None ? nullptr : step_mask(self, reset, "reset", strides.reset);
   py::object output = out == nullptr || out == Py_None ? new_output(self) : py::reinterpret_borrow<py::object>(out);
   T* const y =
       self.members == 1 ? step_values<T>(self, output.ptr(), "out", self.output_size) : output_of_members(self, output);
   if (self.releases_gil) {
     const py::gil_scoped_release release;
     const SharedStep<T> shared(self);
-    run_step(self, values, y, restarts, strides);
+    run_step(self, values, y, restarts, strides, skipped);
   } else {
-    run_step(self, values, y, restarts, strides);
+    run_step(self, values, y, restarts, strides, skipped);
   }
   return output;
 }
 
-// Borrowed references to x, out and reset of one call.
+// Borrowed references to x, out, reset and skip of one call.
 struct StepArguments {
-  static constexpr Py_ssize_t count = 3;
-  static constexpr const char* names[count] = {"x", "out", "reset"};
-  PyObject* values[count] = {nullptr, nullptr, nullptr};
+  static constexpr Py_ssize_t count = 4;
+  static constexpr const char* names[count] = {"x", "out", "reset", "skip"};
+  PyObject* values[count] = {nullptr, nullptr, nullptr, nullptr};
 
   StepArguments(PyObject* const* arguments, Py_ssize_t positional, PyObject* keywords) {
     if (positional > count) {
-      throw py::type_error("step() takes at most 3 arguments, got " + std::to_string(positional));
+      throw py::type_error("step() takes at most 4 arguments, got " + std::to_string(positional));
     }
     for (Py_ssize_t i = 0; i < positional; ++i) values[i] = arguments[i];
     const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
@@ -230,7 +253,7 @@ PyObject* call_step(PyObject* self, PyObject* const* arguments, Py_ssize_t posit
     if (binding == nullptr) throw py::type_error("streams are made by Network.stream()");
     const StepArguments step_arguments(arguments, positional, keywords);
     return step(*static_cast<StreamBinding<T>*>(binding), step_arguments.values[0], step_arguments.values[1],
-                step_arguments.values[2])
+                step_arguments.values[2], step_arguments.values[3])
         .release()
         .ptr();
   } catch (py::error_already_set& error) {
@@ -248,9 +271,9 @@ PyObject* call_step(PyObject* self, PyObject* const* arguments, Py_ssize_t posit
 template <class T>
 void add_step(const py::object& type) {
   // Static, because CPython keeps a pointer to the definition.
-  static PyMethodDef definition = {"step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_step<T>)),
-                                   METH_FASTCALL | METH_KEYWORDS,
-                                   "step($self, x, out=None, reset=None)\n--\n\nThe output of the next step."};
+  static PyMethodDef definition = {
+      "step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_step<T>)), METH_FASTCALL | METH_KEYWORDS,
+      "step($self, x, out=None, reset=None, skip=None)\n--\n\nThe output of the next step."};
   PyObject* const method = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &definition);
   if (method == nullptr) throw py::error_already_set();
   type.attr("step") = py::reinterpret_steal<py::object>(method);

@@ -138,8 +138,9 @@ struct TargetArray {
 template <class T>
 struct BatchArguments {
   BatchArguments(const TrainerBinding<T>& self, const py::object& x, const py::object& lengths, const py::object& reset,
-                 const py::object& start_states, const py::object& targets, const py::object& end_states)
-      : sequences(self.trainer.network(), x, lengths, reset),
+                 const py::object& start_states, const py::object& targets, const py::object& end_states,
+                 const py::object& skip)
+      : sequences(self.trainer.network(), x, lengths, reset, skip),
         start(self.trainer.network(), sequences.batch.rows, start_states, "start"),
         target(self, sequences.batch, targets),
         end(self.trainer.network(), sequences.batch.rows, end_states, "end") {}
@@ -161,8 +162,8 @@ py::object losses_object(const std::vector<double>& losses) {
 template <class T>
 py::object trainer_step(TrainerBinding<T>& self, const py::object& x, const py::object& lengths,
                         const py::object& reset, const py::object& start, const py::object& target,
-                        const py::object& end) {
-  const BatchArguments<T> batch(self, x, lengths, reset, start, target, end);
+                        const py::object& end, const py::object& skip) {
+  const BatchArguments<T> batch(self, x, lengths, reset, start, target, end, skip);
   return losses_object(self.alone([&] {
     return self.trainer.step(batch.sequences.input, batch.sequences.batch, batch.start.states, batch.target.target,
                              batch.end.states);
@@ -182,9 +183,10 @@ py::array trainer_gradients(const py::object& self) {
 template <class T>
 py::object trainer_gradient(const py::object& self, const py::object& x, const py::object& lengths,
                             const py::object& reset, const py::object& start, const py::object& target,
-                            const py::object& end, const py::object& first_row, const py::object& ready) {
+                            const py::object& end, const py::object& skip, const py::object& first_row,
+                            const py::object& ready) {
   auto& binding = self.cast<TrainerBinding<T>&>();
-  const BatchArguments<T> batch(binding, x, lengths, reset, start, target, end);
+  const BatchArguments<T> batch(binding, x, lengths, reset, start, target, end, skip);
   const Index first = index_argument(first_row, "first_row");
   ModuleReady<T> tell;
   if (!ready.is_none()) {
@@ -203,8 +205,8 @@ py::object trainer_gradient(const py::object& self, const py::object& x, const p
 template <class T>
 py::object trainer_evaluate(const TrainerBinding<T>& self, const py::object& x, const py::object& lengths,
                             const py::object& reset, const py::object& start, const py::object& target,
-                            const py::object& end) {
-  const BatchArguments<T> batch(self, x, lengths, reset, start, target, end);
+                            const py::object& end, const py::object& skip) {
+  const BatchArguments<T> batch(self, x, lengths, reset, start, target, end, skip);
   std::vector<double> losses;
   {
     const py::gil_scoped_release release;
@@ -221,13 +223,13 @@ void register_trainer(py::module_& module, const char* name) {
       .def(py::init(&make_trainer<T>), py::arg("network"), py::arg("loss"), py::arg("optimizer"), py::arg("clip_norm"),
            py::arg("seed"))
       .def("step", &trainer_step<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
-           py::arg("target"), py::arg("end"))
+           py::arg("target"), py::arg("end"), py::arg("skip"))
       .def("gradient", &trainer_gradient<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
-           py::arg("target"), py::arg("end"), py::arg("first_row"), py::arg("ready"))
+           py::arg("target"), py::arg("end"), py::arg("skip"), py::arg("first_row"), py::arg("ready"))
       .def_property_readonly("gradients", &trainer_gradients<T>)
       .def("apply", [](Class& self) { self.alone([&] { self.trainer.apply(); }); })
       .def("evaluate", &trainer_evaluate<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
-           py::arg("target"), py::arg("end"))
+           py::arg("target"), py::arg("end"), py::arg("skip"))
       .def_property(
           "lr", [](Class& self) { return self.alone([&] { return self.trainer.optimizer().options().lr; }); },
           [](Class& self, const py::object& value) {

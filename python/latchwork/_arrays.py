@@ -99,17 +99,17 @@ def lengths_array(value: Any, steps: int, rows: int, members: int | None = None)
     return np.ascontiguousarray(lengths)
 
 
-def reset_array(value: Any, shape: tuple[int, ...]) -> Array:
-    """Read the reset mask: bool, or integers 0 and 1."""
-    reset = as_array("reset", value)
-    if reset.dtype.kind not in "biu" and not (reset.size == 0 and isinstance(value, (list, tuple))):
-        raise TypeError(f"reset: expected bool, got dtype {reset.dtype}")
-    check_shape("reset", reset, shape)
-    if reset.dtype != np.bool_:
-        wrong = reset[(reset != 0) & (reset != 1)]
+def mask_array(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    """Read a mask of steps, `reset` or `skip`: booleans, or real numbers that are all 0 or 1."""
+    mask = as_array(name, value)
+    if mask.dtype.kind not in "biuf" and not (mask.size == 0 and isinstance(value, (list, tuple))):
+        raise TypeError(f"{name}: expected bool, or numbers 0 and 1, got dtype {mask.dtype}")
+    check_shape(name, mask, shape)
+    if mask.dtype != np.bool_:
+        wrong = mask[(mask != 0) & (mask != 1)]
         if wrong.size:
-            raise ValueError(f"reset: expected 0 or 1, got {wrong[0]}")
-    return reset.astype(np.bool_, copy=False)
+            raise ValueError(f"{name}: expected 0 or 1, got {wrong[0]}")
+    return mask.astype(np.bool_, copy=False)
 
 
 def check_finite(name: str, array: Array, valid: Array | None, members: bool = False) -> None:

@@ -65,7 +65,8 @@ class Network32(metaclass=_Bound):
     def input_size(self) -> int: ...
     @property
     def output_size(self) -> int: ...
-    # x: (T, N, F), or int64 (T, N) for tokens. lengths: int64 (N,). reset: bool (T, N).
+    # x: (T, N, F), or int64 (T, N) for tokens. lengths: int64 (N,). reset, skip: bool (T, N). zero_skipped: the output
+    # of skipped steps is zero, rather than that of the step before.
     # start None: zeros, or h_0 and c_0 if they are learned; a reset goes back to these, whatever start was.
     # output: (T, N, output_size), after Last (1, N, output_size); written. end: written.
     # checkpoint: steps between the states that record() keeps; 0: it keeps everything. mask_seed: member m has
@@ -78,6 +79,8 @@ class Network32(metaclass=_Bound):
         start: _States | None,
         output: _Array,
         end: _States | None,
+        skip: _Array | None = None,
+        zero_skipped: bool = False,
     ) -> None: ...
     def record(
         self,
@@ -91,9 +94,11 @@ class Network32(metaclass=_Bound):
         mask_seed: int,
         checkpoint: int,
         first_row: int,
+        skip: _Array | None = None,
+        zero_skipped: bool = False,
     ) -> Tape32: ...
     # batch None: step takes (F,) and returns (output_size,); else (batch, F). Tokens: () int or int64 (batch,).
-    def stream(self, batch: int | None) -> Stream32: ...
+    def stream(self, batch: int | None, zero_skipped: bool = False) -> Stream32: ...
 
 class _Tape(metaclass=_Bound):
     def __init__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # a network makes them
@@ -126,8 +131,8 @@ class _Stream(metaclass=_Bound):
     @property
     def output_size(self) -> int: ...
     # Strict: exact dtype and shape, C-contiguous, or TypeError/ValueError. With out (returned) nothing is allocated.
-    # reset: bool (batch,), or a bool if batch_size is None. RuntimeError if another thread is inside step.
-    def step(self, x: Any, out: _Array | None = None, reset: Any = None) -> _Array: ...
+    # reset, skip: bool (batch,), or a bool if batch_size is None. RuntimeError if another thread is inside step.
+    def step(self, x: Any, out: _Array | None = None, reset: Any = None, skip: Any = None) -> _Array: ...
     def get_state(self) -> list[tuple[_Array, _Array]]: ...  # (layers * directions, N, size); N = 1 if batch is None
     def set_state(self, states: _States) -> None: ...
     def reset(self) -> None: ...
@@ -170,6 +175,7 @@ class Trainer32(metaclass=_Bound):
         start: _States | None,
         target: _Array,
         end: _States | None,
+        skip: _Array | None,
     ) -> Any: ...
     # step() is gradient() and apply(). ready(module, member, values) is called when a module's gradients are complete.
     def gradient(
@@ -180,6 +186,7 @@ class Trainer32(metaclass=_Bound):
         start: _States | None,
         target: _Array,
         end: _States | None,
+        skip: _Array | None,
         first_row: int,
         ready: Callable[[int, int, _Array], object] | None,
     ) -> Any: ...
@@ -194,6 +201,7 @@ class Trainer32(metaclass=_Bound):
         start: _States | None,
         target: _Array,
         end: _States | None,
+        skip: _Array | None,
     ) -> Any: ...
     @property
     def lr(self) -> float: ...

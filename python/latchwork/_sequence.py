@@ -13,8 +13,8 @@ from latchwork._arrays import (
     integer,
     integer_array,
     lengths_array,
+    mask_array,
     real_array,
-    reset_array,
     seed_number,
     shape_text,
 )
@@ -48,11 +48,15 @@ class Call(NamedTuple):
     lengths: Array | None
     reset: Array | None
     start: Pairs | None
+    skip: Array | None
 
     @property
     def valid(self) -> Array | None:
-        """Which steps are no padding: (T, N), or (M, T, N) if each member has its own lengths. None: all."""
-        return None if self.lengths is None else np.arange(self.steps)[:, np.newaxis] < self.lengths[..., np.newaxis, :]
+        """Which steps are computed: neither padding nor skipped. (T, N), or (M, T, N) if members differ. None: all."""
+        if self.lengths is None:
+            return None if self.skip is None else ~self.skip
+        valid: Array = np.arange(self.steps)[:, np.newaxis] < self.lengths[..., np.newaxis, :]
+        return valid if self.skip is None else valid & ~self.skip
 
 
 class SequenceModule(Module, Generic[S]):
@@ -74,7 +78,16 @@ class SequenceModule(Module, Generic[S]):
         """Whether input and output are (N, T, ...) rather than (T, N, ...)."""
         raise NotImplementedError
 
-    def __call__(self, x: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Array, S]:
+    def __call__(
+        self,
+        x: Any,
+        state: Any = None,
+        lengths: Any = None,
+        reset: Any = None,
+        *,
+        skip: Any = None,
+        skip_output: str = "repeat",
+    ) -> tuple[Array, S]:
         """Run over a whole sequence.
 
         If a network has several members, M, its arrays have an axis M before all others. What is passed in may lack
@@ -97,9 +110,20 @@ class SequenceModule(Module, Generic[S]):
             there, its content never matters, and outputs there are zero. The end states are those at each sequence's
             own end. None: all are valid. Not for unbatched input.
         reset : array_like of bool, optional
-            (T, N), with ``batch_first`` (N, T), unbatched (T,). Where it is true, the state becomes the layers' own
-            start state before this step, whatever ``state`` was; the reverse direction restarts at the step before
-            it, the last of its segment. None: nowhere.
+            (T, N), with ``batch_first`` (N, T), unbatched (T,); booleans, or numbers that are all 0 or 1. Where it is
+            true, the state becomes the layers' own start state before this step, whatever ``state`` was; the reverse
+            direction restarts at the step before it, the last of its segment. None: nowhere.
+        skip : array_like of bool, optional
+            The complement of ``reset``, of the same shapes. Where it is true, the step is left out: the state is
+            carried through, what lies in x there never matters, and all other results and gradients of the sequence
+            are, bit for bit, those of the sequence without the step. Random masks count the steps that are left. A
+            ``reset`` at such a step still acts, between the steps before and after it that are left; if there is none
+            after it, the forward direction ends in the layers' own start state, and the reverse direction starts from
+            it. None: nowhere.
+        skip_output : {"repeat", "zero"}, default "repeat"
+            The output where ``skip`` is true. "repeat": that of the last step before it that was not left out, and zero
+            if there is none since the start or the last ``reset``; in the features of a reverse direction that of the
+            next step after it, accordingly. "zero": zero.
 
         Returns
         -------
@@ -112,15 +136,16 @@ class SequenceModule(Module, Generic[S]):
         Raises
         ------
         ValueError
-            If a shape does not fit, or a length, reset or token is out of range.
+            If a shape does not fit, or a length, reset, skip or token is out of range.
         TypeError
             If an argument is of a wrong type or dtype.
         """
-        call = self._call(x, state, lengths, reset)
+        zero_skipped = _zero_skipped(skip_output)
+        call = self._call(x, state, lengths, reset, skip)
         core = self._core
         output, core_output = self._new_output(call, core.keeps_sequence, core.output_size)
         end, core_end = self._new_states(call)
-        core.forward(call.x, call.lengths, call.reset, call.start, core_output, core_end)
+        core.forward(call.x, call.lengths, call.reset, call.start, core_output, core_end, call.skip, zero_skipped)
         return output, end
 
     def record(
@@ -133,12 +158,14 @@ class SequenceModule(Module, Generic[S]):
         mask_seed: int | None = None,
         *,
         checkpoint: int | None = None,
+        skip: Any = None,
+        skip_output: str = "repeat",
     ) -> Tape[S]:
         """Run as a call does, and keep what gradients need.
 
         Parameters
         ----------
-        x, state, lengths, reset
+        x, state, lengths, reset, skip, skip_output
             As for a call.
         training : bool, default False
             Whether zoneout and every kind of dropout act at random. Otherwise nothing is dropped, and zoneout mixes old
@@ -163,29 +190,42 @@ class SequenceModule(Module, Generic[S]):
             As for a call; also if ``checkpoint`` is no int or below 1.
         """
         interval = 0 if checkpoint is None else integer("checkpoint", checkpoint, 1)
-        call = self._call(x, state, lengths, reset)
+        zero_skipped = _zero_skipped(skip_output)
+        call = self._call(x, state, lengths, reset, skip)
         seed = seed_number("mask_seed", mask_seed) if training or mask_seed is not None else 0
         core = self._core
         output, core_output = self._new_output(call, core.keeps_sequence, core.output_size)
         end, core_end = self._new_states(call)
         core_tape = core.record(
-            call.x, call.lengths, call.reset, call.start, core_output, core_end, bool(training), seed, interval, 0
-        )
+            call.x, call.lengths, call.reset, call.start, core_output, core_end, bool(training), seed, interval, 0,
+            call.skip, zero_skipped,
+        )  # fmt: skip
         return Tape(self, core_tape, call, output, end)
 
-    def trace(self, x: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> Trace[S]:
+    def trace(
+        self,
+        x: Any,
+        state: Any = None,
+        lengths: Any = None,
+        reset: Any = None,
+        *,
+        skip: Any = None,
+        skip_output: str = "repeat",
+    ) -> Trace[S]:
         """Run as a call does, and show what every gate and cell did at every step.
 
         Parameters
         ----------
-        x, state, lengths, reset
+        x, state, lengths, reset, skip, skip_output
             As for a call.
 
         Returns
         -------
         Trace
             With ``output`` and ``state``, and for each layer and direction ``input_gate``, ``forget_gate``,
-            ``candidate``, ``output_gate``, ``cell`` and ``hidden``, zero in padding.
+            ``candidate``, ``output_gate``, ``cell`` and ``hidden``, zero in padding. Where ``skip`` is true, the gates
+            and the candidate are zero, and ``cell`` and ``hidden`` are the state that is carried through, whatever
+            ``skip_output`` says of the output.
 
         Raises
         ------
@@ -194,15 +234,18 @@ class SequenceModule(Module, Generic[S]):
         """
         from latchwork.trace import trace_of
 
-        return trace_of(self.record(x, state, lengths, reset), self._trace_names)
+        tape = self.record(x, state, lengths, reset, skip=skip, skip_output=skip_output)
+        return trace_of(tape, self._trace_names)
 
-    def stream(self, batch_size: int | None = None) -> Stream[S]:
+    def stream(self, batch_size: int | None = None, *, skip_output: str = "repeat") -> Stream[S]:
         """Make a stream, which runs step by step, as numbers arrive.
 
         Parameters
         ----------
         batch_size : int, optional
             How many sequences run side by side. None: one, and arrays have no axis of rows.
+        skip_output : {"repeat", "zero"}, default "repeat"
+            The output of a step that is left out, see `Stream`.
 
         Returns
         -------
@@ -214,7 +257,7 @@ class SequenceModule(Module, Generic[S]):
         ------
         ValueError
             If an LSTM is bidirectional or reverse, because it would have to start at the end; or if ``batch_size`` is
-            out of range.
+            out of range, or ``skip_output`` is another word.
         TypeError
             If ``batch_size`` is no int.
         """
@@ -223,13 +266,14 @@ class SequenceModule(Module, Generic[S]):
         if not self._streamable:
             raise ValueError(f"stream: expected forward LSTMs only, got {self!r}")
         rows = None if batch_size is None else integer("batch_size", batch_size, 0)
+        zero_skipped = _zero_skipped(skip_output)
         try:
-            core = self._core.stream(rows)
+            core = self._core.stream(rows, zero_skipped)
         except ValueError as error:
             raise ValueError(f"batch_size: expected a size that does not overflow, got {batch_size}") from error
         return Stream(self, core, rows)
 
-    def _call(self, x: Any, state: Any, lengths: Any, reset: Any) -> Call:
+    def _call(self, x: Any, state: Any, lengths: Any, reset: Any, skip: Any = None) -> Call:
         """Check and convert the arguments of a call."""
         core = self._core
         members = self._members
@@ -245,7 +289,7 @@ class SequenceModule(Module, Generic[S]):
                 axes = self._axes_of_separate(array, (core.input_size,))
         core_x = axes.to_core(array)
         steps, rows = core_x.shape[:2] if axes.members is None else core_x.shape[1:3]
-        core_lengths = core_reset = None
+        core_lengths = core_reset = core_skip = None
         if lengths is not None:
             if not axes.batched:
                 raise ValueError(f"lengths: expected None for unbatched x {shape_text(array.shape)}, got lengths")
@@ -253,18 +297,20 @@ class SequenceModule(Module, Generic[S]):
         if members is not None:
             axes = axes._replace(members=members)  # those of what each member has for itself
         if reset is not None:
-            core_reset = self._core_reset(reset, axes, steps, rows)
+            core_reset = self._core_mask("reset", reset, axes, steps, rows)
+        if skip is not None:
+            core_skip = self._core_mask("skip", skip, axes, steps, rows)
         start = None if state is None else self._core_states("state", ("h_0", "c_0"), state, axes, rows)
-        call = Call(axes, steps, rows, core_x, core_lengths, core_reset, start)
+        call = Call(axes, steps, rows, core_x, core_lengths, core_reset, start, core_skip)
         if self._vocabulary is not None:
             check_classes("x", "tokens", self._vocabulary, core_x, call.valid, members=core_x.ndim == 3)
         return call
 
-    def _core_reset(self, reset: Any, axes: Axes, steps: int, rows: int) -> Array:
+    def _core_mask(self, name: str, mask: Any, axes: Axes, steps: int, rows: int) -> Array:
         if axes.members is not None:
-            reset = as_array("reset", reset)
-            axes = axes.of_array(reset, len(axes.shape(steps, rows)))
-        return axes.to_core(reset_array(reset, axes.shape(steps, rows)))
+            mask = as_array(name, mask)
+            axes = axes.of_array(mask, len(axes.shape(steps, rows)))
+        return axes.to_core(mask_array(name, mask, axes.shape(steps, rows)))
 
     def _axes_of_separate(self, x: Array, features: tuple[int, ...]) -> Axes:
         """Give the axes of an input that differs from member to member. ValueError if x is no such input."""
@@ -339,3 +385,10 @@ class SequenceModule(Module, Generic[S]):
         """Give states the form in which the user has them."""
         state: Any = pairs[0] if len(pairs) == 1 else tuple(pairs)
         return state  # type: ignore[no-any-return]
+
+
+def _zero_skipped(skip_output: Any) -> bool:
+    """Read what the output of a skipped step is. ValueError."""
+    if not isinstance(skip_output, str) or skip_output not in ("repeat", "zero"):
+        raise ValueError(f'skip_output: expected "repeat" or "zero", got {skip_output!r}')
+    return skip_output == "zero"

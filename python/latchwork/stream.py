@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class StepFunction(Protocol):
     """What `Stream.step` takes."""
 
-    def __call__(self, x: Any, out: Array | None = None, reset: Any = None) -> Array:
+    def __call__(self, x: Any, out: Array | None = None, reset: Any = None, skip: Any = None) -> Array:
         """Run one step."""
 
 
@@ -31,14 +31,17 @@ class Stream(Generic[S]):
     Attributes
     ----------
     step : callable
-        ``step(x, out=None, reset=None)`` runs one step and returns the output. ``x`` is (input_size,), with a
-        ``batch_size`` (batch_size, input_size); for a network that begins with an `Embedding` an int, or int64
+        ``step(x, out=None, reset=None, skip=None)`` runs one step and returns the output. ``x`` is (input_size,), with
+        a ``batch_size`` (batch_size, input_size); for a network that begins with an `Embedding` an int, or int64
         (batch_size,). The output is (output_size,) or (batch_size, output_size). If ``out`` is given, it receives the
         output and is returned, and nothing is allocated. Where ``reset``, a bool or bool (batch_size,), is true, the
-        state goes back to the layers' own start state before the step. Arrays must be C-contiguous and of the stream's
+        state goes back to the layers' own start state before the step. Where ``skip``, of the same form, is true, the
+        step is left out: the state stays as it is (but goes back if ``reset`` says so), x does not matter, and the
+        output is that of the last step that was not left out, or zero if there is none since the last reset or since
+        the state was assigned; with ``skip_output="zero"`` it is zero. Arrays must be C-contiguous and of the stream's
         dtype (TypeError) and of exactly these shapes (ValueError): nothing is converted, because this is the hot path.
-        If the network has several members, the output has their axis before the others; ``x`` and ``reset`` may have it
-        too, and are the same for all members if they do not.
+        If the network has several members, the output has their axis before the others; ``x``, ``reset`` and ``skip``
+        may have it too, and are the same for all members if they do not.
     """
 
     step: StepFunction

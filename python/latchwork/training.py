@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork._sequence import Pairs
 
-    # x, lengths, reset, start, target, end
-    _Batch = tuple[Array, Array | None, Array | None, Pairs | None, Array, Pairs]
+    # x, lengths, reset, start, target, end, skip
+    _Batch = tuple[Array, Array | None, Array | None, Pairs | None, Array, Pairs, Array | None]
 
 
 class Trainer(Generic[S]):
@@ -105,13 +105,16 @@ class Trainer(Generic[S]):
         """How many steps were taken."""
         return self._core.steps
 
-    def step(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Any, S]:
+    def step(
+        self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None, *, skip: Any = None
+    ) -> tuple[Any, S]:
         """Train on one mini-batch.
 
         Parameters
         ----------
-        x, state, lengths, reset
-            As for a call of the network.
+        x, state, lengths, reset, skip
+            As for a call of the network. Where ``skip`` is true, the target does not count either, because the output
+            there is no prediction of that step's own: neither its content nor that of x matters.
         y : array_like
             What the output should be, in the axes of the output. Values (T, N, features) for the errors and quantiles;
             class labels (T, N), integers from 0 to the output size - 1, for cross-entropy. After `Last` there is no
@@ -135,7 +138,7 @@ class Trainer(Generic[S]):
             If the loss or the gradient is not finite; with several members the message names the first one. Nothing has
             changed then, in any member.
         """
-        batch, end = self._batch(x, y, state, lengths, reset)
+        batch, end = self._batch(x, y, state, lengths, reset, skip)
         return self._core.step(*batch), end
 
     def gradient(
@@ -146,6 +149,7 @@ class Trainer(Generic[S]):
         lengths: Any = None,
         reset: Any = None,
         *,
+        skip: Any = None,
         first_row: int = 0,
         ready: Callable[[int, int, Array], object] | None = None,
     ) -> tuple[Any, S]:
@@ -156,7 +160,7 @@ class Trainer(Generic[S]):
 
         Parameters
         ----------
-        x, y, state, lengths, reset
+        x, y, state, lengths, reset, skip
             As for `step`.
         first_row : int, default 0
             The number of the first row in the larger batch of which this one is a part: masks depend on it.
@@ -178,7 +182,7 @@ class Trainer(Generic[S]):
         """
         if ready is not None and not callable(ready):
             raise TypeError(f"ready: expected a callable or None, got {type(ready).__name__}")
-        batch, end = self._batch(x, y, state, lengths, reset)
+        batch, end = self._batch(x, y, state, lengths, reset, skip)
         return self._core.gradient(*batch, first_row, ready), end
 
     @property
@@ -197,12 +201,14 @@ class Trainer(Generic[S]):
         """
         self._core.apply()
 
-    def evaluate(self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Any, S]:
+    def evaluate(
+        self, x: Any, y: Any, state: Any = None, lengths: Any = None, reset: Any = None, *, skip: Any = None
+    ) -> tuple[Any, S]:
         """Measure the loss on one mini-batch, without training: nothing is dropped.
 
         Parameters
         ----------
-        x, y, state, lengths, reset
+        x, y, state, lengths, reset, skip
             As for `step`.
 
         Returns
@@ -217,24 +223,25 @@ class Trainer(Generic[S]):
         ValueError, TypeError
             As for `step`.
         """
-        batch, end = self._batch(x, y, state, lengths, reset)
+        batch, end = self._batch(x, y, state, lengths, reset, skip)
         return self._core.evaluate(*batch), end
 
     def __repr__(self) -> str:
         """Show the network and the steps taken."""
         return f"<Trainer of {self._network!r}, {self.steps} steps>"
 
-    def _batch(self, x: Any, y: Any, state: Any, lengths: Any, reset: Any) -> tuple[_Batch, S]:
+    def _batch(self, x: Any, y: Any, state: Any, lengths: Any, reset: Any, skip: Any) -> tuple[_Batch, S]:
         """Check and convert a mini-batch; give it as the core takes it, and the states that the core will fill."""
         network = self._network
         if network._core is not self._network_core:
             raise ValueError(
                 "network: expected a layer on its own, got one that joined a Network after the trainer was made"
             )
-        call = network._call(x, state, lengths, reset)
+        call = network._call(x, state, lengths, reset, skip)
         sequence = self._network_core.keeps_sequence
+        valid = call.valid
         if network._vocabulary is None:
-            check_finite("x", call.x, call.valid, members=call.x.ndim == 4)
+            check_finite("x", call.x, valid, members=call.x.ndim == 4)
         features = () if self._takes_labels else (self._target_size,)
         target = integer_array("y", y) if self._takes_labels else real_array("y", y, network.dtype)
         axes = call.axes
@@ -242,13 +249,14 @@ class Trainer(Generic[S]):
             axes = axes.of_array(target, len(axes.shape(call.steps, call.rows, *features, sequence=sequence)))
         check_shape("y", target, axes.shape(call.steps, call.rows, *features, sequence=sequence))
         target = axes.to_core(target, sequence)
-        valid = call.valid if sequence else None  # after Last every row counts, an empty sequence's too
+        if not sequence:
+            valid = None  # after Last every row counts, an empty sequence's too
         if self._takes_labels:
             check_classes("y", "labels", self._target_size, target, valid, members=axes.members is not None)
         else:
             check_finite("y", target, valid, members=axes.members is not None)
         end, core_end = network._new_states(call)
-        return (call.x, call.lengths, call.reset, call.start, target, core_end), end
+        return (call.x, call.lengths, call.reset, call.start, target, core_end, call.skip), end
 
 
 def _new_core(

@@ -47,7 +47,7 @@ TEST_CASE_TEMPLATE("checkpoints change no bit, for any variant, checkpoint lengt
     const Index rows = round % 8 == 0 ? random.between(6, 14) : random.between(1, 5);
     Problem problem =
         random_problem(random, options, steps, rows, random.chance(0.5), random.chance(0.5), random.chance(0.5));
-    spoil_padding(problem);
+    spoil_unused(problem);
     RecordOptions record;
     record.training = random.chance(0.6);
     record.mask_seed = static_cast<std::uint64_t>(round);
@@ -85,7 +85,7 @@ TEST_CASE_TEMPLATE(
     LstmOptions options = random_sizes(random);
     if (round > 1) add_random_variants(random, options);
     Problem problem = random_problem(random, options, 25, 67, random.chance(0.5), round % 2 == 1, random.chance(0.5));
-    spoil_padding(problem);
+    spoil_unused(problem);
     const std::string description = described(problem);
     CAPTURE(description);
     REQUIRE(row_blocks_of(problem).count() >= 2);

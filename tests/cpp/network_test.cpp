@@ -58,7 +58,7 @@ TEST_CASE_TEMPLATE("network: forward and gradients equal the reference in random
       const Index rows = round % 4 == 0 ? random.between(6, 14) : random.between(1, 9);
       Problem problem =
           random_problem(random, options, steps, rows, random.chance(0.7), random.chance(0.5), random.chance(0.5));
-      spoil_padding(problem);
+      spoil_unused(problem);
       const ThreadCount threads(round % 3 + 1);
       const std::string description = described(problem);
       CAPTURE(round);
@@ -84,10 +84,10 @@ TEST_CASE_TEMPLATE("network: no rows, no steps, and rows of length 0", T, float,
         check_against_reference<T>(random_problem(random, options, 0, 0, false, false, false));
         Problem problem = random_problem(random, options, 4, 3, true, false, true);
         problem.input.lengths = {0, 4, 0};
-        spoil_padding(problem);
+        spoil_unused(problem);
         check_against_reference<T>(problem);
         problem.input.lengths = {0, 0, 0};
-        spoil_padding(problem);
+        spoil_unused(problem);
         check_against_reference<T>(problem);
         const Results<T> results = run_forward(network_of<T>(problem), problem);
         CHECK(results.h_n == converted<T>(problem.input.h_0));
@@ -108,7 +108,7 @@ TEST_CASE_TEMPLATE("network: a trace shows what the reference's gates did", T, f
       options.direction = Direction::both;
       options.proj_size = projection;
       Problem problem = random_problem(random, options, 6, 5, true, true, true);
-      spoil_padding(problem);
+      spoil_unused(problem);
       const reference::LstmRecord record = reference::lstm_forward(options, problem.parameters, problem.input);
       Results<T> results(problem);
       const std::shared_ptr<Tape<T>> tape = run_record(network_of<T>(problem), problem, results);

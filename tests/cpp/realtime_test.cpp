@@ -113,9 +113,9 @@ namespace {
 template <class T>
 constexpr bool throws_nothing =
     noexcept(std::declval<Stream<T>&>().step(std::declval<const T*>(), std::declval<T*>(),
-                                             std::declval<const std::uint8_t*>())) &&
+                                             std::declval<const std::uint8_t*>(), StepStrides{}, StepSkip{})) &&
     noexcept(std::declval<Stream<T>&>().step(std::declval<const std::int64_t*>(), std::declval<T*>(),
-                                             std::declval<const std::uint8_t*>())) &&
+                                             std::declval<const std::uint8_t*>(), StepStrides{}, StepSkip{})) &&
     noexcept(std::declval<const Stream<T>&>().get_state(std::declval<const States<T>&>())) &&
     noexcept(std::declval<Stream<T>&>().set_state(std::declval<const States<const T>&>())) &&
     noexcept(std::declval<Stream<T>&>().reset());
@@ -139,6 +139,7 @@ class StreamPlayer : public Player {
         steps_(std::clamp<Index>(30'000'000 / (network_.parameter_count() * rows), 40, 2000)),
         tokens_(static_cast<std::size_t>(rows)),
         reset_(static_cast<std::size_t>(rows)),
+        skip_(static_cast<std::size_t>(rows)),
         x_(converted<T>(Random(61).numbers(rows * network_.input_size()))),
         y_(static_cast<std::size_t>(rows * network_.output_size())) {
     for (Index at = 0; at < network_.lstm_count(); ++at) {
@@ -157,12 +158,15 @@ class StreamPlayer : public Player {
       for (std::size_t row = 0; row < reset_.size(); ++row) {
         tokens_[row] = (step + static_cast<Index>(row)) % 11;
         reset_[row] = (static_cast<std::size_t>(step) + row) % 5 == 0;
+        skip_[row] = (static_cast<std::size_t>(step) + row) % 7 < 3;
       }
       const std::uint8_t* mask = step % 3 == 0 ? reset_.data() : nullptr;
+      const StepSkip skip{step % 4 == 1 ? skip_.data() : nullptr, 0,
+                          step % 8 == 1 ? SkippedOutput::zero : SkippedOutput::repeat};
       if (stream_->takes_tokens()) {
-        stream_->step(tokens_.data(), y_.data(), mask);
+        stream_->step(tokens_.data(), y_.data(), mask, {}, skip);
       } else {
-        stream_->step(x_.data(), y_.data(), mask);
+        stream_->step(x_.data(), y_.data(), mask, {}, skip);
       }
       if (step % 16 == 3) stream_->get_state(state_);
       if (step % 16 == 7) stream_->set_state(start_);
@@ -175,7 +179,7 @@ class StreamPlayer : public Player {
   std::unique_ptr<Stream<T>> stream_;
   Index steps_;
   std::vector<std::int64_t> tokens_;
-  std::vector<std::uint8_t> reset_;
+  std::vector<std::uint8_t> reset_, skip_;
   std::vector<T> x_, y_;
   std::vector<std::vector<T>> hidden_, cell_;
   States<T> state_;

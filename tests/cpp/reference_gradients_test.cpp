@@ -42,6 +42,8 @@ TEST_CASE("reference: gradients of random variants equal finite differences away
     if (random.chance(0.5)) options.dropout = 0.5;
     add_random_variants(random, options);
     Problem problem = random_problem(random, options, 4, 2, random.chance(0.5), random.chance(0.5), random.chance(0.5));
+    Random skips(static_cast<std::uint64_t>(1000 + round));
+    if (round % 2 == 1) add_random_skips(skips, problem);
     if (random.chance(0.7)) draw_training_masks(problem, static_cast<std::uint64_t>(round));
     if (std::abs(loss(problem)) > 1000.0) continue;  // so large a loss leaves no digits to its differences
     CAPTURE(round);

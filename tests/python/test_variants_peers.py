@@ -182,11 +182,15 @@ KERAS_ACTIVATIONS = {
 KERAS_VARIANTS = {
     "plain": {},
     "no bias": {"use_bias": False},
-    "masked": {},
+    "masked": {"zero_output_for_mask": True},
+    "masked, with holes": {"zero_output_for_mask": True},
+    "masked, with holes, repeated": {"zero_output_for_mask": False},
+    "masked, with holes, backwards": {"zero_output_for_mask": False, "go_backwards": True},
     "backwards": {"go_backwards": True, "recurrent_activation": "hard_sigmoid"},
     "both": {"activation": "softsign", "recurrent_activation": "hard_sigmoid"},
 }
 KERAS_LENGTHS = np.array([6, 1, 3, 6, 2])  # of "masked"
+KERAS_SKIPPED = np.random.RandomState(0).random_sample((6, 5)) < 0.4  # where a mask has its holes
 for _name in KERAS_ACTIVATIONS:
     KERAS_VARIANTS |= {f"activation {_name}": {"activation": _name}, f"gates {_name}": {"recurrent_activation": _name}}
 
@@ -221,8 +225,8 @@ def keras_question(name, dtype):
     for key, here in KERAS_WEIGHTS.items():
         if here + suffix in lstm.parameters:
             arrays[key] = lstm.parameters[here + suffix].T
-    if name == "masked":
-        arrays["mask"] = np.arange(6)[:, None] < KERAS_LENGTHS
+    if name.startswith("masked"):
+        arrays["mask"] = np.arange(6)[:, None] < KERAS_LENGTHS if name == "masked" else ~KERAS_SKIPPED
     return options | {"dtype": dtype}, arrays
 
 
@@ -232,7 +236,7 @@ def keras_tolerance(name, part, dtype):
     With a mask Keras does not use PyTorch's product but its own, which multiplies float64 in float32; the slope of
     PyTorch's hard sigmoid is 1/6 in float32.
     """
-    if name == "masked":
+    if name.startswith("masked"):
         return tolerance(part, "float32")
     uses_hard_sigmoid = "hard_sigmoid" in KERAS_VARIANTS[name].values()
     return max(tolerance(part, dtype), 1e-7 if uses_hard_sigmoid and part not in RESULTS else 0.0)
@@ -266,7 +270,10 @@ def test_variants_equal_keras(keras_answers, name, dtype):
     d_output = arrays["d_output"]
     if lstm.reverse:  # Keras gives the outputs in the order in which it made them
         d_output, expected["output"] = d_output[::-1], expected["output"][::-1]
-    tape = lstm.record(arrays["x"], start, lengths=KERAS_LENGTHS if name == "masked" else None)
+    masks = {"lengths": KERAS_LENGTHS} if name == "masked" else {}
+    if name.startswith("masked, with holes"):
+        masks = {"skip": KERAS_SKIPPED, "skip_output": "zero" if options["zero_output_for_mask"] else "repeat"}
+    tape = lstm.record(arrays["x"], start, **masks)
     actual = results_of(tape, d_output, d_state)
     expected |= {part: expected[part][None] for part in ("h_n", "c_n", "h_0", "c_0")}
     for key, here in KERAS_WEIGHTS.items():

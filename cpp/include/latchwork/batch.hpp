@@ -44,16 +44,42 @@ struct Input {
   Input of(Index member) const { return {values.of(member), tokens.of(member)}; }
 };
 
+// What the output is at a skipped step.
+enum class SkippedOutput {
+  // That of the last step before it that was computed since the last reset; zero if there is none. What a reverse
+  // direction computed repeats the next computed step before the next reset.
+  repeat,
+  zero,
+};
+
 struct Batch {
   Index steps = 0;
   Index rows = 0;
   const Index* lengths = nullptr;  // (rows,), each 0 to steps; null: all steps
   // (steps, rows). Non-zero: before this step the state of the row becomes the layer's own start state. Null: never.
-  SequenceView<const std::uint8_t> reset;
+  SequenceView<const std::uint8_t> reset = {};
   Index lengths_member_stride = 0;
+  // (steps, rows). Non-zero: this step of the row is left out. All results and gradients of the row are those of the
+  // row without such steps, except that its output has them still, as `skipped_output` says. Random masks count the
+  // computed steps. A reset at a skipped step acts before the next computed step, or if none follows as `end_reset`
+  // does. Null: no step is left out.
+  SequenceView<const std::uint8_t> skip = {};
+  SkippedOutput skipped_output = SkippedOutput::repeat;
+  // (rows,). Non-zero: a reset after the last step of the row. The end state of a forward direction is then the layer's
+  // own start state, and a reverse direction starts from it. Null: there is none.
+  const std::uint8_t* end_reset = nullptr;
+  Index end_reset_member_stride = 0;
+
+  bool skips(Index step, Index row) const { return skip.data != nullptr && *skip.at(step, row) != 0; }
 
   Batch of(Index member) const {
-    return {steps, rows, lengths == nullptr ? nullptr : lengths + member * lengths_member_stride, reset.of(member), 0};
+    Batch own = *this;
+    own.reset = reset.of(member);
+    own.skip = skip.of(member);
+    if (lengths != nullptr) own.lengths = lengths + member * lengths_member_stride;
+    if (end_reset != nullptr) own.end_reset = end_reset + member * end_reset_member_stride;
+    own.lengths_member_stride = own.end_reset_member_stride = 0;
+    return own;
   }
 };
 

@@ -19,6 +19,15 @@ struct StepStrides {
   Index reset = 0;
 };
 
+// Which rows a step leaves out: their state stays as it is.
+struct StepSkip {
+  const std::uint8_t* rows = nullptr;  // (rows,), non-zero: leaves the row out; null: none is left out
+  Index member_stride = 0;             // as in StepStrides
+  // What the output of such a row is. It repeats that of the row's last step that was not left out; zero if there is
+  // none since the row's last restart or since the state was set.
+  SkippedOutput output = SkippedOutput::repeat;
+};
+
 // Runs one step after another, with the weights that the network had when the stream was made.
 //
 // The real-time contract: after construction, step(), get_state(), set_state() and reset() allocate no memory, take no
@@ -45,11 +54,14 @@ class Stream {
   bool is_shared() const noexcept;  // whether a step is large enough to be shared with other threads
 
   // x: (rows, input_size) contiguous, one for each member or one that all share. y: (members, rows, output_size)
-  // contiguous. reset: (rows,), non-zero restarts a row before the step; null: no row restarts.
-  void step(const T* x, T* y, const std::uint8_t* reset = nullptr, const StepStrides& strides = {}) noexcept;
-  // The same for tokens, which must lie in [0, vocabulary). They are not checked here.
-  void step(const std::int64_t* tokens, T* y, const std::uint8_t* reset = nullptr,
-            const StepStrides& strides = {}) noexcept;
+  // contiguous. reset: (rows,), non-zero restarts a row before the step, also one that is left out; null: no row
+  // restarts. What lies in x for rows that are left out does not matter.
+  void step(const T* x, T* y, const std::uint8_t* reset = nullptr, const StepStrides& strides = {},
+            const StepSkip& skip = {}) noexcept;
+  // The same for tokens, which must lie in [0, vocabulary), except those of rows that are left out. They are not checked
+  // here.
+  void step(const std::int64_t* tokens, T* y, const std::uint8_t* reset = nullptr, const StepStrides& strides = {},
+            const StepSkip& skip = {}) noexcept;
 
   void get_state(const States<T>& state) const noexcept;
   void set_state(const States<const T>& state) noexcept;  // a null pointer: the layer's own start state

@@ -113,6 +113,7 @@ class Trainer {
 
   // Trains on one mini-batch: gradient(), then apply(). Returns the loss of each member before the update. `end`
   // receives the state after the last step, for the next window of a stream; it may be the same memory as `start`.
+  // The targets of steps that batch.skip leaves out do not count.
   // Throws std::runtime_error if a loss or a gradient is not finite, and names the member if there are several;
   // parameters, optimiser and `end` are then unchanged.
   std::vector<double> step(const Input<T>& input, const Batch& batch, const States<const T>& start,

@@ -63,7 +63,7 @@ class LayerBackward {
     if (weights_.hidden_zoneout.size() > 0) d_new_hidden_ = workspace.take_zeros(rows * padded_h_);
     if (record_.hidden_dropout != nullptr) d_dropped_hidden_ = workspace.take(rows * padded_h_);
     drop_unused_pointers();
-    steady_ = schedule_.batch.lengths == nullptr && schedule_.batch.reset.data == nullptr && !general_ &&
+    steady_ = schedule_.batch.lengths == nullptr && !schedule_.may_restart() && !general_ &&
               weights_.projection == 0 && d_new_hidden_ == nullptr && d_dropped_hidden_ == nullptr;
   }
 
@@ -193,7 +193,7 @@ class LayerBackward {
       }
       if (count == 0) continue;
       cell_step_backward(weights_, kernels_, count, positions.capacity(), pointers, room, order, units_);
-      if (schedule_.batch.reset.data == nullptr && !weights_.learns_start) continue;
+      if (!schedule_.may_restart() && !weights_.learns_start) continue;
       for (Index row = part.row_begin; row < part.row_end; ++row) {
         if (schedule_.active(schedule_.step(order), row)) restart(chunk.gradients, order, row);
       }

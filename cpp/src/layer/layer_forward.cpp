@@ -58,7 +58,7 @@ class LayerForward {
         norm_(weights_.variant.norm_ih_weight != nullptr) {
     if (!norm_) tokens_ = repeated_tokens(call.input, schedule_, order_begin, order_end, 1);
     if (tokens_) prepare_tokens(workspace);
-    steady_ = schedule_.batch.lengths == nullptr && schedule_.batch.reset.data == nullptr &&
+    steady_ = schedule_.batch.lengths == nullptr && !schedule_.may_restart() &&
               (call.input.table == nullptr || tokens_) && !call.masks.any() && !norm_;
     cell_ = record_ == nullptr ? workspace.take(rows_ * weights_.padded) : record_->segment_cell;
     scratch_.reserve(static_cast<std::size_t>(parts_));

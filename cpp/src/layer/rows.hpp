@@ -45,10 +45,10 @@ struct Schedule {
   // Whether the row restarts before this step from the layer's own start state. The reverse direction restarts at the
   // last step before each reset, because that is the step which it computes first there.
   bool restarts(Index step, Index row) const {
-    if (batch.reset.data == nullptr) return false;
-    if (!reverse) return *batch.reset.at(step, row) != 0;
-    return step + 1 < length(row) && *batch.reset.at(step + 1, row) != 0;
+    if (reverse && step + 1 == length(row)) return batch.end_reset != nullptr && batch.end_reset[row] != 0;
+    return batch.reset.data != nullptr && *batch.reset.at(reverse ? step + 1 : step, row) != 0;
   }
+  bool may_restart() const { return batch.reset.data != nullptr || batch.end_reset != nullptr; }
   // How many steps of a row are among those that are computed as number order_begin to order_end - 1.
   Index steps_of(Index row, Index order_begin, Index order_end) const {
     if (batch.lengths == nullptr) return order_end - order_begin;

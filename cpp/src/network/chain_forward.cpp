@@ -67,6 +67,7 @@ class ChainForward {
         batch_.steps = 1;
         batch_.lengths = nullptr;
         batch_.reset = {};
+        batch_.end_reset = nullptr;
         result = target(last && record == nullptr, output, features);
         last_forward(last_columns(at == 0 ? nullptr : &modules_[at - 1], features), schedule, source, result);
       }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "network/network_parts.hpp"
 #include "network/recording.hpp"
 #include "network/sequences.hpp"
+#include "network/skipped_call.hpp"
 
 namespace latchwork {
 
@@ -75,6 +77,16 @@ SequenceView<const T> copied(const SequenceView<const T>& from, const Batch& bat
   const SequenceView<T> to = contiguous(memory, batch.rows, features);
   copy_sequence(batch, features, from, to);
   return read_only(to);
+}
+
+// Takes memory for the output with the skipped steps, if the caller gives none.
+template <class T>
+void keep_whole_output(const detail::NetworkParts<T>& parts, const Batch& batch, detail::Recording<T>& recording) {
+  const Index size = batch.steps * batch.rows * parts.output_size;
+  recording.whole_memory = std::make_unique<Workspace<T>>(parts.workspaces.first());
+  recording.whole_output =
+      contiguous(recording.whole_memory->take(std::max<Index>(1, parts.members * size)), batch.rows, parts.output_size);
+  recording.whole_output.member_stride = size;
 }
 
 // Copies of the input, because the caller may overwrite the original. The constructor copies what all members share and
@@ -243,8 +255,7 @@ Index Network<T>::output_size() const {
 
 template <class T>
 bool Network<T>::keeps_sequence() const {
-  return std::none_of(modules().begin(), modules().end(),
-                      [](const ModuleOptions& module) { return std::holds_alternative<LastOptions>(module); });
+  return parts_->keeps_sequence();
 }
 
 template <class T>
@@ -266,6 +277,11 @@ void Network<T>::forward(const Input<T>& input, const Batch& batch, const States
   check_states(parts, "start", start);
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
+  if (batch.skip.data != nullptr) {
+    detail::SkippedCall<T> computed(parts, input, batch);
+    forward(computed.input(), computed.batch(), start, computed.place_for(output), end);
+    return computed.write_output();
+  }
   const FlushToZero flush;
   const std::shared_ptr<const Snapshot<T>> weights = snapshot_of(parts, false);
   detail::for_member_pieces(parts, parts.work_of(batch),
@@ -291,16 +307,25 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   check_states(parts, "start", start);
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
+  std::optional<detail::SkippedCall<T>> computed;
+  if (batch.skip.data != nullptr) computed.emplace(parts, input, batch);
+  const Input<T>& x = computed ? computed->input() : input;
+  const Batch& run = computed ? computed->batch() : batch;
   const FlushToZero flush;
   std::vector<RecordOptions> member_options(static_cast<std::size_t>(parts.members), options);
   for (std::size_t member = 0; member < member_options.size(); ++member) member_options[member].mask_seed += member;
   auto recording = std::make_unique<detail::Recording<T>>();
   recording->network = parts_;
+  if (computed && output.data == nullptr && options.checkpoint == 0 && parts.keeps_sequence()) {
+    keep_whole_output(parts, batch, *recording);
+  }
+  const SequenceView<T>& wanted = recording->whole_output.data == nullptr ? output : recording->whole_output;
+  const SequenceView<T> y = computed ? computed->place_for(wanted) : output;
   recording->weights = snapshot_of_recording(parts, member_options);
-  recording->work = parts.work_of(batch);
+  recording->work = parts.work_of(run);
   recording->members.resize(member_options.size());
-  const Batch copied_batch = copy_batch(batch, parts.members, *recording);
-  const CopiedInput<T> copied_input(parts, input, batch, *recording);
+  const Batch copied_batch = copy_batch(run, parts.members, *recording);
+  const CopiedInput<T> copied_input(parts, x, run, *recording);
   detail::for_member_pieces(parts, recording->work,
                             [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
                               const auto memory = std::make_shared<Workspace<T>>(cache);
@@ -314,10 +339,14 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
                                 record.workspace = memory;
                                 chain_record(Chain<T>(parts, *recording->weights, member),
                                              copied_input.of_member(member, record.batch, *memory),
-                                             detail::member_states(parts, start, member, own_start), output.of(member),
+                                             detail::member_states(parts, start, member, own_start), y.of(member),
                                              detail::member_states(parts, end, member, own_end), record);
                               }
                             });
+  if (computed) {
+    computed->write_output();
+    recording->computed = computed->steps();
+  }
   return std::make_shared<Tape<T>>(std::move(recording));
 }
 

@@ -63,7 +63,7 @@ void check_tokens(const SequenceView<const std::int64_t>& tokens, const Batch& b
   const Schedule schedule{batch, false};
   for (Index step = 0; step < batch.steps; ++step) {
     for (Index row = 0; row < batch.rows; ++row) {
-      if (!schedule.active(step, row)) continue;
+      if (!schedule.active(step, row) || batch.skips(step, row)) continue;
       const std::int64_t token = *tokens.at(step, row);
       if (token >= 0 && token < vocabulary) continue;
       throw std::invalid_argument("tokens: expected 0 to " + std::to_string(vocabulary - 1) + ", got " +
@@ -101,6 +101,12 @@ NetworkParts<T>::NetworkParts(std::vector<ModuleOptions> module_options, TensorN
   }
   module_begins.push_back(end);
   member_parameter_count = end;
+}
+
+template <class T>
+bool NetworkParts<T>::keeps_sequence() const {
+  return std::none_of(modules.begin(), modules.end(),
+                      [](const ModuleOptions& module) { return std::holds_alternative<LastOptions>(module); });
 }
 
 template <class T>
@@ -156,7 +162,7 @@ void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batc
   const auto* embedding = std::get_if<EmbeddingOptions>(&parts.modules.front());
   for (Index member = 0; embedding != nullptr && member < parts.members; ++member) {
     check_tokens(input.tokens.of(member), batch.of(member), embedding->num_embeddings, of_member(member));
-    if (input.tokens.member_stride == 0 && batch.lengths_member_stride == 0) break;
+    if (input.tokens.member_stride == 0 && batch.lengths_member_stride == 0 && batch.skip.member_stride == 0) break;
   }
 }
 

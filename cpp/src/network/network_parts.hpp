@@ -52,6 +52,7 @@ struct NetworkParts {
   // The place among the modules of the LSTM that has this number among the LSTMs. Throws std::invalid_argument, naming
   // the argument, if there is none.
   std::size_t lstm_place(const char* argument, Index index) const;
+  bool keeps_sequence() const;  // false after Last
   // About how many multiply-adds a forward pass of one member takes.
   Index work_of(const Batch& batch) const { return batch.steps * batch.rows * member_parameter_count; }
 

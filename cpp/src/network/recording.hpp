@@ -5,6 +5,7 @@
 
 #include "latchwork/tape.hpp"
 #include "machine/workspace.hpp"
+#include "network/computed_steps.hpp"
 #include "network/network_parts.hpp"
 #include "network/stack.hpp"
 
@@ -40,6 +41,10 @@ struct Recording {
   std::vector<std::uint8_t> reset;
   std::vector<std::int64_t> tokens;
   std::unique_ptr<Workspace<T>> shared_input;
+  // If the batch had a skip mask, the recording is of the computed steps alone, and this says which they are.
+  std::shared_ptr<const ComputedSteps> computed;
+  std::unique_ptr<Workspace<T>> whole_memory;
+  SequenceView<T> whole_output;  // (members, steps, rows, output size), skipped steps included; null: not kept
   std::vector<ChainRecord<T>> members;
 };
 

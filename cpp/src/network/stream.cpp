@@ -43,7 +43,7 @@ class StreamLayer {
   }
 
   T* hidden(Index row) const { return hidden_rows_[current_][static_cast<std::size_t>(row)]; }
-  T* cell(Index row) const { return pointers_.c[row]; }
+  T* cell(Index row) { return rooms_.data() + row * room_size(*weights); }
 
   // Sets a row to the layer's own start state.
   void restart(Index row) noexcept {
@@ -62,16 +62,36 @@ class StreamLayer {
     }
     if (rows > 0) cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_, split());
     current_ = next;
-    for (Index row = 0; row < rows; ++row) {
-      const T* result = hidden(row);
-      const T*& input = inputs[static_cast<std::size_t>(row)];
-      if (sums_.size() > 0) {
-        T* sum = sums_.data() + row * weights->output_size();
-        for (Index unit = 0; unit < weights->output_size(); ++unit) sum[unit] = result[unit] + input[unit];
-        result = sum;
-      }
-      input = result;
+    for (Index row = 0; row < rows; ++row) take_result(row, inputs[static_cast<std::size_t>(row)]);
+  }
+
+  // The same for `some` rows alone, whose inputs come first. The others, which `skip` marks, keep their state.
+  void step_some(const Kernels<T>& kernels, std::vector<const T*>& inputs, const std::vector<Index>& some,
+                 const std::uint8_t* skip) noexcept {
+    const std::size_t next = 1 - current_;
+    const auto count = static_cast<Index>(some.size());
+    for (Index k = 0; k < count; ++k) {
+      const Index row = some[static_cast<std::size_t>(k)];
+      pointers_.x[k] = inputs[static_cast<std::size_t>(k)];
+      pointers_.h_prev[k] = hidden_rows_[current_][static_cast<std::size_t>(row)];
+      pointers_.output[k] = hidden_rows_[next][static_cast<std::size_t>(row)];
+      pointers_.c_prev[k] = pointers_.c[k] = cell(row);
     }
+    if (count > 0) cell_step(*weights, kernels, count, static_cast<Index>(current_), pointers_, split());
+    for (Index k = 0; k < count; ++k) pointers_.c_prev[k] = pointers_.c[k] = cell(k);
+    for (Index row = 0; row < rows; ++row) {
+      const auto at = static_cast<std::size_t>(row);
+      if (skip[row] != 0) std::copy_n(hidden_rows_[current_][at], weights->output_size(), hidden_rows_[next][at]);
+    }
+    current_ = next;
+    for (Index k = 0; k < count; ++k) {
+      take_result(some[static_cast<std::size_t>(k)], inputs[static_cast<std::size_t>(k)]);
+    }
+  }
+
+  // What the last step of a row gave the next layer.
+  const T* result(Index row) const noexcept {
+    return sums_.size() > 0 ? sums_.data() + row * weights->output_size() : hidden(row);
   }
 
   // How the threads that are awake share a step.
@@ -91,8 +111,20 @@ class StreamLayer {
     return size;
   }
 
+  // Turns `input` from what the layer read for a row into what the next one reads.
+  void take_result(Index row, const T*& input) noexcept {
+    if (sums_.size() > 0) {
+      const T* const own = hidden(row);
+      T* const sum = sums_.data() + row * weights->output_size();
+      for (Index unit = 0; unit < weights->output_size(); ++unit) sum[unit] = own[unit] + input[unit];
+      input = sum;
+    } else {
+      input = hidden(row);
+    }
+  }
+
   void point(Index row) {
-    T* room = rooms_.data() + row * room_size(*weights);
+    T* room = cell(row);
     const auto take = [&room](Index size) { return std::exchange(room, room + size); };
     pointers_.start[row] = weights->bias.data();
     pointers_.hidden_zoneout[row] = weights->hidden_zoneout.data();
@@ -121,12 +153,14 @@ class StreamLayer {
 
 template <class T>
 struct StreamLinear {
-  StreamLinear(const PackedLinear<T>& packed, Index rows) : weights(&packed), values(rows * packed.output_size) {
+  StreamLinear(const PackedLinear<T>& packed, Index rows)
+      : weights(&packed), values(rows * packed.output_size), some_rows(static_cast<std::size_t>(rows)) {
     for (Index row = 0; row < rows; ++row) output_rows.push_back(values.data() + row * packed.output_size);
   }
   const PackedLinear<T>* weights;
   Buffer<T> values;
   std::vector<T*> output_rows;
+  std::vector<T*> some_rows;  // those of the output rows that a step writes
 };
 
 // The layers of one member, with their states and buffers.
@@ -138,7 +172,9 @@ struct MemberStream {
         kernels(*snapshot.kernels),
         rows(row_count),
         output_size(network.output_size),
-        inputs(static_cast<std::size_t>(row_count)) {
+        inputs(static_cast<std::size_t>(row_count)),
+        blank(static_cast<std::size_t>(row_count), 1) {
+    some.reserve(static_cast<std::size_t>(row_count));
     for (std::size_t at = 0; at < modules.size(); ++at) {
       if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
         for (const PackedLayer<T>& layer : chain[at].layers) {
@@ -149,50 +185,112 @@ struct MemberStream {
         links.emplace_back(StreamLinear<T>(chain[at].linear, rows));
       }
     }
+    if (links.empty()) unlinked_output = Buffer<T>(rows * output_size);
   }
 
   // x holds `size` numbers for each row.
-  void step(const T* x, Index size, T* y, const std::uint8_t* reset) noexcept {
-    for (Index row = 0; row < rows; ++row) inputs[static_cast<std::size_t>(row)] = x + row * size;
-    step(y, reset);
+  void step(const T* x, Index size, T* y, const std::uint8_t* reset, const std::uint8_t* skip,
+            SkippedOutput skipped) noexcept {
+    const auto row_of_x = [&](Index row) { return x + row * size; };
+    run(row_of_x, y, reset, skip, skipped);
   }
-  void step(const std::int64_t* tokens, Index, T* y, const std::uint8_t* reset) noexcept {
+  void step(const std::int64_t* tokens, Index, T* y, const std::uint8_t* reset, const std::uint8_t* skip,
+            SkippedOutput skipped) noexcept {
     const Index size = std::get<EmbeddingOptions>(modules.front()).embedding_dim;
     const T* table = chain.front().table.data();
-    for (Index row = 0; row < rows; ++row) inputs[static_cast<std::size_t>(row)] = table + tokens[row] * size;
-    step(y, reset);
+    const auto row_of_table = [&](Index row) { return table + tokens[row] * size; };
+    run(row_of_table, y, reset, skip, skipped);
   }
 
-  // Runs the modules after the Embedding, if there is one, on the rows that `inputs` points to.
-  void step(T* y, const std::uint8_t* reset) noexcept {
+  template <class RowOf>
+  void run(RowOf&& row_of, T* y, const std::uint8_t* reset, const std::uint8_t* skip, SkippedOutput skipped) noexcept {
+    if (skip != nullptr) return run_some(row_of, y, reset, skip, skipped);
+    for (Index row = 0; row < rows; ++row) inputs[static_cast<std::size_t>(row)] = row_of(row);
     for (StreamLink& link : links) {
       if (auto* layer = std::get_if<StreamLayer<T>>(&link)) {
-        step_layer(*layer, reset);
+        restart_rows(*layer, reset);
+        layer->step(kernels, inputs);
       } else {
-        step_linear(*std::get_if<StreamLinear<T>>(&link));
+        step_linear(*std::get_if<StreamLinear<T>>(&link), rows, &StreamLinear<T>::output_rows);
       }
+    }
+    for (Index row = 0; row < rows; ++row) write_output(row, inputs[static_cast<std::size_t>(row)], y);
+    if (any_blank) mark_blank(0);
+  }
+
+  // The same, but rows that `skip` marks are left out.
+  template <class RowOf>
+  void run_some(RowOf&& row_of, T* y, const std::uint8_t* reset, const std::uint8_t* skip,
+                SkippedOutput skipped) noexcept {
+    some.clear();
+    for (Index row = 0; row < rows; ++row) {
+      if (skip[row] != 0) continue;
+      inputs[some.size()] = row_of(row);
+      some.push_back(row);
+    }
+    const auto count = static_cast<Index>(some.size());
+    for (StreamLink& link : links) {
+      if (auto* layer = std::get_if<StreamLayer<T>>(&link)) {
+        restart_rows(*layer, reset);
+        layer->step_some(kernels, inputs, some, skip);
+      } else {
+        auto& linear = *std::get_if<StreamLinear<T>>(&link);
+        for (std::size_t k = 0; k < some.size(); ++k) {
+          linear.some_rows[k] = linear.output_rows[static_cast<std::size_t>(some[k])];
+        }
+        step_linear(linear, count, &StreamLinear<T>::some_rows);
+      }
+    }
+    for (std::size_t k = 0; k < some.size(); ++k) {
+      write_output(some[k], inputs[k], y);
+      blank[static_cast<std::size_t>(some[k])] = 0;
     }
     for (Index row = 0; row < rows; ++row) {
-      std::copy_n(inputs[static_cast<std::size_t>(row)], output_size, y + row * output_size);
-    }
-  }
-
-  void step_layer(StreamLayer<T>& layer, const std::uint8_t* reset) noexcept {
-    if (reset != nullptr) {
-      for (Index row = 0; row < rows; ++row) {
-        if (reset[row] != 0) layer.restart(row);
+      if (skip[row] == 0) continue;
+      std::uint8_t& is_blank = blank[static_cast<std::size_t>(row)];
+      if (reset != nullptr && reset[row] != 0) is_blank = any_blank = true;
+      T* const output = y + row * output_size;
+      if (is_blank != 0 || skipped == SkippedOutput::zero) {
+        std::fill_n(output, output_size, T(0));
+      } else {
+        std::copy_n(last_output(row), output_size, output);
       }
     }
-    layer.step(kernels, inputs);
   }
 
-  void step_linear(StreamLinear<T>& linear) noexcept {
+  void restart_rows(StreamLayer<T>& layer, const std::uint8_t* reset) noexcept {
+    if (reset == nullptr) return;
+    for (Index row = 0; row < rows; ++row) {
+      if (reset[row] != 0) layer.restart(row);
+    }
+  }
+
+  // Runs on the first `count` inputs, and writes to the rows that `outputs` points to.
+  void step_linear(StreamLinear<T>& linear, Index count, std::vector<T*> StreamLinear<T>::* outputs) noexcept {
     const PackedLinear<T>& weights = *linear.weights;
-    ProductArgs<T> args = product_of(weights.weights, rows, inputs.data(), linear.output_rows.data());
+    T** const to = (linear.*outputs).data();
+    ProductArgs<T> args = product_of(weights.weights, count, inputs.data(), to);
     args.start = weights.bias.data();
-    if (rows > 0) kernels.product(args, 0, weights.weights.count());
-    for (T* row : linear.output_rows) activate_row(kernels, weights.activation, weights.output_size, row);
-    std::copy(linear.output_rows.begin(), linear.output_rows.end(), inputs.begin());
+    if (count > 0) kernels.product(args, 0, weights.weights.count());
+    for (Index k = 0; k < count; ++k) activate_row(kernels, weights.activation, weights.output_size, to[k]);
+    std::copy_n(to, count, inputs.begin());
+  }
+
+  void write_output(Index row, const T* values, T* y) noexcept {
+    std::copy_n(values, output_size, y + row * output_size);
+    if (links.empty()) std::copy_n(values, output_size, unlinked_output.data() + row * output_size);
+  }
+
+  // The output of the row's last step that was not left out, which the last link still holds.
+  const T* last_output(Index row) const noexcept {
+    if (links.empty()) return unlinked_output.data() + row * output_size;
+    if (const auto* layer = std::get_if<StreamLayer<T>>(&links.back())) return layer->result(row);
+    return std::get_if<StreamLinear<T>>(&links.back())->output_rows[static_cast<std::size_t>(row)];
+  }
+
+  void mark_blank(std::uint8_t value) noexcept {
+    std::fill(blank.begin(), blank.end(), value);
+    any_blank = value != 0;
   }
 
   // Calls task(layer, hidden, cell) for each layer, with pointers to the layer's rows of h and c in `states`, which are
@@ -231,6 +329,11 @@ struct MemberStream {
   Index rows, output_size;
   std::vector<StreamLink> links;
   std::vector<const T*> inputs;  // the rows that the next link reads
+  std::vector<Index> some;       // the rows that a step does not leave out
+  // Rows that have not had a step since they were restarted or their state was set, and so have no output to repeat.
+  std::vector<std::uint8_t> blank;
+  bool any_blank = true;
+  Buffer<T> unlinked_output;  // the last output of each row, if there are no links that hold it
 };
 
 }  // namespace
@@ -258,17 +361,20 @@ struct StreamParts {
   }
 
   template <class X>
-  void step(const X* x, Index x_size, T* y, const std::uint8_t* reset, const StepStrides& strides) noexcept {
+  void step(const X* x, Index x_size, T* y, const std::uint8_t* reset, const StepStrides& strides,
+            const StepSkip& skip) noexcept {
     const FlushToZero flush;
-    if (only != nullptr) return only->step(x, x_size, y, reset);
+    if (only != nullptr) return only->step(x, x_size, y, reset, skip.rows, skip.output);
     const Index y_size = rows * network->output_size, count = static_cast<Index>(members.size());
     const Index parts = pieces();
     parallel(
         parts,
         [&](Index part) {
           for (Index member = piece_begin(count, parts, part); member < piece_begin(count, parts, part + 1); ++member) {
-            members[static_cast<std::size_t>(member)].step(x + member * strides.x, x_size, y + member * y_size,
-                                                           reset == nullptr ? nullptr : reset + member * strides.reset);
+            members[static_cast<std::size_t>(member)].step(
+                x + member * strides.x, x_size, y + member * y_size,
+                reset == nullptr ? nullptr : reset + member * strides.reset,
+                skip.rows == nullptr ? nullptr : skip.rows + member * skip.member_stride, skip.output);
           }
         },
         Threads::awake_spun);
@@ -318,13 +424,15 @@ bool Stream<T>::is_shared() const noexcept {
 }
 
 template <class T>
-void Stream<T>::step(const T* x, T* y, const std::uint8_t* reset, const StepStrides& strides) noexcept {
-  parts_->step(x, parts_->input_size, y, reset, strides);
+void Stream<T>::step(const T* x, T* y, const std::uint8_t* reset, const StepStrides& strides,
+                     const StepSkip& skip) noexcept {
+  parts_->step(x, parts_->input_size, y, reset, strides, skip);
 }
 
 template <class T>
-void Stream<T>::step(const std::int64_t* tokens, T* y, const std::uint8_t* reset, const StepStrides& strides) noexcept {
-  parts_->step(tokens, 1, y, reset, strides);
+void Stream<T>::step(const std::int64_t* tokens, T* y, const std::uint8_t* reset, const StepStrides& strides,
+                     const StepSkip& skip) noexcept {
+  parts_->step(tokens, 1, y, reset, strides, skip);
 }
 
 template <class T>
@@ -344,6 +452,7 @@ void Stream<T>::get_state(const States<T>& state) const noexcept {
 template <class T>
 void Stream<T>::set_state(const States<const T>& state) noexcept {
   for (Index member = 0; member < members(); ++member) {
+    parts_->members[static_cast<std::size_t>(member)].mark_blank(1);
     parts_->members[static_cast<std::size_t>(member)].for_each_state(
         state, member, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
           const Index size = layer.weights->output_size(), units = layer.weights->units;

@@ -1,12 +1,14 @@
 #include "latchwork/tape.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "machine/float_state.hpp"
 #include "network/chain.hpp"
 #include "network/members.hpp"
 #include "network/recording.hpp"
+#include "network/skipped_call.hpp"
 
 namespace latchwork {
 
@@ -32,6 +34,77 @@ void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, const Ga
   }
 }
 
+// Which of the recorded steps a trace shows at a step, or what it shows instead (see ComputedSteps).
+struct ShownStep {
+  Index step;
+  bool carried;  // whether it shows the state of another step, because this one was skipped
+};
+
+template <class T>
+ShownStep shown_step(const detail::Recording<T>& recording, const Batch& recorded, Index member, Index step, Index row,
+                     bool reverse) {
+  if (recording.computed == nullptr) {
+    return {Schedule{recorded, false}.active(step, row) ? step : ComputedSteps::padding, false};
+  }
+  return {recording.computed->repeated(member, step, row, reverse), !recording.computed->computed(member, step, row)};
+}
+
+// Copies the state of a row that no step has computed yet.
+template <class T>
+void copy_start(const LayerRecord<T>& layer, const PackedLayer<T>& weights, Signal signal, bool restarted, Index row,
+                T* values) {
+  if (signal == Signal::cell) {
+    const T* const passed = layer.segment_cell + row * weights.padded;
+    std::copy_n(restarted ? weights.start_cell.data() : passed, weights.units, values);
+  } else {
+    const Index size = weights.output_size();
+    const bool own = restarted || layer.start_hidden == nullptr;
+    std::copy_n(own ? weights.start_hidden.data() : layer.start_hidden + row * size, size, values);
+  }
+}
+
+// The sequences of a backward pass, as the recording needs them: if steps were skipped, those of the computed steps.
+template <class T>
+class BackwardSequences {
+ public:
+  BackwardSequences(const detail::Recording<T>& recording, const SequenceView<const T>& d_output,
+                    const SequenceView<T>& d_input)
+      : d_output_(d_output),
+        d_input_(d_input),
+        parts_(*recording.network),
+        computed_(recording.computed.get()),
+        whole_d_input_(d_input) {
+    if (computed_ == nullptr) return;
+    memory_.emplace(parts_.workspaces.first());
+    if (d_output.data != nullptr && parts_.keeps_sequence()) {
+      const Index sequences = detail::sequence_count(*computed_, parts_.members, d_output.member_stride);
+      T* const memory = memory_->take(detail::computed_size(*computed_, sequences, parts_.output_size));
+      d_output_ = detail::gather_d_output(*computed_, parts_.members, detail::output_columns(parts_), d_output, memory);
+    }
+    if (d_input.data != nullptr) {
+      T* const memory = memory_->take(detail::computed_size(*computed_, parts_.members, parts_.input_size));
+      d_input_ = detail::computed_view(*computed_, parts_.members, parts_.input_size, memory);
+    }
+  }
+
+  const SequenceView<const T>& d_output() const { return d_output_; }
+  const SequenceView<T>& d_input() const { return d_input_; }
+
+  // Writes the caller's d_input, once that of the computed steps is complete.
+  void finish() const {
+    if (computed_ == nullptr || whole_d_input_.data == nullptr) return;
+    detail::scatter(*computed_, parts_.members, parts_.input_size, d_input_, whole_d_input_);
+  }
+
+ private:
+  SequenceView<const T> d_output_;
+  SequenceView<T> d_input_;
+  const detail::NetworkParts<T>& parts_;
+  const ComputedSteps* computed_;
+  SequenceView<T> whole_d_input_;
+  std::optional<Workspace<T>> memory_;
+};
+
 }  // namespace
 
 template <class T>
@@ -47,6 +120,14 @@ SequenceView<const T> Tape<T>::output(Index member) const {
   if (record.options.checkpoint > 0) {
     throw std::invalid_argument("output: expected a recording without checkpoints, which keeps the output");
   }
+  if (recording_->computed != nullptr && recording_->network->keeps_sequence()) {
+    if (recording_->whole_output.data == nullptr) {
+      throw std::invalid_argument(
+          "output: expected a recording with a skip mask to keep its output, which was written "
+          "where the caller asked for it");
+    }
+    return read_only(recording_->whole_output.of(member));
+  }
   return read_only(record.modules.back().output);
 }
 
@@ -60,6 +141,7 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
   detail::check_places(parts, "d_input", d_input, recording.members.front().batch);
   detail::check_places(parts, "d_start", d_start, recording.members.front().batch);
   const FlushToZero flush;
+  const BackwardSequences<T> sequences(recording, d_output, d_input);
   const detail::ReadyModules<T> ready_modules(parts, ready, parameters);
   detail::for_member_pieces(
       parts, 2 * recording.work, [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index begin, Index end) {
@@ -70,11 +152,12 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
           Workspace<T> workspace(cache);
           chain_backward(
               Chain<T>(parts, *recording.weights, member), recording.members[static_cast<std::size_t>(member)],
-              d_output.of(member), detail::member_states(parts, d_end, member, own_d_end),
-              parameters + member * parts.member_parameter_count, accumulate, d_input.of(member),
+              sequences.d_output().of(member), detail::member_states(parts, d_end, member, own_d_end),
+              parameters + member * parts.member_parameter_count, accumulate, sequences.d_input().of(member),
               detail::member_states(parts, d_start, member, own_d_start), workspace, ready_modules.meanwhile());
         }
       });
+  sequences.finish();
   ready_modules.afterwards();
 }
 
@@ -84,6 +167,8 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
   const std::size_t at = recording.network->lstm_place("lstm", lstm_index);
   const LstmOptions& lstm = std::get<LstmOptions>(recording.network->modules[at]);
   detail::check_index("state", state, lstm.states());
+  const Index steps =
+      recording.computed == nullptr ? recording.members.front().batch.steps : recording.computed->steps();
   const Index units_per_panel = recording.weights->kernels->units;
   const Index size = signal == Signal::hidden ? lstm.hidden_output_size() : lstm.hidden_size;
   for (std::size_t member = 0; member < recording.members.size(); ++member) {
@@ -94,15 +179,20 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
     const ModuleRecord<T>& record = member_record.modules[at];
     const LayerRecord<T>& layer = record.stack.layers[static_cast<std::size_t>(state)];
     const PackedLayer<T>& weights = recording.weights->members[member][at].layers[static_cast<std::size_t>(state)];
-    const Schedule schedule{record.batch, false};
-    for (Index step = 0; step < record.batch.steps; ++step) {
+    const bool reverse = lstm.direction == Direction::reverse || state % lstm.directions() == 1;
+    const bool is_gate = signal != Signal::hidden && signal != Signal::cell;
+    for (Index step = 0; step < steps; ++step) {
       for (Index row = 0; row < record.batch.rows; ++row, values += size) {
-        const Index slot = step * record.batch.rows + row;
-        if (!schedule.active(step, row)) {
+        const auto [shown, carried] =
+            shown_step(recording, record.batch, static_cast<Index>(member), step, row, reverse);
+        const Index slot = shown * record.batch.rows + row;
+        if (shown == ComputedSteps::padding || (carried && is_gate)) {
           std::fill_n(values, size, T(0));
+        } else if (shown < 0) {
+          copy_start(layer, weights, signal, shown == ComputedSteps::restarted, row, values);
         } else if (signal == Signal::hidden) {
           const SequenceView<T>& output = record.stack.outputs[static_cast<std::size_t>(state / lstm.directions())];
-          std::copy_n(output.at(step, row) + state % lstm.directions() * size, size, values);
+          std::copy_n(output.at(shown, row) + state % lstm.directions() * size, size, values);
         } else if (signal == Signal::cell) {
           std::copy_n(layer.cell + slot * weights.padded, size, values);
         } else {

@@ -82,10 +82,31 @@ ZoneoutGradients zoneout_backward(const Vector& z, const Vector& d_y) {
 DirectionRecord direction_forward(const DirectionInput& input, const Sequence& xs, const RowState& start,
                                   RowState& state) {
   const auto& [cell, walk, masks] = input;
-  DirectionRecord record{std::vector<GeneralStep>(walk.length()), Sequence(walk.length()), Sequence(walk.length())};
-  for (std::size_t n = 0; n < walk.length(); ++n) {
+  const std::size_t length = walk.length();
+  DirectionRecord record{std::vector<GeneralStep>(length), Sequence(length), Sequence(length), Sequence(length),
+                         std::vector<bool>(length)};
+  const Vector nothing(state.h.size());
+  Vector shown = nothing;     // the output of the last step that was not left out, if it is of this segment
+  bool must_restart = false;  // a segment has begun, but the state is still that of the segment before
+  for (std::size_t n = 0; n < length; ++n) {
     const std::size_t t = walk.step(n);
-    if (walk.starts_segment(t)) state = start;
+    if (walk.starts_segment(t)) {
+      must_restart = true;
+      shown = nothing;
+    }
+    // The end state of the forward direction may be the start of a later window, so it must know of every reset. That
+    // of the reverse direction belongs to the first segment that has a step.
+    record.restarts[t] = must_restart && !(walk.skip[t] && walk.reverse);
+    if (record.restarts[t]) {
+      state = start;
+      must_restart = false;
+    }
+    if (walk.skip[t]) {
+      record.h[t] = must_restart ? start.h : state.h;
+      record.c[t] = must_restart ? start.c : state.c;
+      record.output[t] = walk.repeats ? shown : nothing;
+      continue;
+    }
     const GeneralStep step =
         any_cell_forward(cell, masks.candidate[t], xs[t], times(masks.recurrent, state.h), state.c);
     state.h = zoneout(masks.hidden_zoneout[t], state.h, project(cell.weights, step.h));
@@ -93,6 +114,7 @@ DirectionRecord direction_forward(const DirectionInput& input, const Sequence& x
     record.steps[t] = step;
     record.h[t] = state.h;
     record.c[t] = state.c;
+    record.output[t] = shown = state.h;
   }
   return record;
 }
@@ -100,19 +122,27 @@ DirectionRecord direction_forward(const DirectionInput& input, const Sequence& x
 void direction_backward(const DirectionInput& input, const DirectionRecord& record, const Sequence& d_hs,
                         RowState& d_state, Sequence& d_xs, RowState& d_start, GeneralWeights& d_weights) {
   const auto& [cell, walk, masks] = input;
+  Vector d_shown(d_state.h.size());
   for (std::size_t n = walk.length(); n-- > 0;) {
     const std::size_t t = walk.step(n);
-    const GeneralStep& step = record.steps[t];
-    add(d_hs[t], d_state.h);
-    const ZoneoutGradients d_h = zoneout_backward(masks.hidden_zoneout[t], d_state.h);
-    const ZoneoutGradients d_c = zoneout_backward(masks.cell_zoneout[t], d_state.c);
-    const Vector d_hidden = project_backward(cell.weights, step.h, d_h.updated, d_weights);
-    const CellGradients d = any_cell_backward(cell, masks.candidate[t], step, d_hidden, d_c.updated, d_weights);
-    add(d.x, d_xs[t]);
-    d_state = {times(masks.recurrent, d.h_prev), d.c_prev};
-    add(d_h.old, d_state.h);
-    add(d_c.old, d_state.c);
-    if (walk.starts_segment(t)) {
+    if (walk.skip[t]) {
+      if (walk.repeats) add(d_hs[t], d_shown);
+    } else {
+      const GeneralStep& step = record.steps[t];
+      add(d_hs[t], d_state.h);
+      add(d_shown, d_state.h);
+      d_shown = Vector(d_shown.size());
+      const ZoneoutGradients d_h = zoneout_backward(masks.hidden_zoneout[t], d_state.h);
+      const ZoneoutGradients d_c = zoneout_backward(masks.cell_zoneout[t], d_state.c);
+      const Vector d_hidden = project_backward(cell.weights, step.h, d_h.updated, d_weights);
+      const CellGradients d = any_cell_backward(cell, masks.candidate[t], step, d_hidden, d_c.updated, d_weights);
+      add(d.x, d_xs[t]);
+      d_state = {times(masks.recurrent, d.h_prev), d.c_prev};
+      add(d_h.old, d_state.h);
+      add(d_c.old, d_state.c);
+    }
+    if (walk.starts_segment(t)) d_shown = Vector(d_shown.size());
+    if (record.restarts[t]) {
       add(d_state.h, d_start.h);
       add(d_state.c, d_start.c);
       d_state = {Vector(d_state.h.size()), Vector(d_state.c.size())};

@@ -5,7 +5,7 @@
 #include "reference/general_cell.hpp"
 
 // One direction of one layer over one sequence: the cell from step to step, and what surrounds it: dropout of h_prev
-// before R, projection, zoneout, and restarts at resets.
+// before R, projection, zoneout, restarts at resets, and steps that are left out.
 namespace latchwork::reference {
 
 using Sequence = std::vector<Vector>;  // one row: [t][feature]
@@ -17,6 +17,8 @@ struct RowState {
 struct Walk {
   bool reverse;
   std::vector<bool> reset;  // one for each valid step
+  std::vector<bool> skip;   // likewise: whether the step is left out
+  bool repeats;             // whether the output is repeated at a step that is left out; else it is zero there
 
   std::size_t length() const { return reset.size(); }
   // The step that is processed as number n, counted from 0.
@@ -41,8 +43,10 @@ struct RowMasks {
 // steps[t] are those of the cell alone.
 struct DirectionRecord {
   std::vector<GeneralStep> steps;
-  Sequence h;  // of each step, after projection and zoneout, as the next step and the next layer read it
-  Sequence c;  // of each step, after zoneout
+  Sequence h;                  // the state after each step: after projection and zoneout, as the next step reads it
+  Sequence c;                  // the same, after zoneout
+  Sequence output;             // h, but at a step that is left out what is shown instead
+  std::vector<bool> restarts;  // whether the state became the start state before the step
 };
 
 struct DirectionInput {

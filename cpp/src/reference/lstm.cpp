@@ -18,9 +18,11 @@ struct Geometry {
   }
 
   Walk walk(Index row, Index direction) const {
-    Walk walk{options.direction == Direction::reverse || direction == 1, {}};
+    Walk walk{options.direction == Direction::reverse || direction == 1, {}, {}, input.repeats_skipped};
     for (Index t = 0; t < length(row); ++t) {
-      walk.reset.push_back(!input.reset.empty() && input.reset[static_cast<std::size_t>(t * input.rows + row)] != 0);
+      const auto place = static_cast<std::size_t>(t * input.rows + row);
+      walk.reset.push_back(!input.reset.empty() && input.reset[place] != 0);
+      walk.skip.push_back(!input.skip.empty() && input.skip[place] != 0);
     }
     return walk;
   }
@@ -148,7 +150,8 @@ LstmRecord lstm_forward(const LstmOptions& options, const Vector& parameters, co
         RowState row_state = geometry.state(input.h_0, input.c_0, start, state, row);
         DirectionRecord done =
             direction_forward({cell, geometry.walk(row, direction), geometry.row_masks(s, row)}, xs, start, row_state);
-        for (std::size_t t = 0; t < ys.size(); ++t) ys[t].insert(ys[t].end(), done.h[t].begin(), done.h[t].end());
+        for (std::size_t t = 0; t < ys.size(); ++t)
+          ys[t].insert(ys[t].end(), done.output[t].begin(), done.output[t].end());
         geometry.store_state(row_state, state, row, record.result.h_n, record.result.c_n);
         record.directions[s].push_back(std::move(done));
       }

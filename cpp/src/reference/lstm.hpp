@@ -5,9 +5,9 @@
 #include "latchwork/options.hpp"
 #include "reference/direction.hpp"
 
-// torch.nn.LSTM and every option that it lacks, in plain loops: stacks, both directions, ragged batches, resets, random
-// masks. The library's tests compare with it, and it says what each option means. All arrays are contiguous, with T
-// steps, N rows, and G gates, each with H rows in the gates' weights.
+// torch.nn.LSTM and every option that it lacks, in plain loops: stacks, both directions, ragged batches, resets, steps
+// that are left out, random masks. The library's tests compare with it, and it says what each option means. All arrays
+// are contiguous, with T steps, N rows, and G gates, each with H rows in the gates' weights.
 namespace latchwork::reference {
 
 // Masks are the random factors that a training run draws; they act whatever the probabilities in the options are.
@@ -22,6 +22,8 @@ struct LstmInput {
   // (T, N), non-zero: before this step the state becomes the layer's own start state, which is zero or learned; empty:
   // this never happens.
   std::vector<std::uint8_t> reset;
+  std::vector<std::uint8_t> skip;       // (T, N), non-zero: this step is left out; empty: none is
+  bool repeats_skipped = true;          // whether the output is repeated at such steps, or zero
   Vector masks;                         // (num_layers - 1, T, N, output_size), on those layers' outputs; empty: ones
   std::vector<Vector> recurrent_masks;  // (N, H or P), on h_prev before R, for all steps; empty: ones
   std::vector<Vector> candidate_masks;  // (T, N, H), on g when it is added to the cell; empty: ones

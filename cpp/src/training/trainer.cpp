@@ -7,6 +7,7 @@
 #include "machine/float_state.hpp"
 #include "network/chain.hpp"
 #include "network/members.hpp"
+#include "network/skipped_call.hpp"
 #include "training/training_step.hpp"
 
 namespace latchwork {
@@ -16,7 +17,7 @@ namespace {
 template <class T>
 Batch output_batch(const Network<T>& network, const Batch& batch) {
   if (network.keeps_sequence()) return {batch.steps, batch.rows, batch.lengths, {}, batch.lengths_member_stride};
-  return {1, batch.rows, nullptr, {}, 0};
+  return {1, batch.rows};
 }
 
 // Places in `memory` for the end states of all members, of the same number and sizes as `end`. Results go there first,
@@ -24,7 +25,7 @@ Batch output_batch(const Network<T>& network, const Batch& batch) {
 template <class T>
 States<T> end_states_in(std::vector<T>& memory, const Network<T>& network, Index rows, const States<T>& end) {
   if (end.empty() || rows < 0) return {};  // check_input() refuses a negative number of rows
-  detail::check_places(*detail::parts_of(network), "end", end, Batch{0, rows, nullptr, {}, 0});
+  detail::check_places(*detail::parts_of(network), "end", end, Batch{0, rows});
   States<T> states;
   Index size = 0;  // of one member
   for (Index index = 0; index < network.lstm_count(); ++index) {
@@ -53,6 +54,15 @@ void copy_states(const Network<T>& network, Index rows, const States<T>& from, c
       if (other.cell != nullptr) std::copy_n(one.cell, blocks * lstm.hidden_size, other.cell);
     }
   }
+}
+
+// The targets of the computed steps. After Last a target belongs to no step.
+template <class T>
+Target<T> computed_target(detail::SkippedCall<T>& computed, const Network<T>& network, const Loss& loss,
+                          const Target<T>& target) {
+  if (!network.keeps_sequence()) return target;
+  const Index levels = loss.kind == LossKind::quantile ? static_cast<Index>(loss.quantiles.size()) : 1;
+  return {computed.gathered(target.values, network.output_size() / levels), computed.gathered(target.labels, 1)};
 }
 
 // "loss" if there is one member, "loss of member 3" if there are several.
@@ -109,6 +119,11 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
   all.gradient_blocks = gradient_blocks_;
   detail::check_record_options(all);
   check_states(*parts, "start", start);
+  if (batch.skip.data != nullptr) {
+    detail::SkippedCall<T> computed(*parts, input, batch);
+    const Target<T> targets = computed_target(computed, network_, loss_, target);
+    return gradient_and_end(computed.input(), computed.batch(), start, targets, end, first_row, ready);
+  }
   const FlushToZero flush_to_zero;
   const Index members = network_.members(), features = network_.output_size();
   std::vector<RecordOptions> options(static_cast<std::size_t>(members), all);
@@ -185,6 +200,10 @@ std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& bat
   const auto& parts = detail::parts_of(network_);
   check_input(*parts, input, batch);
   check_states(*parts, "start", start);
+  if (batch.skip.data != nullptr) {
+    detail::SkippedCall<T> computed(*parts, input, batch);
+    return evaluate(computed.input(), computed.batch(), start, computed_target(computed, network_, loss_, target), end);
+  }
   const FlushToZero flush_to_zero;
   const Index features = network_.output_size();
   // Memory of this call, because several threads may evaluate at once.

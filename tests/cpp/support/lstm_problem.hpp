@@ -71,6 +71,35 @@ inline Problem random_problem(Random& random, const LstmOptions& options, Index 
   return problem;
 }
 
+// Lets a problem leave out some steps: hardly any, many, or in some rows all of them.
+inline void add_random_skips(Random& random, Problem& problem) {
+  reference::LstmInput& input = problem.input;
+  const double share = random.chance(0.5) ? 0.2 : 0.7;
+  input.skip.clear();
+  for (Index k = 0; k < input.steps * input.rows; ++k) input.skip.push_back(random.chance(share) ? 1 : 0);
+  const Index row = random.between(0, input.rows - 1);
+  for (Index step = 0; step < input.steps && random.chance(0.9); ++step) {
+    input.skip[static_cast<std::size_t>(step * input.rows + row)] = 1;
+  }
+  input.repeats_skipped = random.chance(0.6);
+}
+
+// A mask (steps, rows, units) that was drawn for the steps that are not left out, counted without the others, moved to
+// where these steps lie. Elsewhere it does not matter.
+inline reference::Vector moved_to_steps(const reference::LstmInput& input, const reference::Vector& mask, Index units) {
+  if (input.skip.empty()) return mask;
+  reference::Vector moved = mask;
+  for (Index row = 0; row < input.rows; ++row) {
+    Index number = 0;
+    for (Index step = 0; step < input.steps; ++step) {
+      if (input.skip[static_cast<std::size_t>(step * input.rows + row)] != 0) continue;
+      std::copy_n(mask.begin() + (number++ * input.rows + row) * units, units,
+                  moved.begin() + (step * input.rows + row) * units);
+    }
+  }
+  return moved;
+}
+
 // (steps, rows, units): `below` if the mask's random number is below the probability, else `otherwise`.
 inline reference::Vector drawn_mask(const MaskKey& key, double probability, Index steps, Index rows, Index units,
                                     double below, double otherwise) {
@@ -100,7 +129,8 @@ inline void draw_training_masks(Problem& problem, std::uint64_t mask_seed) {
   for (Index layer = 0; options.dropout > 0.0 && layer + 1 < options.num_layers; ++layer) {
     const reference::Vector factors = drawn_dropout({mask_seed, MaskOn::layer_output, 0, layer}, options.dropout,
                                                     input.steps, input.rows, options.output_size());
-    input.masks.insert(input.masks.end(), factors.begin(), factors.end());
+    const reference::Vector moved = moved_to_steps(input, factors, options.output_size());
+    input.masks.insert(input.masks.end(), moved.begin(), moved.end());
   }
 
   const auto draw = [&](std::vector<reference::Vector>& masks, double probability, auto&& draw_state) {
@@ -113,20 +143,26 @@ inline void draw_training_masks(Problem& problem, std::uint64_t mask_seed) {
                          h_size);
   });
   draw(input.candidate_masks, on_hidden ? 0.0 : options.recurrent_dropout, [&](Index state) {
-    return drawn_dropout({mask_seed, MaskOn::candidate, 0, state}, options.recurrent_dropout, input.steps, input.rows,
-                         units);
+    return moved_to_steps(input,
+                          drawn_dropout({mask_seed, MaskOn::candidate, 0, state}, options.recurrent_dropout,
+                                        input.steps, input.rows, units),
+                          units);
   });
   draw(input.weight_masks, options.weight_dropout, [&](Index state) {
     return drawn_dropout({mask_seed, MaskOn::recurrent_weight, 0, state}, options.weight_dropout, 1,
                          options.gates() * units, h_size);
   });
   draw(input.hidden_zoneout, options.zoneout_hidden, [&](Index state) {
-    return drawn_mask({mask_seed, MaskOn::hidden, 0, state}, options.zoneout_hidden, input.steps, input.rows, h_size,
-                      1.0, 0.0);
+    return moved_to_steps(input,
+                          drawn_mask({mask_seed, MaskOn::hidden, 0, state}, options.zoneout_hidden, input.steps,
+                                     input.rows, h_size, 1.0, 0.0),
+                          h_size);
   });
   draw(input.cell_zoneout, options.zoneout_cell, [&](Index state) {
-    return drawn_mask({mask_seed, MaskOn::cell, 0, state}, options.zoneout_cell, input.steps, input.rows, units, 1.0,
-                      0.0);
+    return moved_to_steps(
+        input,
+        drawn_mask({mask_seed, MaskOn::cell, 0, state}, options.zoneout_cell, input.steps, input.rows, units, 1.0, 0.0),
+        units);
   });
 }
 
@@ -169,7 +205,9 @@ struct Arrays {
         d_h_n(converted<T>(problem.d_result.h_n)),
         d_c_n(converted<T>(problem.d_result.c_n)),
         lengths(problem.input.lengths),
-        reset(problem.input.reset) {}
+        reset(problem.input.reset),
+        skip(problem.input.skip),
+        skipped_output(problem.input.repeats_skipped ? SkippedOutput::repeat : SkippedOutput::zero) {}
 
   Input<T> input() const { return {{x.data(), rows * input_size, input_size}, {}}; }
   Batch batch() const {
@@ -178,6 +216,8 @@ struct Arrays {
     batch.rows = rows;
     if (!lengths.empty()) batch.lengths = lengths.data();
     if (!reset.empty()) batch.reset = {reset.data(), rows, 1};
+    if (!skip.empty()) batch.skip = {skip.data(), rows, 1};
+    batch.skipped_output = skipped_output;
     return batch;
   }
   States<const T> start() const {
@@ -190,7 +230,8 @@ struct Arrays {
   Index input_size, output_size, steps, rows;
   std::vector<T> x, h_0, c_0, d_output, d_h_n, d_c_n;
   std::vector<Index> lengths;
-  std::vector<std::uint8_t> reset;
+  std::vector<std::uint8_t> reset, skip;
+  SkippedOutput skipped_output;
 };
 
 // Results are filled with this before a call, so that places which the call does not write are found.
@@ -245,15 +286,19 @@ Gradients<T> run_backward(const Tape<T>& tape, const Problem& problem) {
   return gradients;
 }
 
-// Fills padding with NaN, because what lies there must not matter.
-inline void spoil_padding(Problem& problem) {
-  for (Index step = 0; step < problem.input.steps; ++step) {
-    for (Index row = 0; row < problem.input.rows; ++row) {
-      if (problem.input.lengths.empty() || step < problem.input.lengths[static_cast<std::size_t>(row)]) continue;
-      const Index place = step * problem.input.rows + row;
-      const Index inputs = problem.options.input_size, outputs = problem.options.output_size();
-      std::fill_n(problem.input.x.begin() + place * inputs, inputs, std::nan(""));
-      std::fill_n(problem.d_result.output.begin() + place * outputs, outputs, std::nan(""));
+// Fills padding and steps that are left out with NaN, because what lies there must not matter.
+inline void spoil_unused(Problem& problem) {
+  reference::LstmInput& input = problem.input;
+  const Index inputs = problem.options.input_size, outputs = problem.options.output_size();
+  for (Index step = 0; step < input.steps; ++step) {
+    for (Index row = 0; row < input.rows; ++row) {
+      const Index place = step * input.rows + row;
+      const bool padding = !input.lengths.empty() && step >= input.lengths[static_cast<std::size_t>(row)];
+      const bool skipped = !input.skip.empty() && input.skip[static_cast<std::size_t>(place)] != 0;
+      if (padding || skipped) std::fill_n(input.x.begin() + place * inputs, inputs, std::nan(""));
+      if (padding || (skipped && !input.repeats_skipped)) {
+        std::fill_n(problem.d_result.output.begin() + place * outputs, outputs, std::nan(""));
+      }
     }
   }
 }
@@ -265,7 +310,9 @@ inline std::string described(const Problem& problem) {
          std::to_string(static_cast<int>(options.direction)) + ", projection " + std::to_string(options.proj_size) +
          ", steps " + std::to_string(problem.input.steps) + ", rows " + std::to_string(problem.input.rows) +
          ", start " + std::to_string(!problem.input.h_0.empty()) + ", ragged " +
-         std::to_string(!problem.input.lengths.empty()) + ", reset " + std::to_string(!problem.input.reset.empty());
+         std::to_string(!problem.input.lengths.empty()) + ", reset " + std::to_string(!problem.input.reset.empty()) +
+         ", skip " + std::to_string(!problem.input.skip.empty()) + ", repeats " +
+         std::to_string(problem.input.repeats_skipped);
 }
 
 }  // namespace latchwork::test

@@ -51,7 +51,7 @@ inline TokenProblem random_tokens(Random& random, const LstmOptions& options, In
                   problem.lstm.input.x.begin() + (step * rows + row) * options.input_size);
     }
   }
-  spoil_padding(problem.lstm);
+  spoil_unused(problem.lstm);
   return problem;
 }
 

@@ -39,9 +39,7 @@ def answer(options, arrays):
     import keras
     import torch
 
-    layer = keras.layers.LSTM(
-        arrays["recurrent"].shape[0], return_sequences=True, return_state=True, zero_output_for_mask=True, **options
-    )
+    layer = keras.layers.LSTM(arrays["recurrent"].shape[0], return_sequences=True, return_state=True, **options)
     dtype = getattr(torch, options["dtype"])
     x = torch.tensor(arrays["x"], dtype=dtype).swapaxes(0, 1).requires_grad_()
     layer.build(x.shape)

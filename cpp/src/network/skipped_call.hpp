@@ -1,0 +1,199 @@
+#pragma once
+
+#include <algorithm>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "layer/rows.hpp"
+#include "machine/parallel.hpp"
+#include "network/computed_steps.hpp"
+#include "network/last.hpp"
+#include "network/network_parts.hpp"
+
+// How calls with a skip mask run: the computed steps of each row are gathered into a ragged batch, and what comes out
+// of it is scattered to the steps of the whole batch.
+namespace latchwork::detail {
+
+// Calls task(step, row) for every step and row of the whole batch. Threads share the work.
+template <class Task>
+void for_each_step(const ComputedSteps& steps, Index features, Task&& task) {
+  const Index slots = steps.steps() * steps.rows(), parts = number_parts(slots * features, slots);
+  parallel(parts, [&](Index part) {
+    for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
+      task(slot / steps.rows(), slot % steps.rows());
+    }
+  });
+}
+
+// How many sequences there are if the members' values lie this far apart: one that all members share, or one for each.
+inline Index sequence_count(const ComputedSteps& steps, Index members, Index member_stride) {
+  return steps.copies() == 1 && member_stride == 0 ? 1 : members;
+}
+
+// The number of elements of so many sequences of the computed steps.
+inline Index computed_size(const ComputedSteps& steps, Index sequences, Index features) {
+  return sequences * steps.batch().steps * steps.rows() * features;
+}
+
+template <class T>
+SequenceView<T> computed_view(const ComputedSteps& steps, Index sequences, Index features, T* memory) {
+  SequenceView<T> view = contiguous(memory, steps.rows(), features);
+  view.member_stride = sequences == 1 ? 0 : computed_size(steps, 1, features);
+  return view;
+}
+
+// Copies the computed steps to `memory`. Its padding is not written.
+template <class T>
+SequenceView<const T> gather(const ComputedSteps& steps, Index sequences, Index features,
+                             const SequenceView<const T>& from, T* memory) {
+  const SequenceView<T> all = computed_view(steps, sequences, features, memory);
+  for (Index member = 0; member < sequences; ++member) {
+    const SequenceView<const T> source = from.of(member);
+    const SequenceView<T> target = all.of(member);
+    for_each_step(steps, features, [&](Index step, Index row) {
+      if (!steps.computed(member, step, row)) return;
+      std::copy_n(source.at(step, row), features, target.at(steps.repeated(member, step, row, false), row));
+    });
+  }
+  return read_only(all);
+}
+
+// Copies the computed steps back to their places, and writes zeros to all others.
+template <class T>
+void scatter(const ComputedSteps& steps, Index members, Index features, const SequenceView<T>& from,
+             const SequenceView<T>& to) {
+  for (Index member = 0; member < members; ++member) {
+    const SequenceView<T> source = from.of(member), target = to.of(member);
+    for_each_step(steps, features, [&](Index step, Index row) {
+      if (steps.computed(member, step, row)) {
+        std::copy_n(source.at(steps.repeated(member, step, row, false), row), features, target.at(step, row));
+      } else {
+        std::fill_n(target.at(step, row), features, T(0));
+      }
+    });
+  }
+}
+
+// Writes the output of each step: the one that it repeats, or zero. The columns are those of the chain's last module.
+template <class T>
+void scatter_output(const ComputedSteps& steps, Index members, const LastColumns& columns, const SequenceView<T>& from,
+                    const SequenceView<T>& to) {
+  const Index features = columns.forward + columns.reverse;
+  if (steps.skipped_output() == SkippedOutput::zero) return scatter(steps, members, features, from, to);
+  for (Index member = 0; member < members; ++member) {
+    const SequenceView<T> source = from.of(member), target = to.of(member);
+    const auto write = [&](Index step, Index row, bool reverse, Index begin, Index size) {
+      const Index number = steps.repeated(member, step, row, reverse);
+      if (number < 0) {
+        std::fill_n(target.at(step, row) + begin, size, T(0));
+      } else {
+        std::copy_n(source.at(number, row) + begin, size, target.at(step, row) + begin);
+      }
+    };
+    for_each_step(steps, features, [&](Index step, Index row) {
+      write(step, row, false, 0, columns.forward);
+      write(step, row, true, columns.forward, columns.reverse);
+    });
+  }
+}
+
+// The gradient of scatter_output(): each computed step gets the sum over the steps that repeat it, steps ascending. The
+// padding of `memory` is not written.
+template <class T>
+SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members, const LastColumns& columns,
+                                      const SequenceView<const T>& from, T* memory) {
+  const Index features = columns.forward + columns.reverse;
+  const Index sequences = sequence_count(steps, members, from.member_stride);
+  if (steps.skipped_output() == SkippedOutput::zero) return gather(steps, sequences, features, from, memory);
+  const SequenceView<T> all = computed_view(steps, sequences, features, memory);
+  const Index parts = number_parts(steps.steps() * steps.rows() * features, steps.rows());
+  for (Index member = 0; member < sequences; ++member) {
+    const SequenceView<const T> source = from.of(member);
+    const SequenceView<T> target = all.of(member);
+    const auto add_row = [&](Index row, bool reverse, Index begin, Index size) {
+      Index last = -1;  // the computed step that the sum so far is for
+      for (Index step = 0; step < steps.steps(); ++step) {
+        const Index number = steps.repeated(member, step, row, reverse);
+        if (number < 0) continue;
+        const T* const d_output = source.at(step, row) + begin;
+        T* const sum = target.at(number, row) + begin;
+        if (number != last) {
+          std::copy_n(d_output, size, sum);
+        } else {
+          for (Index at = 0; at < size; ++at) sum[at] += d_output[at];
+        }
+        last = number;
+      }
+    };
+    parallel(parts, [&](Index part) {
+      for (Index row = piece_begin(steps.rows(), parts, part); row < piece_begin(steps.rows(), parts, part + 1);
+           ++row) {
+        add_row(row, false, 0, columns.forward);
+        add_row(row, true, columns.forward, columns.reverse);
+      }
+    });
+  }
+  return read_only(all);
+}
+
+// The columns of a chain's output, if it is a sequence.
+template <class T>
+LastColumns output_columns(const NetworkParts<T>& parts) {
+  return last_columns(&parts.modules.back(), parts.output_size);
+}
+
+// The input of a call with a skip mask, and places for its output, as the ragged batch of the computed steps has them.
+template <class T>
+class SkippedCall {
+ public:
+  // The input and the batch are checked and must live as long as this.
+  SkippedCall(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch)
+      : parts_(parts),
+        steps_(std::make_shared<const ComputedSteps>(batch, parts.members)),
+        memory_(parts.workspaces.first()) {
+    input_ = {gathered(input.values, parts.input_size), gathered(input.tokens, 1)};
+  }
+
+  const std::shared_ptr<const ComputedSteps>& steps() const { return steps_; }
+  const Batch& batch() const { return steps_->batch(); }
+  const Input<T>& input() const { return input_; }
+
+  // The computed steps of values that a call reads.
+  SequenceView<const T> gathered(const SequenceView<const T>& from, Index features) {
+    if (from.data == nullptr) return {};
+    const Index sequences = sequence_count(*steps_, parts_.members, from.member_stride);
+    return gather(*steps_, sequences, features, from, memory_.take(computed_size(*steps_, sequences, features)));
+  }
+  SequenceView<const std::int64_t> gathered(const SequenceView<const std::int64_t>& from, Index features) {
+    if (from.data == nullptr) return {};
+    const Index sequences = sequence_count(*steps_, parts_.members, from.member_stride);
+    auto& memory = integers_.emplace_back(static_cast<std::size_t>(computed_size(*steps_, sequences, features)));
+    return gather(*steps_, sequences, features, from, memory.data());
+  }
+
+  // Where the call is to write its output instead of `output`.
+  SequenceView<T> place_for(const SequenceView<T>& output) {
+    if (output.data == nullptr || !parts_.keeps_sequence()) return output;
+    output_ = output;
+    const Index features = parts_.output_size;
+    computed_output_ = computed_view(*steps_, parts_.members, features,
+                                     memory_.take(computed_size(*steps_, parts_.members, features)));
+    return computed_output_;
+  }
+  // Writes the output that place_for() was told, once the call has written the computed steps.
+  void write_output() const {
+    if (output_.data == nullptr) return;
+    scatter_output(*steps_, parts_.members, output_columns(parts_), computed_output_, output_);
+  }
+
+ private:
+  const NetworkParts<T>& parts_;
+  std::shared_ptr<const ComputedSteps> steps_;
+  Workspace<T> memory_;
+  std::deque<std::vector<std::int64_t>> integers_;
+  Input<T> input_;
+  SequenceView<T> output_, computed_output_;  // null if the call writes the output itself
+};
+
+}  // namespace latchwork::detail
