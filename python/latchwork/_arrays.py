@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latchwork import _core
+from latchwork._foreign import bfloat16_numbers, is_bfloat16, is_table, table_array, without_numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 MAX_INDEX = 2**63 - 1
 MAX_SEED = 2**64 - 1
+
+_RAGGED = (
+    "{} sequences of different lengths; a ragged batch is one padded array and lengths, which latchwork.pad makes: "
+    "x, lengths = latchwork.pad(sequences)"
+)
 
 
 def shape_text(extents: Extents) -> str:
@@ -43,9 +49,18 @@ def as_array(name: str, value: Any) -> Array:
         return value
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name}: expected no masked elements, got some; fill them, or give lengths for padding")
+    if is_table(value):
+        return table_array(name, value)
+    readable = without_numpy_dtype(value)
+    if readable is not None:
+        return as_array(name, readable)
+    if isinstance(value, (list, tuple)) and value and (is_table(value[0]) or without_numpy_dtype(value[0]) is not None):
+        value = [as_array(f"{name}[{place}]", each) for place, each in enumerate(value)]
     try:
         return np.asarray(value)
     except ValueError as error:
+        if _is_ragged(value):
+            raise ValueError(f"{name}: expected one array, got {_RAGGED.format(len(value))}") from error
         raise ValueError(f"{name}: expected an array, got {type(value).__name__}: {error}") from error
     except Exception as error:  # whatever an object's own __array__ raises
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from error
@@ -55,13 +70,25 @@ def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """Read real numbers as this dtype with a contiguous last axis (features); an array that has both is not copied."""
     array = as_array(name, value)
     if array.dtype != dtype:
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
-        array = array.astype(dtype)
+        array = real_numbers(name, array)
+        # A number too small for this dtype becomes zero, and a NaN stays one, whatever np.seterr says.
+        with np.errstate(under="ignore", invalid="ignore"):
+            array = array.astype(dtype)
     flags = array.flags
     if flags.aligned and (flags.c_contiguous or _features_contiguous(array)):
         return array
     return array.copy(order="C")
+
+
+def real_numbers(name: str, array: Array) -> Array:
+    """Give an array of real numbers in a dtype of NumPy's: bfloat16 becomes float32, all others stay. TypeError."""
+    if array.dtype.kind in "biuf":
+        return array
+    if is_bfloat16(array):
+        return bfloat16_numbers(array)
+    if array.dtype.kind == "O" and array.ndim == 1 and _is_ragged(array.tolist()):
+        raise TypeError(f"{name}: expected one array, got {_RAGGED.format(len(array))}")
+    raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
 
 
 def contiguous_real_array(name: str, value: Any, dtype: np.dtype[Any], extents: Extents) -> Array:
@@ -100,15 +127,18 @@ def lengths_array(value: Any, steps: int, rows: int, members: int | None = None)
 
 
 def reset_array(value: Any, shape: tuple[int, ...]) -> Array:
-    """Read the reset mask: bool, or integers 0 and 1."""
+    """Read the reset mask: bool, or real numbers that are all 0 or 1."""
     reset = as_array("reset", value)
-    if reset.dtype.kind not in "biu" and not (reset.size == 0 and isinstance(value, (list, tuple))):
-        raise TypeError(f"reset: expected bool, got dtype {reset.dtype}")
+    if is_bfloat16(reset):
+        reset = bfloat16_numbers(reset)
+    if reset.dtype.kind not in "biuf":
+        raise TypeError(f"reset: expected bool, or numbers 0 and 1, got dtype {reset.dtype}")
     check_shape("reset", reset, shape)
     if reset.dtype != np.bool_:
-        wrong = reset[(reset != 0) & (reset != 1)]
+        wrong = np.argwhere((reset != 0) & (reset != 1))
         if wrong.size:
-            raise ValueError(f"reset: expected 0 or 1, got {wrong[0]}")
+            place = tuple(wrong[0].tolist())
+            raise ValueError(f"reset: expected 0 or 1, got {reset[place]} at [{', '.join(map(str, place))}]")
     return reset.astype(np.bool_, copy=False)
 
 
@@ -188,6 +218,13 @@ def seed_number(name: str, seed: Any) -> int:
     if seed is None:
         return int.from_bytes(os.urandom(8), "little")
     return integer(name, seed, 0, MAX_SEED)
+
+
+def _is_ragged(value: Any) -> bool:
+    """Say whether something is a list of sequences that differ in length."""
+    if not isinstance(value, (list, tuple)) or not all(hasattr(each, "__len__") for each in value):
+        return False
+    return not any(isinstance(each, str) for each in value) and len({len(each) for each in value}) > 1
 
 
 def _features_contiguous(array: Array) -> bool:

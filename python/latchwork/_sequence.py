@@ -86,7 +86,8 @@ class SequenceModule(Module, Generic[S]):
         x : array_like
             (T, N, input_size), with ``batch_first`` (N, T, input_size), unbatched (T, input_size). Real numbers of any
             dtype and memory layout, converted to the module's dtype; never changed. For a network that begins with an
-            `Embedding`: integers without the last axis.
+            `Embedding`: integers without the last axis. A table of pandas is taken if it has no gaps. Sequences of
+            different lengths are padded first: ``x, lengths = latchwork.pad(sequences)``.
         state : optional
             Start state; None: the layers' own, which is zeros or, with ``learn_start_state``, the trained one. For one
             LSTM a pair (h_0, c_0) of shapes (L * D, N, H_out) and (L * D, N, H): L is ``num_layers``, D the number of
@@ -97,9 +98,9 @@ class SequenceModule(Module, Generic[S]):
             there, its content never matters, and outputs there are zero. The end states are those at each sequence's
             own end. None: all are valid. Not for unbatched input.
         reset : array_like of bool, optional
-            (T, N), with ``batch_first`` (N, T), unbatched (T,). Where it is true, the state becomes the layers' own
-            start state before this step, whatever ``state`` was; the reverse direction restarts at the step before
-            it, the last of its segment. None: nowhere.
+            (T, N), with ``batch_first`` (N, T), unbatched (T,), or numbers that are all 0 or 1. Where it is true, the
+            state becomes the layers' own start state before this step, whatever ``state`` was; the reverse direction
+            restarts at the step before it, the last of its segment. None: nowhere.
 
         Returns
         -------

@@ -1,6 +1,7 @@
 """``latchwork train``: a character-level language model from a text."""
 
 import argparse
+import os
 import platform
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     name, text = _default_text() if arguments.data is None else (arguments.data, _read_text(Path(arguments.data)))
     if len(text) < SHORTEST_TEXT:
         raise CommandError(f"{name}: expected at least {SHORTEST_TEXT:,} characters, got {len(text):,}")
-    output = Path(arguments.output)
+    output = arguments.output
     check_writable(output)
     held_out_length = len(text) // 10
     training, held_out = text[:-held_out_length], text[-held_out_length:]
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         model.save(output)
     except OSError as error:
         raise CommandError(f"cannot write {output}: {describe(error)}") from error
-    print(f"written   {output} ({output.stat().st_size / 1e6:.1f} MB)", flush=True)
+    print(f"written   {output} ({os.path.getsize(output) / 1e6:.1f} MB)", flush=True)
     _print_held_out(model, training, held_out)
     print(f"\na sample at temperature {SAMPLE_TEMPERATURE}:\n")
     print(model.generate(length=SAMPLE_LENGTH, temperature=SAMPLE_TEMPERATURE, random_state=arguments.seed))

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Iterator
 from typing import Any, Self
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from latchwork import files
 from latchwork._arrays import integer, real_number
 from latchwork._progress import ProgressBar
+from latchwork._writing import FilePath
 from latchwork.estimators.characters import CODE_POINTS, Vocabulary
 from latchwork.estimators.estimator import Estimator
 from latchwork.estimators.fit_loop import FitLoop
@@ -202,13 +202,19 @@ class LSTMLanguageModel(Estimator):
         for token in continue_tokens(self.network_.stream(), read, unknown, temperature, generator):
             yield self.vocabulary_[token]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the model to a ``.safetensors`` file that `latchwork.load` reads.
 
         Parameters
         ----------
-        path : str or os.PathLike
-            The file. One of that name is replaced once the new one is complete.
+        path : str, bytes or os.PathLike
+            The file. One of that name is replaced once the new one is complete, which then has its mode. If the path is
+            a link, it stays one, and the file that it leads to is replaced.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written, or if something is there that is no regular file: a folder, a FIFO, a device.
         """
         self._check_fitted()
         files.save(self, path)
