@@ -120,7 +120,8 @@ class TestFit:
 
     def test_every_character_is_read_and_every_one_predicted(self, monkeypatch):
         monkeypatch.setattr(text_windows, "UNKNOWN_SHARE", 0.0)
-        windows = text_windows.TextWindows(np.arange(1003), 1003, 8, 4, np.random.default_rng(0))
+        tokens = np.concatenate([[1003], np.arange(1003)])
+        windows = text_windows.TextWindows(tokens, 1003, 8, 4, np.random.default_rng(0))
         inputs, targets = (np.concatenate(parts) for parts in zip(*windows.windows(), strict=True))
         assert inputs.shape == targets.shape == (126, 8)
         assert set(targets.ravel().tolist()) == set(range(1003))

@@ -13,11 +13,11 @@ from latchwork import files
 from latchwork._arrays import integer, real_number
 from latchwork._progress import ProgressBar
 from latchwork._writing import FilePath
-from latchwork.estimators.characters import CODE_POINTS, Vocabulary
+from latchwork.estimators.characters import CODE_POINTS, Tokens, Vocabulary
 from latchwork.estimators.estimator import Estimator
 from latchwork.estimators.fit_loop import FitLoop
 from latchwork.estimators.sampling import continue_tokens
-from latchwork.estimators.text_windows import TextWindows, after_the_start
+from latchwork.estimators.text_windows import TextWindows
 from latchwork.layers import Embedding, Linear
 from latchwork.lstm import LSTM
 from latchwork.network import Network
@@ -122,6 +122,8 @@ class LSTMLanguageModel(Estimator):
     def fit(self, text: str) -> Self:
         """Train on ``text``, from new weights.
 
+        Beside the text and the network, this takes one to four bytes of memory for each character.
+
         Parameters
         ----------
         text : str
@@ -151,12 +153,15 @@ class LSTMLanguageModel(Estimator):
         """
         self._check_fitted()
         _check_text("text", text, shortest=1)
-        tokens = self._vocabulary.encode(text)
-        inputs = after_the_start(tokens, self._vocabulary.unknown)
-        bits = np.count_nonzero(tokens == self._vocabulary.unknown) * self._vocabulary.unknown_bits
+        read = self._vocabulary.encode_after_start(text)
+        inputs, tokens = read[:-1], read[1:]
+        calls = range(0, len(tokens), STEPS_PER_CALL)
+        unknown = self._vocabulary.unknown
+        count = sum(np.count_nonzero(tokens[start : start + STEPS_PER_CALL] == unknown) for start in calls)
+        bits = count * self._vocabulary.unknown_bits
         state = None
         with ProgressBar(self.verbose) as bar:
-            for start in range(0, len(tokens), STEPS_PER_CALL):
+            for start in calls:
                 end = min(start + STEPS_PER_CALL, len(tokens))
                 scores, state = self.network_(inputs[start:end, np.newaxis], state)
                 bits += float(_bits(scores[:, 0], tokens[start:end]).sum())
@@ -292,7 +297,8 @@ class LSTMLanguageModel(Estimator):
             clip_norm=self.clip_norm,
             seed=int(generator.integers(2**63)),
         )
-        windows = TextWindows(vocabulary.encode(text), vocabulary.unknown, self.batch_size, self.window, generator)
+        tokens = vocabulary.encode_after_start(text)
+        windows = TextWindows(tokens, vocabulary.unknown, self.batch_size, self.window, generator)
         return FitLoop(
             trainer,
             windows,
@@ -316,12 +322,13 @@ class LSTMLanguageModel(Estimator):
             integer("random_state", self.random_state, 0)
 
 
-def _bits(scores: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+def _bits(scores: NDArray[np.float32], tokens: Tokens) -> NDArray[np.float64]:
     """-log2 of the softmax of each row of scores at its token."""
     shifted = scores.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     chosen = np.take_along_axis(shifted, tokens[:, np.newaxis], axis=1)[:, 0]
-    bits: NDArray[np.float64] = (np.log(np.exp(shifted).sum(axis=1)) - chosen) / math.log(2)
+    with np.errstate(under="ignore"):  # what is very unlikely may round to zero, whatever np.seterr says
+        bits: NDArray[np.float64] = (np.log(np.exp(shifted).sum(axis=1)) - chosen) / math.log(2)
     return bits
 
 
