@@ -5,7 +5,7 @@ import tracemalloc
 import latchwork as lw
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from latchwork.estimators import characters, language_model, text_windows
 from latchwork.estimators.characters import Vocabulary
@@ -26,7 +26,7 @@ def peak_of(call):
 
 @pytest.mark.parametrize(("alphabet", "size"), [("abcdefghijklmnop", 1), ("".join(map(chr, range(0x4E00, 0x4F30))), 2)])
 def test_memory_beside_the_text(alphabet, size):
-    text = alphabet * (300_000 // len(alphabet))
+    text = alphabet * (100_000 // len(alphabet))
     options = {
         "hidden_size": 1,
         "embedding_size": 1,
@@ -45,7 +45,7 @@ def test_memory_beside_the_text(alphabet, size):
         return 1.0, None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(characters, "_PIECE", 4096)  # as small beside this text as it is beside a long one
+        patch.setattr(characters, "_PIECE", 1024)  # as small beside this text as it is beside a long one
         patch.setattr(lw.Trainer, "step", step)
         trained = peak_of(lambda: lw.LSTMLanguageModel(**options).fit(text))
         assert len(steps) == 5
@@ -111,6 +111,7 @@ def test_windows_read_some_tokens_as_unknown_in_inputs_and_targets(batch_size, m
 def test_any_string_comes_back_from_a_file(tmp_path):
     path = tmp_path / "model.safetensors"
 
+    @settings(max_examples=50)
     @given(SURROGATES.filter(lambda text: len(text) > 1) | ANY_TEXT.filter(lambda text: len(text) > 1))
     def check(text):
         model = lw.LSTMLanguageModel(2, 2, batch_size=2, window=8, max_epochs=1, max_seconds=0, random_state=0).fit(
