@@ -2,6 +2,7 @@ import copy
 import json
 import math
 import pickle
+import sys
 import time
 
 import latchwork as lw
@@ -10,6 +11,8 @@ import pytest
 import safetensors
 import safetensors.numpy
 from latchwork.estimators import language_model, text_windows
+from latchwork.estimators.baselines import CharacterModel
+from latchwork.estimators.estimator import NotFittedError
 from latchwork.estimators.language_model import LSTMLanguageModel
 
 SENTENCES = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n"
@@ -281,15 +284,27 @@ class TestBadInput:
         assert model.vocabulary_ == "".join(sorted(set(TEXT)))
         np.testing.assert_array_equal(parameters_of(model)["2.bias"], before["2.bias"])
 
-    def test_not_fitted(self, tmp_path):
+    @pytest.mark.parametrize("installed", [False, True])
+    def test_not_fitted(self, tmp_path, monkeypatch, installed):
+        if installed:
+            exceptions = pytest.importorskip("sklearn.exceptions", reason="scikit-learn is not installed")
+            expected = exceptions.NotFittedError
+        else:
+            monkeypatch.setitem(sys.modules, "sklearn.exceptions", None)  # as if it were not
+            expected = NotFittedError
         model = LSTMLanguageModel()
         for call in (
             lambda: model.generate(),
             lambda: model.bits_per_character("a"),
             lambda: model.save(tmp_path / "m"),
+            lambda: CharacterModel(0).bits_per_character("a"),
         ):
-            with pytest.raises(RuntimeError, match="call fit"):
+            with pytest.raises(expected, match="call fit") as raised:
                 call()
+            assert type(raised.value) is expected
+            assert isinstance(raised.value, ValueError)
+            assert isinstance(raised.value, AttributeError)
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestScikitLearnHabits:

@@ -14,7 +14,7 @@ from latchwork._arrays import integer, real_number
 from latchwork._progress import ProgressBar
 from latchwork._writing import FilePath
 from latchwork.estimators.characters import CODE_POINTS, Tokens, Vocabulary
-from latchwork.estimators.estimator import Estimator
+from latchwork.estimators.estimator import Estimator, not_fitted_error
 from latchwork.estimators.fit_loop import FitLoop
 from latchwork.estimators.sampling import continue_tokens
 from latchwork.estimators.text_windows import TextWindows
@@ -79,6 +79,9 @@ class LSTMLanguageModel(Estimator):
     reads all such characters as one, and has learned to, because a few characters of the training text are read so. Its
     probability for this one is shared equally by all Unicode code points that the training text lacks. It never
     generates one.
+
+    Before ``fit``, what needs a fitted model raises scikit-learn's ``NotFittedError`` or, where scikit-learn is not
+    installed, ``latchwork.estimators.estimator.NotFittedError``. Both are ValueError and AttributeError too.
 
     Examples
     --------
@@ -309,7 +312,7 @@ class LSTMLanguageModel(Estimator):
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
-            raise RuntimeError("this LSTMLanguageModel has learned nothing yet: call fit(text) first")
+            raise not_fitted_error("this LSTMLanguageModel has learned nothing yet: call fit(text) first")
 
     def _check_parameters(self) -> None:
         for name in ("hidden_size", "embedding_size", "num_layers", "batch_size", "window", "max_epochs"):
