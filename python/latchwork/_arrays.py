@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 MAX_INDEX = 2**63 - 1
 MAX_SEED = 2**64 - 1
 
+# What is added to the message about a shape that would fit an input with its first two axes swapped.
+SWAPPED = (
+    "; it would fit if the axes T and N of x were swapped: x is (N, T, ...) for layers built with batch_first=True, "
+    "else (T, N, ...)"
+)
+
 _RAGGED = (
     "{} sequences of different lengths; a ragged batch is one padded array and lengths, which latchwork.pad makes: "
     "x, lengths = latchwork.pad(sequences)"
@@ -117,7 +123,8 @@ def lengths_array(value: Any, steps: int, rows: int, members: int | None = None)
     lengths = integer_array("lengths", value)
     if lengths.shape != (rows,) and (members is None or lengths.shape != (members, rows)):
         expected = f"(N,) with N = {rows}" if members is None else f"({rows},) or ({members}, {rows})"
-        raise ValueError(f"lengths: expected {expected}, got {shape_text(lengths.shape)}")
+        hint = SWAPPED if lengths.shape == (steps,) else ""
+        raise ValueError(f"lengths: expected {expected}, got {shape_text(lengths.shape)}{hint}")
     if rows:
         place = np.unravel_index(int(np.argmax(np.maximum(lengths - steps, -lengths))), lengths.shape)
         if not 0 <= lengths[place] <= steps:
@@ -133,7 +140,9 @@ def reset_array(value: Any, shape: tuple[int, ...]) -> Array:
         reset = bfloat16_numbers(reset)
     if reset.dtype.kind not in "biuf":
         raise TypeError(f"reset: expected bool, or numbers 0 and 1, got dtype {reset.dtype}")
-    check_shape("reset", reset, shape)
+    if reset.shape != shape:
+        hint = "; its axes come in the order of those of x" if reset.shape == (*shape[:-2], *shape[:-3:-1]) else ""
+        raise ValueError(f"reset: expected {shape_text(shape)}, got {shape_text(reset.shape)}{hint}")
     if reset.dtype != np.bool_:
         wrong = np.argwhere((reset != 0) & (reset != 1))
         if wrong.size:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 import numpy as np
 
 from latchwork._arrays import (
+    SWAPPED,
     as_array,
     check_classes,
     contiguous_real_array,
@@ -255,7 +256,7 @@ class SequenceModule(Module, Generic[S]):
             axes = axes._replace(members=members)  # those of what each member has for itself
         if reset is not None:
             core_reset = self._core_reset(reset, axes, steps, rows)
-        start = None if state is None else self._core_states("state", ("h_0", "c_0"), state, axes, rows)
+        start = None if state is None else self._core_start(state, axes, steps, rows)
         call = Call(axes, steps, rows, core_x, core_lengths, core_reset, start)
         if self._vocabulary is not None:
             check_classes("x", "tokens", self._vocabulary, core_x, call.valid, members=core_x.ndim == 3)
@@ -280,6 +281,17 @@ class SequenceModule(Module, Generic[S]):
             shapes = [separate, batched, unbatched]
         expected = " or ".join(shape_text(each.shape("T", "N", *features)) for each in shapes)
         raise ValueError(f"x: expected {expected}, got {shape_text(x.shape)}")
+
+    def _core_start(self, state: Any, axes: Axes, steps: int, rows: int) -> Pairs:
+        parts = ("h_0", "c_0")
+        try:
+            return self._core_states("state", parts, state, axes, rows)
+        except ValueError as error:
+            try:
+                self._core_states("state", parts, state, axes, steps)
+            except ValueError:
+                raise error from None
+            raise ValueError(f"{error}{SWAPPED}") from None
 
     def _core_states(self, name: str, parts: tuple[str, str], state: Any, axes: Axes, rows: int) -> Pairs:
         """Check and convert a user's states."""
