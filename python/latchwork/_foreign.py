@@ -31,7 +31,9 @@ def without_numpy_dtype(value: Any) -> Any | None:
 
 def is_table(value: Any) -> bool:
     """Say whether something is a DataFrame, a Series or an array of pandas."""
-    return any(base.__module__.partition(".")[0] == "pandas" for base in type(value).__mro__) and hasattr(value, "isna")
+    return any(str(base.__module__).partition(".")[0] == "pandas" for base in type(value).__mro__) and hasattr(
+        value, "isna"
+    )
 
 
 def table_array(name: str, table: Any) -> Array:

@@ -12,6 +12,8 @@ from latchwork.cli import main
 
 TEXT = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n" * 20
 
+BENCH = ["--peers", "", "--cases", "step-20", "--kinds", "step", "--threads", "1", "--rounds", "1"]
+
 
 def language_model():
     return lw.LSTMLanguageModel(4, 3, batch_size=2, window=8, max_epochs=1, random_state=0).fit("ab" * 20)
@@ -26,8 +28,7 @@ def train(path):
 
 
 def bench(path):
-    options = ["--peers", "", "--cases", "step-20", "--kinds", "step", "--threads", "1", "--rounds", "1"]
-    assert main(["bench", "--json", os.fspath(path), *options]) == 0
+    assert main(["bench", "--json", os.fspath(path), *BENCH]) == 0
 
 
 WRITERS = {
@@ -183,6 +184,36 @@ class TestWhatIsNoRegularFile:
         monkeypatch.setattr("latchwork.benchmark.measuring.start", lambda *_: pytest.fail("measured"))
         assert main(["bench", "--json", str(path)]) == 2
         assert f"got {kind}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "bench"])
+def test_a_place_that_is_gone_at_the_end(tmp_path, monkeypatch, capsys, command):
+    """It is said in one line, whatever happened to the folder meanwhile."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "text").write_text(TEXT)
+    patched = "latchwork.files.write_atomically" if command == "train" else "latchwork.cli.bench.write_atomically"
+
+    def write(path, content):
+        folder.rmdir()
+        _writing.write_atomically(path, content)
+
+    monkeypatch.setattr(patched, write)
+    if command == "train":
+        arguments = [
+            "train",
+            str(tmp_path / "text"),
+            "-o",
+            str(folder / "file"),
+            "--seconds",
+            "0",
+            "--hidden-size",
+            "4",
+        ]
+    else:
+        arguments = ["bench", "--json", str(folder / "file"), *BENCH]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"latchwork: cannot write {folder / 'file'}: No such file or directory\n"
 
 
 @pytest.mark.usefixtures("umask_022")

@@ -12,7 +12,7 @@ from latchwork.benchmark.measuring import Planned
 from latchwork.benchmark.peers import OTHERS, OURS, PEERS
 from latchwork.benchmark.workers import Worker
 from latchwork.cli.arguments import integer, integers, names
-from latchwork.cli.errors import CommandError
+from latchwork.cli.errors import CommandError, describe
 from latchwork.cli.output import check_writable
 from latchwork.machine import cpu_info
 
@@ -121,7 +121,11 @@ def run(arguments: argparse.Namespace) -> int:
     for line in ["", *report.summary(record.measurements), report.LEGEND]:
         print(line)
     if arguments.json:
-        write_atomically(arguments.json, (json.dumps(record.as_json(), indent=2) + "\n").encode())
+        content = json.dumps(record.as_json(), indent=2) + "\n"
+        try:
+            write_atomically(arguments.json, content.encode())
+        except OSError as error:
+            raise CommandError(f"cannot write {arguments.json}: {describe(error)}") from error
     return 1 if any(result.note for m in record.measurements for result in m.peers.values()) else 0
 
 

@@ -40,7 +40,7 @@ def run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         _discard(sys.stdout)
         if message is None and status != INTERRUPTED:
-            status, message = _output_failed(error)
+            status, message = _failed(error)
     return _end(status, message)
 
 
@@ -57,8 +57,8 @@ def _outcome(arguments: Sequence[str] | None) -> tuple[int, str | None]:
         return INTERRUPTED, None
     except MemoryError as error:
         return 1, f"not enough memory: {error}" if str(error) else "not enough memory"
-    except OSError as error:  # files' errors are CommandErrors
-        return _output_failed(error)
+    except OSError as error:
+        return _failed(error)
     except RuntimeError as error:
         return 1, str(error)
     except Exception as error:
@@ -74,9 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _output_failed(error: OSError) -> tuple[int, str | None]:
-    """Say so, unless the output's reader, say `head`, has had enough."""
-    return 1, None if isinstance(error, BrokenPipeError) else f"standard output: {describe(error)}"
+def _failed(error: OSError) -> tuple[int, str | None]:
+    """Say what could not be used: an error that names no file is the standard output's.
+
+    If its reader, say `head`, has had enough, there is nothing to say.
+    """
+    message = f"{error.filename or 'standard output'}: {describe(error)}"
+    return 1, None if isinstance(error, BrokenPipeError) else message
 
 
 def _end(status: int, message: str | None) -> int:
