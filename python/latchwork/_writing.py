@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -65,7 +66,7 @@ def write_atomically(path: str, content: bytes) -> None:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
-            if before is not None:
+            if before is not None and hasattr(os, "fchown"):  # Windows has neither owners nor modes of this kind
                 _take_over(file.fileno(), before)
             os.fsync(file.fileno())
         os.replace(temporary, target)
@@ -101,4 +102,5 @@ def _take_over(descriptor: int, before: os.stat_result) -> None:
     if now.st_gid != before.st_gid:
         # The group is another one: its people may do no more than everybody may.
         mode &= 0o707 | (mode & 0o007) << 3
-    os.fchmod(descriptor, mode)
+    with contextlib.suppress(OSError):  # some file systems know no modes, and then there is none to keep
+        os.fchmod(descriptor, mode)

@@ -130,6 +130,18 @@ def test_another_group_may_do_no_more_than_everybody(tmp_path, monkeypatch, mode
     assert mode_of(path) == expected
 
 
+def test_a_file_system_without_modes_takes_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.touch()
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    lw.LSTM(2, 3).save(path)
+    assert isinstance(lw.load(path), lw.LSTM)
+
+
 @contextlib.contextmanager
 def special(kind, path):
     """Something that is no regular file."""
