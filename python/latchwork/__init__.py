@@ -2,7 +2,8 @@
 
 Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them, which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and `optim` train, `load` reads
-what `save` wrote. `LSTMLanguageModel` learns text. Shapes and names are PyTorch's throughout.
+what `save` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. Shapes and names are
+PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from latchwork.machine import set_num_threads as set_num_threads
     from latchwork.machine import show_versions as show_versions
     from latchwork.network import Network as Network
+    from latchwork.padding import pad as pad
     from latchwork.stream import Stream as Stream
     from latchwork.tape import Gradients as Gradients
     from latchwork.tape import Tape as Tape
@@ -50,6 +52,7 @@ _MODULE_OF = {
     "cpu_info": "machine",
     "get_num_threads": "machine",
     "load": "files",
+    "pad": "padding",
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
@@ -73,6 +76,7 @@ __all__ = [
     "get_num_threads",
     "load",
     "optim",
+    "pad",
     "set_isa",
     "set_num_threads",
     "show_versions",
@@ -94,4 +98,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

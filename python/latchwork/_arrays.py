@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latchwork import _core
+from latchwork._foreign import bfloat16_numbers, is_bfloat16, is_table, table_array, without_numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 
 MAX_INDEX = 2**63 - 1
 MAX_SEED = 2**64 - 1
+
+# What is added to the message about a shape that would fit an input with its first two axes swapped.
+SWAPPED = (
+    "; it would fit if the axes T and N of x were swapped: x is (N, T, ...) for layers built with batch_first=True, "
+    "else (T, N, ...)"
+)
+
+_RAGGED = (
+    "{} sequences of different lengths; a ragged batch is one padded array and lengths, which latchwork.pad makes: "
+    "x, lengths = latchwork.pad(sequences)"
+)
 
 
 def shape_text(extents: Extents) -> str:
@@ -43,9 +55,18 @@ def as_array(name: str, value: Any) -> Array:
         return value
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name}: expected no masked elements, got some; fill them, or give lengths for padding")
+    if is_table(value):
+        return table_array(name, value)
+    readable = without_numpy_dtype(value)
+    if readable is not None:
+        return as_array(name, readable)
+    if isinstance(value, (list, tuple)) and value and (is_table(value[0]) or without_numpy_dtype(value[0]) is not None):
+        value = [as_array(f"{name}[{place}]", each) for place, each in enumerate(value)]
     try:
         return np.asarray(value)
     except ValueError as error:
+        if _is_ragged(value):
+            raise ValueError(f"{name}: expected one array, got {_RAGGED.format(len(value))}") from error
         raise ValueError(f"{name}: expected an array, got {type(value).__name__}: {error}") from error
     except Exception as error:  # whatever an object's own __array__ raises
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from error
@@ -55,13 +76,25 @@ def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """Read real numbers as this dtype with a contiguous last axis (features); an array that has both is not copied."""
     array = as_array(name, value)
     if array.dtype != dtype:
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
-        array = array.astype(dtype)
+        array = real_numbers(name, array)
+        # A number too small for this dtype becomes zero, and a NaN stays one, whatever np.seterr says.
+        with np.errstate(under="ignore", invalid="ignore"):
+            array = array.astype(dtype)
     flags = array.flags
     if flags.aligned and (flags.c_contiguous or _features_contiguous(array)):
         return array
     return array.copy(order="C")
+
+
+def real_numbers(name: str, array: Array) -> Array:
+    """Give an array of real numbers in a dtype of NumPy's: bfloat16 becomes float32, all others stay. TypeError."""
+    if array.dtype.kind in "biuf":
+        return array
+    if is_bfloat16(array):
+        return bfloat16_numbers(array)
+    if array.dtype.kind == "O" and array.ndim == 1 and _is_ragged(array.tolist()):
+        raise TypeError(f"{name}: expected one array, got {_RAGGED.format(len(array))}")
+    raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
 
 
 def contiguous_real_array(name: str, value: Any, dtype: np.dtype[Any], extents: Extents) -> Array:
@@ -90,7 +123,8 @@ def lengths_array(value: Any, steps: int, rows: int, members: int | None = None)
     lengths = integer_array("lengths", value)
     if lengths.shape != (rows,) and (members is None or lengths.shape != (members, rows)):
         expected = f"(N,) with N = {rows}" if members is None else f"({rows},) or ({members}, {rows})"
-        raise ValueError(f"lengths: expected {expected}, got {shape_text(lengths.shape)}")
+        hint = SWAPPED if lengths.shape == (steps,) else ""
+        raise ValueError(f"lengths: expected {expected}, got {shape_text(lengths.shape)}{hint}")
     if rows:
         place = np.unravel_index(int(np.argmax(np.maximum(lengths - steps, -lengths))), lengths.shape)
         if not 0 <= lengths[place] <= steps:
@@ -102,13 +136,18 @@ def lengths_array(value: Any, steps: int, rows: int, members: int | None = None)
 def mask_array(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     """Read a mask of steps, `reset` or `skip`: booleans, or real numbers that are all 0 or 1."""
     mask = as_array(name, value)
-    if mask.dtype.kind not in "biuf" and not (mask.size == 0 and isinstance(value, (list, tuple))):
+    if is_bfloat16(mask):
+        mask = bfloat16_numbers(mask)
+    if mask.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected bool, or numbers 0 and 1, got dtype {mask.dtype}")
-    check_shape(name, mask, shape)
+    if mask.shape != shape:
+        hint = "; its axes come in the order of those of x" if mask.shape == (*shape[:-2], *shape[:-3:-1]) else ""
+        raise ValueError(f"{name}: expected {shape_text(shape)}, got {shape_text(mask.shape)}{hint}")
     if mask.dtype != np.bool_:
-        wrong = mask[(mask != 0) & (mask != 1)]
+        wrong = np.argwhere((mask != 0) & (mask != 1))
         if wrong.size:
-            raise ValueError(f"{name}: expected 0 or 1, got {wrong[0]}")
+            place = tuple(wrong[0].tolist())
+            raise ValueError(f"{name}: expected 0 or 1, got {mask[place]} at [{', '.join(map(str, place))}]")
     return mask.astype(np.bool_, copy=False)
 
 
@@ -188,6 +227,13 @@ def seed_number(name: str, seed: Any) -> int:
     if seed is None:
         return int.from_bytes(os.urandom(8), "little")
     return integer(name, seed, 0, MAX_SEED)
+
+
+def _is_ragged(value: Any) -> bool:
+    """Say whether something is a list of sequences that differ in length."""
+    if not isinstance(value, (list, tuple)) or not all(hasattr(each, "__len__") for each in value):
+        return False
+    return not any(isinstance(each, str) for each in value) and len({len(each) for each in value}) > 1
 
 
 def _features_contiguous(array: Array) -> bool:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from latchwork._arrays import SWAPPED, shape_text
+
 if TYPE_CHECKING:
     from latchwork._arrays import Array
 
@@ -30,6 +32,20 @@ class Axes(NamedTuple):
         else:
             shape = (rows, steps, *features) if self.batch_first else (steps, rows, *features)
         return shape if self.members is None else (self.members, *shape)
+
+    def check_shape(
+        self, name: str, array: Array, steps: int, rows: int, *features: Any, sequence: bool = True
+    ) -> None:
+        """Raise ValueError unless an array has the shape that belongs to an x of these sizes.
+
+        The message has a hint if T and N of that x seem to be swapped.
+        """
+        expected = self.shape(steps, rows, *features, sequence=sequence)
+        if array.shape == expected:
+            return
+        swapped = self._replace(batch_first=not self.batch_first).shape(rows, steps, *features, sequence=sequence)
+        hint = SWAPPED if self.batched and array.shape == swapped else ""
+        raise ValueError(f"{name}: expected {shape_text(expected)}, got {shape_text(array.shape)}{hint}")
 
     def core_shape(self, steps: int, rows: int, features: int) -> tuple[int, ...]:
         """Give the core's shape of a sequence."""

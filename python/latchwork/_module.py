@@ -14,12 +14,12 @@ from latchwork._arrays import boolean, contiguous_real_array, integer, real_dtyp
 from latchwork._parameters import Layout, Parameters, layout_of
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
 
     from latchwork._arrays import Array
     from latchwork._core import Network32
+    from latchwork._writing import FilePath
 
 # Kept, because finding a dtype by its name takes as long as the arithmetic of a small step.
 _DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
@@ -178,20 +178,21 @@ class Module:
         )
         return IncompatibleKeys(missing, unexpected)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: FilePath) -> None:
         """Write configuration and weights to a ``.safetensors`` file; `latchwork.load` reads it.
 
-        The write is atomic: a file that was there before stays until the new one is complete on the disk.
+        The write is atomic: a file that was there before stays until the new one is complete on the disk, which then
+        has its mode. If the path is a link, it stays one, and the file that it leads to is replaced.
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             Where to write.
 
         Raises
         ------
         OSError
-            If the file cannot be written.
+            If the file cannot be written, or if something is there that is no regular file: a folder, a FIFO, a device.
         """
         files.save(self, path)
 

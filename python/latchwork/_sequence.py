@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 import numpy as np
 
 from latchwork._arrays import (
+    SWAPPED,
     as_array,
     check_classes,
     contiguous_real_array,
@@ -99,7 +100,8 @@ class SequenceModule(Module, Generic[S]):
         x : array_like
             (T, N, input_size), with ``batch_first`` (N, T, input_size), unbatched (T, input_size). Real numbers of any
             dtype and memory layout, converted to the module's dtype; never changed. For a network that begins with an
-            `Embedding`: integers without the last axis.
+            `Embedding`: integers without the last axis. A table of pandas is taken if it has no gaps. Sequences of
+            different lengths are padded first: ``x, lengths = latchwork.pad(sequences)``.
         state : optional
             Start state; None: the layers' own, which is zeros or, with ``learn_start_state``, the trained one. For one
             LSTM a pair (h_0, c_0) of shapes (L * D, N, H_out) and (L * D, N, H): L is ``num_layers``, D the number of
@@ -300,7 +302,7 @@ class SequenceModule(Module, Generic[S]):
             core_reset = self._core_mask("reset", reset, axes, steps, rows)
         if skip is not None:
             core_skip = self._core_mask("skip", skip, axes, steps, rows)
-        start = None if state is None else self._core_states("state", ("h_0", "c_0"), state, axes, rows)
+        start = None if state is None else self._core_start(state, axes, steps, rows)
         call = Call(axes, steps, rows, core_x, core_lengths, core_reset, start, core_skip)
         if self._vocabulary is not None:
             check_classes("x", "tokens", self._vocabulary, core_x, call.valid, members=core_x.ndim == 3)
@@ -325,6 +327,17 @@ class SequenceModule(Module, Generic[S]):
             shapes = [separate, batched, unbatched]
         expected = " or ".join(shape_text(each.shape("T", "N", *features)) for each in shapes)
         raise ValueError(f"x: expected {expected}, got {shape_text(x.shape)}")
+
+    def _core_start(self, state: Any, axes: Axes, steps: int, rows: int) -> Pairs:
+        parts = ("h_0", "c_0")
+        try:
+            return self._core_states("state", parts, state, axes, rows)
+        except ValueError as error:
+            try:
+                self._core_states("state", parts, state, axes, steps)
+            except ValueError:
+                raise error from None
+            raise ValueError(f"{error}{SWAPPED}") from None
 
     def _core_states(self, name: str, parts: tuple[str, str], state: Any, axes: Axes, rows: int) -> Pairs:
         """Check and convert a user's states."""

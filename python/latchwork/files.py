@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
+
 from latchwork import _core
+from latchwork._file_kinds import description
+from latchwork._foreign import bfloat16_numbers
+from latchwork._writing import path_text, writable_target, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
     from latchwork._arrays import Array
     from latchwork._module import Config
+    from latchwork._writing import FilePath
 
 FORMAT_VERSION = 2
 CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
@@ -51,10 +56,12 @@ class Savable(Protocol):
         """Reverse `_to_file`. ValueError, TypeError or KeyError if the file, which may be hostile, does not fit."""
 
 
-def save(model: Savable, path: str | os.PathLike[str]) -> None:
+def save(model: Savable, path: FilePath) -> None:
     """Write a model to a file, whole or not at all: a file that was there stays until the new one is on the disk."""
     from safetensors.numpy import save as to_bytes
 
+    target = path_text(path)
+    writable_target(target)
     content = model._to_file()
     metadata = {
         "format_version": str(FORMAT_VERSION),
@@ -62,18 +69,19 @@ def save(model: Savable, path: str | os.PathLike[str]) -> None:
         "config": json.dumps(content.config, sort_keys=True),
         "python": json.dumps(content.python, sort_keys=True),
     }
-    _write_atomically(os.path.realpath(os.fspath(path)), to_bytes(dict(content.tensors), metadata=metadata))
+    write_atomically(target, to_bytes(dict(content.tensors), metadata=metadata))
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: FilePath) -> Any:
     """Read whatever `save` wrote: a layer, a network or an estimator.
 
     Nothing in the file is executed.
 
     Parameters
     ----------
-    path : str or os.PathLike
-        A ``.safetensors`` file that Latchwork wrote, of format version 2.
+    path : str, bytes or os.PathLike
+        A ``.safetensors`` file that Latchwork wrote, of format version 2. Its tensors may have been rewritten as
+        float16 or bfloat16: they become the model's dtype, exactly.
 
     Returns
     -------
@@ -84,27 +92,35 @@ def load(path: str | os.PathLike[str]) -> Any:
     ------
     ValueError
         If the file is truncated or damaged, was not written by Latchwork, or has another format version: 1, which was
-        never released, or that of a newer Latchwork. The message names the file.
+        never released, or that of a newer Latchwork. The message names the file, and says what it is instead.
     OSError
         If the file cannot be read.
     """
+    path = path_text(path)
+    return load_as(path, path)
+
+
+def load_as(path: str, name: str) -> Any:
+    """Do what `load` does, with another name for the file in messages."""
     from safetensors import SafetensorError, safe_open
 
-    path = os.fspath(path)
     with open(path, "rb"):  # raises OSError; what safetensors raises if it cannot open a file varies
         pass
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            model_class = _class_named(metadata)
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-            config, python = (_object(metadata, name) for name in ("config", "python"))
+            if not {"format_version", "kind"} <= set(metadata):
+                raise ValueError(f"expected a model that Latchwork wrote, got {description(path)}")
+            model_class = _class_named(metadata["format_version"], metadata["kind"])
+            config, python = (_object(metadata, each) for each in ("config", "python"))
+            dtype = np.dtype(np.float64 if config.get("dtype") == "float64" else np.float32)
+            tensors = {each: _tensor(file, path, each, dtype) for each in file.keys()}  # noqa: SIM118
             return model_class._from_file(Content(metadata["kind"], config, python, tensors))
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: expected a whole safetensors file, got: {error}") from error
+        found = description(path, str(error))
+        raise ValueError(f"{name}: expected a model that Latchwork wrote, got {found}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{name}: {error}") from error
 
 
 def named(name: str, values: Mapping[str, Any], expected: Sequence[str]) -> list[Any]:
@@ -117,22 +133,34 @@ def named(name: str, values: Mapping[str, Any], expected: Sequence[str]) -> list
 def check_tensors(config: Config, members: int, tensors: Mapping[str, Array]) -> None:
     """Raise ValueError unless the tensors hold as many numbers as the parameters of such a model, all of its dtype.
 
-    Checked before a model is built, so that a file that claims sizes it does not fill costs no memory.
+    Checked before a model is built, so that a file that claims sizes it does not fill costs no memory. float16 passes
+    too, because a file may have been rewritten to take less space.
     """
     expected = members * _core.parameter_count(config.modules)
     count = sum(tensor.size for tensor in tensors.values())
     if count != expected:
         raise ValueError(f"tensors: expected {expected} numbers for this configuration, got {count}")
     for name, tensor in tensors.items():
-        if tensor.dtype != config.dtype:
+        if tensor.dtype not in (np.dtype(config.dtype), np.float16):
             raise ValueError(f"{name}: expected dtype {config.dtype}, got {tensor.dtype}")
 
 
-def _class_named(metadata: Mapping[str, str]) -> type[Savable]:
-    """Find the class that a file's metadata name. ValueError if there is none, or the format version is another."""
-    if not {"format_version", "kind"} <= set(metadata):
-        raise ValueError("expected a file that Latchwork wrote, got one whose metadata do not say so")
-    version, kind = metadata["format_version"], metadata["kind"]
+def _tensor(file: Any, path: str, name: str, dtype: np.dtype[Any]) -> Array:
+    """Read one tensor of an open file. One of bfloat16, which NumPy does not have, becomes another dtype."""
+    if file.get_slice(name).get_dtype() != "BF16":
+        tensor: Array = file.get_tensor(name)
+        return tensor
+    with open(path, "rb") as content:
+        size = int.from_bytes(content.read(8), "little")
+        entry = json.loads(content.read(size))[name]
+        begin, end = entry["data_offsets"]
+        content.seek(8 + size + begin)
+        numbers = bfloat16_numbers(np.frombuffer(content.read(end - begin), "<u2"))
+        return numbers.astype(dtype, copy=False).reshape(entry["shape"])
+
+
+def _class_named(version: str, kind: str) -> type[Savable]:
+    """Find the class of a kind. ValueError if there is none, or the format version is another."""
     if version == "1":
         raise ValueError(
             f"expected format_version {FORMAT_VERSION}, got 1, which was never released; "
@@ -155,24 +183,3 @@ def _object(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"{name}: expected an object, got {type(value).__name__}")
     return value
-
-
-def _write_atomically(path: str, content: bytes) -> None:
-    folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".latchwork-{os.urandom(8).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the new name must reach the disk too; other systems cannot open a folder
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

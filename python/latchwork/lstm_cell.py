@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from latchwork._cell_options import GateActivations
+    from latchwork._module import Config
     from latchwork.lstm import StatePair
 
 
@@ -47,8 +48,7 @@ class LSTMCell(CellOptions, Module):
         As for `LSTM`. A call is not training, so it mixes old and new state in these shares.
     recurrent_dropout, weight_dropout : float, default 0.0
     recurrent_dropout_on : {"hidden", "candidate"}, default "hidden"
-        As for `LSTM`, so that a cell takes the same options. They never act: a cell cannot be recorded, and a call
-        drops nothing.
+        Only these defaults: dropout acts in recordings alone, and a cell cannot be recorded.
     learn_start_state : bool, default False
         As for `LSTM`: ``state=None`` stands for the parameters h_0 and c_0.
     forget_bias : float, optional
@@ -108,6 +108,7 @@ class LSTMCell(CellOptions, Module):
             recurrent_dropout_on=recurrent_dropout_on, weight_dropout=weight_dropout,
             learn_start_state=learn_start_state, forget_bias=forget_bias, init=init, t_max=t_max,
         )  # fmt: skip
+        _check_dropout(self._config)
         self._create(seed)
 
     def __call__(self, x: Any, state: Any = None) -> StatePair:
@@ -157,3 +158,14 @@ class LSTMCell(CellOptions, Module):
         output = np.empty(core_shapes[0], self.dtype)
         self._core.forward(x.reshape(1, rows, self.input_size), None, None, start, output, [(h, c)])
         return h.reshape(shapes[0]), c.reshape(shapes[1])
+
+
+def _check_dropout(config: Config) -> None:
+    """Raise ValueError if there is any. Files may have it, because cells could be built and saved so."""
+    for name, expected in (("recurrent_dropout", 0), ("recurrent_dropout_on", "hidden"), ("weight_dropout", 0)):
+        value = config.modules[0][name]
+        if value != expected:
+            raise ValueError(
+                f"{name}: expected {expected!r} for a cell, which cannot be recorded, so that nothing would ever be "
+                f"dropped, got {value!r}; lw.LSTM has dropout"
+            )

@@ -128,7 +128,7 @@ class Network(SequenceModule[Any]):
         return stacked
 
     def member(self, index: int) -> Self:
-        """Make a network of its own with the weights that one member has at this moment.
+        """Copy one member: make a network of its own with the weights of this moment, which it does not share.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class Network(SequenceModule[Any]):
         return self._layers
 
     def __getitem__(self, index: int) -> Module:
-        """Return one layer, which shares its weights with the network."""
+        """Return one layer, not a copy: it shares its weights with the network."""
         return self._layers[index]
 
     def __len__(self) -> int:

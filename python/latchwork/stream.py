@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, SupportsIndex
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, SupportsIndex
 
 import numpy as np
 
@@ -13,13 +13,6 @@ if TYPE_CHECKING:
     from latchwork import _core
     from latchwork._arrays import Array
     from latchwork._sequence import SequenceModule
-
-
-class StepFunction(Protocol):
-    """What `Stream.step` takes."""
-
-    def __call__(self, x: Any, out: Array | None = None, reset: Any = None, skip: Any = None) -> Array:
-        """Run one step."""
 
 
 class Stream(Generic[S]):
@@ -44,13 +37,41 @@ class Stream(Generic[S]):
         may have it too, and are the same for all members if they do not.
     """
 
-    step: StepFunction
-
     def __init__(self, module: SequenceModule[S], core: _core.Stream32, batch_size: int | None) -> None:
-        self.step = core.step  # the core's own method: no Python stands between
+        self.__dict__["step"] = core.step  # the core's own method: no Python stands between
         self._core = core
         self._module = module
         self._batch_size = batch_size
+
+    def step(self, x: Any, out: Array | None = None, reset: Any = None, skip: Any = None) -> Array:
+        """Run one step and return the output; `Stream` says what the arguments are.
+
+        Parameters
+        ----------
+        x : numpy.ndarray
+            (input_size,), with a ``batch_size`` (batch_size, input_size); of tokens an int, or int64 (batch_size,).
+        out : numpy.ndarray, optional
+            What receives the output and is returned; None: a new array.
+        reset : bool or array of bool, optional
+            Where it is true, the state goes back to the layers' own start state before the step.
+        skip : bool or array of bool, optional
+            Where it is true, the step is left out.
+
+        Returns
+        -------
+        numpy.ndarray
+            (output_size,), with a ``batch_size`` (batch_size, output_size).
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, or a token is out of range.
+        TypeError
+            If an array is of another dtype or not C-contiguous.
+        RuntimeError
+            If another thread is inside ``step``.
+        """
+        return self._core.step(x, out, reset, skip)
 
     @property
     def batch_size(self) -> int | None:

@@ -9,7 +9,6 @@ from latchwork import _core
 from latchwork._arrays import (
     check_classes,
     check_finite,
-    check_shape,
     integer_array,
     real_array,
     seed_number,
@@ -247,7 +246,7 @@ class Trainer(Generic[S]):
         axes = call.axes
         if axes.members is not None:
             axes = axes.of_array(target, len(axes.shape(call.steps, call.rows, *features, sequence=sequence)))
-        check_shape("y", target, axes.shape(call.steps, call.rows, *features, sequence=sequence))
+        axes.check_shape("y", target, call.steps, call.rows, *features, sequence=sequence)
         target = axes.to_core(target, sequence)
         if not sequence:
             valid = None  # after Last every row counts, an empty sequence's too

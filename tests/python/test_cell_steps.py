@@ -63,12 +63,17 @@ def test_a_reset_goes_back_to_the_learned_state(dtype):
     assert_same_bits((output[3:], state), lstm(x[3:]))
 
 
-def test_dropouts_of_a_cell_never_act(dtype):
-    options = {"recurrent_dropout": 0.9, "weight_dropout": 0.9, "dtype": dtype}
-    x, state = normal(1, (6, 3), dtype), (normal(2, (6, 5), dtype), normal(3, (6, 5), dtype))
-    plain = perturbed(lw.LSTMCell(3, 5, dtype=dtype))(x, state)
-    for place in ("hidden", "candidate"):
-        assert_same_bits(perturbed(lw.LSTMCell(3, 5, recurrent_dropout_on=place, **options))(x, state), plain)
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [("recurrent_dropout", 0.5, "0"), ("weight_dropout", 1, "0"), ("recurrent_dropout_on", "candidate", "'hidden'")],
+)
+def test_dropouts_of_a_cell_would_never_act_and_are_refused(option, value, expected):
+    message = (
+        f"{option}: expected {expected} for a cell, which cannot be recorded, so that nothing would ever be dropped"
+    )
+    with pytest.raises(ValueError, match=f"^{message}, got "):
+        lw.LSTMCell(3, 5, **{option: value})
+    lw.LSTMCell(3, 5, recurrent_dropout=0, recurrent_dropout_on="hidden", weight_dropout=0.0)
 
 
 def test_every_gate_takes_every_activation():

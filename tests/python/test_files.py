@@ -333,7 +333,7 @@ def test_tensors_that_do_not_fit_are_a_value_error(saved, change):
         lw.load(saved)
 
 
-def test_bfloat16_tensors_are_a_value_error(saved):
+def test_tensors_of_integers_are_a_value_error(saved):
     content = saved.read_bytes()
     size = struct.unpack("<Q", content[:8])[0]
     header = content[8 : 8 + size].replace(b'"F32"', b'"I32"', 1)

@@ -2,7 +2,9 @@
 
 import importlib
 import importlib.metadata
+import inspect
 import json
+import pydoc
 import re
 import statistics
 import subprocess
@@ -10,6 +12,7 @@ import sys
 from pathlib import Path
 
 import latchwork as lw
+import numpy as np
 import pytest
 
 ALLOWED = {"latchwork", "numpy", "safetensors"}
@@ -27,6 +30,48 @@ def test_all_names_resolve():
     namespace = {}
     exec("from latchwork import *", namespace)
     assert set(lw.__all__) <= set(namespace)
+
+
+def test_dir_shows_the_public_names_alone():
+    importlib.import_module("latchwork.cli.train")  # which brings many modules of the package's in
+    assert dir(lw) == sorted(lw.__all__)
+
+
+def public_objects():
+    """All that a user may ask help for: the names of the package, and what the classes among them have."""
+    for name in lw.__all__:
+        value = getattr(lw, name)
+        if name.startswith("_"):
+            continue
+        yield name, value
+        for member in dir(value) if isinstance(value, type) else ():
+            if not member.startswith("_"):
+                yield f"{name}.{member}", getattr(value, member)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in public_objects()])
+def test_help_has_something_to_say(name):
+    value = dict(public_objects())[name]
+    text = pydoc.render_doc(value)
+    assert len(text) > 50
+    if callable(value) or isinstance(value, property):
+        assert inspect.getdoc(value), name
+
+
+def test_what_is_shared_and_what_is_copied_is_said_at_once():
+    first_line = {name: inspect.getdoc(getattr(lw.Network, name)).splitlines()[0] for name in ("__getitem__", "member")}
+    assert "shares its weights with the network" in first_line["__getitem__"]
+    assert first_line["member"].startswith("Copy one member")
+
+
+def test_a_stream_s_step_has_help():
+    assert "Run one step and return the output" in pydoc.render_doc(lw.Stream.step)
+    stream = lw.LSTM(2, 3).stream()
+    assert list(inspect.signature(lw.Stream.step).parameters)[1:] == list(inspect.signature(stream.step).parameters)
+    x = np.ones(2, np.float32)
+    stepped = stream.step(x)
+    stream.reset()
+    assert (lw.Stream.step(stream, x) == stepped).all()
 
 
 def test_the_designs_names_are_there():
@@ -64,7 +109,7 @@ def test_the_package_is_typed():
 def test_importing_brings_nothing_optional():
     code = """
 import json, sys
-import numpy
+import numpy as np
 before = set(sys.modules)
 import latchwork
 first = set(sys.modules) - before
@@ -84,7 +129,7 @@ print(json.dumps([sorted(first), sorted(set(sys.modules) - before)]))
 def test_importing_costs_little_beyond_numpy():
     code = """
 import json, time
-import numpy
+import numpy as np
 start = time.process_time()  # CPU time, because what else the machine does must not matter
 import latchwork
 latchwork.LSTM

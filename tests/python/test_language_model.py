@@ -2,6 +2,7 @@ import copy
 import json
 import math
 import pickle
+import sys
 import time
 
 import latchwork as lw
@@ -10,6 +11,8 @@ import pytest
 import safetensors
 import safetensors.numpy
 from latchwork.estimators import language_model, text_windows
+from latchwork.estimators.baselines import CharacterModel
+from latchwork.estimators.estimator import NotFittedError
 from latchwork.estimators.language_model import LSTMLanguageModel
 
 SENTENCES = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n"
@@ -120,7 +123,8 @@ class TestFit:
 
     def test_every_character_is_read_and_every_one_predicted(self, monkeypatch):
         monkeypatch.setattr(text_windows, "UNKNOWN_SHARE", 0.0)
-        windows = text_windows.TextWindows(np.arange(1003), 1003, 8, 4, np.random.default_rng(0))
+        tokens = np.concatenate([[1003], np.arange(1003)])
+        windows = text_windows.TextWindows(tokens, 1003, 8, 4, np.random.default_rng(0))
         inputs, targets = (np.concatenate(parts) for parts in zip(*windows.windows(), strict=True))
         assert inputs.shape == targets.shape == (126, 8)
         assert set(targets.ravel().tolist()) == set(range(1003))
@@ -280,15 +284,27 @@ class TestBadInput:
         assert model.vocabulary_ == "".join(sorted(set(TEXT)))
         np.testing.assert_array_equal(parameters_of(model)["2.bias"], before["2.bias"])
 
-    def test_not_fitted(self, tmp_path):
+    @pytest.mark.parametrize("installed", [False, True])
+    def test_not_fitted(self, tmp_path, monkeypatch, installed):
+        if installed:
+            exceptions = pytest.importorskip("sklearn.exceptions", reason="scikit-learn is not installed")
+            expected = exceptions.NotFittedError
+        else:
+            monkeypatch.setitem(sys.modules, "sklearn.exceptions", None)  # as if it were not
+            expected = NotFittedError
         model = LSTMLanguageModel()
         for call in (
             lambda: model.generate(),
             lambda: model.bits_per_character("a"),
             lambda: model.save(tmp_path / "m"),
+            lambda: CharacterModel(0).bits_per_character("a"),
         ):
-            with pytest.raises(RuntimeError, match="call fit"):
+            with pytest.raises(expected, match="call fit") as raised:
                 call()
+            assert type(raised.value) is expected
+            assert isinstance(raised.value, ValueError)
+            assert isinstance(raised.value, AttributeError)
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestScikitLearnHabits:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import latchwork as lw
 import numpy as np
+from cell_options import CELL_OPTIONS
 from comparison import assert_same_bits
 from generated import DTYPES, SEEDS, input_of, lstms, networks, numbers
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from variants import EVERY, forward_only
 @st.composite
 def cells(draw):
     options = forward_only(EVERY[draw(st.sampled_from(sorted(EVERY)))])
-    options = {name: value for name, value in options.items() if name not in ("num_layers", "residual", "dropout")}
+    options = {name: value for name, value in options.items() if name in CELL_OPTIONS}
     return lw.LSTMCell(draw(st.integers(1, 4)), draw(st.integers(4, 9)), dtype=draw(DTYPES), **options)
 
 

@@ -1,5 +1,6 @@
 """reset: before a step the state becomes the layer's own start state, forward and in reverse."""
 
+import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_same_bits
@@ -67,6 +68,31 @@ def test_a_reset_row_is_its_segments_one_by_one(options, lengths, dtype):
         expected, expected_state = by_segments(lstm, x[:, row], own, reset[:, row], length)
         assert_same_bits(output[:, row], expected, f"output of row {row}")
         assert_same_bits(tuple(part[:, row] for part in state), expected_state, f"state of row {row}")
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int8", "uint64", ">f8"])
+def test_reset_may_be_numbers_that_are_0_or_1(kind):
+    lstm = random_lstm(input_size=3, hidden_size=5)
+    network = lw.Network([random_lstm(input_size=3, hidden_size=5), lw.Linear(5, 2, seed=1)])
+    trainer = lw.Trainer(network, "squared_error", lw.optim.SGD(lr=0.1))
+    x, reset, y = normal(1, (STEPS, ROWS, 3)), random_reset(), normal(2, (STEPS, ROWS, 2))
+    numbers = reset.astype(kind)
+    assert_same_bits(lstm(x, reset=numbers), lstm(x, reset=reset))
+    assert_same_bits(lstm.record(x, reset=-0.0 + numbers).output, lstm(x, reset=reset)[0])
+    assert_same_bits(lstm(x[:, 0], reset=numbers[:, 0].tolist()), lstm(x[:, 0], reset=reset[:, 0]))
+    assert trainer.evaluate(x, y, reset=numbers)[0] == trainer.evaluate(x, y, reset=reset)[0]
+    assert trainer.step(x, y, reset=numbers)[0] == pytest.approx(trainer.evaluate(x, y, reset=reset)[0], rel=0.1)
+
+
+@pytest.mark.parametrize("wrong", [0.5, -1.0, 2.0, 1e-30, np.nan, np.inf])
+def test_other_numbers_are_refused_with_their_place(wrong):
+    lstm = random_lstm(input_size=3, hidden_size=5)
+    x, reset = normal(1, (STEPS, ROWS, 3)), random_reset().astype(float)
+    reset[7, 2] = reset[8, 0] = wrong
+    with pytest.raises(ValueError, match=rf"^reset: expected 0 or 1, got {wrong} at \[7, 2\]$"):
+        lstm(x, reset=reset)
+    with pytest.raises(ValueError, match=rf"^reset: expected 0 or 1, got {wrong} at \[7\]$"):
+        lstm(x[:, 2], reset=reset[:, 2])
 
 
 def test_reset_takes_the_shape_of_x(dtype):

@@ -1,45 +1,44 @@
-"""The command ``latchwork``: one module for each of its commands."""
+"""The command ``latchwork``: one module for each of its commands.
 
-import argparse
+This file imports next to nothing, so that Ctrl-C is silent while the rest, NumPy above all, is being imported.
+"""
+
 import contextlib
 import os
-import sys
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from latchwork.cli import bench, generate, info, train
-from latchwork.cli.errors import INTERRUPTED, CommandError
+from latchwork.cli.errors import INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 is success, 2 bad input, 130 Ctrl-C; 1 means that the output's reader has gone, or that ``bench`` found a fault.
+    0 is success, 2 bad input, 130 Ctrl-C; 1 is everything else: a full disk or memory, an output that nobody reads any
+    more, or a fault that ``bench`` found.
     """
-    # A character that the terminal's encoding lacks, generated or given, must not end the command.
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    parsed = _parser().parse_args(arguments)
+    with _silent_ctrl_c():
+        from latchwork.cli.command_line import run
+    return run(arguments)
+
+
+@contextlib.contextmanager
+def _silent_ctrl_c() -> Iterator[None]:
+    """End the process at once on Ctrl-C. A KeyboardInterrupt would be reported by whatever import it comes across."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
     try:
-        status: int = parsed.run(parsed)
-        sys.stdout.flush()
-        return status
-    except CommandError as error:
-        print(f"latchwork: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader, say `head`, has had enough. Nothing may be written when the interpreter flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        signal.signal(signal.SIGINT, _leave)
+    except ValueError:  # not the main thread, which is the one that hears Ctrl-C
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="latchwork", description="Train, run and explain LSTMs on this machine's CPU."
-    )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (train, generate, info, bench):
-        module.add_command(commands)
-    return parser
+def _leave(*_: Any) -> None:
+    os._exit(INTERRUPTED)

@@ -1,10 +1,20 @@
-"""Types of command-line arguments."""
+"""Types of command-line arguments, and the help that says their defaults."""
 
 import argparse
 import math
 from collections.abc import Callable, Collection
 
 MAX_SEED = 2**32 - 1
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Says the defaults of options as a person would, and nothing of those that have none to tell."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = action.default
+        if not action.option_strings or isinstance(default, bool) or default in (None, "", argparse.SUPPRESS):
+            return action.help
+        return f"{action.help}; by default {f'{default:g}' if isinstance(default, float) else '%(default)s'}"
 
 
 def integer(lowest: int, highest: int) -> Callable[[str], int]:

@@ -3,16 +3,16 @@
 import argparse
 import json
 import os
-from pathlib import Path
 
 from latchwork._progress import ProgressBar
+from latchwork._writing import write_atomically
 from latchwork.benchmark import measuring, report
 from latchwork.benchmark.cases import CASES, DTYPES, GROUPS, KINDS
 from latchwork.benchmark.measuring import Planned
 from latchwork.benchmark.peers import OTHERS, OURS, PEERS
 from latchwork.benchmark.workers import Worker
 from latchwork.cli.arguments import integer, integers, names
-from latchwork.cli.errors import CommandError
+from latchwork.cli.errors import CommandError, describe
 from latchwork.cli.output import check_writable
 from latchwork.machine import cpu_info
 
@@ -75,7 +75,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=DTYPES[0],
         help=f"of weights, data and arithmetic; by default {DTYPES[0]}; peers that cannot compute in it are left out",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements to this file too")
+    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
     parser.set_defaults(run=run)
 
 
@@ -121,7 +121,11 @@ def run(arguments: argparse.Namespace) -> int:
     for line in ["", *report.summary(record.measurements), report.LEGEND]:
         print(line)
     if arguments.json:
-        arguments.json.write_text(json.dumps(record.as_json(), indent=2) + "\n", encoding="utf-8")
+        content = json.dumps(record.as_json(), indent=2) + "\n"
+        try:
+            write_atomically(arguments.json, content.encode())
+        except OSError as error:
+            raise CommandError(f"cannot write {arguments.json}: {describe(error)}") from error
     return 1 if any(result.note for m in record.measurements for result in m.peers.values()) else 0
 
 

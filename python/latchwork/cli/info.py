@@ -1,7 +1,6 @@
 """``latchwork info``: what the machine, the build and a model are."""
 
 import argparse
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +14,10 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = commands.add_parser(
         "info",
         help="what the machine, the build and a model are",
-        description="Print what the machine and the build are or, with MODEL, what that file holds.",
+        description="Print what the machine and the build are or, with MODEL, what that file holds; of one that is no "
+        "model of Latchwork's, what it is instead.",
     )
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a file written by Latchwork")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a file written by Latchwork; - is standard input")
     parser.set_defaults(run=run)
 
 
@@ -26,10 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model is None:
         show_versions()
     else:
-        model = load_model(arguments.model)
+        model, file, size = load_model(arguments.model)
         content = model._to_file()
         tensors = content.tensors
-        _print_table({"file": f"{arguments.model} ({os.path.getsize(arguments.model):,} bytes)", "kind": content.kind})
+        _print_table({"file": f"{file} ({size:,} bytes)", "kind": content.kind})
         _print_configuration(model)
         dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
         _print_table({"parameters": f"{sum(tensor.size for tensor in tensors.values()):,} {' '.join(dtypes)}"})

@@ -1,16 +1,28 @@
 """Models that commands are given as files."""
 
-from typing import Any
+import os
+from typing import Any, NamedTuple
 
 from latchwork.cli.errors import CommandError, describe
-from latchwork.files import load
+from latchwork.cli.input import regular_file, shown
+from latchwork.files import load_as
 
 
-def load_model(path: str) -> Any:
-    """Read a model of any kind."""
+class LoadedModel(NamedTuple):
+    """A model, and the file that it was read from."""
+
+    model: Any
+    name: str  # the file's, for messages
+    size: int  # in bytes
+
+
+def load_model(path: str) -> LoadedModel:
+    """Read a model of any kind; ``-`` is standard input."""
+    name = shown(path)
     try:
-        return load(path)
+        with regular_file(path) as file:
+            return LoadedModel(load_as(file, name), name, os.path.getsize(file))
     except OSError as error:
-        raise CommandError(f"cannot read {path}: {describe(error)}") from error
+        raise CommandError(f"cannot read {name}: {describe(error)}") from error
     except ValueError as error:
         raise CommandError(str(error)) from error

@@ -1,17 +1,21 @@
 """Files that commands write."""
 
+import os
 import tempfile
-from pathlib import Path
 
+from latchwork._writing import writable_target
 from latchwork.cli.errors import CommandError, describe
 
 
-def check_writable(path: Path) -> None:
-    """Raise CommandError if the file cannot be written: before minutes of work rather than after them."""
-    if path.is_dir():
-        raise CommandError(f"cannot write {path}: it is a folder")
+def check_writable(path: str) -> str:
+    """Give the file that writing to the path will write, through a link if it is one.
+
+    Raises CommandError if it cannot be written: before minutes of work rather than after them.
+    """
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        target = writable_target(path)
+        with tempfile.TemporaryFile(dir=os.path.dirname(target)):
             pass
     except OSError as error:
         raise CommandError(f"cannot write {path}: {describe(error)}") from error
+    return target

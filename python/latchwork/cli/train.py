@@ -1,11 +1,13 @@
 """``latchwork train``: a character-level language model from a text."""
 
 import argparse
+import os
 import platform
-from pathlib import Path
+import time
 
-from latchwork.cli.arguments import MAX_SEED, integer, number
+from latchwork.cli.arguments import MAX_SEED, HelpFormatter, integer, number
 from latchwork.cli.errors import INTERRUPTED, CommandError, describe
+from latchwork.cli.input import read_text, shown
 from latchwork.cli.output import check_writable
 from latchwork.estimators.baselines import CharacterModel
 from latchwork.estimators.language_model import LSTMLanguageModel
@@ -25,13 +27,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         description="Train a character-level language model, write it to a file, measure it on the last tenth of the "
         "text beside two simple baselines, and show a sample. Ctrl-C ends the training early; the model is written and "
         "measured all the same, and the exit status is then 130.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "data",
         metavar="DATA",
         nargs="?",
-        help="a UTF-8 text file; without it, the text of Python's own documentation (pydoc_data.topics)",
+        help="a UTF-8 text file; - is standard input; without it, the text of Python's own documentation "
+        "(pydoc_data.topics)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", default="latchwork-model.safetensors", help="where to write")
     parser.add_argument("--seconds", type=number(0), default=60.0, help="how long to train at most")
@@ -51,13 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, measure, write, show."""
     if arguments.threads is not None:
         set_num_threads(arguments.threads)
-    name, text = _default_text() if arguments.data is None else (arguments.data, _read_text(Path(arguments.data)))
+    name, text = _default_text() if arguments.data is None else _given_text(arguments.data)
     if len(text) < SHORTEST_TEXT:
         raise CommandError(f"{name}: expected at least {SHORTEST_TEXT:,} characters, got {len(text):,}")
-    output = Path(arguments.output)
-    check_writable(output)
+    output = arguments.output
+    target = check_writable(output)
     held_out_length = len(text) // 10
     training, held_out = text[:-held_out_length], text[-held_out_length:]
+    print(f"output    {output}{_what_is_replaced(output, target)}")
     print(
         f"text      {name}: {len(training):,} characters to train on, the last {len(held_out):,} held out", flush=True
     )
@@ -75,13 +79,20 @@ def run(arguments: argparse.Namespace) -> int:
         f"{len(set(training))} different characters",
         flush=True,
     )
-    model.fit(training)
-    _print_training(model)
     try:
-        model.save(output)
+        model.fit(training)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    except MemoryError as error:
+        raise CommandError(
+            "not enough memory for this model: choose a smaller --hidden-size or fewer --layers"
+        ) from error
+    try:
+        model.save(output)  # before anything is printed, because that could fail
     except OSError as error:
         raise CommandError(f"cannot write {output}: {describe(error)}") from error
-    print(f"written   {output} ({output.stat().st_size / 1e6:.1f} MB)", flush=True)
+    _print_training(model)
+    print(f"written   {output} ({os.path.getsize(output) / 1e6:.1f} MB)", flush=True)
     _print_held_out(model, training, held_out)
     print(f"\na sample at temperature {SAMPLE_TEMPERATURE}:\n")
     print(model.generate(length=SAMPLE_LENGTH, temperature=SAMPLE_TEMPERATURE, random_state=arguments.seed))
@@ -94,17 +105,21 @@ def _default_text() -> tuple[str, str]:
     return f"Python {platform.python_version()}'s pydoc_data.topics", "".join(topics[topic] for topic in sorted(topics))
 
 
-def _read_text(path: Path) -> str:
-    if path.suffix.lower() == ".csv":
+def _given_text(path: str) -> tuple[str, str]:
+    if path.lower().endswith(".csv"):
         raise CommandError(f"{path}: training on CSV is not there yet; DATA is a text file")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {describe(error)}") from error
-    except UnicodeDecodeError as error:
-        raise CommandError(
-            f"{path}: expected UTF-8 text, got the byte 0x{error.object[error.start]:02x} at {error.start}"
-        ) from error
+    return shown(path), read_text(path)
+
+
+def _what_is_replaced(output: str, target: str) -> str:
+    """Say what is at the place of the output, which may be a link."""
+    link = f", which leads to {target}" if os.path.islink(output) else ""
+    if not os.path.exists(target):
+        return f"{link} (a new file)"
+    status = os.stat(target)
+    written = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.st_mtime))
+    verb = " and replaces" if link else ", which replaces"
+    return f"{link}{verb} the file there ({status.st_size:,} bytes, of {written})"
 
 
 def _print_training(model: LSTMLanguageModel) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from latchwork.estimators.characters import Vocabulary
+from latchwork.estimators.estimator import not_fitted_error
 
 
 class CharacterModel:
@@ -54,6 +55,8 @@ class CharacterModel:
         The probability of a character that the training text lacks is shared equally by all such Unicode code points,
         so that the bits would suffice to write the text down.
         """
+        if not hasattr(self, "vocabulary_"):
+            raise not_fitted_error("this CharacterModel has learned nothing yet: call fit(text) first")
         if not text:
             raise ValueError("text: expected at least 1 character, got none")
         shared = self.alpha * self._vocabulary.size

@@ -1,11 +1,16 @@
 """Characters as the numbers that a model reads, with one number for all characters that training never met."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 CODE_POINTS = 0x110000  # what one character of a Python string can be
+
+Tokens = NDArray[np.unsignedinteger[Any]]
+
+_PIECE = 65536  # characters that are encoded at once
 
 
 class Vocabulary:
@@ -19,7 +24,10 @@ class Vocabulary:
 
     def __init__(self, characters: str) -> None:
         self.characters = "".join(sorted(set(characters)))
-        self._code_points = _code_points(self.characters)
+        # The token of each code point up to the largest known one, and once more for all beyond it.
+        known = _code_points(self.characters)
+        self._tokens = np.full(int(known.max(initial=0)) + 2, self.unknown, np.min_scalar_type(self.unknown))
+        self._tokens[known] = np.arange(self.unknown)
 
     @property
     def unknown(self) -> int:
@@ -36,14 +44,23 @@ class Vocabulary:
         """Bits that name one of the characters behind ``unknown``, all code points being equally likely."""
         return math.log2(CODE_POINTS - len(self.characters))
 
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Tokens of the characters of ``text``."""
-        wanted = _code_points(text)
-        if not self.characters:
-            return np.full(len(wanted), self.unknown, dtype=np.int64)
-        places = np.searchsorted(self._code_points, wanted)
-        known = self._code_points[np.minimum(places, self.unknown - 1)] == wanted
-        return np.where(known, places, self.unknown).astype(np.int64)
+    def encode(self, text: str) -> Tokens:
+        """Tokens of the characters of ``text``, in the smallest dtype that holds all tokens."""
+        return self._encoded(text, 0)
+
+    def encode_after_start(self, text: str) -> Tokens:
+        """Tokens of ``text`` after ``unknown``, the token that is read before its first character is predicted."""
+        return self._encoded(text, 1)
+
+    def _encoded(self, text: str, start: int) -> Tokens:
+        tokens = np.full(start + len(text), self.unknown, self._tokens.dtype)
+        # Piece by piece, because four bytes for each character at once would be more than all the rest takes.
+        for begin in range(0, len(text), _PIECE):
+            piece = text[begin : begin + _PIECE]
+            places = _code_points(piece)
+            np.minimum(places, len(self._tokens) - 1, out=places)
+            tokens[start + begin : start + begin + len(piece)] = self._tokens[places]
+        return tokens
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:

@@ -1,7 +1,13 @@
 """The part of scikit-learn's habits that every estimator shares, without scikit-learn."""
 
+import importlib
 import inspect
+import warnings
 from typing import Any, Self
+
+
+class NotFittedError(ValueError, AttributeError):
+    """An estimator was asked before it was fitted, on a machine that lacks scikit-learn's error of this name."""
 
 
 class Estimator:
@@ -30,3 +36,19 @@ class Estimator:
         defaults = inspect.signature(type(self).__init__).parameters
         shown = [f"{name}={value!r}" for name, value in self.get_params().items() if value != defaults[name].default]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def not_fitted_error(message: str) -> Exception:
+    """Make the error of an estimator that is asked before it is fitted.
+
+    It is scikit-learn's NotFittedError where scikit-learn is installed, which is imported only now, and one with the
+    same bases where it is not.
+    """
+    kind: type[Exception] = NotFittedError
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            kind = importlib.import_module("sklearn.exceptions").NotFittedError
+    except Exception:  # not installed, or not for this version of Python or NumPy
+        pass
+    return kind(message)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Iterator
 from typing import Any, Self
@@ -13,11 +12,12 @@ from numpy.typing import NDArray
 from latchwork import files
 from latchwork._arrays import integer, real_number
 from latchwork._progress import ProgressBar
-from latchwork.estimators.characters import CODE_POINTS, Vocabulary
-from latchwork.estimators.estimator import Estimator
+from latchwork._writing import FilePath
+from latchwork.estimators.characters import CODE_POINTS, Tokens, Vocabulary
+from latchwork.estimators.estimator import Estimator, not_fitted_error
 from latchwork.estimators.fit_loop import FitLoop
 from latchwork.estimators.sampling import continue_tokens
-from latchwork.estimators.text_windows import TextWindows, after_the_start
+from latchwork.estimators.text_windows import TextWindows
 from latchwork.layers import Embedding, Linear
 from latchwork.lstm import LSTM
 from latchwork.network import Network
@@ -80,6 +80,9 @@ class LSTMLanguageModel(Estimator):
     probability for this one is shared equally by all Unicode code points that the training text lacks. It never
     generates one.
 
+    Before ``fit``, what needs a fitted model raises scikit-learn's ``NotFittedError`` or, where scikit-learn is not
+    installed, ``latchwork.estimators.estimator.NotFittedError``. Both are ValueError and AttributeError too.
+
     Examples
     --------
     >>> from latchwork.estimators.language_model import LSTMLanguageModel
@@ -122,6 +125,8 @@ class LSTMLanguageModel(Estimator):
     def fit(self, text: str) -> Self:
         """Train on ``text``, from new weights.
 
+        Beside the text and the network, this takes one to four bytes of memory for each character.
+
         Parameters
         ----------
         text : str
@@ -151,12 +156,15 @@ class LSTMLanguageModel(Estimator):
         """
         self._check_fitted()
         _check_text("text", text, shortest=1)
-        tokens = self._vocabulary.encode(text)
-        inputs = after_the_start(tokens, self._vocabulary.unknown)
-        bits = np.count_nonzero(tokens == self._vocabulary.unknown) * self._vocabulary.unknown_bits
+        read = self._vocabulary.encode_after_start(text)
+        inputs, tokens = read[:-1], read[1:]
+        calls = range(0, len(tokens), STEPS_PER_CALL)
+        unknown = self._vocabulary.unknown
+        count = sum(np.count_nonzero(tokens[start : start + STEPS_PER_CALL] == unknown) for start in calls)
+        bits = count * self._vocabulary.unknown_bits
         state = None
         with ProgressBar(self.verbose) as bar:
-            for start in range(0, len(tokens), STEPS_PER_CALL):
+            for start in calls:
                 end = min(start + STEPS_PER_CALL, len(tokens))
                 scores, state = self.network_(inputs[start:end, np.newaxis], state)
                 bits += float(_bits(scores[:, 0], tokens[start:end]).sum())
@@ -202,13 +210,19 @@ class LSTMLanguageModel(Estimator):
         for token in continue_tokens(self.network_.stream(), read, unknown, temperature, generator):
             yield self.vocabulary_[token]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the model to a ``.safetensors`` file that `latchwork.load` reads.
 
         Parameters
         ----------
-        path : str or os.PathLike
-            The file. One of that name is replaced once the new one is complete.
+        path : str, bytes or os.PathLike
+            The file. One of that name is replaced once the new one is complete, which then has its mode. If the path is
+            a link, it stays one, and the file that it leads to is replaced.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written, or if something is there that is no regular file: a folder, a FIFO, a device.
         """
         self._check_fitted()
         files.save(self, path)
@@ -286,7 +300,8 @@ class LSTMLanguageModel(Estimator):
             clip_norm=self.clip_norm,
             seed=int(generator.integers(2**63)),
         )
-        windows = TextWindows(vocabulary.encode(text), vocabulary.unknown, self.batch_size, self.window, generator)
+        tokens = vocabulary.encode_after_start(text)
+        windows = TextWindows(tokens, vocabulary.unknown, self.batch_size, self.window, generator)
         return FitLoop(
             trainer,
             windows,
@@ -297,7 +312,7 @@ class LSTMLanguageModel(Estimator):
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
-            raise RuntimeError("this LSTMLanguageModel has learned nothing yet: call fit(text) first")
+            raise not_fitted_error("this LSTMLanguageModel has learned nothing yet: call fit(text) first")
 
     def _check_parameters(self) -> None:
         for name in ("hidden_size", "embedding_size", "num_layers", "batch_size", "window", "max_epochs"):
@@ -310,12 +325,13 @@ class LSTMLanguageModel(Estimator):
             integer("random_state", self.random_state, 0)
 
 
-def _bits(scores: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+def _bits(scores: NDArray[np.float32], tokens: Tokens) -> NDArray[np.float64]:
     """-log2 of the softmax of each row of scores at its token."""
     shifted = scores.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     chosen = np.take_along_axis(shifted, tokens[:, np.newaxis], axis=1)[:, 0]
-    bits: NDArray[np.float64] = (np.log(np.exp(shifted).sum(axis=1)) - chosen) / math.log(2)
+    with np.errstate(under="ignore"):  # what is very unlikely may round to zero, whatever np.seterr says
+        bits: NDArray[np.float64] = (np.log(np.exp(shifted).sum(axis=1)) - chosen) / math.log(2)
     return bits
 
 

@@ -41,7 +41,7 @@ def draw(scores: NDArray[np.float32], temperature: float, generator: np.random.G
         return int(scores.argmax())
     shifted = scores.astype(np.float64)
     shifted -= shifted.max()
-    with np.errstate(over="ignore"):  # a tiny temperature: -inf, of probability 0
+    with np.errstate(over="ignore", under="ignore"):  # a tiny temperature: -inf, or nearly, of probability 0
         cumulated = np.cumsum(np.exp(shifted / temperature))
     drawn = np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right")
     return min(int(drawn), len(cumulated) - 1)  # the product may round up to the whole sum

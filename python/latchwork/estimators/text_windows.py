@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from latchwork.estimators.characters import Tokens
 from latchwork.training import Trainer
-
-Tokens = NDArray[np.int64]
 
 # The share of characters that training reads as unknown, so that the model learns to read on after one and to expect a
 # few. It costs about 0.001 bits per character.
@@ -24,8 +22,8 @@ class TextWindows:
 
     Parameters
     ----------
-    tokens : (length,) int64 ndarray
-        The text, at least two tokens.
+    tokens : (1 + length,) ndarray of unsigned integers
+        ``unknown``, and after it the text, at least two tokens.
     unknown : int
         The token that stands for every character that the text lacks and for what came before the first one.
     batch_size : int
@@ -47,10 +45,11 @@ class TextWindows:
         self._tokens = tokens
         self._unknown = unknown
         self._generator = generator
-        rows = min(max(len(tokens) // (window * SHORTEST_STREAM_WINDOWS), 1), batch_size)
-        steps = -(-len(tokens) // rows)
+        length = len(tokens) - 1
+        rows = min(max(length // (window * SHORTEST_STREAM_WINDOWS), 1), batch_size)
+        steps = -(-length // rows)
         # Neighbouring streams overlap a little if the text does not divide evenly.
-        self._starts = (len(tokens) - steps) * np.arange(rows) // max(rows - 1, 1)
+        self._starts = (length - steps) * np.arange(rows) // max(rows - 1, 1)
         # Windows of nearly equal length, because each is one step of the optimiser.
         windows = -(-steps // window)
         self._bounds = (steps * np.arange(windows + 1) // windows).tolist()
@@ -69,17 +68,16 @@ class TextWindows:
 
     def windows(self) -> Iterator[tuple[Tokens, Tokens]]:
         """Yield, for each window, what every stream reads at each step, and what comes next: (steps, rows)."""
-        tokens = after_the_start(self._tokens, self._unknown)
-        share = self._generator.binomial(len(tokens), UNKNOWN_SHARE)
-        tokens[self._generator.integers(len(tokens), size=share)] = self._unknown
+        tokens, generator = self._tokens, self._generator
+        # Sorted, so that each window finds its own without a copy of the text.
+        share = generator.binomial(len(tokens), UNKNOWN_SHARE)
+        unknown = np.sort(generator.integers(len(tokens), size=share))
         for start, end in zip(self._bounds[:-1], self._bounds[1:], strict=True):
-            places = self._starts + np.arange(start, end)[:, np.newaxis]
-            inputs = tokens[places]
+            begins = self._starts + start
+            read = tokens[begins + np.arange(end - start + 1)[:, np.newaxis]]
+            first, last = (np.searchsorted(unknown, places) for places in (begins, begins + len(read)))
+            for row in np.flatnonzero(first < last):
+                read[unknown[first[row] : last[row]] - begins[row], row] = self._unknown
             if start == 0:
-                inputs[0] = self._unknown
-            yield inputs, tokens[places + 1]
-
-
-def after_the_start(tokens: Tokens, unknown: int) -> Tokens:
-    """Put in front of a text the token that is read before its first one is predicted."""
-    return np.concatenate([[unknown], tokens])
+                read[0] = self._unknown
+            yield read[:-1], read[1:]

@@ -43,7 +43,8 @@ RICH = [
     (STACK | {"init": "keras", "forget_bias": 2, "peephole": True, "learn_start_state": True}, {"forget_bias": 2.0}),
     ({"input_size": 3, "hidden_size": 5, "reverse": True, "forget_gate": False, "init": "orthogonal"}, {}),
 ]  # fmt: skip
-CELL_OPTIONS = set(CELL_DEFAULTS) | {"input_size", "hidden_size", "bias", "dtype"}
+DROPOUTS = {"recurrent_dropout", "recurrent_dropout_on", "weight_dropout"}  # which a cell refuses
+CELL_OPTIONS = set(CELL_DEFAULTS) - DROPOUTS | {"input_size", "hidden_size", "bias", "dtype"}
 
 
 def one_direction(options):
