@@ -101,8 +101,8 @@ std::unique_ptr<TapeBinding<T>> record(std::shared_ptr<Network<T>> self, const p
   const StateArrays<const T> start_arrays(*self, rows, start, "start");
   const auto output_view = member_sequence<T>(output, "output", self->members(), output_shape(*self, steps, rows));
   const StateArrays<T> end_arrays(*self, rows, end, "end");
-  const RecordOptions options{training, seed_argument(mask_seed, "mask_seed"), size_argument(checkpoint, "checkpoint"),
-                              size_argument(first_row, "first_row")};
+  RecordOptions options{training, {}, size_argument(checkpoint, "checkpoint"), size_argument(first_row, "first_row")};
+  if (!mask_seed.is_none()) options.mask_seed = seed_argument(mask_seed, "mask_seed");
 
   const py::gil_scoped_release release;
   auto tape =
@@ -131,6 +131,13 @@ void register_network_class(py::module_& module, const char* name) {
           "write", [](const Class& self, const py::object& values) { write(self, py::dict(values)); },
           py::arg("values"))
       .def_property_readonly("version", [](const Class& self) { return self.store()->version(); })
+      .def_property(
+          "mask_seeds",
+          [](const Class& self) { return py::make_tuple(self.mask_seeds().key, self.mask_seeds().count); },
+          [](const Class& self, const std::pair<std::uint64_t, std::uint64_t>& seeds) {
+            self.set_mask_seeds({seeds.first, seeds.second});
+          })
+      .def("next_mask_seed", &Class::next_mask_seed)
       .def_property_readonly("members", &Class::members)
       .def_property_readonly("takes_tokens", &Class::takes_tokens)
       .def_property_readonly("keeps_sequence", &Class::keeps_sequence)

@@ -47,12 +47,19 @@ void signal(const TapeBinding<T>& self, const py::object& lstm, const py::object
   self.tape->signal(module, layer, which, data);
 }
 
+py::object optional_seed(const std::optional<std::uint64_t>& seed) {
+  if (!seed) return py::none();
+  return py::int_(*seed);
+}
+
 template <class T>
 void register_tape_class(py::module_& module, const char* name) {
   // Deleting a tape returns large pieces of memory to its network under a lock, so the GIL is released for it.
   py::class_<TapeBinding<T>>(module, name, py::is_final(), py::release_gil_before_calling_cpp_dtor())
       .def("backward", &backward<T>, py::arg("d_output"), py::arg("d_end"), py::arg("parameters"),
            py::arg("accumulate"), py::arg("d_input"), py::arg("d_start"))
+      .def_property_readonly("mask_seed",
+                             [](const TapeBinding<T>& self) { return optional_seed(self.tape->mask_seed()); })
       .def("signal", &signal<T>, py::arg("lstm"), py::arg("state"), py::arg("signal"), py::arg("values"));
 }
 

@@ -55,6 +55,12 @@ class Network32(metaclass=_Bound):
     def write(self, values: Mapping[str, _Array]) -> None: ...  # C-contiguous arrays; all of them or, on error, none
     @property
     def version(self) -> int: ...  # changes with every write
+    # (key, count) of the network's own mask seeds. The networks of single modules share them.
+    @property
+    def mask_seeds(self) -> tuple[int, int]: ...
+    @mask_seeds.setter
+    def mask_seeds(self, value: tuple[int, int]) -> None: ...
+    def next_mask_seed(self) -> int: ...
     @property
     def members(self) -> int: ...
     @property
@@ -70,7 +76,8 @@ class Network32(metaclass=_Bound):
     # start None: zeros, or h_0 and c_0 if they are learned; a reset goes back to these, whatever start was.
     # output: (T, N, output_size), after Last (1, N, output_size); written. end: written.
     # checkpoint: steps between the states that record() keeps; 0: it keeps everything. mask_seed: member m has
-    # mask_seed + m. first_row: the number of the first row in a larger batch, on which masks depend.
+    # mask_seed + m; None: the next of the network's own, if training. first_row: the number of the first row in a
+    # larger batch, on which masks depend.
     def forward(
         self,
         x: _Array,
@@ -91,7 +98,7 @@ class Network32(metaclass=_Bound):
         output: _Array,
         end: _States | None,
         training: bool,
-        mask_seed: int,
+        mask_seed: int | None,
         checkpoint: int,
         first_row: int,
         skip: _Array | None = None,
@@ -112,6 +119,8 @@ class _Tape(metaclass=_Bound):
         d_input: _Array | None,
         d_start: _States | None,
     ) -> None: ...
+    @property
+    def mask_seed(self) -> int | None: ...
     # signal: "input_gate", "forget_gate", "candidate", "output_gate", "cell", "hidden".
     # values: C-contiguous (T, N, size). ValueError if the recording has checkpoints.
     def signal(self, lstm: int, state: int, signal: str, values: _Array) -> None: ...

@@ -213,12 +213,14 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name not in self._not_copied}
-        return state | {"_values": self._read(), "_seed": self._seed if self._is_as_built() else None}
+        seed = self._seed if self._is_as_built() else None
+        return state | {"_values": self._read(), "_seed": seed, "_mask_seeds": self._mask_seeds}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        values = self.__dict__.pop("_values")
+        values, mask_seeds = self.__dict__.pop("_values"), self.__dict__.pop("_mask_seeds")
         self._create_unset()
+        self._mask_seeds = mask_seeds
         self._write({name: place.view(values) for name, place in self._layout.items()})
         self._initial_version = self._version()
 
@@ -231,6 +233,7 @@ class Module:
     def _create_unset(self) -> None:
         """Make parameters that are about to be written, so that no time goes into drawing initial values."""
         self._build(without_initial_values(self._config.modules), 0)
+        self._mask_seeds = (seed_number("seed", None), 0)
 
     def _build(self, modules: Sequence[Mapping[str, Any]], seed: int) -> None:
         self._adopt(self._new_core(modules, seed, self._members or 1))
@@ -248,6 +251,15 @@ class Module:
 
     def _write(self, values: Mapping[str, Array]) -> None:
         self._core.write({name: np.ascontiguousarray(value) for name, value in values.items()})
+
+    @property
+    def _mask_seeds(self) -> tuple[int, int]:
+        """The key and the count of the mask seeds that `record` takes if it is given none."""
+        return self._core.mask_seeds
+
+    @_mask_seeds.setter
+    def _mask_seeds(self, seeds: tuple[int, int]) -> None:
+        self._core.mask_seeds = seeds
 
     def _version(self) -> int:
         return self._core.version

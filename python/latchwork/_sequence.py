@@ -156,25 +156,31 @@ class SequenceModule(Module, Generic[S]):
         state: Any = None,
         lengths: Any = None,
         reset: Any = None,
-        training: bool = False,
+        training: bool = True,
         mask_seed: int | None = None,
         *,
         checkpoint: int | None = None,
         skip: Any = None,
         skip_output: str = "repeat",
     ) -> Tape[S]:
-        """Run as a call does, and keep what gradients need.
+        """Run as in training, and keep what gradients need.
+
+        Unlike a call, a recording drops what dropout and zoneout drop in training, each time something else. What a
+        call returns is recorded with ``training=False``: for an evaluation, or to compare gradients with differences.
 
         Parameters
         ----------
         x, state, lengths, reset, skip, skip_output
             As for a call.
-        training : bool, default False
+        training : bool, default True
             Whether zoneout and every kind of dropout act at random. Otherwise nothing is dropped, and zoneout mixes old
             and new state in the shares that it has on average, as a call does.
         mask_seed : int, optional
-            Seed of the random masks: equal seeds give equal masks; member m has those of ``mask_seed + m``. None: a
-            fresh one.
+            Seed of the random masks: equal seeds give equal masks; member m has those of ``mask_seed + m``. None: with
+            ``training`` the next of the module's own, which follow from its ``seed`` (a network's from those of its
+            layers) and from how many it has drawn, so a loop over a module that was built with a seed gives the same
+            again. Copies and pickles continue the count; files do not hold it. A layer draws from its network's.
+            ``tape.mask_seed`` says which it was.
         checkpoint : int, optional
             At least 1. Of each LSTM only the state before every ``checkpoint``-th step is kept, and ``backward``
             computes the steps between again. The gradients are the same bit for bit and cost one more forward pass;
@@ -184,7 +190,7 @@ class SequenceModule(Module, Generic[S]):
         Returns
         -------
         Tape
-            With ``output``, ``state`` and ``backward``. It keeps the weights of this moment.
+            With ``output``, ``state``, ``backward`` and ``mask_seed``. It keeps the weights of this moment.
 
         Raises
         ------
@@ -194,7 +200,7 @@ class SequenceModule(Module, Generic[S]):
         interval = 0 if checkpoint is None else integer("checkpoint", checkpoint, 1)
         zero_skipped = _zero_skipped(skip_output)
         call = self._call(x, state, lengths, reset, skip)
-        seed = seed_number("mask_seed", mask_seed) if training or mask_seed is not None else 0
+        seed = None if mask_seed is None else seed_number("mask_seed", mask_seed)
         core = self._core
         output, core_output = self._new_output(call, core.keeps_sequence, core.output_size)
         end, core_end = self._new_states(call)
@@ -236,7 +242,7 @@ class SequenceModule(Module, Generic[S]):
         """
         from latchwork.trace import trace_of
 
-        tape = self.record(x, state, lengths, reset, skip=skip, skip_output=skip_output)
+        tape = self.record(x, state, lengths, reset, False, skip=skip, skip_output=skip_output)
         return trace_of(tape, self._trace_names)
 
     def stream(self, batch_size: int | None = None, *, skip_output: str = "repeat") -> Stream[S]:

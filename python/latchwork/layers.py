@@ -231,6 +231,14 @@ class Last(Module):
     def _write(self, values: Mapping[str, Array]) -> None:
         pass
 
+    @property
+    def _mask_seeds(self) -> tuple[int, int]:
+        return 0, 0
+
+    @_mask_seeds.setter
+    def _mask_seeds(self, seeds: tuple[int, int]) -> None:
+        pass
+
     def _version(self) -> int:
         return 0
 

@@ -125,6 +125,7 @@ class Network(SequenceModule[Any]):
         stacked = cls._unset(networks[0]._config, sum(network.members for network in networks))
         flat = [network._read().reshape(network.members, -1) for network in networks]
         stacked._write_flat(np.concatenate(flat))
+        stacked._mask_seeds = networks[0]._mask_seeds
         return stacked
 
     def member(self, index: int) -> Self:
@@ -152,6 +153,7 @@ class Network(SequenceModule[Any]):
             raise IndexError(f"index: expected {-self.members} to {self.members - 1}, got {position}")
         alone = self._unset(self._config, 1)
         alone._write_flat(self._read().reshape(self.members, -1)[position])
+        alone._mask_seeds = self._mask_seeds
         return alone
 
     @property
@@ -190,11 +192,14 @@ class Network(SequenceModule[Any]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Join copied layers."""
         self.__dict__.update(state)
+        mask_seeds = self.__dict__.pop("_mask_seeds")
         self._join(self.__dict__.pop("_layers"), self._members or 1)
+        self._mask_seeds = mask_seeds
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the layers, which hold the weights."""
-        return {name: value for name, value in self.__dict__.items() if name not in self._not_copied}
+        state = {name: value for name, value in self.__dict__.items() if name not in self._not_copied}
+        return state | {"_mask_seeds": self._mask_seeds}
 
     def _join(self, layers: tuple[Module, ...], members: int) -> None:
         """Give all layers one buffer; on an error they are as before."""
@@ -219,6 +224,12 @@ class Network(SequenceModule[Any]):
             tensors = layer.state_dict() if layer._members == several else layer._initial_values(members)
             values |= {f"{index}.{name}": np.ascontiguousarray(value) for name, value in tensors.items()}
         core.write(values)
+        key = 0
+        for layer in layers:
+            if not isinstance(layer, Last):
+                core.mask_seeds = key, layer._mask_seeds[0]
+                key = core.next_mask_seed()
+        core.mask_seeds = key, 0  # follows from the layers' seeds
         self._members = several
         self._layers = layers
         self._config = Config(modules, dtype.name, {"batch_first": any(lstm.batch_first for lstm in lstms.values())})

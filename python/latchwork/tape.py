@@ -48,14 +48,18 @@ class Tape(Generic[S]):
     Attributes
     ----------
     output : numpy.ndarray
-        What a call returns. It belongs to this tape alone.
+        What the recorded call computed; what a call returns, if it was recorded with ``training=False``. It belongs to
+        this tape alone.
     state
         The state after the last step.
+    mask_seed : int or None
+        The seed of the random masks, with which ``record`` draws the same again; None if it drew none.
     """
 
     def __init__(self, module: SequenceModule[S], core: _core.Tape32, call: Call, output: Array, state: S) -> None:
         self.output = output
         self.state = state
+        self.mask_seed = core.mask_seed
         self._module = module
         self._core = core
         self._call = call

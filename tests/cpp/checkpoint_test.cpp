@@ -48,7 +48,7 @@ TEST_CASE_TEMPLATE("checkpoints change no bit, for any variant, checkpoint lengt
     Problem problem =
         random_problem(random, options, steps, rows, random.chance(0.5), random.chance(0.5), random.chance(0.5));
     spoil_unused(problem);
-    RecordOptions record;
+    RecordOptions record{false, 0};
     record.training = random.chance(0.6);
     record.mask_seed = static_cast<std::uint64_t>(round);
     const std::string description = described(problem);
@@ -89,7 +89,7 @@ TEST_CASE_TEMPLATE(
     const std::string description = described(problem);
     CAPTURE(description);
     REQUIRE(row_blocks_of(problem).count() >= 2);
-    RecordOptions record;
+    RecordOptions record{false, 0};
     record.training = round > 3;
     const Network<T> network = network_of<T>(problem);
     Results<T> results(problem);
@@ -116,7 +116,7 @@ TEST_CASE_TEMPLATE("checkpoints: a recording too large for the caches, which is 
   REQUIRE(exceeds_caches<T>(330 * 64 * 4 * 61));
   const Network<T> network = network_of<T>(problem);
   Results<T> results(problem);
-  RecordOptions record;
+  RecordOptions record{false, 0};
   record.checkpoint = 40;
   const Gradients<T> expected = run_backward(*run_record(network, problem, results, record), problem);
   record.checkpoint = 0;
@@ -141,7 +141,7 @@ TEST_CASE("checkpoints: wide layers, whose units threads split, and both directi
       CAPTURE(threads);
       const ThreadCount count(threads);
       for (const Index checkpoint : {Index(1), Index(4), Index(20)}) {
-        RecordOptions record;
+        RecordOptions record{false, 0};
         record.checkpoint = checkpoint;
         Results<float> results(problem);
         const auto tape = run_record(network, problem, results, record);
@@ -166,7 +166,7 @@ TEST_CASE("checkpoints: a trained start state when only half of a state is passe
   for (const bool hidden : {false, true}) {
     const Gradients<double> expected = gradients_from_half_a_state(network, problem, hidden, {});
     for (const Index checkpoint : {Index(1), Index(3)}) {
-      RecordOptions record;
+      RecordOptions record{false, 0};
       record.checkpoint = checkpoint;
       CHECK(same_gradients(gradients_from_half_a_state(network, problem, hidden, record), expected));
     }
@@ -182,7 +182,7 @@ TEST_CASE("checkpoints: several threads run backward() of one tape") {
   options.zoneout_cell = 0.25;
   const Problem problem = random_problem(random, options, 40, 3, true, true, true);
   const Network<float> network = network_of<float>(problem);
-  RecordOptions record;
+  RecordOptions record{false, 0};
   record.training = true;
   Results<float> results(problem);
   const Gradients<float> expected = run_backward(*run_record(network, problem, results, record), problem);
@@ -201,7 +201,7 @@ TEST_CASE("checkpoints: no steps, no rows, and arguments that are refused") {
   options.input_size = 2;
   options.hidden_size = 3;
   options.learn_start_state = true;
-  RecordOptions record;
+  RecordOptions record{false, 0};
   record.checkpoint = 2;
   for (const auto& [steps, rows] : {std::pair<Index, Index>{0, 3}, {4, 0}, {0, 0}}) {
     const Problem problem = random_problem(random, options, steps, rows, false, false, false);

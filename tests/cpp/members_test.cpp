@@ -182,7 +182,7 @@ Written<T> run(const Network<T>& network, const std::vector<Network<T>>& alone, 
   }
   for (Index member = 0; member < members; ++member) {
     RecordOptions member_options = options;
-    member_options.mask_seed += static_cast<std::uint64_t>(member);
+    *member_options.mask_seed += static_cast<std::uint64_t>(member);
     const auto tape = alone[static_cast<std::size_t>(member)].record(data.input().of(member), data.batch().of(member),
                                                                      states_of(data.start(), member), output.of(member),
                                                                      states_of(end, member), member_options);
@@ -255,7 +255,7 @@ TEST_CASE_TEMPLATE("members give the outputs and gradients that each gives alone
           network.forward(data.input(), data.batch(), data.start(), data.output_view(called.output.data()),
                           Written<T>::states(called.h_n, called.c_n));
           network.record(data.input(), data.batch(), data.start(), data.output_view(recorded.output.data()),
-                         Written<T>::states(recorded.h_n, recorded.c_n), {});
+                         Written<T>::states(recorded.h_n, recorded.c_n), {false});
           called.check_same(recorded);
         }
       }

@@ -204,7 +204,7 @@ TEST_CASE("tape: it has the output of every kind of chain, even if the call aske
       }
     }
   }
-  RecordOptions checkpoints;
+  RecordOptions checkpoints{false, 0};
   checkpoints.checkpoint = 2;
   const Network<double> network({embedding, lstm}, TensorNames::of_layer, 5);
   CHECK_THROWS_WITH_AS(network.record(input, batch, {}, {}, {}, checkpoints)->output(),

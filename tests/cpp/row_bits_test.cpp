@@ -51,7 +51,7 @@ TEST_CASE_TEMPLATE("bits: random masks do not depend on threads or padding, and 
       const Problem problem = random_problem(random, options, 40, 9, false, true, true);
       const Network<T> network = network_of<T>(problem);
       const auto record = [&](const Problem& same, std::uint64_t seed) {
-        RecordOptions recording;
+        RecordOptions recording{false, 0};
         recording.training = true;
         recording.mask_seed = seed;
         Results<T> results(same);

@@ -147,7 +147,7 @@ TEST_CASE_TEMPLATE("tokens: forward gives the bits of the vectors they stand for
       CAPTURE(vocabulary);
       summed += sums_by_token(problem) ? 1 : 0;
       const ThreadCount threads(round % 3 + 1);
-      RecordOptions record;
+      RecordOptions record{false, 0};
       record.training = random.chance(0.5);
       record.checkpoint = random.chance(0.5) ? random.between(1, 9) : 0;
       check_against_vectors<T>(problem, record);
@@ -175,7 +175,7 @@ TEST_CASE_TEMPLATE("tokens: gradients are, bit for bit, chains over the tokens u
         REQUIRE(sums_by_token(problem));
         REQUIRE(row_blocks_of(problem.lstm).count() == (rows == 9 ? 1 : rows == 38 ? 2 : 4));
         REQUIRE(row_blocks_of(by_token).begin == row_blocks_of(problem.lstm).begin);
-        RecordOptions record;
+        RecordOptions record{false, 0};
         record.training = rows == 68;
         const Outcome<T> actual = run_tokens<T>(problem, record), sums = run_vectors<T>(by_token, record);
         check_same_rows(actual, sums);
@@ -237,7 +237,7 @@ TEST_CASE_TEMPLATE("tokens: no bit of a gradient depends on threads, checkpoints
       CAPTURE(count);
       const ThreadCount threads(count);
       for (const Index checkpoint : {0, 7}) {
-        RecordOptions record;
+        RecordOptions record{false, 0};
         record.checkpoint = checkpoint;
         for (const TokenProblem& same :
              {problem, in_larger_arrays(problem, 5, 0), in_larger_arrays(problem, 0, 120), more_tokens}) {

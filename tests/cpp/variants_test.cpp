@@ -118,10 +118,10 @@ TEST_CASE_TEMPLATE("variants: 500 random combinations equal the reference", T, f
         random_problem(random, options, steps, rows, random.chance(0.5), random.chance(0.5), random.chance(0.5));
     Random skips(static_cast<std::uint64_t>(1000 + round));
     if (round % 2 == 1 || round % 16 == 0) add_random_skips(skips, problem);
-    RecordOptions record;
+    RecordOptions record{false, 0};
     record.training = random.chance(0.6);
     record.mask_seed = static_cast<std::uint64_t>(round) * 0x9E3779B97F4A7C15u;
-    if (record.training) draw_training_masks(problem, record.mask_seed);
+    if (record.training) draw_training_masks(problem, *record.mask_seed);
     const Tensors expected = reference_tensors(problem);
     spoil_unused(problem);
     const ThreadCount threads(round % 3 + 1);

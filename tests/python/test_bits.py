@@ -81,7 +81,7 @@ def test_a_call_a_recording_and_a_trace_have_the_same_bits(lstm):
     x, start, reset = data(lstm)
     options = {"lengths": LENGTHS, "reset": reset}
     output, state = lstm(x, start, **options)
-    tape, trace = lstm.record(x, start, **options), lstm.trace(x, start, **options)
+    tape, trace = lstm.record(x, start, **options, training=False), lstm.trace(x, start, **options)
     assert_same_bits((tape.output, tuple(tape.state)), (output, state))
     top = list(trace)[-directions_of(lstm) :]
     assert_same_bits(np.concatenate([trace[key].hidden for key in top], axis=-1), output)

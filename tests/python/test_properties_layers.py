@@ -25,7 +25,7 @@ def called(lstm, batch):
 
 def recorded(lstm, batch, **training):
     """The same of a recording, and every gradient: of x, h_0 and c_0, and of the parameters."""
-    tape = lstm.record(swapped(lstm, batch.x), batch.start, **options_of(lstm, batch), **training)
+    tape = lstm.record(swapped(lstm, batch.x), batch.start, **options_of(lstm, batch), **{"training": False} | training)
     gradients = tape.backward(swapped(lstm, batch.d_output), batch.d_state)
     results = swapped(lstm, tape.output), *tape.state, swapped(lstm, gradients.x), *gradients.state
     return results, dict(gradients.parameters)
@@ -109,7 +109,7 @@ def test_memory_layout_and_dtype_do_not_matter(data):
     if options["reset"] is not None:
         options["reset"] = lay_flags(options["reset"])
     x, start = lay_values(swapped(lstm, batch.x)), batch.start and tuple(map(lay_values, batch.start))
-    tape = lstm.record(x, start, **options)
+    tape = lstm.record(x, start, **options, training=False)
     gradients = tape.backward(lay_values(swapped(lstm, batch.d_output)), tuple(map(lay_values, batch.d_state)))
     actual = swapped(lstm, tape.output), *tape.state, swapped(lstm, gradients.x), *gradients.state
     assert_same_bits((actual, dict(gradients.parameters)), expected)

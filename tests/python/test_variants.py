@@ -94,8 +94,10 @@ def test_a_call_a_recording_and_a_trace_have_the_same_bits(lstm):
     x, start, reset, _ = arguments_of(lstm)
     for given in (start, None):
         call = lstm(x, given, lengths=LENGTHS, reset=reset)
-        for other in (lstm.record, lstm.trace):
-            result = other(x, given, lengths=LENGTHS, reset=reset)
+        for result in (
+            lstm.record(x, given, lengths=LENGTHS, reset=reset, training=False),
+            lstm.trace(x, given, lengths=LENGTHS, reset=reset),
+        ):
             assert_same_bits((result.output, tuple(result.state)), call)
 
 
@@ -290,7 +292,7 @@ def test_a_passed_state_has_precedence_until_a_reset(learned):
     reset[0] = True
     if not learned.bidirectional:
         assert_same_bits(learned(x, start, reset=reset), learned(x))
-        tape = learned.record(x, start, reset=reset)
+        tape = learned.record(x, start, reset=reset, training=False)
         assert not any(part.any() for part in tape.backward(*above).state)
 
 
@@ -316,7 +318,7 @@ def test_empty_sequences_pass_the_learned_start_state_through(learned):
     x, _, _, (d_output, d_state) = arguments_of(learned)
     own = learned_start(learned, ROWS)
     for given, lengths in ((x, [0] * ROWS), (x[:0], None)):
-        tape = learned.record(given, lengths=lengths)
+        tape = learned.record(given, lengths=lengths, training=False)
         assert_same_bits(tuple(tape.state), own)
         assert not tape.output.any()
         gradients = tape.backward(d_output[: len(given)], d_state)
@@ -417,7 +419,7 @@ def test_residual_layers_are_layers_with_a_sum_between(isa, dtype):
         parts = stack.state_dict().items()
         single.load_state_dict({name.replace(f"_l{layer}", "_l0"): v for name, v in parts if f"_l{layer}" in name})
         layers.append(single)
-    call = {"lengths": LENGTHS, "reset": reset}
+    call = {"lengths": LENGTHS, "reset": reset, "training": False}
     tapes, inputs = [], x
     for layer, single in enumerate(layers):
         tapes.append(single.record(inputs, tuple(part[2 * layer : 2 * layer + 2] for part in start), **call))

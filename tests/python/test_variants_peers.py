@@ -38,7 +38,7 @@ def compare_with_torch(torch_variants, options, start=True, ragged=False, reset=
         for row, length in enumerate(call["lengths"]):
             x[length:, row] = np.nan
             d_output[length:, row] = np.nan
-    actual = results_of(lstm.record(x, state, **call), d_output, d_state)
+    actual = results_of(lstm.record(x, state, **call, training=False), d_output, d_state)
     assert set(actual) == set(expected)
     for name, value in actual.items():
         assert_close(value, expected[name], tolerance(name, lstm.dtype.name), f"{name} of {lstm} {call}")

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "latchwork/types.hpp"
@@ -112,9 +113,19 @@ States<T> states_of(const States<T>& states, Index member) {
 
 inline constexpr Index most_gradient_blocks = 1024;
 
+// Where a network's own mask seeds come from: seed number `count` follows from `key`.
+struct MaskSeeds {
+  std::uint64_t key = 0;
+  std::uint64_t count = 0;
+
+  bool operator==(const MaskSeeds&) const = default;
+};
+
 struct RecordOptions {
-  bool training = false;        // whether dropout and zoneout act
-  std::uint64_t mask_seed = 0;  // equal seeds give equal masks; member m has the masks of mask_seed + m
+  bool training = true;  // whether dropout acts, and zoneout at random
+  // Equal seeds give equal masks; member m has the masks of mask_seed + m. None: the next seed of the network's own,
+  // see Network::mask_seeds().
+  std::optional<std::uint64_t> mask_seed{};
   // If k > 0, only every k-th state of an LSTM is kept, and backward computes the steps between them again. The results
   // are the same bit for bit.
   Index checkpoint = 0;

@@ -68,11 +68,19 @@ class Network {
   void forward(const Input<T>& input, const Batch& batch, const States<const T>& start, const SequenceView<T>& output,
                const States<T>& end) const;
 
-  // The same as forward(), but also keeps what backward and traces need. The tape copies the input. In addition it
-  // throws std::invalid_argument for a negative checkpoint or first row.
+  // The same as forward(), but also keeps what backward and traces need, and dropout acts unless the options say
+  // otherwise. The tape copies the input. In addition it throws std::invalid_argument for a negative checkpoint or
+  // first row.
   std::shared_ptr<Tape<T>> record(const Input<T>& input, const Batch& batch, const States<const T>& start,
                                   const SequenceView<T>& output, const States<T>& end,
                                   const RecordOptions& options) const;
+  // Where record() takes the mask seed from if it acts as in training and is given none. A new network has its seed as
+  // the key and a count of 0; each such recording takes one seed, from whatever thread. member() and stack() copy this,
+  // of the first network, and module() shares it.
+  MaskSeeds mask_seeds() const;
+  void set_mask_seeds(const MaskSeeds& seeds) const;
+  // Takes the next seed, for several recordings that are to have the masks of one.
+  std::uint64_t next_mask_seed() const;
 
   // Throws std::invalid_argument if a layer runs in the reverse direction.
   std::unique_ptr<Stream<T>> stream(Index rows) const;

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "latchwork/batch.hpp"
 #include "latchwork/types.hpp"
@@ -35,6 +37,9 @@ class Tape {
   // The output of one member, if the recorded call asked for none. It lasts as long as the tape; the numbers in padding
   // mean nothing. Throws std::invalid_argument if the recording has checkpoints.
   SequenceView<const T> output(Index member = 0) const;
+
+  // The seed of the first member's random masks; none if the recording did not act as in training and was given none.
+  std::optional<std::uint64_t> mask_seed() const;
 
   // Computes the gradients of a loss from its gradients with respect to the output (d_output) and to the end states
   // (d_end; empty: zeros). parameters: parameter_count() numbers, member after member, which are overwritten, or added

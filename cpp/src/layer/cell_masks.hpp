@@ -12,7 +12,7 @@ struct CellMasks {
   CellMasks() = default;
   CellMasks(const LstmOptions& options, const RecordOptions& record, Index module_number, Index state)
       : training(record.training),
-        seed(record.mask_seed),
+        seed(record.mask_seed.value_or(0)),
         module(module_number),
         place(state),
         first_row(record.first_row) {

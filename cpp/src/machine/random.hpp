@@ -24,6 +24,14 @@ inline std::array<std::uint32_t, 4> philox(std::uint64_t key, std::array<std::ui
   return counter;
 }
 
+// A seed that follows from another one and a number. `purpose` keeps it apart from what other parts of the library draw
+// with the same seed.
+inline std::uint64_t derived_seed(std::uint64_t seed, std::uint64_t number, std::uint32_t purpose) {
+  const auto words =
+      philox(seed, {static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(number >> 32), 0, purpose});
+  return std::uint64_t{words[1]} << 32 | words[0];
+}
+
 // What the random factors of a mask are applied to.
 enum class MaskOn : std::uint32_t { layer_output, recurrent_hidden, candidate, hidden, cell, recurrent_weight };
 

@@ -150,6 +150,7 @@ Network<T>::Network(std::shared_ptr<detail::NetworkParts<T>> parts) : parts_(std
 template <class T>
 Network<T>::Network(std::vector<ModuleOptions> modules, TensorNames names, std::uint64_t seed, Index members)
     : parts_(new_parts<T>(std::move(modules), names, members)) {
+  parts_->mask_counter->set({seed, 0});
   parts_->store->write([&](T* parameters) {
     parallel_or_throw(members, [&](Index member) {
       initialise_parameters(parts_->modules, seed + static_cast<std::uint64_t>(member),
@@ -162,15 +163,18 @@ template <class T>
 Network<T> Network<T>::module(Index index) const {
   detail::check_index("index", index, static_cast<Index>(modules().size()));
   const auto at = static_cast<std::size_t>(index);
-  return Network(std::make_shared<detail::NetworkParts<T>>(
+  auto parts = std::make_shared<detail::NetworkParts<T>>(
       std::vector<ModuleOptions>{modules()[at]}, TensorNames::of_layer, members(), store(),
-      parts_->parameters_begin + parts_->module_begin(at), parts_->member_stride));
+      parts_->parameters_begin + parts_->module_begin(at), parts_->member_stride);
+  parts->mask_counter = parts_->mask_counter;
+  return Network(std::move(parts));
 }
 
 template <class T>
 Network<T> Network<T>::member(Index index) const {
   detail::check_index("index", index, members());
   Network one(new_parts<T>(modules(), parts_->names, 1));
+  one.set_mask_seeds(mask_seeds());
   one.store()->write([&](T* to) {
     store()->read([&](const T* from) { std::copy_n(parts_->of_member(from, index), member_parameter_count(), to); });
   });
@@ -191,6 +195,7 @@ Network<T> Network<T>::stack(const std::vector<Network>& networks) {
     members += networks[at].members();
   }
   Network all(new_parts<T>(first.modules(), first.parts_->names, members));
+  all.set_mask_seeds(first.mask_seeds());
   all.store()->write([&](T* to) {
     for (const Network& network : networks) {
       network.store()->read([&](const T* from) {
@@ -270,6 +275,21 @@ const LstmOptions& Network<T>::lstm(Index index) const {
 }
 
 template <class T>
+MaskSeeds Network<T>::mask_seeds() const {
+  return parts_->mask_counter->seeds();
+}
+
+template <class T>
+void Network<T>::set_mask_seeds(const MaskSeeds& seeds) const {
+  parts_->mask_counter->set(seeds);
+}
+
+template <class T>
+std::uint64_t Network<T>::next_mask_seed() const {
+  return parts_->mask_counter->next();
+}
+
+template <class T>
 void Network<T>::forward(const Input<T>& input, const Batch& batch, const States<const T>& start,
                          const SequenceView<T>& output, const States<T>& end) const {
   const detail::NetworkParts<T>& parts = *parts_;
@@ -313,7 +333,12 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   const Batch& run = computed ? computed->batch() : batch;
   const FlushToZero flush;
   std::vector<RecordOptions> member_options(static_cast<std::size_t>(parts.members), options);
-  for (std::size_t member = 0; member < member_options.size(); ++member) member_options[member].mask_seed += member;
+  if (options.training || options.mask_seed) {
+    const std::uint64_t seed = options.mask_seed ? *options.mask_seed : next_mask_seed();
+    for (std::size_t member = 0; member < member_options.size(); ++member) {
+      member_options[member].mask_seed = seed + member;
+    }
+  }
   auto recording = std::make_unique<detail::Recording<T>>();
   recording->network = parts_;
   if (computed && output.data == nullptr && options.checkpoint == 0 && parts.keeps_sequence()) {

@@ -9,6 +9,7 @@
 #include "latchwork/batch.hpp"
 #include "latchwork/network.hpp"
 #include "machine/workspace.hpp"
+#include "network/mask_counter.hpp"
 #include "weights/snapshot.hpp"
 #include "weights/snapshot_cache.hpp"
 
@@ -65,6 +66,8 @@ struct NetworkParts {
   std::shared_ptr<ParameterStore<T>> store;
   Index parameters_begin, member_stride;
   Index input_size, output_size;
+  // Shared with the networks of single modules.
+  std::shared_ptr<MaskCounter> mask_counter = std::make_shared<MaskCounter>();
   mutable SnapshotCache<T> snapshots;
   mutable MemberWorkspaces<T> workspaces;
 };

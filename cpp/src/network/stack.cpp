@@ -48,7 +48,7 @@ LayerCall<T> layer_call(const StackCall<T>& call, const RecordOptions& record, I
 }
 
 DropoutMask mask_after(const LstmOptions& lstm, const RecordOptions& options, Index module, Index layer) {
-  return {options.mask_seed, module, layer, options.first_row, lstm.dropout};
+  return {*options.mask_seed, module, layer, options.first_row, lstm.dropout};
 }
 
 // sum = values + added for every valid step of each row. `sum` may be `values` or `added`.
@@ -122,6 +122,8 @@ void stack_forward(const StackCall<T>& call, const State<const T>& start, Sequen
   const Index size = call.batch.steps * call.batch.rows * width;
   T* between[2] = {options.num_layers > 1 ? workspace.take(size) : nullptr,
                    options.num_layers > 2 ? workspace.take(size) : nullptr};
+  RecordOptions inference;
+  inference.training = false;
   RowSource<T> input = call.input;
   for (Index layer = 0; layer < options.num_layers; ++layer) {
     const bool last = layer + 1 == options.num_layers;
@@ -129,7 +131,7 @@ void stack_forward(const StackCall<T>& call, const State<const T>& start, Sequen
     std::vector<LayerCall<T>> directions;
     for (Index direction = 0; direction < options.directions(); ++direction) {
       LayerCall<T>& one = directions.emplace_back(
-          layer_call(call, {}, layer * options.directions() + direction, start, layer_output, end));
+          layer_call(call, inference, layer * options.directions() + direction, start, layer_output, end));
       one.input = input;
     }
     layer_forward(directions, workspace);

@@ -132,6 +132,11 @@ SequenceView<const T> Tape<T>::output(Index member) const {
 }
 
 template <class T>
+std::optional<std::uint64_t> Tape<T>::mask_seed() const {
+  return recording_->members.front().options.mask_seed;
+}
+
+template <class T>
 void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const T>& d_end, T* parameters,
                        bool accumulate, const SequenceView<T>& d_input, const States<T>& d_start,
                        const ModuleReady<T>& ready) const {

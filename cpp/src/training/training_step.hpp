@@ -12,12 +12,8 @@ namespace latchwork {
 
 // The seed of the masks of one step.
 inline std::uint64_t step_mask_seed(std::uint64_t seed, std::int64_t step) {
-  // A constant of its own keeps these numbers apart from those that other parts draw with the same seed.
   constexpr std::uint32_t step_masks = 0x73746570;
-  const auto number = static_cast<std::uint64_t>(step);
-  const auto words =
-      philox(seed, {static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(number >> 32), 0, step_masks});
-  return std::uint64_t{words[1]} << 32 | words[0];
+  return derived_seed(seed, static_cast<std::uint64_t>(step), step_masks);
 }
 
 [[noreturn]] inline void refuse_infinite(const std::string& what, double value) {

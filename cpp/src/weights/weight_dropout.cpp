@@ -29,7 +29,7 @@ void apply_weight_dropout(const ModuleOptions& module, Index number, const Kerne
     const Index state = spec.layer * directions + spec.direction, columns = spec.shape[1];
     factors.resize(static_cast<std::size_t>(columns));
     for (Index row = 0; row < spec.shape[0]; ++row) {
-      draw_mask(kernels, {options.mask_seed, MaskOn::recurrent_weight, number, state}, 0, row, probability, T(0),
+      draw_mask(kernels, {*options.mask_seed, MaskOn::recurrent_weight, number, state}, 0, row, probability, T(0),
                 kept_factor<T>(probability), columns, factors.data());
       T* weights = parameters + spec.offset + row * columns;
       for (Index k = 0; k < columns; ++k) weights[k] *= factors[static_cast<std::size_t>(k)];

@@ -269,7 +269,7 @@ Results<T> run_forward(const Network<T>& network, const Problem& problem) {
 
 template <class T>
 std::shared_ptr<Tape<T>> run_record(const Network<T>& network, const Problem& problem, Results<T>& results,
-                                    const RecordOptions& options = {}) {
+                                    const RecordOptions& options = {false}) {
   const Arrays<T> arrays(problem);
   return network.record(arrays.input(), arrays.batch(), arrays.start(),
                         {results.output.data(), arrays.rows * arrays.output_size, arrays.output_size},

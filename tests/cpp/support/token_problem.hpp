@@ -139,7 +139,7 @@ struct Outcome {
 
 template <class T>
 Outcome<T> run(const Network<T>& network, const Input<T>& input, const Problem& problem,
-               const RecordOptions& record = {}) {
+               const RecordOptions& record = {false}) {
   const Arrays<T> arrays(problem);
   Outcome<T> outcome{Results<T>(problem), {}, {}, {}, {}, {}};
   Gradients<T> gradients(problem);
@@ -171,12 +171,12 @@ Outcome<T> run(const Network<T>& network, const Input<T>& input, const Problem& 
 }
 
 template <class T>
-Outcome<T> run_tokens(const TokenProblem& problem, const RecordOptions& record = {}) {
+Outcome<T> run_tokens(const TokenProblem& problem, const RecordOptions& record = {false}) {
   return run(token_network<T>(problem), problem.input<T>(), problem.lstm, record);
 }
 
 template <class T>
-Outcome<T> run_vectors(const Problem& problem, const RecordOptions& record = {}) {
+Outcome<T> run_vectors(const Problem& problem, const RecordOptions& record = {false}) {
   const Arrays<T> arrays(problem);
   return run(vector_network<T>(problem), arrays.input(), problem, record);
 }

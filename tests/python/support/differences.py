@@ -15,12 +15,13 @@ def parts_of(state):
 class Objective:
     """A weighted sum of everything a module returns, and its gradients by backward and by finite differences.
 
-    If no start state is given, the gradient with respect to it is not checked. Tokens have no gradient.
+    Nothing is dropped unless the options say so. If no start state is given, the gradient with respect to it is not
+    checked. Tokens have no gradient.
     """
 
     def __init__(self, module, x, start=None, **options):
-        self.module, self.x, self.start, self.options = module, x, start, options
-        tape = module.record(x, start, **options)
+        self.module, self.x, self.start, self.options = module, x, start, {"training": False} | options
+        tape = module.record(x, start, **self.options)
         self.d_output = normal(101, tape.output.shape, "float64")
         d_parts = [normal(102 + place, part.shape, "float64") for place, part in enumerate(parts_of(tape.state))]
         self.weights = [self.d_output, *d_parts]

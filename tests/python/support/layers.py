@@ -35,7 +35,7 @@ def answer(configuration, numbers, dtype):
     """Results and gradients by name: output, h_n, c_n; x, h_0, c_0; and the parameters."""
     lstm = lstm_of(configuration, numbers, dtype)
     arguments, options = inputs_of(configuration, numbers, dtype)
-    tape = lstm.record(*arguments, **options)
+    tape = lstm.record(*arguments, **options, training=False)
     d_output = with_padding(configuration, numbers.d_output, np.nan).astype(dtype)
     return results_of(tape, d_output, tuple(part.astype(dtype) for part in numbers.d_state))
 
@@ -84,7 +84,7 @@ def rows_of(parts, rows):
 
 
 def with_gradients(lstm, x, start, d_output, d_state, **options):
-    tape = lstm.record(x, start, **options)
+    tape = lstm.record(x, start, **{"training": False} | options)
     gradients = tape.backward(d_output, d_state)
     return (tape.output, *tape.state, gradients.x, *gradients.state), dict(gradients.parameters)
 
