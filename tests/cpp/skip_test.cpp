@@ -178,6 +178,40 @@ TEST_CASE("skip: a recording that was asked for no output keeps it") {
                        std::invalid_argument);
 }
 
+TEST_CASE("skip: the loss of steps that are left out does not count") {
+  Random random(85);
+  const Index steps = 4, rows = 3, features = 2;
+  const std::vector<double> output = random.numbers(steps * rows * features);
+  std::vector<double> target = random.numbers(steps * rows * features);
+  std::vector<std::int64_t> labels(static_cast<std::size_t>(steps * rows), 1);
+  const std::vector<Index> lengths{4, 3, 0};
+  std::vector<std::uint8_t> skip(static_cast<std::size_t>(steps * rows), 0);
+  skip[0] = skip[4] = skip[10] = 1;  // the last one lies in padding
+  target[0] = target[9] = std::nan("");
+  labels[0] = labels[4] = 7;
+  Batch batch{steps, rows, lengths.data()};
+  batch.skip = {skip.data(), rows, 1};
+  const SequenceView<const double> output_view{output.data(), rows * features, features};
+  for (const LossKind kind : {LossKind::squared_error, LossKind::cross_entropy}) {
+    std::vector<double> d_output(output.size(), std::nan(""));
+    const Target<double> targets{{target.data(), rows * features, features}, {labels.data(), rows, 1}};
+    const double loss =
+        loss_and_gradient<double>({kind, {}}, output_view, features, batch, targets, {d_output.data(), 6, 2});
+    double expected = 0.0;
+    for (std::size_t place = 0; place < skip.size(); ++place) {
+      const auto step = static_cast<Index>(place) / rows;
+      const bool counts = step < lengths[place % 3] && skip[place] == 0;
+      const double *y = output.data() + place * 2, *wanted = target.data() + place * 2;
+      CHECK((d_output[place * 2] != 0.0) == counts);
+      if (!counts) continue;
+      expected += kind == LossKind::cross_entropy
+                      ? std::log(1.0 + std::exp(y[0] - y[1])) / 5.0
+                      : ((y[0] - wanted[0]) * (y[0] - wanted[0]) + (y[1] - wanted[1]) * (y[1] - wanted[1])) / 10.0;
+    }
+    CHECK(std::abs(loss - expected) < 1e-14);
+  }
+}
+
 TEST_CASE("skip: a reset after the last step is the start state, and its gradient that of the start state") {
   LstmOptions options;
   options.input_size = 2;

@@ -336,6 +336,18 @@ def test_a_stream_takes_no_other_mask():
         stream.step(x, skip=[True, False])
 
 
+def test_a_stream_of_members_leaves_out_steps_of_each(dtype):
+    network = together(CHAINS["head"], dtype)
+    skip, reset = (np.stack([masks(first + member) for member in range(MEMBERS)], axis=1) for first in (2, 7))
+    x = normal(1, (STEPS, ROWS, 3), dtype)
+    output, state = network(*(np.swapaxes(x, 0, 1), None, None), np.moveaxis(reset, 0, 2), skip=np.moveaxis(skip, 0, 2))
+    stream = network.stream(ROWS)
+    for step in range(STEPS):
+        y = stream.step(x[step], reset=reset[step], skip=skip[step])
+        assert_same_bits(y, output[:, :, step], f"step {step}")
+    assert_same_bits(stream.state, state)
+
+
 @pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "of each member"])
 def test_networks_and_members_leave_steps_out(chain, own, dtype):

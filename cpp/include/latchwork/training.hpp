@@ -30,9 +30,10 @@ struct Target {
   Target of(Index member) const { return {values.of(member), labels.of(member)}; }
 };
 
-// Returns the loss, and writes its gradient with respect to the output to d_output (zero in padding) unless
-// d_output.data is null.
-// The steps of a row below its length count, or all steps if lengths is null. After Last there is one step, and rows of
+// Returns the loss, and writes its gradient with respect to the output to d_output (zero where a step does not count)
+// unless d_output.data is null.
+// The steps of a row below its length count, or all steps if lengths is null, except those that batch.skip leaves out,
+// whose output is no prediction of their own. After Last there is one step, and rows of
 // length 0 count too. The sums run in blocks that depend only on the shape, in order, so they do not depend on the
 // number of threads. If there is no valid element, the loss is 0.
 // Throws std::invalid_argument for a label outside [0, features), before anything is written.

@@ -13,6 +13,18 @@ namespace {
 
 Index valid_steps(const Batch& batch, Index row) { return batch.lengths == nullptr ? batch.steps : batch.lengths[row]; }
 
+bool counts(const Batch& batch, Index step, Index row) {
+  return step < valid_steps(batch, row) && !batch.skips(step, row);
+}
+
+Index counted_steps(const Batch& batch, Index row) {
+  const Index valid = valid_steps(batch, row);
+  if (batch.skip.data == nullptr) return valid;
+  Index sum = 0;
+  for (Index step = 0; step < valid; ++step) sum += batch.skips(step, row) ? 0 : 1;
+  return sum;
+}
+
 void check_lengths(const Batch& batch) {
   if (batch.lengths == nullptr) return;
   for (Index row = 0; row < batch.rows; ++row) {
@@ -26,6 +38,7 @@ void check_labels(SequenceView<const std::int64_t> labels, Index classes, const 
   for (Index row = 0; row < batch.rows; ++row) {
     const Index steps = valid_steps(batch, row);
     for (Index step = 0; step < steps; ++step) {
+      if (batch.skips(step, row)) continue;
       const std::int64_t label = *labels.at(step, row);
       if (label >= 0 && label < classes) continue;
       throw std::invalid_argument("target: expected labels from 0 to " + std::to_string(classes - 1) + ", got " +
@@ -144,7 +157,7 @@ double loss_and_gradient(const Loss& loss, SequenceView<const T> output, Index f
   check_lengths(batch);
 
   Index valid = 0;
-  for (Index row = 0; row < batch.rows; ++row) valid += valid_steps(batch, row);
+  for (Index row = 0; row < batch.rows; ++row) valid += counted_steps(batch, row);
   if (valid > 0 && has_labels && target.labels.data == nullptr) {
     throw std::invalid_argument("target: expected labels for cross-entropy, got values");
   }
@@ -159,7 +172,7 @@ double loss_and_gradient(const Loss& loss, SequenceView<const T> output, Index f
   const auto of_position = [&](Index step, Index row) {
     const T* y = output.at(step, row);
     T* d_y = d_output.data == nullptr ? nullptr : d_output.at(step, row);
-    if (step >= valid_steps(batch, row)) {
+    if (!counts(batch, step, row)) {
       if (d_y != nullptr) std::fill_n(d_y, features, T(0));
       return 0.0;
     }
