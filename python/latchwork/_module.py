@@ -145,7 +145,8 @@ class Module:
         Parameters
         ----------
         state_dict : mapping of str to array_like
-            Arrays, or PyTorch's tensors (the ``state_dict()`` of a ``torch.nn.LSTM``, say). Shapes must match exactly.
+            Arrays, or PyTorch's tensors (the ``state_dict()`` of a ``torch.nn.LSTM``, say), float16 and bfloat16 too.
+            Shapes must match exactly.
         strict : bool, default True
             Whether the names must be exactly those of `parameters`.
 

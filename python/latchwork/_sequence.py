@@ -99,9 +99,9 @@ class SequenceModule(Module, Generic[S]):
         ----------
         x : array_like
             (T, N, input_size), with ``batch_first`` (N, T, input_size), unbatched (T, input_size). Real numbers of any
-            dtype and memory layout, converted to the module's dtype; never changed. For a network that begins with an
-            `Embedding`: integers without the last axis. A table of pandas is taken if it has no gaps. Sequences of
-            different lengths are padded first: ``x, lengths = latchwork.pad(sequences)``.
+            dtype (bfloat16 of PyTorch, JAX and ml_dtypes too) and memory layout, converted to the module's dtype; never
+            changed. Tables of pandas, if they have no gaps. For a network that begins with an `Embedding`: integers
+            without the last axis. Sequences of different lengths are padded first: ``x, lengths = latchwork.pad(...)``.
         state : optional
             Start state; None: the layers' own, which is zeros or, with ``learn_start_state``, the trained one. For one
             LSTM a pair (h_0, c_0) of shapes (L * D, N, H_out) and (L * D, N, H): L is ``num_layers``, D the number of
