@@ -1,12 +1,12 @@
 // Lets one call at a time into an object. A second call waits, or is refused.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include <atomic>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
+
+#include "gil.hpp"
 
 namespace latchwork::python {
 
@@ -17,7 +17,7 @@ class OneAtATime {
   // of the two while it holds the other.
   template <class Work>
   auto operator()(Work&& work) {
-    const pybind11::gil_scoped_release release;
+    const GilRelease release;
     // Only this thread can have written its own id here. It would wait for itself for ever.
     if (holder_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
       throw std::runtime_error("ready() cannot call the trainer that called it; wait until gradient() has returned");

@@ -5,9 +5,11 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "arrays.hpp"
+#include "gil.hpp"
 #include "latchwork/network.hpp"
 #include "latchwork/stream.hpp"
 
@@ -23,6 +25,17 @@ void register_training(py::module_& module);
 // A tape, with what gives the shapes of the arguments of backward().
 template <class T>
 struct TapeBinding {
+  TapeBinding(std::shared_ptr<const Network<T>> owner, Index step_count, Index row_count,
+              std::shared_ptr<Tape<T>> recorded)
+      : network(std::move(owner)), steps(step_count), rows(row_count), tape(std::move(recorded)) {}
+  // The tape returns large pieces of memory to its network under a lock, so the GIL is released for it.
+  ~TapeBinding() {
+    const GilRelease release;
+    tape.reset();
+  }
+  TapeBinding(const TapeBinding&) = delete;
+  TapeBinding& operator=(const TapeBinding&) = delete;
+
   std::shared_ptr<const Network<T>> network;
   Index steps;
   Index rows;
