@@ -10,6 +10,7 @@
 
 #include "arrays.hpp"
 #include "gil.hpp"
+#include "latchwork/fork.hpp"
 #include "latchwork/network.hpp"
 #include "latchwork/stream.hpp"
 
@@ -42,7 +43,7 @@ struct TapeBinding {
   std::shared_ptr<Tape<T>> tape;
 };
 
-// A stream, its shapes, and a flag that is set while a thread is in a call.
+// A stream, its shapes, and whether a thread is in a call.
 template <class T>
 struct StreamBinding {
   // A stream without a batch axis has one row.
@@ -57,8 +58,9 @@ struct StreamBinding {
   Index vocabulary;  // 0 if the stream takes values
   bool releases_gil;
   py::dtype dtype;
-  std::vector<std::int64_t> tokens;  // the checked tokens of a step
-  std::atomic_flag busy = ATOMIC_FLAG_INIT;
+  std::vector<std::int64_t> tokens;         // the checked tokens of a step
+  std::atomic<unsigned> busy{0};            // see StreamEntry
+  ForkSafeMutex in_step{LockKind::stream};  // held during a step that releases the GIL, for which a fork waits
   std::unique_ptr<Stream<T>> stream;
   std::chrono::steady_clock::time_point last_shared_step;
 };

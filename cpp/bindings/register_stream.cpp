@@ -1,4 +1,5 @@
 // Binds Stream32 and Stream64, with as little work as possible between Python and the core's step.
+#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -185,6 +186,7 @@ py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* re
       self.members == 1 ? step_values<T>(self, output.ptr(), "out", self.output_size) : output_of_members(self, output);
   if (self.releases_gil) {
     const GilRelease release;
+    const std::lock_guard<ForkSafeMutex> whole(self.in_step);
     const SharedStep<T> shared(self);
     run_step(self, values, y, restarts, strides);
   } else {

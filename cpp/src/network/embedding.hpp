@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "layer/rows.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
@@ -19,6 +20,7 @@ void embedding_backward(const Batch& batch, const RowSource<T>& tokens, Sequence
     const Index begin = piece_begin(features, parts, part);
     const Index end = piece_begin(features, parts, part + 1);
     for (Index step = batch.steps - 1; step >= 0; --step) {
+      if (stops_after(batch.rows * (end - begin) * work_of_moving)) return;
       for (Index row = 0; row < batch.rows; ++row) {
         if (!schedule.active(step, row)) continue;
         T* sum = table + *tokens.tokens.at(step, row) * features;

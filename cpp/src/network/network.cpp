@@ -6,6 +6,7 @@
 #include <string>
 
 #include "machine/float_state.hpp"
+#include "machine/interrupt.hpp"
 #include "network/chain.hpp"
 #include "network/members.hpp"
 #include "network/network_parts.hpp"
@@ -16,9 +17,10 @@ namespace latchwork {
 
 namespace {
 
-template <class T>
-std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> modules, TensorNames names,
-                                                   Index members) {
+// fill(parameters, the number of one member's parameters) writes the first values.
+template <class T, class Fill>
+std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> modules, TensorNames names, Index members,
+                                                   Fill&& fill) {
   validate(modules);
   Index size = 0;
   for (const ParameterSpec& spec : parameter_layout(modules, names)) size += spec.size();
@@ -27,7 +29,7 @@ std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> mo
     throw std::invalid_argument("members: expected a number for which the sizes do not overflow, got " +
                                 std::to_string(members));
   }
-  auto store = std::make_shared<ParameterStore<T>>(members * size);
+  auto store = std::make_shared<ParameterStore<T>>(members * size, [&](T* parameters) { fill(parameters, size); });
   return std::make_shared<detail::NetworkParts<T>>(std::move(modules), names, members, std::move(store), 0, size);
 }
 
@@ -137,14 +139,11 @@ Network<T>::Network(std::shared_ptr<detail::NetworkParts<T>> parts) : parts_(std
 
 template <class T>
 Network<T>::Network(std::vector<ModuleOptions> modules, TensorNames names, std::uint64_t seed, Index members)
-    : parts_(new_parts<T>(std::move(modules), names, members)) {
-  parts_->store->write([&](T* parameters) {
-    parallel_or_throw(members, [&](Index member) {
-      initialise_parameters(parts_->modules, seed + static_cast<std::uint64_t>(member),
-                            parts_->of_member(parameters, member));
-    });
-  });
-}
+    : parts_(new_parts<T>(modules, names, members, [&](T* parameters, Index size) {
+        parallel_or_throw(members, [&](Index member) {
+          initialise_parameters(modules, seed + static_cast<std::uint64_t>(member), parameters + member * size);
+        });
+      })) {}
 
 template <class T>
 Network<T> Network<T>::module(Index index) const {
@@ -158,11 +157,9 @@ Network<T> Network<T>::module(Index index) const {
 template <class T>
 Network<T> Network<T>::member(Index index) const {
   detail::check_index("index", index, members());
-  Network one(new_parts<T>(modules(), parts_->names, 1));
-  one.store()->write([&](T* to) {
-    store()->read([&](const T* from) { std::copy_n(parts_->of_member(from, index), member_parameter_count(), to); });
-  });
-  return one;
+  return Network(new_parts<T>(modules(), parts_->names, 1, [&](T* to, Index size) {
+    store()->read([&](const T* from) { std::copy_n(parts_->of_member(from, index), size, to); });
+  }));
 }
 
 template <class T>
@@ -178,17 +175,15 @@ Network<T> Network<T>::stack(const std::vector<Network>& networks) {
     }
     members += networks[at].members();
   }
-  Network all(new_parts<T>(first.modules(), first.parts_->names, members));
-  all.store()->write([&](T* to) {
+  return Network(new_parts<T>(first.modules(), first.parts_->names, members, [&](T* to, Index size) {
     for (const Network& network : networks) {
       network.store()->read([&](const T* from) {
         for (Index member = 0; member < network.members(); ++member) {
-          to = std::copy_n(network.parts_->of_member(from, member), network.member_parameter_count(), to);
+          to = std::copy_n(network.parts_->of_member(from, member), size, to);
         }
       });
     }
-  });
-  return all;
+  }));
 }
 
 template <class T>
@@ -267,6 +262,7 @@ void Network<T>::forward(const Input<T>& input, const Batch& batch, const States
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
   const FlushToZero flush;
+  const LongCall long_call;
   const std::shared_ptr<const Snapshot<T>> weights = snapshot_of(parts, false);
   detail::for_member_pieces(parts, parts.work_of(batch),
                             [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
@@ -292,6 +288,7 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
   const FlushToZero flush;
+  const LongCall long_call;
   std::vector<RecordOptions> member_options(static_cast<std::size_t>(parts.members), options);
   for (std::size_t member = 0; member < member_options.size(); ++member) member_options[member].mask_seed += member;
   auto recording = std::make_unique<detail::Recording<T>>();

@@ -1,9 +1,11 @@
 #include "latchwork/tape.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <stdexcept>
 
 #include "machine/float_state.hpp"
+#include "machine/interrupt.hpp"
 #include "network/chain.hpp"
 #include "network/members.hpp"
 #include "network/recording.hpp"
@@ -31,6 +33,32 @@ void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, const Ga
     values[unit] = derived ? T(1) - value : value;
   }
 }
+
+// Copies gradients to which a call is to add, and puts the copy back if it ends by an exception.
+template <class T>
+class KeptParameters {
+ public:
+  KeptParameters(const detail::NetworkParts<T>& parts, T* parameters)
+      : memory_(parts.workspaces.first()),
+        size_(parts.members * parts.member_parameter_count),
+        parameters_(parameters) {
+    if (parameters_ == nullptr) return;
+    copy_ = memory_.take(size_);
+    std::copy_n(parameters_, size_, copy_);
+  }
+  ~KeptParameters() {
+    if (parameters_ != nullptr && std::uncaught_exceptions() > exceptions_) std::copy_n(copy_, size_, parameters_);
+  }
+  KeptParameters(const KeptParameters&) = delete;
+  KeptParameters& operator=(const KeptParameters&) = delete;
+
+ private:
+  Workspace<T> memory_;
+  Index size_;
+  T* parameters_;
+  T* copy_ = nullptr;
+  int exceptions_ = std::uncaught_exceptions();
+};
 
 }  // namespace
 
@@ -60,6 +88,8 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
   detail::check_places(parts, "d_input", d_input, recording.members.front().batch);
   detail::check_places(parts, "d_start", d_start, recording.members.front().batch);
   const FlushToZero flush;
+  const LongCall long_call;
+  const KeptParameters<T> kept(parts, accumulate ? parameters : nullptr);
   const detail::ReadyModules<T> ready_modules(parts, ready, parameters);
   detail::for_member_pieces(
       parts, 2 * recording.work, [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index begin, Index end) {
@@ -85,6 +115,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
   const LstmOptions& lstm = std::get<LstmOptions>(recording.network->modules[at]);
   detail::check_index("state", state, lstm.states());
   const Index units_per_panel = recording.weights->kernels->units;
+  const LongCall long_call;
   const Index size = signal == Signal::hidden ? lstm.hidden_output_size() : lstm.hidden_size;
   for (std::size_t member = 0; member < recording.members.size(); ++member) {
     const ChainRecord<T>& member_record = recording.members[member];
@@ -96,6 +127,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
     const PackedLayer<T>& weights = recording.weights->members[member][at].layers[static_cast<std::size_t>(state)];
     const Schedule schedule{record.batch, false};
     for (Index step = 0; step < record.batch.steps; ++step) {
+      throw_if_stopped(record.batch.rows * size * work_of_moving);
       for (Index row = 0; row < record.batch.rows; ++row, values += size) {
         const Index slot = step * record.batch.rows + row;
         if (!schedule.active(step, row)) {
