@@ -1,28 +1,36 @@
 // Lets one call at a time into an object. A second call waits, or is refused.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include <atomic>
+#include <chrono>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 #include <thread>
 
+#include "gil.hpp"
+#include "latchwork/fork.hpp"
+#include "latchwork/interrupt.hpp"
+
 namespace latchwork::python {
 
-// Lets one call after another into an optimizer or a trainer; the others wait.
+// Lets one call after another into an optimizer or a trainer; the others wait. A fork does not wait for the call. In
+// the child nobody is in, and the object is as it was before or after the update of the call that another thread was
+// in.
 class OneAtATime {
  public:
   // The GIL is released before the wait and taken again after the mutex is let go, so that no thread ever waits for one
   // of the two while it holds the other.
   template <class Work>
   auto operator()(Work&& work) {
-    const pybind11::gil_scoped_release release;
+    forget_parent();
+    const GilRelease release;
     // Only this thread can have written its own id here. It would wait for itself for ever.
     if (holder_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
       throw std::runtime_error("ready() cannot call the trainer that called it; wait until gradient() has returned");
     }
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::timed_mutex> lock(mutex_, std::try_to_lock);
+    while (!lock.owns_lock() && !lock.try_lock_for(std::chrono::milliseconds(50))) ask_for_interrupt();
     const Holder holder(holder_);
     return work();
   }
@@ -38,24 +46,36 @@ class OneAtATime {
     std::atomic<std::thread::id>& id;
   };
 
-  std::mutex mutex_;
+  // In a forked child the mutex may be held by a thread that is no more. Under the GIL, so one thread at a time does
+  // this.
+  void forget_parent() {
+    if (generation_ == process_generation() || holder_.load() == std::this_thread::get_id()) return;
+    new (&mutex_) std::timed_mutex;
+    holder_.store(std::thread::id());
+    generation_ = process_generation();
+  }
+
+  std::timed_mutex mutex_;
   std::atomic<std::thread::id> holder_{};
+  unsigned generation_ = process_generation();
 };
 
 // Lets one thread into a stream; a second one gets an error at once.
 class StreamEntry {
  public:
-  explicit StreamEntry(std::atomic_flag& busy) : busy_(busy) {
-    if (busy_.test_and_set(std::memory_order_acquire)) {
+  // `inside` is 0 while no thread is in. A number of a parent process means that in this one nobody is.
+  explicit StreamEntry(std::atomic<unsigned>& inside) : inside_(inside) {
+    const unsigned present = process_generation() + 1;
+    if (inside_.exchange(present, std::memory_order_acquire) == present) {
       throw std::runtime_error("this stream is in use by another thread; give each thread a stream of its own");
     }
   }
-  ~StreamEntry() { busy_.clear(std::memory_order_release); }
+  ~StreamEntry() { inside_.store(0, std::memory_order_release); }
   StreamEntry(const StreamEntry&) = delete;
   StreamEntry& operator=(const StreamEntry&) = delete;
 
  private:
-  std::atomic_flag& busy_;
+  std::atomic<unsigned>& inside_;
 };
 
 }  // namespace latchwork::python

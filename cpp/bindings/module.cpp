@@ -1,5 +1,6 @@
 // The extension module latchwork._core. It offers what python/latchwork/_core.pyi describes, and uses only the public
 // headers of the core.
+#include "interrupts.hpp"
 #include "register.hpp"
 
 // A free-threaded Python turns the GIL on for this module. The module's classes can be called from several threads at
@@ -9,6 +10,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The C++ core of Latchwork.";
   // pybind11 looks up NumPy's functions at the first use. That takes 0.2 ms, which the first call is spared.
   pybind11::detail::npy_api::get();
+  hear_signals();
   register_machine(module);
   register_options(module);
   register_tape(module);

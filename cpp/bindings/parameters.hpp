@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "gil.hpp"
 #include "latchwork/parameters.hpp"
 
 namespace latchwork::python {
@@ -49,7 +50,7 @@ template <class T>
 py::array parameter_copy(const Network<T>& network) {
   py::array array(py::dtype::of<T>(), parameters_shape(network));
   T* copy = data_of<T>(array);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   network.store()->read([&](const T* parameters) {
     for (Index member = 0; member < network.members(); ++member) {
       copy = std::copy_n(parameters + network.parameters_begin() + member * network.member_stride(),

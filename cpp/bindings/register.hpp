@@ -5,9 +5,12 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "arrays.hpp"
+#include "gil.hpp"
+#include "latchwork/fork.hpp"
 #include "latchwork/network.hpp"
 #include "latchwork/stream.hpp"
 
@@ -23,13 +26,24 @@ void register_training(py::module_& module);
 // A tape, with what gives the shapes of the arguments of backward().
 template <class T>
 struct TapeBinding {
+  TapeBinding(std::shared_ptr<const Network<T>> owner, Index step_count, Index row_count,
+              std::shared_ptr<Tape<T>> recorded)
+      : network(std::move(owner)), steps(step_count), rows(row_count), tape(std::move(recorded)) {}
+  // The tape returns large pieces of memory to its network under a lock, so the GIL is released for it.
+  ~TapeBinding() {
+    const GilRelease release;
+    tape.reset();
+  }
+  TapeBinding(const TapeBinding&) = delete;
+  TapeBinding& operator=(const TapeBinding&) = delete;
+
   std::shared_ptr<const Network<T>> network;
   Index steps;
   Index rows;
   std::shared_ptr<Tape<T>> tape;
 };
 
-// A stream, its shapes, and a flag that is set while a thread is in a call.
+// A stream, its shapes, and whether a thread is in a call.
 template <class T>
 struct StreamBinding {
   // A stream without a batch axis has one row.
@@ -46,7 +60,8 @@ struct StreamBinding {
   py::dtype dtype;
   std::vector<std::int64_t> tokens;  // the checked tokens of a step
   SkippedOutput skipped_output = SkippedOutput::repeat;
-  std::atomic_flag busy = ATOMIC_FLAG_INIT;
+  std::atomic<unsigned> busy{0};            // see StreamEntry
+  ForkSafeMutex in_step{LockKind::stream};  // held during a step that releases the GIL, for which a fork waits
   std::unique_ptr<Stream<T>> stream;
   std::chrono::steady_clock::time_point last_shared_step;
 };

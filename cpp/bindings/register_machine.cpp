@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "build_config.hpp"
+#include "gil.hpp"
 #include "latchwork/isa.hpp"
 #include "latchwork/threads.hpp"
 #include "latchwork/version.hpp"
@@ -37,14 +38,14 @@ void register_machine(py::module_& module) {
   module.def("current_isa", &current_isa);
   module.def("set_isa", &set_isa, py::arg("name"));
   module.def("get_num_threads", [] {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     return num_threads();
   });
   module.def(
       "set_num_threads",
       [](const py::object& count) {
         const Index threads = index_argument(count, "count");
-        const py::gil_scoped_release release;  // may wait for a call that another thread is in
+        const GilRelease release;  // may wait for a call that another thread is in
         set_num_threads(threads);
       },
       py::arg("count"));

@@ -29,7 +29,7 @@ std::shared_ptr<Network<T>> make_network(const py::object& modules, const py::ob
   const std::uint64_t seed_value = seed_argument(seed, "seed");
   const Index member_count = index_argument(members, "members");
   const TensorNames tensor_names = names_argument(names);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   return std::make_shared<Network<T>>(std::move(options), tensor_names, seed_value, member_count);
 }
 
@@ -61,7 +61,7 @@ void write(const Network<T>& self, const py::dict& values) {
     kept.push_back(py::reinterpret_borrow<py::object>(value));
   }
 
-  const py::gil_scoped_release release;
+  const GilRelease release;
   self.store()->write([&](T* parameters) {
     for (const Copy& copy : copies) {
       const Index size = copy.to->size();
@@ -86,7 +86,7 @@ void forward(const Network<T>& self, const py::object& x, const py::object& leng
       member_sequence<T>(output, "output", self.members(), output_shape(self, sequences.batch.steps, rows));
   const StateArrays<T> end_arrays(self, rows, end, "end");
 
-  const py::gil_scoped_release release;
+  const GilRelease release;
   self.forward(sequences.input, sequences.batch, start_arrays.states, output_view, end_arrays.states);
 }
 
@@ -104,10 +104,12 @@ std::unique_ptr<TapeBinding<T>> record(std::shared_ptr<Network<T>> self, const p
   RecordOptions options{training, {}, size_argument(checkpoint, "checkpoint"), size_argument(first_row, "first_row")};
   if (!mask_seed.is_none()) options.mask_seed = seed_argument(mask_seed, "mask_seed");
 
-  const py::gil_scoped_release release;
-  auto tape =
-      self->record(sequences.input, sequences.batch, start_arrays.states, output_view, end_arrays.states, options);
-  return std::make_unique<TapeBinding<T>>(TapeBinding<T>{std::move(self), steps, rows, std::move(tape)});
+  std::shared_ptr<Tape<T>> tape;
+  {
+    const GilRelease release;
+    tape = self->record(sequences.input, sequences.batch, start_arrays.states, output_view, end_arrays.states, options);
+  }
+  return std::make_unique<TapeBinding<T>>(std::move(self), steps, rows, std::move(tape));
 }
 
 template <class T>

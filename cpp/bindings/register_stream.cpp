@@ -1,4 +1,5 @@
 // Binds Stream32 and Stream64, with as little work as possible between Python and the core's step.
+#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -33,7 +34,7 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
       releases_gil(rows > 0 && network->parameter_count() > largest_work_with_gil / rows),
       dtype(py::dtype::of<T>()),
       tokens(static_cast<std::size_t>(vocabulary > 0 ? members * rows : 0)) {
-  const py::gil_scoped_release release;
+  const GilRelease release;
   stream = network->stream(rows);
 }
 
@@ -207,7 +208,8 @@ py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* re
   T* const y =
       self.members == 1 ? step_values<T>(self, output.ptr(), "out", self.output_size) : output_of_members(self, output);
   if (self.releases_gil) {
-    const py::gil_scoped_release release;
+    const GilRelease release;
+    const std::lock_guard<ForkSafeMutex> whole(self.in_step);
     const SharedStep<T> shared(self);
     run_step(self, values, y, restarts, strides, skipped);
   } else {

@@ -28,7 +28,7 @@ void backward(const TapeBinding<T>& self, const py::object& d_output, const py::
   }
   const StateArrays<T> d_start_arrays(network, self.rows, d_start, "d_start");
 
-  const py::gil_scoped_release release;
+  const GilRelease release;
   self.tape->backward(d_output_view, d_end_arrays.states, parameter_data, accumulate, d_input_view,
                       d_start_arrays.states);
 }
@@ -43,7 +43,7 @@ void signal(const TapeBinding<T>& self, const py::object& lstm, const py::object
   const Index size = which == Signal::hidden ? options.hidden_output_size() : options.hidden_size;
   T* const data = contiguous<T>(values, "values", with_members(self.network->members(), {self.steps, self.rows, size}));
 
-  const py::gil_scoped_release release;
+  const GilRelease release;
   self.tape->signal(module, layer, which, data);
 }
 
@@ -54,8 +54,7 @@ py::object optional_seed(const std::optional<std::uint64_t>& seed) {
 
 template <class T>
 void register_tape_class(py::module_& module, const char* name) {
-  // Deleting a tape returns large pieces of memory to its network under a lock, so the GIL is released for it.
-  py::class_<TapeBinding<T>>(module, name, py::is_final(), py::release_gil_before_calling_cpp_dtor())
+  py::class_<TapeBinding<T>>(module, name, py::is_final())
       .def("backward", &backward<T>, py::arg("d_output"), py::arg("d_end"), py::arg("parameters"),
            py::arg("accumulate"), py::arg("d_input"), py::arg("d_start"))
       .def_property_readonly("mask_seed",

@@ -191,8 +191,9 @@ py::object trainer_gradient(const py::object& self, const py::object& x, const p
   ModuleReady<T> tell;
   if (!ready.is_none()) {
     tell = [&](Index module, Index member, T* gradient, Index count) {
-      const py::gil_scoped_acquire acquire;
-      ready(module, member, py::array(py::dtype::of<T>(), std::vector<py::ssize_t>{count}, gradient, self));
+      const GilAcquire acquire;
+      const py::array values(py::dtype::of<T>(), std::vector<py::ssize_t>{count}, gradient, self);
+      call_python(ready, py::make_tuple(module, member, values));
     };
   }
   return losses_object(binding.alone([&] {
@@ -209,7 +210,7 @@ py::object trainer_evaluate(const TrainerBinding<T>& self, const py::object& x, 
   const BatchArguments<T> batch(self, x, lengths, reset, start, target, end, skip);
   std::vector<double> losses;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     losses = self.trainer.evaluate(batch.sequences.input, batch.sequences.batch, batch.start.states,
                                    batch.target.target, batch.end.states);
   }
@@ -251,7 +252,7 @@ py::array norms_of(const py::object& gradient, Index pieces) {
   const Index size = array.shape(0) / pieces;
   py::array norms = new_array<double>({pieces});
   double* const values = data_of<double>(norms);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   for (Index piece = 0; piece < pieces; ++piece) values[piece] = gradient_norm(data + piece * size, size);
   return norms;
 }
@@ -262,7 +263,7 @@ bool is_finite(const py::array& values) {
   // A few numbers are checked faster than the GIL is released and taken again.
   constexpr Index smallest_to_release = 4096;
   if (size < smallest_to_release) return all_finite(data_of<T>(values), size);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   return all_finite(data_of<T>(values), size);
 }
 

@@ -20,6 +20,8 @@ PUBLIC_HEADERS = {
     "version.hpp": "kernels",
     "isa.hpp": "machine",
     "threads.hpp": "machine",
+    "interrupt.hpp": "machine",
+    "fork.hpp": "machine",
     "batch.hpp": "machine",
     "options.hpp": "weights",
     "parameters.hpp": "weights",

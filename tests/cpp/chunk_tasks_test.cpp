@@ -93,7 +93,7 @@ void for_each_size(Task&& task) {
     for (const Index buffers : {1, 2, 3}) {
       for (const Index chains : {1, 2, 4}) {
         for (const Index sums : {1, 5}) {
-          const ChunkTasks::Sizes sizes{chunks, buffers, chains, chains, sums};
+          const ChunkTasks::Sizes sizes{chunks, buffers, chains, chains, sums, 1};
           CAPTURE(chunks);
           CAPTURE(buffers);
           CAPTURE(chains);

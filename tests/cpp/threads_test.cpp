@@ -19,19 +19,12 @@
 #include "machine/cpu_count.hpp"
 #include "machine/float_state.hpp"
 #include "machine/parallel.hpp"
+#include "support/child.hpp"
 #include "support/run_self.hpp"
 #include "support/support.hpp"
 
 namespace latchwork::test {
 namespace {
-
-#if defined(__SANITIZE_THREAD__)
-constexpr bool thread_sanitizer = true;
-#elif defined(__has_feature)
-constexpr bool thread_sanitizer = __has_feature(thread_sanitizer);
-#else
-constexpr bool thread_sanitizer = false;
-#endif
 
 // Runs `parts` parts, and returns whether each ran once.
 bool each_ran_once(Index parts) {
@@ -54,19 +47,6 @@ std::vector<std::thread::id> threads_of_parts(Index parts, Index threads) {
     while (part == 0 && begun.load() < threads - 1) std::this_thread::yield();
   });
   return ids;
-}
-
-// Runs `work` in a child process, and returns whether it returned true in time.
-template <class Work>
-bool succeeds_in_child(Work&& work) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(20);
-    _exit(work() ? 0 : 1);
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 void write_file(const std::filesystem::path& path, const std::string& text) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "latchwork/fork.hpp"
 #include "latchwork/options.hpp"
 #include "latchwork/types.hpp"
 
@@ -63,11 +64,17 @@ enum class TensorNames { of_layer, of_chain };
 // layer by layer, forward before reverse.
 std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, TensorNames names);
 
-// The buffer that holds all parameters of a model. They are written only through this class.
+// The buffer that holds all parameters of a model. They are written only through this class. A call of read() or
+// write() must not read or write another store. A fork waits for it, so that a child has either none of a write or all.
 template <class T>
 class ParameterStore {
  public:
-  explicit ParameterStore(Index size) : size_(size), data_(new T[static_cast<std::size_t>(size)]()) {}
+  // fill(parameters) writes the first values.
+  template <class Fill>
+  ParameterStore(Index size, Fill&& fill) : size_(size), data_(new T[static_cast<std::size_t>(size)]()) {
+    fill(data_.get());
+  }
+  explicit ParameterStore(Index size) : ParameterStore(size, [](T*) {}) {}
 
   Index size() const { return size_; }
   // May be read at any time, but a reader may see only a part of an update that is being written. read() gives a
@@ -78,13 +85,13 @@ class ParameterStore {
 
   template <class Read>
   void read(Read&& read) const {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
     read(static_cast<const T*>(data_.get()));
   }
 
   template <class Write>
   void write(Write&& write) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
     write(data_.get());
     version_.fetch_add(1, std::memory_order_release);
   }
@@ -93,7 +100,7 @@ class ParameterStore {
   Index size_;
   std::unique_ptr<T[]> data_;
   std::atomic<std::uint64_t> version_{1};
-  mutable std::mutex mutex_;
+  mutable ForkSafeMutex mutex_{LockKind::parameters};
 };
 
 // Writes PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-1/sqrt(in), Embedding standard

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "latchwork/types.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
@@ -25,6 +26,7 @@ class ChunkTasks {
     Index chains;
     Index packs;  // how many tasks of a chunk need not wait for the chains
     Index sums;   // how many tasks of a chunk have to wait for the chains
+    Index work;   // about how many multiply-adds a chain or a task of a chunk takes
   };
 
   explicit ChunkTasks(const Sizes& sizes)
@@ -34,12 +36,15 @@ class ChunkTasks {
         buffers_(std::make_unique<BufferProgress[]>(static_cast<std::size_t>(sizes.buffers))),
         summed_(std::make_unique<std::atomic<Index>[]>(static_cast<std::size_t>(sizes.sums))) {}
 
-  // The loop of one thread, which returns when no work is left that nobody has started. Work has select(chunk), which
-  // is called first for each chunk, then step(chunk, chain) and pack(chunk, number), and finally sum(chunk, number).
+  // The loop of one thread, which returns when no work is left that nobody has started, or if the call is to stop. Work
+  // has select(chunk), which is called first for each chunk, then step(chunk, chain) and pack(chunk, number), and
+  // finally sum(chunk, number).
   template <class Work>
   void run(Index thread, Work& work) {
     if (thread < sizes_.chains) take_chain(thread, thread);
-    for (Index idle = 0; next_task_.load(std::memory_order_acquire) < sizes_.chunks * tasks_; ++idle) {
+    RoundsOfWork rounds(sizes_.work);
+    for (Index idle = 0; !rounds.stop() && next_task_.load(std::memory_order_acquire) < sizes_.chunks * tasks_;
+         ++idle) {
       if (step_own_chain(thread, work) || run_next_task(work)) {
         idle = 0;
       } else if (idle > patience) {

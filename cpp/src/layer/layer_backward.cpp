@@ -12,6 +12,7 @@
 #include "layer/layer.hpp"
 #include "layer/recorded_segment.hpp"
 #include "layer/strategy.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
@@ -63,20 +64,20 @@ class LayerBackward {
     if (weights_.hidden_zoneout.size() > 0) d_new_hidden_ = workspace.take_zeros(rows * padded_h_);
     if (record_.hidden_dropout != nullptr) d_dropped_hidden_ = workspace.take(rows * padded_h_);
     drop_unused_pointers();
-    steady_ = schedule_.batch.lengths == nullptr && !schedule_.may_restart() && !general_ &&
-              weights_.projection == 0 && d_new_hidden_ == nullptr && d_dropped_hidden_ == nullptr;
+    steady_ = schedule_.batch.lengths == nullptr && !schedule_.may_restart() && !general_ && weights_.projection == 0 &&
+              d_new_hidden_ == nullptr && d_dropped_hidden_ == nullptr;
   }
 
   // Goes through the whole sequence, for block `first_block` or for all blocks, of which it then is the first.
   void run(Index first_block) {
     for (Chunk& chunk : chunks_) chunk.positions.select_blocks(first_block);
     begin_carry();
-    for (Index segment = segment_.count() - 1; segment >= 0; --segment) {
+    for (Index segment = segment_.count() - 1; segment >= 0 && !stops_after(0); --segment) {
       segment_.select(segment);
       const Index steps = chunks_.front().positions.most_steps();
       const Index count = (segment_.order_end() - segment_.order_begin() + steps - 1) / steps;
       if (units_.parts > 1) {
-        for (Index chunk = 0; chunk < count; ++chunk) run_in_phases(chunk);
+        for (Index chunk = 0; chunk < count && !stops_after(0); ++chunk) run_in_phases(chunk);
       } else {
         run_by_tasks(count);
       }
@@ -111,7 +112,8 @@ class LayerBackward {
   const ChunkPositions& positions() const { return chunks_.front().positions; }
 
   void run_by_tasks(Index count) {
-    ChunkTasks tasks({count, static_cast<Index>(chunks_.size()), parts_, parts_, chunks_.front().gradients.sums()});
+    const Index sums = chunks_.front().gradients.sums(), buffers = static_cast<Index>(chunks_.size());
+    ChunkTasks tasks({count, buffers, parts_, parts_, sums, chunk_work() / (parts_ + sums)});
     parallel(threads_, [&](Index thread) { tasks.run(thread, *this); });
   }
 
@@ -120,7 +122,15 @@ class LayerBackward {
     select(number);
     step(number, 0);
     parallel(parts_, [&](Index part) { pack(number, part); });
-    parallel(chunks_.front().gradients.sums(), [&](Index at) { sum(number, at); });
+    const Index sums = chunks_.front().gradients.sums();
+    parallel(sums, [&](Index at) {
+      if (!stops_after(chunk_work() / sums)) sum(number, at);
+    });
+  }
+
+  Index chunk_work() const {
+    return 2 * chunks_.front().positions.most_steps() *
+           step_work(weights_, positions().row_end() - positions().row_begin());
   }
 
   // A chunk is so short that what one block has of it stays in L1, and what all blocks of one thread have of it stays
@@ -182,7 +192,8 @@ class LayerBackward {
     if (!positions.any()) return;
     const CellBackwardPointers<T> pointers = arrays_->pointers.from(part.pointers);
     T* const room = general_ ? rooms_ + part.number * room_size_ : nullptr;
-    for (Index order = positions.order_end() - 1; order >= positions.order_begin(); --order) {
+    RoundsOfWork rounds(step_work(weights_, part.row_end - part.row_begin));
+    for (Index order = positions.order_end() - 1; order >= positions.order_begin() && !rounds.stop(); --order) {
       // The threads may have fallen asleep while the system kept the caller from running.
       if (units_.parts > 1) wake_threads();
       Index count = part.row_end - part.row_begin;
@@ -329,6 +340,7 @@ void finish_token_sums(const LayerBackwardCall<T>& call, LayerGradient<T>& gradi
   const Index parts = small ? 1 : free_threads(), panels = weights.panels.count();
   parallel(parts, [&](Index part) {
     for (Index panel = piece_begin(panels, parts, part); panel < piece_begin(panels, parts, part + 1); ++panel) {
+      if (stops_after(panel_size * features)) return;
       OuterArgs<T> args{};
       args.depth = count;
       args.columns = features;
@@ -341,10 +353,12 @@ void finish_token_sums(const LayerBackwardCall<T>& call, LayerGradient<T>& gradi
     }
     const Index first = piece_begin(count, parts, part);
     const Index rows = piece_begin(count, parts, part + 1) - first;
-    ProductArgs<T> args =
-        product_of_gates(weights.x_gradient, weights.panels, panel_size, rows, sums.data() + first, d_x.data() + first);
-    args.accumulate = true;
-    if (rows > 0) kernels.product(args, 0, weights.x_gradient.count());
+    for_pieces_until_stopped(rows, weights.packed_size * features, 64, [&](Index begin, Index end) {
+      ProductArgs<T> args = product_of_gates(weights.x_gradient, weights.panels, panel_size, end - begin,
+                                             sums.data() + first + begin, d_x.data() + first + begin);
+      args.accumulate = true;
+      kernels.product(args, 0, weights.x_gradient.count());
+    });
   });
 }
 
@@ -398,6 +412,7 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
   add_block_sums(kernels, size, tasks, sums);
   LayerGradient<T> gradient = LayerGradient<T>::in(sums, weights, tokens);
   if (tokens > 0) finish_token_sums(call, gradient, workspace);
+  throw_if_stopped(2 * call.schedule.batch.steps * step_work(weights, call.schedule.batch.rows));
   return gradient;
 }
 

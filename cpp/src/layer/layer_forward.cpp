@@ -6,6 +6,7 @@
 #include "layer/layer.hpp"
 #include "layer/strategy.hpp"
 #include "layer/token_numbers.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
@@ -82,7 +83,8 @@ class LayerForward {
         scratch.cell[index(row - row_begin)] = record_->segment_cell + state * weights_.padded;
         scratch.hidden[index(row - row_begin)] = record_->segment_hidden + state * weights_.output_size();
       }
-      run_segment(row_begin, row_end, order_begin_, order_end_, scratch);
+      RoundsOfWork rounds(step_work(weights_, row_end - row_begin));
+      run_segment(row_begin, row_end, order_begin_, order_end_, rounds, scratch);
     });
   }
 
@@ -151,9 +153,10 @@ class LayerForward {
                          record_->hidden_dropout + row * padded_h_);
       }
     }
+    RoundsOfWork rounds(step_work(weights_, row_end - row_begin));
     for (Index order = 0; order < steps_; order += segment_steps_) {
       if (record_ != nullptr && record_->has_checkpoints()) keep_state(row_begin, row_end, order, scratch);
-      run_segment(row_begin, row_end, order, std::min(order + segment_steps_, steps_), scratch);
+      run_segment(row_begin, row_end, order, std::min(order + segment_steps_, steps_), rounds, scratch);
     }
     finish(row_begin, row_end, scratch);
   }
@@ -171,10 +174,12 @@ class LayerForward {
     }
   }
 
-  void run_segment(Index row_begin, Index row_end, Index order_begin, Index order_end, PartScratch<T>& scratch) const {
+  void run_segment(Index row_begin, Index row_end, Index order_begin, Index order_end, RoundsOfWork& rounds,
+                   PartScratch<T>& scratch) const {
     scratch.first_step = schedule_.first_step(order_begin, order_end);
     const Index ahead_steps = this->ahead_steps(row_end - row_begin);
     for (Index order = order_begin; order < order_end; ++order) {
+      if (rounds.stop()) return;
       // The threads may have fallen asleep while the system kept the caller from running.
       if (units_.parts > 1) wake_threads();
       const Index ahead = ahead_steps > 0 ? (order - order_begin) % ahead_steps : -1;
@@ -194,7 +199,9 @@ class LayerForward {
     const bool small = args.rows * args.columns * args.depth < smallest_parallel_work;
     const Index panels = weights_.panels.count(), parts = small ? 1 : std::min(free_threads(), panels);
     parallel(parts, [&](Index part) {
-      kernels_.product(args, piece_begin(panels, parts, part), piece_begin(panels, parts, part + 1));
+      const Index first = piece_begin(panels, parts, part), count = piece_begin(panels, parts, part + 1) - first;
+      for_pieces_until_stopped(count, args.rows * args.columns * args.depth / panels, 1,
+                               [&](Index begin, Index end) { kernels_.product(args, first + begin, first + end); });
     });
   }
 
@@ -420,8 +427,12 @@ void layer_forward(const std::vector<LayerCall<T>>& directions, Workspace<T>& wo
                         call.schedule.batch.steps, workspace);
   }
   const auto run = [&](Index direction) { layers[static_cast<std::size_t>(direction)].run(); };
-  if (apart) return parallel(count, run);
-  for (Index direction = 0; direction < count; ++direction) run(direction);
+  if (apart) {
+    parallel(count, run);
+  } else {
+    for (Index direction = 0; direction < count; ++direction) run(direction);
+  }
+  throw_if_stopped(count * first.schedule.batch.steps * step_work(*first.weights, first.schedule.batch.rows));
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "layer/strategy.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
@@ -37,6 +38,7 @@ void WeightGradient<T>::add(Index count, T* gradient) const {
   const Index parts = count * inputs_ * outputs_ < smallest_parallel_work ? 1 : std::min(num_threads(), panels);
   parallel(parts, [&](Index part) {
     for (Index panel = piece_begin(panels, parts, part); panel < piece_begin(panels, parts, part + 1); ++panel) {
+      if (stops_after(count * outputs_ * panels_.registers_of(panel) * kernels_.units)) return;
       OuterArgs<T> args{};
       args.depth = count;
       args.columns = outputs_;

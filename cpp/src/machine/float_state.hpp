@@ -47,4 +47,32 @@ class FlushToZero {
   FlushToZero& operator=(const FlushToZero&) = delete;
 };
 
+// While an object of this class exists, its thread computes as a thread does by default. For a call of the program's
+// own code from within one of the library's.
+class DefaultFloats {
+ public:
+#if defined(__SSE__) || defined(__x86_64__)
+  DefaultFloats() noexcept : saved_(_mm_getcsr()) { _mm_setcsr(0x1F80); }
+  ~DefaultFloats() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#elif defined(__aarch64__)
+  DefaultFloats() noexcept {
+    asm volatile("mrs %0, fpcr" : "=r"(saved_));
+    asm volatile("msr fpcr, %0" : : "r"(std::uint64_t{0}));
+  }
+  ~DefaultFloats() { asm volatile("msr fpcr, %0" : : "r"(saved_)); }
+
+ private:
+  std::uint64_t saved_;
+#else
+  DefaultFloats() noexcept {}
+#endif
+
+ public:
+  DefaultFloats(const DefaultFloats&) = delete;
+  DefaultFloats& operator=(const DefaultFloats&) = delete;
+};
+
 }  // namespace latchwork

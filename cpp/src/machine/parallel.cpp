@@ -9,11 +9,6 @@
 #include "latchwork/threads.hpp"
 #include "machine/pool.hpp"
 
-#if defined(__unix__) || defined(__APPLE__)
-#define LATCHWORK_POSIX
-#include <pthread.h>
-#endif
-
 namespace latchwork {
 namespace {
 
@@ -42,19 +37,7 @@ class PoolUse {
   bool granted_ = false;
 };
 
-// A forked child has none of the workers, and the pool may have been in any state: the child abandons it, and its next
-// call starts a new one.
-[[maybe_unused]] void abandon_pool_in_child() {
-  pool = nullptr;
-  pool_taken.store(false, std::memory_order_release);
-}
-
 struct PoolLifetime {
-  PoolLifetime() {
-#if defined(LATCHWORK_POSIX)
-    pthread_atfork(nullptr, nullptr, abandon_pool_in_child);
-#endif
-  }
   // Joins the workers when the program ends or the library is unloaded. Later calls run inline. If another thread is
   // using the pool at that moment, the process is ending under that thread, and waiting for it could take for ever.
   ~PoolLifetime() {
@@ -63,9 +46,20 @@ struct PoolLifetime {
     pool = nullptr;
   }
 };
-const PoolLifetime pool_lifetime;
+[[maybe_unused]] const PoolLifetime pool_lifetime;
 
 }  // namespace
+
+void abandon_pool() {
+  if (inside_task && pool != nullptr) {
+    // This thread forked in a question that it asked in the middle of a call. What the workers had yet to do of that
+    // call is never done here, so it comes to its end without it.
+    pool->abandon();
+    if (interrupts.call != nullptr) interrupts.call->stop();
+  }
+  pool = nullptr;
+  pool_taken.store(false, std::memory_order_release);
+}
 
 Index free_threads() { return inside_task ? 1 : num_threads(); }
 
@@ -88,7 +82,7 @@ void wake_threads() {
 }
 
 void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, Threads which) {
-  Work work{task, context, parts, 1};
+  Work work{task, context, parts};
   const Index threads = std::min(parts, free_threads());
   if (threads <= 1) return work.run(0);
   const bool all = which == Threads::all;
@@ -96,6 +90,7 @@ void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept,
   if (!use.granted()) return work.run(0);
   if (all && pool == nullptr) pool = new Pool;
   if (pool == nullptr) return work.run(0);
+  work.call = interrupts.call;
   work.threads = all ? pool->start(threads) : pool->available(threads);
   inside_task = true;
   pool->run(work, which);

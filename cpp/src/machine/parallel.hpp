@@ -1,9 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <type_traits>
 
 #include "latchwork/threads.hpp"
@@ -25,6 +25,10 @@ enum class Threads {
 // to start.
 void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, Threads which);
 
+// For a forked child, which has none of the workers, and in which the pool may be in any state: the next call starts a
+// new one.
+void abandon_pool();
+
 // How many threads a call from here can use: 1 inside a task.
 Index free_threads();
 
@@ -43,14 +47,13 @@ void parallel(Index parts, Task&& task, Threads which = Threads::all) {
 // parallel() for a task that may throw: once all parts have ended, an exception that one of them threw is thrown again.
 template <class Task>
 void parallel_or_throw(Index parts, Task&& task) {
-  std::mutex mutex;
   std::exception_ptr thrown;
+  std::atomic<bool> threw{false};
   parallel(parts, [&](Index part) {
     try {
       task(part);
     } catch (...) {
-      const std::lock_guard<std::mutex> lock(mutex);
-      thrown = std::current_exception();
+      if (!threw.exchange(true)) thrown = std::current_exception();
     }
   });
   if (thrown) std::rethrow_exception(thrown);

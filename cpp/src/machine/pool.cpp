@@ -44,7 +44,15 @@ bool spin_until(Condition&& done) {
   return false;
 }
 
+constinit thread_local std::atomic<std::uint32_t>* finished_by_this_thread = nullptr;
+
 }  // namespace
+
+void wake_caller() noexcept {
+  if (finished_by_this_thread == nullptr) return;
+  finished_by_this_thread->fetch_xor(1);
+  finished_by_this_thread->notify_one();
+}
 
 Pool::~Pool() {
   stopping_ = true;
@@ -147,9 +155,13 @@ void Pool::wait_for(Worker& worker, Index threads, Threads which) {
     while (!finished()) pause_briefly();
     return;
   }
+  if (abandoned_) return;
   if (spin_.load(std::memory_order_relaxed) && spin_until(finished)) return;
-  for (Number before = worker.finished.load(); before != worker.number; before = worker.finished.load()) {
+  while (!abandoned_) {
+    const Number before = worker.finished.load();
+    if (is_finished(worker, before)) break;
     worker.finished.wait(before);
+    if (interrupts.call != nullptr) interrupts.call->look();
   }
   count_cpus(threads);
 }
@@ -195,6 +207,7 @@ bool Pool::start_worker() {
 
 void Pool::serve(Worker& worker, Index thread) {
   inside_task = true;
+  finished_by_this_thread = &worker.finished;
   const FlushToZero flush_to_zero;
   Number seen = 0;
   for (;;) {
@@ -209,10 +222,12 @@ void Pool::serve(Worker& worker, Index thread) {
     seen = number;
     if (!claim(worker, number)) continue;  // the caller took this call over
     if (stopping_) return;
+    interrupts = {worker.work.call, 0};
     worker.work.run(thread);
+    interrupts = {};
     // Sequentially consistent, because notify_one makes no system call if it sees no waiter, and must not look for one
     // before the store.
-    worker.finished.store(number);
+    worker.finished.store(2 * number);
     worker.finished.notify_one();
   }
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "latchwork/types.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
@@ -27,6 +28,10 @@ inline void pause_briefly() {
 #endif
 }
 
+// On a worker: wakes the caller if that is asleep until this worker has finished, so that it can see to other things.
+// Elsewhere this does nothing.
+void wake_caller() noexcept;
+
 using Task = void (*)(void* context, Index part) noexcept;
 
 // The work of one call: of its `threads` threads, thread number n runs the parts n, n + threads, n + 2 threads, ...
@@ -35,6 +40,7 @@ struct Work {
   void* context = nullptr;
   Index parts = 0;
   Index threads = 1;
+  LongCall* call = nullptr;  // which the workers work for
 
   void run(Index thread) const {
     for (Index part = thread; part < parts; part += threads) task(context, part);
@@ -63,6 +69,9 @@ class Pool {
 
   void run(const Work& work, Threads which);
 
+  // In a forked child: there are no workers any more. A call that is running waits for none.
+  void abandon() { abandoned_ = true; }
+
  private:
   using Number = std::uint32_t;
 
@@ -72,7 +81,7 @@ class Pool {
     Work work;
     // Written by the worker.
     alignas(64) std::atomic<Number> claimed{0};
-    std::atomic<Number> finished{0};
+    std::atomic<Number> finished{0};  // twice the number of the last call that it ran; one more: the caller is to wake
     std::atomic<std::uint32_t> asleep{0};
     // Read and written by the caller alone.
     alignas(64) Number number = 0;
@@ -90,8 +99,10 @@ class Pool {
 
   static bool claim(Worker& worker, Number number);
 
+  static bool is_finished(const Worker& worker, Number finished) { return (finished & ~1u) == 2 * worker.number; }
+
   static bool has_finished(const Worker& worker) {
-    return worker.finished.load(std::memory_order_acquire) == worker.number;
+    return is_finished(worker, worker.finished.load(std::memory_order_acquire));
   }
 
   // Whether a worker has not started although it had enough time to.
@@ -113,6 +124,7 @@ class Pool {
   Index cpus_ = 1;
   Index calls_since_look_ = 0;
   bool stopping_ = false;
+  bool abandoned_ = false;
   alignas(64) std::atomic<bool> spin_{false};
 };
 

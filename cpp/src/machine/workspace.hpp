@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 
+#include "latchwork/fork.hpp"
 #include "latchwork/types.hpp"
 #include "machine/buffer.hpp"
 
@@ -25,7 +26,7 @@ class WorkspaceCache {
   void take(Index size, std::list<Buffer<T>>& taken) {
     std::list<Buffer<T>> outgrown;
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const std::lock_guard<ForkSafeMutex> lock(mutex_);
       const Index most = std::max(most_, lent_ + size);
       const auto found = best_fit(size, size + tenth(most) + negligible - (held_ - free_size_ - lent_));
       if (found != free_.end()) {
@@ -45,17 +46,17 @@ class WorkspaceCache {
     try {
       taken.emplace_back(size);
     } catch (...) {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const std::lock_guard<ForkSafeMutex> lock(mutex_);
       held_ -= size;
       throw;
     }
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
     lend(size);
   }
 
   // `asked`: the sum of the sizes that the buffers were taken for.
   void give_back(std::list<Buffer<T>>& buffers, Index asked) noexcept {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
     for (const Buffer<T>& buffer : buffers) free_size_ += buffer.size();
     lent_ -= asked;
     free_.splice(free_.begin(), buffers);
@@ -63,7 +64,7 @@ class WorkspaceCache {
 
   // For how many numbers there is memory, lent out or free.
   Index held() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
     return held_;
   }
 
@@ -88,7 +89,7 @@ class WorkspaceCache {
     most_ = std::max(most_, lent_);
   }
 
-  mutable std::mutex mutex_;
+  mutable ForkSafeMutex mutex_{LockKind::workspaces};
   std::list<Buffer<T>> free_;  // the one used last comes first
   Index free_size_ = 0;
   Index lent_ = 0;  // the sum of the sizes that were asked for

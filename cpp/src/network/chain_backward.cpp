@@ -4,6 +4,7 @@
 
 #include "layer/row_blocks.hpp"
 #include "layer/token_numbers.hpp"
+#include "machine/interrupt.hpp"
 #include "network/chain.hpp"
 #include "network/embedding.hpp"
 #include "network/last.hpp"
@@ -94,6 +95,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
       const LastColumns columns = last_columns(at == 0 ? nullptr : &modules[at - 1], features);
       last_backward(columns, Schedule{record.batch, false}, d_result, d_source);
     }
+    throw_if_stopped(0);
     if (ready && chain.network.module_size(at) > 0) ready(at);
     d_result = read_only(d_source);
   }

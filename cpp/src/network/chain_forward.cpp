@@ -1,6 +1,7 @@
 // The forward pass through the modules of one member.
 #include <algorithm>
 
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "network/chain.hpp"
 #include "network/last.hpp"
@@ -76,6 +77,7 @@ class ChainForward {
         if (last && result.data != output.data) copy(rows_of(read_only(result), features), output, features);
       }
       source = rows_of(read_only(result), features);
+      throw_if_stopped(0);
     }
   }
 
@@ -92,6 +94,7 @@ class ChainForward {
     parallel(parts, [&](Index part) {
       for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
         const Index step = slot / batch_.rows, row = slot % batch_.rows;
+        if (stops_after(work_of_moving * features)) return;
         if (schedule.active(step, row)) {
           std::copy_n(from.at(step, row), features, to.at(step, row));
         } else {

@@ -2,6 +2,7 @@
 
 #include "layer/cell_masks.hpp"
 #include "layer/strategy.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
@@ -28,6 +29,7 @@ void apply_dropout(const Kernels<T>& kernels, const DropoutMask& mask, const Bat
   parallel(parts, [&](Index part) {
     T factors[drawn_at_once];
     for (Index at = piece_begin(sequence_rows, parts, part); at < piece_begin(sequence_rows, parts, part + 1); ++at) {
+      if (stops_after(features * work_of_moving)) return;
       for (Index unit = 0; unit < features; unit += drawn_at_once) {
         const Index count = std::min(features - unit, drawn_at_once);
         draw_mask(kernels, {mask.seed, MaskOn::layer_output, mask.module, mask.layer}, at / batch.rows,

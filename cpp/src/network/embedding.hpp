@@ -5,6 +5,7 @@
 #include "layer/block_sums.hpp"
 #include "layer/row_blocks.hpp"
 #include "layer/rows.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 
@@ -22,6 +23,7 @@ void add_by_token(const Batch& batch, Index row_begin, Index row_end, const RowS
     const Index begin = piece_begin(features, parts, part);
     const Index end = piece_begin(features, parts, part + 1);
     for (Index step = batch.steps - 1; step >= 0; --step) {
+      if (stops_after((row_end - row_begin) * (end - begin) * work_of_moving)) return;
       for (Index row = row_begin; row < row_end; ++row) {
         if (!schedule.active(step, row)) continue;
         T* sum = sums + *tokens.tokens.at(step, row) * features;

@@ -6,6 +6,7 @@
 #include "layer/block_sums.hpp"
 #include "layer/strategy.hpp"
 #include "layer/weight_gradient.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
@@ -74,12 +75,15 @@ void linear_forward(const LinearCall<T>& call) {
   parallel(parts, [&](Index part) {
     const Index first = piece_begin(count, parts, part);
     const Index rows = piece_begin(count, parts, part + 1) - first;
-    ProductArgs<T> args = product_of(weights.weights, rows, x.data() + first, y.data() + first);
-    args.start = weights.bias.data();
-    call.kernels->product(args, 0, weights.weights.count());
-    for (Index row = 0; row < rows; ++row) {
-      activate_row(*call.kernels, weights.activation, weights.output_size, args.y[row]);
-    }
+    for_pieces_until_stopped(rows, weights.input_size * weights.output_size, 64, [&](Index begin, Index end) {
+      ProductArgs<T> args =
+          product_of(weights.weights, end - begin, x.data() + first + begin, y.data() + first + begin);
+      args.start = weights.bias.data();
+      call.kernels->product(args, 0, weights.weights.count());
+      for (Index row = 0; row < end - begin; ++row) {
+        activate_row(*call.kernels, weights.activation, weights.output_size, args.y[row]);
+      }
+    });
   });
 }
 
@@ -119,9 +123,13 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
       weight_gradient.pack(d_y.data(), x.data(), begin, end, count);
       if (d_x.empty()) return;
       const WeightPanels<T>& panels = weights.gradient;
-      kernels.product(product_of(panels, end - begin, d_y.data() + begin, d_x.data() + begin), 0, panels.count());
+      for_pieces_until_stopped(end - begin, inputs * outputs, 64, [&](Index first, Index last) {
+        kernels.product(product_of(panels, last - first, d_y.data() + begin + first, d_x.data() + begin + first), 0,
+                        panels.count());
+      });
     });
     weight_gradient.add(count, sum);
+    throw_if_stopped(0);
     kernels.add_rows(d_y_memory, padded_outputs, count, padded_outputs, sum + weight_size);
     x.clear();
     y.clear();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "machine/float_state.hpp"
 #include "machine/parallel.hpp"
 #include "network/network_parts.hpp"
 
@@ -69,6 +70,7 @@ class ReadyModules {
  private:
   void tell(std::size_t module, Index member) const {
     T* const gradient = parameters_ + member * parts_.member_parameter_count + parts_.module_begin(module);
+    const DefaultFloats floats;
     ready_(static_cast<Index>(module), member, gradient, parts_.module_size(module));
   }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "machine/float_state.hpp"
+#include "machine/interrupt.hpp"
 #include "network/chain.hpp"
 #include "network/members.hpp"
 #include "network/network_parts.hpp"
@@ -18,9 +19,10 @@ namespace latchwork {
 
 namespace {
 
-template <class T>
-std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> modules, TensorNames names,
-                                                   Index members) {
+// fill(parameters, the number of one member's parameters) writes the first values.
+template <class T, class Fill>
+std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> modules, TensorNames names, Index members,
+                                                   Fill&& fill) {
   validate(modules);
   Index size = 0;
   for (const ParameterSpec& spec : parameter_layout(modules, names)) size += spec.size();
@@ -29,7 +31,7 @@ std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> mo
     throw std::invalid_argument("members: expected a number for which the sizes do not overflow, got " +
                                 std::to_string(members));
   }
-  auto store = std::make_shared<ParameterStore<T>>(members * size);
+  auto store = std::make_shared<ParameterStore<T>>(members * size, [&](T* parameters) { fill(parameters, size); });
   return std::make_shared<detail::NetworkParts<T>>(std::move(modules), names, members, std::move(store), 0, size);
 }
 
@@ -149,14 +151,12 @@ Network<T>::Network(std::shared_ptr<detail::NetworkParts<T>> parts) : parts_(std
 
 template <class T>
 Network<T>::Network(std::vector<ModuleOptions> modules, TensorNames names, std::uint64_t seed, Index members)
-    : parts_(new_parts<T>(std::move(modules), names, members)) {
+    : parts_(new_parts<T>(modules, names, members, [&](T* parameters, Index size) {
+        parallel_or_throw(members, [&](Index member) {
+          initialise_parameters(modules, seed + static_cast<std::uint64_t>(member), parameters + member * size);
+        });
+      })) {
   parts_->mask_counter->set({seed, 0});
-  parts_->store->write([&](T* parameters) {
-    parallel_or_throw(members, [&](Index member) {
-      initialise_parameters(parts_->modules, seed + static_cast<std::uint64_t>(member),
-                            parts_->of_member(parameters, member));
-    });
-  });
 }
 
 template <class T>
@@ -173,11 +173,10 @@ Network<T> Network<T>::module(Index index) const {
 template <class T>
 Network<T> Network<T>::member(Index index) const {
   detail::check_index("index", index, members());
-  Network one(new_parts<T>(modules(), parts_->names, 1));
+  Network one(new_parts<T>(modules(), parts_->names, 1, [&](T* to, Index size) {
+    store()->read([&](const T* from) { std::copy_n(parts_->of_member(from, index), size, to); });
+  }));
   one.set_mask_seeds(mask_seeds());
-  one.store()->write([&](T* to) {
-    store()->read([&](const T* from) { std::copy_n(parts_->of_member(from, index), member_parameter_count(), to); });
-  });
   return one;
 }
 
@@ -194,17 +193,16 @@ Network<T> Network<T>::stack(const std::vector<Network>& networks) {
     }
     members += networks[at].members();
   }
-  Network all(new_parts<T>(first.modules(), first.parts_->names, members));
-  all.set_mask_seeds(first.mask_seeds());
-  all.store()->write([&](T* to) {
+  Network all(new_parts<T>(first.modules(), first.parts_->names, members, [&](T* to, Index size) {
     for (const Network& network : networks) {
       network.store()->read([&](const T* from) {
         for (Index member = 0; member < network.members(); ++member) {
-          to = std::copy_n(network.parts_->of_member(from, member), network.member_parameter_count(), to);
+          to = std::copy_n(network.parts_->of_member(from, member), size, to);
         }
       });
     }
-  });
+  }));
+  all.set_mask_seeds(first.mask_seeds());
   return all;
 }
 
@@ -303,6 +301,7 @@ void Network<T>::forward(const Input<T>& input, const Batch& batch, const States
     return computed.write_output();
   }
   const FlushToZero flush;
+  const LongCall long_call;
   const std::shared_ptr<const Snapshot<T>> weights = snapshot_of(parts, false);
   detail::for_member_pieces(parts, parts.work_of(batch),
                             [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
@@ -332,6 +331,7 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   const Input<T>& x = computed ? computed->input() : input;
   const Batch& run = computed ? computed->batch() : batch;
   const FlushToZero flush;
+  const LongCall long_call;
   std::vector<RecordOptions> member_options(static_cast<std::size_t>(parts.members), options);
   if (options.training || options.mask_seed) {
     const std::uint64_t seed = options.mask_seed ? *options.mask_seed : next_mask_seed();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "latchwork/batch.hpp"
+#include "latchwork/fork.hpp"
 #include "latchwork/network.hpp"
 #include "machine/workspace.hpp"
 #include "network/mask_counter.hpp"
@@ -24,14 +25,14 @@ class MemberWorkspaces {
 
   std::shared_ptr<WorkspaceCache<T>> of_piece(Index piece) {
     if (piece == 0) return first_;
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
     while (static_cast<Index>(others_.size()) < piece) others_.push_back(std::make_shared<WorkspaceCache<T>>());
     return others_[static_cast<std::size_t>(piece - 1)];
   }
 
  private:
   std::shared_ptr<WorkspaceCache<T>> first_ = std::make_shared<WorkspaceCache<T>>();
-  std::mutex mutex_;
+  ForkSafeMutex mutex_{LockKind::piece_workspaces};
   std::deque<std::shared_ptr<WorkspaceCache<T>>> others_;
 };
 

@@ -3,14 +3,17 @@
 #include <algorithm>
 
 #include "layer/rows.hpp"
+#include "machine/interrupt.hpp"
+#include "machine/parallel.hpp"
 
 namespace latchwork {
 
-// Copies the valid steps of each row. Padding of `to` is not written.
+// Copies the valid steps of each row, or some of them if the call is to stop. Padding of `to` is not written.
 template <class T>
 void copy_sequence(const Batch& batch, Index features, SequenceView<const T> from, SequenceView<T> to) {
   const Schedule schedule{batch, false};
   for (Index step = 0; step < batch.steps; ++step) {
+    if (stops_after(batch.rows * features * work_of_moving)) return;
     for (Index row = 0; row < batch.rows; ++row) {
       if (schedule.active(step, row)) std::copy_n(from.at(step, row), features, to.at(step, row));
     }

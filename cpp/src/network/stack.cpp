@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "layer/strategy.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "network/dropout.hpp"
 #include "network/sequences.hpp"
@@ -59,6 +60,7 @@ void add_sequences(const Batch& batch, Index features, const RowSource<T>& added
   const Index parts = number_parts(batch.steps * batch.rows * features, batch.rows);
   parallel(parts, [&](Index part) {
     for (Index step = 0; step < batch.steps; ++step) {
+      if (stops_after(batch.rows * features * work_of_moving / parts)) return;
       for (Index row = piece_begin(batch.rows, parts, part); row < piece_begin(batch.rows, parts, part + 1); ++row) {
         if (!schedule.active(step, row)) continue;
         const T *one = values.at(step, row), *other = added.at(step, row);

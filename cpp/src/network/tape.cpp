@@ -1,10 +1,12 @@
 #include "latchwork/tape.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <optional>
 #include <stdexcept>
 
 #include "machine/float_state.hpp"
+#include "machine/interrupt.hpp"
 #include "network/chain.hpp"
 #include "network/members.hpp"
 #include "network/recording.hpp"
@@ -105,6 +107,32 @@ class BackwardSequences {
   std::optional<Workspace<T>> memory_;
 };
 
+// Copies gradients to which a call is to add, and puts the copy back if it ends by an exception.
+template <class T>
+class KeptParameters {
+ public:
+  KeptParameters(const detail::NetworkParts<T>& parts, T* parameters)
+      : memory_(parts.workspaces.first()),
+        size_(parts.members * parts.member_parameter_count),
+        parameters_(parameters) {
+    if (parameters_ == nullptr) return;
+    copy_ = memory_.take(size_);
+    std::copy_n(parameters_, size_, copy_);
+  }
+  ~KeptParameters() {
+    if (parameters_ != nullptr && std::uncaught_exceptions() > exceptions_) std::copy_n(copy_, size_, parameters_);
+  }
+  KeptParameters(const KeptParameters&) = delete;
+  KeptParameters& operator=(const KeptParameters&) = delete;
+
+ private:
+  Workspace<T> memory_;
+  Index size_;
+  T* parameters_;
+  T* copy_ = nullptr;
+  int exceptions_ = std::uncaught_exceptions();
+};
+
 }  // namespace
 
 template <class T>
@@ -146,6 +174,8 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
   detail::check_places(parts, "d_input", d_input, recording.members.front().batch);
   detail::check_places(parts, "d_start", d_start, recording.members.front().batch);
   const FlushToZero flush;
+  const LongCall long_call;
+  const KeptParameters<T> kept(parts, accumulate ? parameters : nullptr);
   const BackwardSequences<T> sequences(recording, d_output, d_input);
   const detail::ReadyModules<T> ready_modules(parts, ready, parameters);
   detail::for_member_pieces(
@@ -175,6 +205,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
   const Index steps =
       recording.computed == nullptr ? recording.members.front().batch.steps : recording.computed->steps();
   const Index units_per_panel = recording.weights->kernels->units;
+  const LongCall long_call;
   const Index size = signal == Signal::hidden ? lstm.hidden_output_size() : lstm.hidden_size;
   for (std::size_t member = 0; member < recording.members.size(); ++member) {
     const ChainRecord<T>& member_record = recording.members[member];
@@ -187,6 +218,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
     const bool reverse = lstm.direction == Direction::reverse || state % lstm.directions() == 1;
     const bool is_gate = signal != Signal::hidden && signal != Signal::cell;
     for (Index step = 0; step < steps; ++step) {
+      throw_if_stopped(record.batch.rows * size * work_of_moving);
       for (Index row = 0; row < record.batch.rows; ++row, values += size) {
         const auto [shown, carried] =
             shown_step(recording, record.batch, static_cast<Index>(member), step, row, reverse);

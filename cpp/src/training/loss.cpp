@@ -5,6 +5,7 @@
 #include "latchwork/training.hpp"
 #include "machine/dispatch.hpp"
 #include "machine/float_state.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "weights/refusal.hpp"
 
@@ -194,6 +195,7 @@ double loss_and_gradient(const Loss& loss, SequenceView<const T> output, Index f
   const Index blocks = (positions + block - 1) / block;
   std::vector<double> partial(static_cast<std::size_t>(blocks));
   parallel(blocks, [&](Index index) {
+    if (stops_after(work_of_moving * block_elements)) return;
     double sum = 0.0;
     const Index end = std::min(positions, (index + 1) * block);
     for (Index position = index * block; position < end; ++position) {
@@ -201,6 +203,7 @@ double loss_and_gradient(const Loss& loss, SequenceView<const T> output, Index f
     }
     partial[static_cast<std::size_t>(index)] = sum;
   });
+  throw_if_stopped(0);
   double sum = 0.0;
   for (double part : partial) sum += part;
   return sum * scale;

@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "latchwork/fork.hpp"
 #include "latchwork/training.hpp"
 #include "machine/dispatch.hpp"
 #include "machine/float_state.hpp"
@@ -158,6 +159,7 @@ void Optimizer<T>::restore(std::int64_t steps, std::vector<std::vector<T>> buffe
     throw std::invalid_argument("buffers: expected " + std::to_string(size_) + " elements in each, got " +
                                 std::to_string(buffer.size()));
   }
+  const NoFork no_fork;
   steps_ = steps;
   buffers_ = std::move(buffers);
 }

@@ -3,8 +3,10 @@
 #include <stdexcept>
 #include <string>
 
+#include "latchwork/fork.hpp"
 #include "latchwork/training.hpp"
 #include "machine/float_state.hpp"
+#include "machine/interrupt.hpp"
 #include "network/chain.hpp"
 #include "network/members.hpp"
 #include "network/skipped_call.hpp"
@@ -32,7 +34,10 @@ States<T> end_states_in(std::vector<T>& memory, const Network<T>& network, Index
     const LstmOptions& lstm = network.lstm(index);
     size += lstm.states() * rows * (lstm.hidden_output_size() + lstm.hidden_size);
   }
-  memory.resize(static_cast<std::size_t>(network.members() * size));
+  if (static_cast<Index>(memory.size()) < network.members() * size) {
+    const NoFork no_fork;
+    memory.resize(static_cast<std::size_t>(network.members() * size));
+  }
   T* next = memory.data();
   for (Index index = 0; index < network.lstm_count(); ++index) {
     const LstmOptions& lstm = network.lstm(index);
@@ -125,6 +130,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
     return gradient_and_end(computed.input(), computed.batch(), start, targets, end, first_row, ready);
   }
   const FlushToZero flush_to_zero;
+  const LongCall long_call;
   const Index members = network_.members(), features = network_.output_size();
   std::vector<RecordOptions> options(static_cast<std::size_t>(members), all);
   for (std::size_t member = 0; member < options.size(); ++member) {
@@ -189,9 +195,9 @@ void Trainer<T>::apply() {
     if (clip_norm_ > 0.0) scales[member] = clip_scale(norms[member], clip_norm_);
   }
   network_.store()->write([&](T* parameters) {
+    gradients_complete_ = false;  // in here, so that a child that is forked now does not apply them again
     optimizer_.step(parameters + network_.parameters_begin(), network_.member_stride(), gradients_.data(), scales);
   });
-  gradients_complete_ = false;
 }
 
 template <class T>
@@ -205,6 +211,7 @@ std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& bat
     return evaluate(computed.input(), computed.batch(), start, computed_target(computed, network_, loss_, target), end);
   }
   const FlushToZero flush_to_zero;
+  const LongCall long_call;
   const Index features = network_.output_size();
   // Memory of this call, because several threads may evaluate at once.
   std::vector<T> end_memory;

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <utility>
 
+#include "latchwork/fork.hpp"
 #include "latchwork/parameters.hpp"
 #include "weights/snapshot.hpp"
 
@@ -21,7 +21,7 @@ class SnapshotCache {
   template <class Pack>
   std::shared_ptr<const Snapshot<T>> latest(const ParameterStore<T>& store, const Kernels<T>& kernels,
                                             bool with_backward, Pack&& pack) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
     if (latest_ != nullptr && latest_->version == store.version() && latest_->kernels == &kernels &&
         (latest_->with_backward || !with_backward)) {
       return latest_;
@@ -44,7 +44,7 @@ class SnapshotCache {
                                                   Pack&& pack) {
     std::shared_ptr<Snapshot<T>> outdated;
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const std::lock_guard<ForkSafeMutex> lock(mutex_);
       if (latest_ != nullptr && latest_->version != store.version()) outdated = std::exchange(latest_, nullptr);
     }
     const std::shared_ptr<Snapshot<T>> packed = unshared(std::move(outdated));
@@ -52,7 +52,7 @@ class SnapshotCache {
     packed->kernels = &kernels;
     packed->with_backward = true;
     pack(*packed);
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
     if (latest_ == nullptr) latest_ = packed;
     return packed;
   }
@@ -67,13 +67,14 @@ class SnapshotCache {
       last = nullptr;  // frees its memory before the new one takes some, if the other holder has let go meanwhile
       return std::make_shared<Snapshot<T>>();
     }
-    // Other threads have finished reading the snapshot before they let go of it; the fence makes that order hold here
-    // too.
-    std::atomic_thread_fence(std::memory_order_acquire);
+    // Other threads had finished reading the snapshot before they let go of it. Reading the count of holders does not
+    // make that order hold here, but letting go of one more does: each holder that lets go sees what those before it
+    // did.
+    std::shared_ptr<Snapshot<T>>(last).reset();
     return last;
   }
 
-  std::mutex mutex_;
+  ForkSafeMutex mutex_{LockKind::snapshots};
   std::shared_ptr<Snapshot<T>> latest_;
 };
 
