@@ -1,5 +1,5 @@
-// The extension module latchwork._core. It offers what python/latchwork/_core.pyi describes, and uses only the public
-// headers of the core.
+// The extension module latchwork._core. It offers what python/latchwork/_core.pyi describes, and uses the public
+// headers of the core and, for the numbers that Python needs, two of its own.
 #include "interrupts.hpp"
 #include "register.hpp"
 
@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, module) {
   pybind11::detail::npy_api::get();
   hear_signals();
   register_machine(module);
+  register_numbers(module);
   register_options(module);
   register_tape(module);
   register_stream(module);

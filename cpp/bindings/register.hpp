@@ -17,6 +17,7 @@
 namespace latchwork::python {
 
 void register_machine(py::module_& module);
+void register_numbers(py::module_& module);
 void register_options(py::module_& module);
 void register_tape(py::module_& module);
 void register_stream(py::module_& module);

@@ -221,6 +221,9 @@ class Trainer32(metaclass=_Bound):
 
 # The norm of each of `pieces` equal pieces of a float32 or float64 array, 1-D contiguous; returns float64 (pieces,).
 def gradient_norms(gradient: _Array, pieces: int) -> _Array: ...
+def random_words(seed: int, first: int, count: int) -> _Array: ...  # uint32
+def exp(values: _Array) -> _Array: ...  # of float64
+def log(values: _Array) -> _Array: ...
 def all_finite(values: _Array) -> bool: ...  # C-contiguous, float32 or float64
 def clip_scale(norm: _Array, clip_norm: float) -> _Array: ...  # of each norm
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import latchwork as lw
 import numpy as np
+from latchwork._random import Random
 from latchwork.cli.train import _default_text
 from latchwork.estimators.characters import Vocabulary
 from latchwork.estimators.fit_loop import FitLoop
@@ -85,9 +86,9 @@ class Run(NamedTuple):
 
 def new_run(side: str, model: LSTMLanguageModel, text: str) -> Run:
     vocabulary = Vocabulary(text)
-    generator = np.random.default_rng(model.random_state)
-    network = model._new_network(vocabulary, generator)
-    loop = model._new_loop(network, vocabulary, text, generator, started=0.0)
+    random = Random(model.random_state)
+    network = model._new_network(vocabulary, random)
+    loop = model._new_loop(network, vocabulary, text, random, started=0.0)
     weights = network.state_dict
     if side == "PyTorch":
         trainer = PyTorchTrainer(model, network)

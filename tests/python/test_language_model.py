@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from latchwork._random import Random
 from latchwork.estimators import language_model, text_windows
 from latchwork.estimators.baselines import CharacterModel
 from latchwork.estimators.estimator import NotFittedError
@@ -124,7 +125,7 @@ class TestFit:
     def test_every_character_is_read_and_every_one_predicted(self, monkeypatch):
         monkeypatch.setattr(text_windows, "UNKNOWN_SHARE", 0.0)
         tokens = np.concatenate([[1003], np.arange(1003)])
-        windows = text_windows.TextWindows(tokens, 1003, 8, 4, np.random.default_rng(0))
+        windows = text_windows.TextWindows(tokens, 1003, 8, 4, Random(0))
         inputs, targets = (np.concatenate(parts) for parts in zip(*windows.windows(), strict=True))
         assert inputs.shape == targets.shape == (126, 8)
         assert set(targets.ravel().tolist()) == set(range(1003))

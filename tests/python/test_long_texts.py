@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latchwork._random import Random
 from latchwork.estimators import characters, language_model, text_windows
 from latchwork.estimators.characters import Vocabulary
 
@@ -87,11 +88,11 @@ def test_windows_read_some_tokens_as_unknown_in_inputs_and_targets(batch_size, m
     monkeypatch.setattr(text_windows, "UNKNOWN_SHARE", 0.2)
     text = np.random.RandomState(1).randint(0, 9, 1501)
     tokens = np.concatenate([[9], text])
-    windows = text_windows.TextWindows(tokens, 9, batch_size, 8, np.random.default_rng(4))
-    generator = np.random.default_rng(4)
+    windows = text_windows.TextWindows(tokens, 9, batch_size, 8, Random(4))
+    random = Random(4)
     for _ in range(2):
         changed = tokens.copy()
-        changed[generator.integers(len(tokens), size=generator.binomial(len(tokens), 0.2))] = 9
+        changed[random.below(len(tokens), int(len(tokens) * 0.2 + random.uniform(1)[0]))] = 9
         assert 200 < np.count_nonzero(changed == 9) < 400
         end = np.zeros(batch_size, int)
         starts = None

@@ -4,8 +4,7 @@ import argparse
 import itertools
 import sys
 
-import numpy as np
-
+from latchwork._random import Random
 from latchwork.cli.arguments import MAX_SEED, HelpFormatter, integer, number
 from latchwork.cli.errors import CommandError
 from latchwork.cli.models import load_model
@@ -40,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     model, name, _ = load_model(arguments.model)
     if not isinstance(model, LSTMLanguageModel):
         raise CommandError(f"{name}: expected a language model, got {type(model).__name__}")
-    characters = model._characters(arguments.prompt, arguments.temperature, np.random.default_rng(arguments.seed))
+    characters = model._characters(arguments.prompt, arguments.temperature, Random(arguments.seed))
     print(arguments.prompt, end="")
     for character in itertools.islice(characters, arguments.length):
         print(character, end="", flush=sys.stdout.isatty())  # to watch it being written

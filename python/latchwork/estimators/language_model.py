@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from latchwork import files
+from latchwork import _core, files
 from latchwork._arrays import integer, real_number
 from latchwork._progress import ProgressBar
+from latchwork._random import Random
 from latchwork._writing import FilePath
 from latchwork.estimators.characters import CODE_POINTS, Tokens, Vocabulary
 from latchwork.estimators.estimator import Estimator, not_fitted_error
@@ -136,9 +137,9 @@ class LSTMLanguageModel(Estimator):
         self._check_parameters()
         _check_text("text", text, shortest=2)
         vocabulary = Vocabulary(text)
-        generator = np.random.default_rng(self.random_state)
-        network = self._new_network(vocabulary, generator)
-        loop = self._new_loop(network, vocabulary, text, generator, started)
+        random = Random(self.random_state)
+        network = self._new_network(vocabulary, random)
+        loop = self._new_loop(network, vocabulary, text, random, started)
         with ProgressBar(self.verbose) as bar:
             loop.run(bar)
         self._keep(vocabulary, network, loop.history, loop.interrupted)
@@ -167,7 +168,7 @@ class LSTMLanguageModel(Estimator):
             for start in calls:
                 end = min(start + STEPS_PER_CALL, len(tokens))
                 scores, state = self.network_(inputs[start:end, np.newaxis], state)
-                bits += float(_bits(scores[:, 0], tokens[start:end]).sum())
+                bits += math.fsum(_bits(scores[:, 0], tokens[start:end]))
                 bar.update(end / len(tokens), f"measuring {len(tokens):,} characters")
         return bits / len(tokens)
 
@@ -176,7 +177,7 @@ class LSTMLanguageModel(Estimator):
         prompt: str = "",
         length: int = 200,
         temperature: float = 1.0,
-        random_state: int | np.random.Generator | None = None,
+        random_state: int | np.random.Generator | np.random.RandomState | None = None,
     ) -> str:
         """Continue ``prompt`` with ``length`` characters drawn one after another from the model.
 
@@ -188,8 +189,8 @@ class LSTMLanguageModel(Estimator):
             How many characters to generate.
         temperature : float
             Scores are divided by it: below 1 likely characters become likelier. 0: always the likeliest one.
-        random_state : int or numpy.random.Generator, optional
-            Equal seeds give equal texts.
+        random_state : int, numpy.random.Generator or numpy.random.RandomState, optional
+            Equal seeds give equal texts, on every CPU with fused multiply-adds.
 
         Returns
         -------
@@ -200,14 +201,14 @@ class LSTMLanguageModel(Estimator):
         _check_text("prompt", prompt, shortest=0)
         length = integer("length", length, 0)
         temperature = real_number("temperature", temperature)
-        generator = np.random.default_rng(random_state)
-        return "".join(itertools.islice(self._characters(prompt, temperature, generator), length))
+        random = Random(random_state)
+        return "".join(itertools.islice(self._characters(prompt, temperature, random), length))
 
-    def _characters(self, prompt: str, temperature: float, generator: np.random.Generator) -> Iterator[str]:
+    def _characters(self, prompt: str, temperature: float, random: Random) -> Iterator[str]:
         """Yield what follows the prompt, without end."""
         unknown = self._vocabulary.unknown
         read = [unknown, *self._vocabulary.encode(prompt).tolist()]
-        for token in continue_tokens(self.network_.stream(), read, unknown, temperature, generator):
+        for token in continue_tokens(self.network_.stream(), read, unknown, temperature, random):
             yield self.vocabulary_[token]
 
     def save(self, path: FilePath) -> None:
@@ -274,8 +275,8 @@ class LSTMLanguageModel(Estimator):
         self.history_ = history
         self.interrupted_ = interrupted
 
-    def _new_network(self, vocabulary: Vocabulary, generator: np.random.Generator) -> Network:
-        seeds = generator.integers(2**63, size=3).tolist()
+    def _new_network(self, vocabulary: Vocabulary, random: Random) -> Network:
+        seeds = [random.seed() for _ in range(3)]
         return Network(
             [
                 Embedding(vocabulary.size, self.embedding_size, seed=seeds[0]),
@@ -290,18 +291,16 @@ class LSTMLanguageModel(Estimator):
             ]
         )
 
-    def _new_loop(
-        self, network: Network, vocabulary: Vocabulary, text: str, generator: np.random.Generator, started: float
-    ) -> FitLoop:
+    def _new_loop(self, network: Network, vocabulary: Vocabulary, text: str, random: Random, started: float) -> FitLoop:
         trainer = Trainer(
             network,
             loss="cross_entropy",
             optimizer=AdamW(lr=self.lr, weight_decay=self.weight_decay),
             clip_norm=self.clip_norm,
-            seed=int(generator.integers(2**63)),
+            seed=random.seed(),
         )
         tokens = vocabulary.encode_after_start(text)
-        windows = TextWindows(tokens, vocabulary.unknown, self.batch_size, self.window, generator)
+        windows = TextWindows(tokens, vocabulary.unknown, self.batch_size, self.window, random)
         return FitLoop(
             trainer,
             windows,
@@ -330,8 +329,10 @@ def _bits(scores: NDArray[np.float32], tokens: Tokens) -> NDArray[np.float64]:
     shifted = scores.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     chosen = np.take_along_axis(shifted, tokens[:, np.newaxis], axis=1)[:, 0]
-    with np.errstate(under="ignore"):  # what is very unlikely may round to zero, whatever np.seterr says
-        bits: NDArray[np.float64] = (np.log(np.exp(shifted).sum(axis=1)) - chosen) / math.log(2)
+    # Cumulated sums, because np.sum adds in another order on each CPU.
+    sums = _core.exp(shifted)
+    np.cumsum(sums, axis=1, out=sums)
+    bits: NDArray[np.float64] = (_core.log(sums[:, -1].copy()) - chosen) / math.log(2)
     return bits
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from latchwork._random import Random
 from latchwork.estimators.characters import Tokens
 from latchwork.training import Trainer
 
@@ -30,7 +31,7 @@ class TextWindows:
         How many streams the text is cut into at most.
     window : int
         How many tokens of each stream one step of training reads at most.
-    generator : numpy.random.Generator
+    random : Random
         It chooses, in each epoch, the characters that are read as unknown.
     """
 
@@ -39,12 +40,10 @@ class TextWindows:
     loss_label = "bits/character"
     loss_unit = math.log(2)
 
-    def __init__(
-        self, tokens: Tokens, unknown: int, batch_size: int, window: int, generator: np.random.Generator
-    ) -> None:
+    def __init__(self, tokens: Tokens, unknown: int, batch_size: int, window: int, random: Random) -> None:
         self._tokens = tokens
         self._unknown = unknown
-        self._generator = generator
+        self._random = random
         length = len(tokens) - 1
         rows = min(max(length // (window * SHORTEST_STREAM_WINDOWS), 1), batch_size)
         steps = -(-length // rows)
@@ -68,10 +67,10 @@ class TextWindows:
 
     def windows(self) -> Iterator[tuple[Tokens, Tokens]]:
         """Yield, for each window, what every stream reads at each step, and what comes next: (steps, rows)."""
-        tokens, generator = self._tokens, self._generator
+        tokens, random = self._tokens, self._random
         # Sorted, so that each window finds its own without a copy of the text.
-        share = generator.binomial(len(tokens), UNKNOWN_SHARE)
-        unknown = np.sort(generator.integers(len(tokens), size=share))
+        share = int(len(tokens) * UNKNOWN_SHARE + random.uniform(1)[0])
+        unknown = np.sort(random.below(len(tokens), share))
         for start, end in zip(self._bounds[:-1], self._bounds[1:], strict=True):
             begins = self._starts + start
             read = tokens[begins + np.arange(end - start + 1)[:, np.newaxis]]
