@@ -5,37 +5,56 @@
 
 #include <atomic>
 #include <mutex>
+#include <span>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 namespace latchwork::python {
 
 // Lets one call after another into an optimizer or a trainer; the others wait.
 class OneAtATime {
  public:
-  // The GIL is released before the wait and taken again after the mutex is let go, so that no thread ever waits for one
-  // of the two while it holds the other.
   template <class Work>
   auto operator()(Work&& work) {
+    OneAtATime* const self = this;
+    return together({&self, 1}, std::forward<Work>(work));
+  }
+
+  // Lets a call into several objects at once, which are always given in the same order. The GIL is released before the
+  // wait and taken again after the mutexes are let go, so that no thread ever waits for one of them while it holds the
+  // other.
+  template <class Work>
+  static auto together(std::span<OneAtATime* const> objects, Work&& work) {
     const pybind11::gil_scoped_release release;
-    // Only this thread can have written its own id here. It would wait for itself for ever.
-    if (holder_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
-      throw std::runtime_error("ready() cannot call the trainer that called it; wait until gradient() has returned");
-    }
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const Holder holder(holder_);
+    const Holder holder(objects);
     return work();
   }
 
  private:
   struct Holder {
-    explicit Holder(std::atomic<std::thread::id>& id_to_write) : id(id_to_write) {
-      id.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    explicit Holder(std::span<OneAtATime* const> to_hold) : objects(to_hold) {
+      for (const OneAtATime* object : objects) {
+        // Only this thread can have written its own id here. It would wait for itself for ever.
+        if (object->holder_.load(std::memory_order_relaxed) != std::this_thread::get_id()) continue;
+        throw std::runtime_error(
+            "ready() and a loss cannot call the trainer that called them, nor its optimizer; wait until it has "
+            "returned");
+      }
+      for (OneAtATime* object : objects) {
+        object->mutex_.lock();
+        object->holder_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+      }
     }
-    ~Holder() { id.store(std::thread::id(), std::memory_order_relaxed); }
+    ~Holder() {
+      for (OneAtATime* object : objects) {
+        object->holder_.store(std::thread::id(), std::memory_order_relaxed);
+        object->mutex_.unlock();
+      }
+    }
     Holder(const Holder&) = delete;
     Holder& operator=(const Holder&) = delete;
-    std::atomic<std::thread::id>& id;
+    std::span<OneAtATime* const> objects;
   };
 
   std::mutex mutex_;
