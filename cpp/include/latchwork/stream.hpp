@@ -58,8 +58,8 @@ class Stream {
   // restarts. What lies in x for rows that are left out does not matter.
   void step(const T* x, T* y, const std::uint8_t* reset = nullptr, const StepStrides& strides = {},
             const StepSkip& skip = {}) noexcept;
-  // The same for tokens, which must lie in [0, vocabulary), except those of rows that are left out. They are not checked
-  // here.
+  // The same for tokens, which must lie in [0, vocabulary), except those of rows that are left out. They are not
+  // checked here.
   void step(const std::int64_t* tokens, T* y, const std::uint8_t* reset = nullptr, const StepStrides& strides = {},
             const StepSkip& skip = {}) noexcept;
 
