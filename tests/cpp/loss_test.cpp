@@ -168,11 +168,11 @@ constexpr LossKind all_kinds[] = {LossKind::cross_entropy, LossKind::squared_err
 }  // namespace
 
 TEST_CASE_TEMPLATE("losses equal plain loops in double", T, float, double) {
-  const double tolerance = sizeof(T) == 4 ? 2e-6 : 1e-13;
+  const double tolerance = sizeof(T) == 4 ? 5e-6 : 1e-12;
   for (LossKind kind : all_kinds) {
     for (bool ragged : {false, true}) {
       // 3000 features take more than one block of the sum.
-      for (Index features : {3, 21, 3000}) {
+      for (Index features : {6, 24, 3000}) {
         const Problem problem = make_problem(kind, 7, 5, features, ragged, 3);
         CAPTURE(static_cast<int>(kind));
         CAPTURE(features);
@@ -203,7 +203,8 @@ TEST_CASE("gradients equal finite differences, and are zero in padding") {
           moved[at] += 1e-5;
           const double above = plain_loss(problem, moved);
           moved[at] -= 2e-5;
-          CHECK(std::abs(answer.gradient[at] - (above - plain_loss(problem, moved)) / 2e-5) < 1e-9);
+          CHECK(std::abs(answer.gradient[at] - (above - plain_loss(problem, moved)) / 2e-5) <
+                (kind >= LossKind::gaussian ? 1e-6 : 1e-9));
         }
         CHECK(answer.gradient[static_cast<std::size_t>(problem.place(step, row) + problem.features)] == 77.0);
       }
@@ -234,7 +235,8 @@ TEST_CASE("weights and options of losses: loss and gradient equal plain loops an
           moved[at] += 1e-5;
           const double above = plain_loss(problem, moved);
           moved[at] -= 2e-5;
-          CHECK(std::abs(answer.gradient[at] - (above - plain_loss(problem, moved)) / 2e-5) < 1e-9);
+          CHECK(std::abs(answer.gradient[at] - (above - plain_loss(problem, moved)) / 2e-5) <
+                (kind >= LossKind::gaussian ? 1e-6 : 1e-9));
         }
       }
     }
@@ -284,15 +286,15 @@ TEST_CASE("labels to be ignored do not count") {
 
 TEST_CASE("gradients in float are close to those in double") {
   for (LossKind kind : all_kinds) {
-    const Problem problem = make_problem(kind, 6, 5, 9, true, 5);
-    CHECK(difference(solve<float>(problem).gradient, solve<double>(problem).gradient) < 2e-6);
+    const Problem problem = make_problem(kind, 6, 5, 12, true, 5);
+    CHECK(difference(solve<float>(problem).gradient, solve<double>(problem).gradient) < 1e-5);
   }
 }
 
 TEST_CASE("the gradient may take the place of the output") {
   for (LossKind kind : all_kinds) {
     CAPTURE(static_cast<int>(kind));
-    const Problem problem = make_problem(kind, 6, 5, 9, true, 5);
+    const Problem problem = make_problem(kind, 6, 5, 12, true, 5);
     auto apart = solve<float>(problem);
     auto in_place = solve<float>(problem, true);
     CHECK(in_place.loss == apart.loss);
@@ -310,7 +312,7 @@ TEST_CASE("the gradient may take the place of the output") {
 TEST_CASE("the same bits for any number of threads and each instruction set") {
   for_each_isa([] {
     for (LossKind kind : all_kinds) {
-      const Problem problem = make_problem(kind, 50, 33, 63, true, 9);
+      const Problem problem = make_problem(kind, 50, 33, 66, true, 9);
       const auto expected = [&] {
         const ThreadCount threads(1);
         return solve<float>(problem);

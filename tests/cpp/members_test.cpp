@@ -327,7 +327,7 @@ TEST_CASE_TEMPLATE("members are trained as each would be alone", T, float, doubl
   }
 }
 
-TEST_CASE("a member whose loss is not finite is named, and no member changes") {
+TEST_CASE("a member whose target is not finite is named, and no member changes") {
   const Network<float> network = network_together<float>({plain_lstm()});
   Data<float> data(network, false, steps);
   Trainer<float> trainer(network, Loss{}, adam(), 0.0, seed);
@@ -339,8 +339,10 @@ TEST_CASE("a member whose loss is not finite is named, and no member changes") {
     trainer.step(data.input(), data.batch(), data.start(), data.target(),
                  {{h_n.data(), c_n.data(), data.hidden_sizes[0], data.cell_sizes[0]}});
   };
-  CHECK_THROWS_WITH_AS(step(), "loss of member 3: expected a finite number, got inf; nothing was changed",
-                       std::runtime_error);
+  CHECK_THROWS_WITH_AS(step(),
+                       "target: expected finite numbers, or weights that are 0 in the gaps, got inf at member 3, step "
+                       "0, row 0",
+                       std::invalid_argument);
   CHECK(same_bits(parameters_of(network), before));
   CHECK(same_bits(h_n, data.hidden[0]));
   CHECK(trainer.optimizers()[0]->steps().front() == 0);

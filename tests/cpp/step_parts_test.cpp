@@ -99,7 +99,7 @@ TEST_CASE("apply() needs a gradient() that succeeded, and each is applied once")
   const std::vector<double> before = task.parameters();
   CHECK_THROWS_AS(trainer.apply(), std::logic_error);
   task.y[0] = std::numeric_limits<double>::infinity();
-  CHECK_THROWS_AS(trainer.gradient(task.input(), task.batch(), {}, task.target(), {}), std::runtime_error);
+  CHECK_THROWS_AS(trainer.gradient(task.input(), task.batch(), {}, task.target(), {}), std::invalid_argument);
   CHECK_THROWS_AS(trainer.apply(), std::logic_error);
   task.y[0] = 0.0;
   const ModuleReady<double> fails = [](Index, Index, double*, Index) { throw std::range_error("no line"); };

@@ -205,6 +205,19 @@ def test_infinite_weights_are_refused(optimizer_of, dtype, members):
     assert optimizer.steps == taken + 1
 
 
+def test_the_step_before_infinity_is_the_last():
+    """The squares of such weights are infinite too, so that their norm says nothing."""
+    network = lw.Network([lw.LSTM(3, 4, dtype="float64", seed=1)])
+    optimizer = lw.optim.SGD(network, lr=np.finfo(np.float64).max / 64)
+    grads = gradients_of(network)
+    grads.parameters.flat[:] = 0.75
+    with pytest.raises(RuntimeError, match="parameters: expected finite numbers after the step"):
+        for _ in range(100):
+            optimizer.step(grads)
+            assert all(np.isfinite(value).all() for value in network.parameters.values())
+    assert optimizer.steps == 85
+
+
 def test_a_trainer_refuses_infinite_weights():
     network = network_of()
     trainer = lw.Trainer(network, "squared_error", lw.optim.SGD(lr=1e38, momentum=0.9))

@@ -200,11 +200,13 @@ bool Moments<T>::allows(double gradient) {
   const auto eps = static_cast<double>(static_cast<T>(o.eps));
   const double inverse = eps >= static_cast<double>(std::numeric_limits<T>::min()) ? 1.0 / eps : limit;
   double bounds[3] = {buffer_bounds_[0], buffer_bounds_[1], buffer_bounds_[2]};
-  double largest = std::max(direction, largest_step);  // of everything that is computed on the way
+  bool fits = true;  // everything that is computed on the way
   const auto see = [&](double value) {
-    if (!(value <= largest)) largest = value;  // NaN too
+    fits = fits && value <= limit;  // NaN is not
     return value;
   };
+  see(direction);
+  see(largest_step);
   double move = 0.0;
   if (o.kind == OptimizerKind::sgd) {
     move = direction;
@@ -232,7 +234,7 @@ bool Moments<T>::allows(double gradient) {
   const double shrink = decoupled ? std::max(1.0, std::abs(1.0 - o.lr * o.weight_decay)) : 1.0;
   const double parameters = see((parameter_bound_ * shrink + largest_step * move) * more);
   for (const double bound : bounds) see(bound);
-  if (!(largest <= limit)) return false;
+  if (!fits) return false;
   parameter_bound_ = parameters;
   std::copy(std::begin(bounds), std::end(bounds), std::begin(buffer_bounds_));
   return true;

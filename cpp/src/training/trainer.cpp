@@ -90,7 +90,15 @@ void check_targets(const Loss& loss, const Network<T>& network, const Batch& bat
                       target.weights.member_stride == 0 && batch.lengths_member_stride == 0;
   const Index members = shared ? 1 : network.members();
   for (Index member = 0; member < members; ++member) {
-    check_target<T>(loss, network.output_size(), output_batch(network, batch.of(member)), target.of(member));
+    try {
+      check_target<T>(loss, network.output_size(), output_batch(network, batch.of(member)), target.of(member));
+    } catch (const std::invalid_argument& error) {
+      if (shared) throw;
+      std::string message = error.what();
+      const auto place = message.rfind(" at step ");
+      if (place != std::string::npos) message.insert(place + 4, "member " + std::to_string(member) + ", ");
+      throw std::invalid_argument(message);
+    }
   }
 }
 
