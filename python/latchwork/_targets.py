@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork._arrays import check_shape, integer_array, real_array, shape_text
+from latchwork._arrays import integer_array, real_array, shape_text
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -21,7 +21,7 @@ def target_array(
     sizes = () if labels else (features,)
     if axes.members is not None:
         axes = axes.of_array(target, len(axes.shape(steps, rows, *sizes, sequence=sequence)))
-    check_shape("y", target, axes.shape(steps, rows, *sizes, sequence=sequence))
+    axes.check_shape("y", target, steps, rows, *sizes, sequence=sequence)
     return axes.to_core(target, sequence)
 
 

@@ -64,9 +64,9 @@ class Trainer(Generic[S]):
     seed : int, optional
         Seed of the random masks of zoneout and of every kind of dropout. None: a fresh one.
     gradient_blocks : int, optional
-        The number of blocks of rows in which the gradients of all layers are summed: a power of two up to 1024. Machines
-        that each hold consecutive blocks together get the bits that one machine gets; ``docs/same-bits.md`` says more.
-        None: each layer chooses by its shape, which costs least.
+        The number of blocks of rows in which the gradients of all layers are summed: a power of two up to 1024.
+        Machines that each hold consecutive blocks together get the bits that one machine gets; ``docs/same-bits.md``
+        says more. None: each layer chooses by its shape, which costs least.
     **loss_options
         Options of the loss, as the function of its name in `latchwork.losses` has them, such as
         ``quantiles=[0.1, 0.5, 0.9]`` for "quantile" or ``label_smoothing=0.1`` for "cross_entropy".
@@ -163,8 +163,8 @@ class Trainer(Generic[S]):
         Parameters
         ----------
         state_dict : mapping
-            What `state_dict` gave. The network, the loss and ``gradient_blocks`` must be like those of that trainer, and
-            the optimisers must be of the same classes and have the same targets.
+            What `state_dict` gave. The network, the loss and ``gradient_blocks`` must be like those of that trainer,
+            and the optimisers must be of the same classes and have the same targets.
 
         Raises
         ------

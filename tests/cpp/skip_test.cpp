@@ -194,9 +194,14 @@ TEST_CASE("skip: the loss of steps that are left out does not count") {
   const SequenceView<const double> output_view{output.data(), rows * features, features};
   for (const LossKind kind : {LossKind::squared_error, LossKind::cross_entropy}) {
     std::vector<double> d_output(output.size(), std::nan(""));
-    const Target<double> targets{{target.data(), rows * features, features}, {labels.data(), rows, 1}};
+    Target<double> targets;
+    targets.values = {target.data(), rows * features, features};
+    targets.labels = {labels.data(), rows, 1};
+    Loss chosen;
+    chosen.kind = kind;
+    check_target(chosen, features, batch, targets);
     const double loss =
-        loss_and_gradient<double>({kind, {}}, output_view, features, batch, targets, {d_output.data(), 6, 2});
+        loss_and_gradient<double>(chosen, output_view, features, batch, targets, {d_output.data(), 6, 2}).mean;
     double expected = 0.0;
     for (std::size_t place = 0; place < skip.size(); ++place) {
       const auto step = static_cast<Index>(place) / rows;

@@ -303,7 +303,7 @@ def test_an_optimiser_of_layers_is_copied_with_its_trainer():
         ({"seed": -1}, "seed"),
         ({"steps": [1, 2]}, "steps: expected 1 numbers, got 2"),
         ({"optimizers": []}, "optimizers: expected 1, got 0"),
-        ({"more": 1}, "state_dict: expected network, optimizers, seed and steps"),
+        ({"more": 1}, "state_dict: expected network, optimizers, seed, steps and gradient_blocks"),
         ({"network": {}}, "state_dict: expected exactly the names"),
     ],
 )

@@ -1,5 +1,7 @@
 """A training step in its parts: gradient, exchange and apply; gradients layer by layer; rows of a larger batch."""
 
+import copy
+
 import latchwork as lw
 import numpy as np
 import pytest
@@ -199,3 +201,29 @@ def test_wrong_arguments_are_refused(arguments, error, named):
     trainer = trainer_of()
     with pytest.raises(error, match=named):
         trainer.gradient(X, Y, **arguments)
+
+
+def test_gradient_blocks(tmp_path):
+    """The option decides the bits of every layer's gradient, and goes with copies and saved states."""
+    x, y = np.ones((5, 12, 2), np.float32), np.zeros((5, 12, 1), np.float32)
+    x *= np.arange(12, dtype=np.float32)[:, np.newaxis]
+
+    def trainer(blocks):
+        network = lw.Network([lw.LSTM(2, 3, seed=1), lw.Linear(3, 1, seed=2)])
+        return lw.Trainer(network, "squared_error", lw.optim.SGD(lr=0.1), seed=3, gradient_blocks=blocks)
+
+    def gradients(blocks):
+        chosen = trainer(blocks)
+        chosen.gradient(x, y)
+        return chosen.gradients.flat.copy()
+
+    np.testing.assert_array_equal(gradients(None), gradients(1))
+    assert (gradients(4) != gradients(1)).any()
+    four = copy.deepcopy(trainer(4))
+    four.gradient(x, y)
+    np.testing.assert_array_equal(four.gradients.flat, gradients(4))
+    with pytest.raises(ValueError, match=r"gradient_blocks: expected None, as this trainer has, got 4"):
+        trainer(None).load_state_dict(four.state_dict())
+    for wrong, error in ((3, ValueError), (0, ValueError), (2048, ValueError), (2.0, TypeError)):
+        with pytest.raises(error, match="gradient_blocks: expected"):
+            trainer(wrong)

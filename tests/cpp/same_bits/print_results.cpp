@@ -3,6 +3,7 @@
 //   latchwork_results ISA THREADS    for each case a line: its name, and the bytes of its results as hexadecimal digits
 // check_same_bits.py compares their SHA-256 sums with those that are kept beside it.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -163,13 +164,16 @@ void print_training(const std::string& name, const std::vector<ModuleOptions>& m
   Trainer<T> trainer(network, loss, optimizer, 0.5, 11);
   const Index slots = shape.steps * shape.rows, features = features_of(modules);
   const Index outputs = network.keeps_sequence() ? slots : shape.rows;
-  const auto quantiles = static_cast<Index>(loss.kind == LossKind::quantile ? loss.quantiles.size() : 1);
-  const Index target_size = network.output_size() / quantiles;
+  const Index target_size = network.output_size() / outputs_per_target(loss);
   const auto* embedding = std::get_if<EmbeddingOptions>(&modules.front());
   const RandomBatch random(shape, numbers);
   std::vector<double> losses;
   for (Index step = 0; step < training_steps; ++step) {
-    const std::vector<T> x = numbers.many<T>(slots * features), y = numbers.many<T>(outputs * target_size);
+    const std::vector<T> x = numbers.many<T>(slots * features);
+    std::vector<T> y = numbers.many<T>(outputs * target_size);
+    if (loss.kind == LossKind::negative_binomial) {
+      for (T& value : y) value = std::floor(T(4) * (value + T(1)));  // counts
+    }
     std::vector<std::int64_t> tokens, labels;
     for (Index at = 0; at < slots; ++at)
       tokens.push_back(embedding == nullptr ? 0 : numbers.below(embedding->num_embeddings));
@@ -273,17 +277,43 @@ void print_all(const std::string& dtype) {
   norm.layer_norm = true;
   norm.zoneout_cell = 0.1;
   const LstmOptions plain = lstm(3, 13);
-  OptimizerOptions sgd{OptimizerKind::sgd, 0.05};
+  const auto of_kind = [](LossKind kind) {
+    Loss loss;
+    loss.kind = kind;
+    return loss;
+  };
+  const auto optimizer = [](OptimizerKind kind, double lr) {
+    OptimizerOptions options;
+    options.kind = kind;
+    options.lr = lr;
+    return options;
+  };
+  OptimizerOptions sgd = optimizer(OptimizerKind::sgd, 0.05), adamw = optimizer(OptimizerKind::adamw, 0.01);
   sgd.momentum = 0.9;
-  OptimizerOptions adamw{OptimizerKind::adamw, 0.01};
   adamw.weight_decay = 0.02;
-  const Loss squared{LossKind::squared_error, {}}, absolute{LossKind::absolute_error, {}};
-  print_training<T>(dtype + ", 200 steps: squared error, Adam", {plain, LinearOptions{13, 2}}, squared,
-                    {OptimizerKind::adam, 0.01}, {6, 21, true, true}, 200);
-  print_training<T>(dtype + ", 200 steps: absolute error, SGD, layer norm", {norm, LinearOptions{13, 2}}, absolute, sgd,
+  const OptimizerOptions adam = optimizer(OptimizerKind::adam, 0.01);
+  const OptimizerOptions rmsprop = optimizer(OptimizerKind::rmsprop, 0.002);
+  Loss quantiles = of_kind(LossKind::quantile), smooth = of_kind(LossKind::cross_entropy);
+  quantiles.quantiles = {0.1, 0.5, 0.9};
+  smooth.label_smoothing = 0.1;
+  print_training<T>(dtype + ", 200 steps: squared error, Adam", {plain, LinearOptions{13, 2}},
+                    of_kind(LossKind::squared_error), adam, {6, 21, true, true}, 200);
+  print_training<T>(dtype + ", 200 steps: absolute error, SGD, layer norm", {norm, LinearOptions{13, 2}},
+                    of_kind(LossKind::absolute_error), sgd, {6, 21}, 200);
+  print_training<T>(dtype + ", 200 steps: quantiles, AdamW", {plain, LastOptions{}, LinearOptions{13, 3}}, quantiles,
+                    adamw, {6, 21, true, false}, 200);
+  print_training<T>(dtype + ", 200 steps: Huber, RMSprop", {plain, LinearOptions{13, 2}}, of_kind(LossKind::huber),
+                    rmsprop, {6, 21, true, false}, 200);
+  print_training<T>(dtype + ", 200 steps: Gaussian", {plain, LinearOptions{13, 4}}, of_kind(LossKind::gaussian), adam,
                     {6, 21}, 200);
-  print_training<T>(dtype + ", 200 steps: quantiles, AdamW", {plain, LastOptions{}, LinearOptions{13, 3}},
-                    {LossKind::quantile, {0.1, 0.5, 0.9}}, adamw, {6, 21, true, false}, 200);
+  print_training<T>(dtype + ", 200 steps: negative binomial", {plain, LinearOptions{13, 2}},
+                    of_kind(LossKind::negative_binomial), adam, {6, 21}, 200);
+  print_training<T>(dtype + ", 200 steps: Student-t", {plain, LinearOptions{13, 3}}, of_kind(LossKind::student_t), adam,
+                    {6, 21}, 200);
+  const std::vector<ModuleOptions> language{EmbeddingOptions{23, 16}, lstm(16, 13), LinearOptions{13, 23}};
+  print_training<T>(dtype + ", 200 steps: cross-entropy, tokens", language, of_kind(LossKind::cross_entropy), adam,
+                    {20, 8}, 200);
+  print_training<T>(dtype + ", 200 steps: smoothed labels", language, smooth, adam, {20, 8, true, true}, 200);
 }
 
 bool fuses(const std::string& isa) {
