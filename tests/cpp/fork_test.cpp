@@ -47,7 +47,7 @@ TEST_CASE("fork: a child sees each write of parameters whole, and can write itse
     });
   };
   const Repeated writers(2, add_one);
-  for (int run = 0; run < 200; ++run) {
+  for (int run = 0; run < 100; ++run) {
     REQUIRE(succeeds_in_child([&] {
       add_one();
       bool whole = true;
@@ -71,7 +71,7 @@ TEST_CASE("fork: locks of several kinds held at once, made and destroyed meanwhi
     const NoFork no_fork;
   };
   const Repeated users(3, use);
-  for (int run = 0; run < 200; ++run) {
+  for (int run = 0; run < 100; ++run) {
     REQUIRE(succeeds_in_child([&] {
       use();
       return succeeds_in_child([&] {

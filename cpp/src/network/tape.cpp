@@ -107,6 +107,10 @@ class BackwardSequences {
   std::optional<Workspace<T>> memory_;
 };
 
+// A backward pass that adds to gradients needs a copy of them to be stopped. One that goes with a forward pass of fewer
+// multiply-adds than this takes less than about a tenth of a second, and is spared the copy.
+constexpr Index least_work_to_stop = 500'000'000;
+
 // Copies gradients to which a call is to add, and puts the copy back if it ends by an exception.
 template <class T>
 class KeptParameters {
@@ -174,8 +178,12 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
   detail::check_places(parts, "d_input", d_input, recording.members.front().batch);
   detail::check_places(parts, "d_start", d_start, recording.members.front().batch);
   const FlushToZero flush;
-  const LongCall long_call;
-  const KeptParameters<T> kept(parts, accumulate ? parameters : nullptr);
+  const Batch& batch = recording.members.front().batch;
+  const Index work = parts.members * (recording.work + batch.steps * batch.rows * work_of_a_round);
+  const bool can_stop = !accumulate || work >= least_work_to_stop;
+  std::optional<LongCall> long_call;
+  if (can_stop) long_call.emplace();
+  const KeptParameters<T> kept(parts, accumulate && can_stop ? parameters : nullptr);
   const BackwardSequences<T> sequences(recording, d_output, d_input);
   const detail::ReadyModules<T> ready_modules(parts, ready, parameters);
   detail::for_member_pieces(
