@@ -1,0 +1,57 @@
+"""What Python trains and draws is the same on every CPU with fused multiply-adds (docs/same-bits.md)."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+
+import latchwork as lw
+import numpy as np
+import pytest
+
+X86 = platform.machine() in ("x86_64", "AMD64")
+FUSED = [isa for isa in lw.cpu_info()["available_isas"] if not (X86 and isa == "baseline")]
+# Words from a fixed generator of integers, in which some follow others.
+WORDS = ("the", "cell", "keeps", "its", "value", "until", "a", "gate", "lets", "something", "in")
+TEXT = " ".join(WORDS[(number * number + 3 * number) % len(WORDS)] for number in range(900))
+
+# The SHA-256 sum of what `latchwork train` made: parameters, a text that the model generated, and bits per character.
+TRAINED = "ece2217b8b80883cb0fb2a86dfe6b8dec81119e3ffca198101a29451b3100495"
+
+
+def train(isa, folder):
+    """Let the command line train, with this instruction set from the start, and give the sum of what came out."""
+    (folder / "text.txt").write_text(TEXT)
+    command = [
+        sys.executable,
+        "-m",
+        "latchwork",
+        "train",
+        "text.txt",
+        "--epochs",
+        "4",
+        "--hidden-size",
+        "40",
+        "--seed",
+        "3",
+    ]
+    environment = os.environ | {"LATCHWORK_ISA": isa}
+    subprocess.run([*command, "--output", "model.safetensors"], cwd=folder, env=environment, check=True)
+    before = lw.cpu_info()["isa"]
+    lw.set_isa(isa)
+    try:
+        model = lw.load(folder / "model.safetensors")
+        digest = hashlib.sha256()
+        for name, value in model.network_.state_dict().items():
+            digest.update(name.encode() + value.tobytes())
+        digest.update(model.generate("the ", 200, random_state=1).encode())
+        digest.update(np.float64(model.bits_per_character(TEXT[:500])).tobytes())
+    finally:
+        lw.set_isa(before)
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("isa", FUSED)
+def test_what_the_command_line_trains(isa, tmp_path):
+    assert train(isa, tmp_path) == TRAINED
