@@ -11,13 +11,12 @@
 #include "machine/mathematics.hpp"
 #include "machine/parallel.hpp"
 #include "training/likelihood.hpp"
+#include "training/training_step.hpp"
 #include "training/tree_sum.hpp"
 #include "weights/refusal.hpp"
 
 namespace latchwork {
 namespace {
-
-Index valid_steps(const Batch& batch, Index row) { return batch.lengths == nullptr ? batch.steps : batch.lengths[row]; }
 
 bool takes_labels(const Loss& loss) { return loss.kind == LossKind::cross_entropy; }
 

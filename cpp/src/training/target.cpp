@@ -5,12 +5,11 @@
 
 #include "latchwork/training.hpp"
 #include "machine/float_state.hpp"
+#include "training/training_step.hpp"
 #include "weights/refusal.hpp"
 
 namespace latchwork {
 namespace {
-
-Index valid_steps(const Batch& batch, Index row) { return batch.lengths == nullptr ? batch.steps : batch.lengths[row]; }
 
 std::string at_place(Index step, Index row) { return " at step " + text(step) + ", row " + text(row); }
 

@@ -4,11 +4,17 @@
 #include <stdexcept>
 #include <string>
 
+#include "latchwork/batch.hpp"
 #include "machine/random.hpp"
 #include "weights/refusal.hpp"
 
 // Parts of a training step that need no trainer.
 namespace latchwork {
+
+// How many steps of a row are no padding.
+inline Index valid_steps(const Batch& batch, Index row) {
+  return batch.lengths == nullptr ? batch.steps : batch.lengths[row];
+}
 
 // The seed of the masks of one step.
 inline std::uint64_t step_mask_seed(std::uint64_t seed, std::int64_t step) {
