@@ -45,6 +45,7 @@ struct StreamBinding {
   bool releases_gil;
   py::dtype dtype;
   std::vector<std::int64_t> tokens;  // the checked tokens of a step
+  std::vector<std::uint8_t> resets;  // the checked reset mask of a step
   std::atomic_flag busy = ATOMIC_FLAG_INIT;
   std::unique_ptr<Stream<T>> stream;
   std::chrono::steady_clock::time_point last_shared_step;

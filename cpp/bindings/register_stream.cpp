@@ -1,4 +1,5 @@
 // Binds Stream32 and Stream64, with as little work as possible between Python and the core's step.
+#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -35,6 +36,7 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
       tokens(static_cast<std::size_t>(vocabulary > 0 ? members * rows : 0)) {
   const py::gil_scoped_release release;
   stream = network->stream(rows);
+  resets.resize(static_cast<std::size_t>(members * rows));
 }
 
 namespace {
@@ -117,18 +119,78 @@ Index take_tokens(StreamBinding<T>& self, py::handle x) {
   return stride;
 }
 
+// The reset mask of a step as an array of numbers.
+py::array array_of_resets(PyObject* reset) {
+  if (PyObject* const array = py::detail::npy_api::get().PyArray_FromAny_(reset, nullptr, 0, 0, 0, nullptr)) {
+    auto given = py::reinterpret_steal<py::array>(array);
+    if (std::string_view("biuf").find(given.dtype().kind()) != std::string_view::npos) return given;
+    if (given.size() == 0) return given;
+    throw py::type_error(
+        complaint("reset", "bool, or numbers that are all 0 or 1", "dtype " + std::string(py::str(given.dtype()))));
+  }
+  PyErr_Clear();
+  throw py::type_error(complaint("reset", "bool, or numbers that are all 0 or 1", type_name(reset)));
+}
+
+void check_reset_shape(const py::array& given, const Shape& shape) {
+  bool fits = static_cast<std::size_t>(given.ndim()) == shape.size();
+  auto extent = shape.begin();
+  for (py::ssize_t axis = 0; fits && axis < given.ndim(); ++axis, ++extent) fits = given.shape(axis) == extent->size;
+  if (!fits) throw py::value_error(complaint("reset", shape_text(shape), shape_text(given)));
+}
+
+template <class Number>
+bool read_numbers_as_resets(const py::array& given, std::uint8_t* resets) {
+  const auto dtype = given.dtype();
+  const char kind = std::is_same_v<Number, bool>       ? 'b'
+                    : std::is_floating_point_v<Number> ? 'f'
+                    : std::is_signed_v<Number>         ? 'i'
+                                                       : 'u';
+  const bool native = dtype.byteorder() == '=' || dtype.byteorder() == '|';
+  if (dtype.kind() != kind || dtype.itemsize() != static_cast<py::ssize_t>(sizeof(Number)) || !native) return false;
+  const py::ssize_t inner = given.ndim() == 0 ? 1 : given.shape(given.ndim() - 1);
+  const py::ssize_t inner_stride = given.ndim() == 0 ? 0 : given.strides(given.ndim() - 1);
+  const py::ssize_t outer_stride = given.ndim() == 2 ? given.strides(0) : 0;
+  for (py::ssize_t at = 0; at < given.size(); ++at) {
+    Number number;
+    std::memcpy(&number, data_of<const char>(given) + at / inner * outer_stride + at % inner * inner_stride,
+                sizeof(Number));
+    if (!(number == Number(0) || number == Number(1))) {
+      throw py::value_error(complaint("reset", "0 or 1", std::string(py::str(given.attr("flat")[py::int_(at)]))));
+    }
+    resets[at] = number == Number(1);
+  }
+  return true;
+}
+
+// Reads a mask whose shape fits. Nothing is allocated for the dtypes that masks usually have.
+void read_resets(const py::array& given, std::uint8_t* resets) {
+  if (given.size() == 0 || read_numbers_as_resets<bool>(given, resets) ||
+      read_numbers_as_resets<float>(given, resets) || read_numbers_as_resets<double>(given, resets) ||
+      read_numbers_as_resets<std::uint8_t>(given, resets) || read_numbers_as_resets<std::int8_t>(given, resets) ||
+      read_numbers_as_resets<std::int32_t>(given, resets) || read_numbers_as_resets<std::int64_t>(given, resets)) {
+    return;
+  }
+  const auto converted = py::array_t<double, py::array::forcecast>::ensure(given);
+  if (!converted) throw py::error_already_set();
+  read_numbers_as_resets<double>(converted, resets);
+}
+
 // Reads one truth value, or one for each row, or one for each member and row. Sets `stride` to the stride from one
 // member's values to the next's.
 template <class T>
-LATCHWORK_RARE const std::uint8_t* step_reset(const StreamBinding<T>& self, PyObject* reset, Index& stride) {
+LATCHWORK_RARE const std::uint8_t* step_reset(StreamBinding<T>& self, PyObject* reset, Index& stride) {
   static constexpr std::uint8_t restart = 1;
+  if (PyBool_Check(reset) && !self.batched) return reset == Py_True ? &restart : nullptr;
+  const py::array given = array_of_resets(reset);
   const Shape inner = step_shape(self, {});
-  if (inner.size() == 0 && !has_member_axis(reset, self.members, inner)) {
-    return bool_argument(reset, "reset") ? &restart : nullptr;
-  }
-  const auto [elements, member_stride] = member_elements<const bool>(reset, "reset", self.members, inner);
-  stride = member_stride;
-  return reinterpret_cast<const std::uint8_t*>(elements);
+  const bool shared = !has_member_axis(given, self.members, inner);
+  check_reset_shape(given, shared ? inner : with_members(self.members, inner));
+  const py::ssize_t count = given.size();
+  self.resets.resize(static_cast<std::size_t>(count));
+  read_resets(given, self.resets.data());
+  stride = shared ? 0 : self.rows;
+  return self.resets.data();
 }
 
 template <class T>
@@ -289,6 +351,13 @@ void reset(StreamBinding<T>& self) {
 }
 
 template <class T>
+void refresh(StreamBinding<T>& self) {
+  const StreamEntry entry(self.busy);
+  const py::gil_scoped_release release;
+  self.stream->refresh();
+}
+
+template <class T>
 void register_stream_class(py::module_& module, const char* name) {
   using Class = StreamBinding<T>;
   py::class_<Class> type(module, name, py::is_final());
@@ -301,7 +370,8 @@ void register_stream_class(py::module_& module, const char* name) {
       .def_readonly("output_size", &Class::output_size)
       .def("get_state", &get_state<T>)
       .def("set_state", &set_state<T>, py::arg("states"))
-      .def("reset", &reset<T>);
+      .def("reset", &reset<T>)
+      .def("refresh", &refresh<T>);
   add_step<T>(type);
 }
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from latchwork._arrays import (
     as_array,
+    boolean,
     check_classes,
     contiguous_real_array,
     integer,
@@ -74,7 +75,9 @@ class SequenceModule(Module, Generic[S]):
         """Whether input and output are (N, T, ...) rather than (T, N, ...)."""
         raise NotImplementedError
 
-    def __call__(self, x: Any, state: Any = None, lengths: Any = None, reset: Any = None) -> tuple[Array, S]:
+    def __call__(
+        self, x: Any, state: Any = None, lengths: Any = None, reset: Any = None, *, last_step: bool = False
+    ) -> tuple[Array, S]:
         """Run over a whole sequence.
 
         If a network has several members, M, its arrays have an axis M before all others. What is passed in may lack
@@ -100,12 +103,18 @@ class SequenceModule(Module, Generic[S]):
             (T, N), with ``batch_first`` (N, T), unbatched (T,). Where it is true, the state becomes the layers' own
             start state before this step, whatever ``state`` was; the reverse direction restarts at the step before
             it, the last of its segment. None: nowhere.
+        last_step : bool, default False
+            Whether to return the output of each sequence's last valid step alone, without the axis T: bit for bit what
+            the whole output holds there, zeros for an empty sequence. The layers after the last LSTM then compute that
+            step only, so a network that was trained to predict at every step predicts the next one without a head over
+            all steps. The name says what it does: unlike `Last`, it takes that step of the reverse direction too. Not
+            for a network that pools with `Last`, `Mean` or `Max`.
 
         Returns
         -------
         output : numpy.ndarray
-            (T, N, D * H_out), in the axes of ``x``. For a network the features of the last module; after `Last` without
-            the axis T.
+            (T, N, D * H_out), in the axes of ``x``. For a network the features of the last module; after `Last`, `Mean`
+            or `Max`, or with ``last_step``, without the axis T.
         state
             State after the last step, of the same form as the start state: for one LSTM (h_n, c_n).
 
@@ -118,9 +127,15 @@ class SequenceModule(Module, Generic[S]):
         """
         call = self._call(x, state, lengths, reset)
         core = self._core
-        output, core_output = self._new_output(call, core.keeps_sequence, core.output_size)
+        only_last = boolean("last_step", last_step)
+        if only_last and not core.keeps_sequence:
+            raise ValueError(
+                f"last_step: expected False for a network whose output has no steps, got True for {self!r}"
+            )
+        output, core_output = self._new_output(call, core.keeps_sequence and not only_last, core.output_size)
         end, core_end = self._new_states(call)
-        core.forward(call.x, call.lengths, call.reset, call.start, core_output, core_end)
+        forward = core.forward_last_step if only_last else core.forward
+        forward(call.x, call.lengths, call.reset, call.start, core_output, core_end)
         return output, end
 
     def record(
@@ -200,7 +215,7 @@ class SequenceModule(Module, Generic[S]):
         """
         from latchwork.trace import trace_of
 
-        return trace_of(self.record(x, state, lengths, reset, False), self._trace_names)
+        return trace_of(self.record(x, state, lengths, reset, False), self._trace_names, self._state_sizes)
 
     def stream(self, batch_size: int | None = None) -> Stream[S]:
         """Make a stream, which runs step by step, as numbers arrive.

@@ -21,12 +21,15 @@ CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
 
 # Where the class of each kind lives.
 _KINDS = {
+    "dropout": ("latchwork.layers", "Dropout"),
     "embedding": ("latchwork.layers", "Embedding"),
     "language_model": ("latchwork.estimators.language_model", "LSTMLanguageModel"),
     "last": ("latchwork.layers", "Last"),
     "linear": ("latchwork.layers", "Linear"),
     "lstm": ("latchwork.lstm", "LSTM"),
     "lstm_cell": ("latchwork.lstm_cell", "LSTMCell"),
+    "max": ("latchwork.layers", "Max"),
+    "mean": ("latchwork.layers", "Mean"),
     "network": ("latchwork.network", "Network"),
 }
 
@@ -77,7 +80,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    LSTM, LSTMCell, Embedding, Linear, Last, Network or LSTMLanguageModel
+    LSTM, LSTMCell, Embedding, Linear, Last, Mean, Max, Dropout, Network or LSTMLanguageModel
         What was saved, with its weights and dtype.
 
     Raises

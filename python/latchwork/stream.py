@@ -25,8 +25,8 @@ class StepFunction(Protocol):
 class Stream(Generic[S]):
     """Runs an `LSTM` or a `Network` step by step: made by their ``stream`` method.
 
-    A stream owns its state and buffers, and keeps the weights of the moment in which it was made. It serves one thread
-    at a time: if a second one calls ``step`` meanwhile, that call raises RuntimeError.
+    A stream owns its state and buffers, and keeps the weights of the moment in which it was made or last refreshed. It
+    serves one thread at a time: if a second one calls ``step`` meanwhile, that call raises RuntimeError.
 
     Attributes
     ----------
@@ -34,9 +34,12 @@ class Stream(Generic[S]):
         ``step(x, out=None, reset=None)`` runs one step and returns the output. ``x`` is (input_size,), with a
         ``batch_size`` (batch_size, input_size); for a network that begins with an `Embedding` an int, or int64
         (batch_size,). The output is (output_size,) or (batch_size, output_size). If ``out`` is given, it receives the
-        output and is returned, and nothing is allocated. Where ``reset``, a bool or bool (batch_size,), is true, the
-        state goes back to the layers' own start state before the step. Arrays must be C-contiguous and of the stream's
-        dtype (TypeError) and of exactly these shapes (ValueError): nothing is converted, because this is the hot path.
+        output and is returned, and nothing is allocated. Where ``reset`` is true, the state goes back to the layers'
+        own start state before the step: one truth value, with a ``batch_size`` (batch_size,), as bool or as numbers
+        that are all 0 or 1; arrays of them are read where they are, lists are converted. ``x`` and ``out`` must be
+        C-contiguous and of the stream's dtype (TypeError) and of exactly these shapes (ValueError): nothing is
+        converted, because this is the hot path. After `Mean` and `Max` each step returns what they make of the steps
+        since the start or the last reset, after `Last` the step itself.
         If the network has several members, the output has their axis before the others; ``x`` and ``reset`` may have it
         too, and are the same for all members if they do not.
     """
@@ -74,7 +77,8 @@ class Stream(Generic[S]):
         """A copy of the state; assigning checks the shapes (ValueError).
 
         For one LSTM a pair (h, c) of (num_layers, batch_size, size), without a ``batch_size`` (num_layers, size); for
-        several a tuple of such pairs. If the network has several members, their axis comes before the others.
+        several a tuple of such pairs. If the network has several members, their axis comes before the others. `Mean`
+        and `Max` are no part of it: they start anew when it is assigned.
         """
         pairs = [(np.asarray(hidden), np.asarray(cell)) for hidden, cell in self._core.get_state()]
         if self._batch_size is None:
@@ -90,6 +94,19 @@ class Stream(Generic[S]):
     def reset(self) -> None:
         """Go back to the layers' own start state: zeros or, with ``learn_start_state``, the trained one."""
         self._core.reset()
+
+    def refresh(self) -> None:
+        """Take the weights that the module has now, and keep the state.
+
+        This takes new memory; the steps after it allocate as little as those before. Trained start states come into
+        effect at the next reset. The instruction set is that of this moment too.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is inside ``step``; nothing has changed then.
+        """
+        self._core.refresh()
 
     def __repr__(self) -> str:
         """Show what runs."""

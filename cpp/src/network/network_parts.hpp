@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "latchwork/batch.hpp"
@@ -84,6 +85,9 @@ std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const NetworkParts<T>& 
 
 // Throws std::invalid_argument, naming the argument, unless index is 0 to count - 1.
 void check_index(const char* argument, Index index, Index count);
+
+// Throws std::invalid_argument if a length of one member is out of range; `of_member` says which member it is.
+void check_lengths(const Batch& batch, const std::string& of_member);
 
 // Throws std::invalid_argument if a size, a length or a token is out of range.
 template <class T>

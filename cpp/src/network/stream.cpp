@@ -13,6 +13,8 @@
 #include "machine/parallel.hpp"
 #include "network/linear.hpp"
 #include "network/network_parts.hpp"
+#include "network/pooling.hpp"
+#include "weights/module_sizes.hpp"
 #include "weights/snapshot.hpp"
 
 namespace latchwork {
@@ -44,6 +46,14 @@ class StreamLayer {
 
   T* hidden(Index row) const { return hidden_rows_[current_][static_cast<std::size_t>(row)]; }
   T* cell(Index row) const { return pointers_.c[row]; }
+
+  // Takes over the state of the same layer with other weights, which may be packed otherwise.
+  void take_state(const StreamLayer& other) noexcept {
+    for (Index row = 0; row < rows; ++row) {
+      std::copy_n(other.hidden(row), weights->output_size(), hidden(row));
+      std::copy_n(other.cell(row), weights->units, cell(row));
+    }
+  }
 
   // Sets a row to the layer's own start state.
   void restart(Index row) noexcept {
@@ -129,6 +139,39 @@ struct StreamLinear {
   std::vector<T*> output_rows;
 };
 
+// Mean or Max of the steps of each row since it started or restarted.
+template <class T>
+class StreamPooling {
+ public:
+  StreamPooling(Pooling kind, Index feature_count, Index rows)
+      : pooling_(kind), features_(feature_count), pooled_(rows * features_), results_(rows * features_) {
+    counts_.resize(static_cast<std::size_t>(rows));
+  }
+
+  void restart(Index row) noexcept { counts_[static_cast<std::size_t>(row)] = 0; }
+
+  void take_state(const StreamPooling& other) noexcept {
+    counts_ = other.counts_;
+    std::copy_n(other.pooled_.data(), pooled_.size(), pooled_.data());
+  }
+
+  // As StreamLayer::step().
+  void step(std::vector<const T*>& inputs) noexcept {
+    for (std::size_t row = 0; row < counts_.size(); ++row) {
+      const Index begin = static_cast<Index>(row) * features_;
+      pool_step(pooling_, counts_[row]++, features_, inputs[row], pooled_.data() + begin);
+      pool_result(pooling_, counts_[row], features_, pooled_.data() + begin, results_.data() + begin);
+      inputs[row] = results_.data() + begin;
+    }
+  }
+
+ private:
+  Pooling pooling_;
+  Index features_;
+  Buffer<T> pooled_, results_;
+  std::vector<Index> counts_;
+};
+
 // The layers of one member, with their states and buffers.
 template <class T>
 struct MemberStream {
@@ -139,7 +182,9 @@ struct MemberStream {
         rows(row_count),
         output_size(network.output_size),
         inputs(static_cast<std::size_t>(row_count)) {
+    Index features = network.input_size;
     for (std::size_t at = 0; at < modules.size(); ++at) {
+      features = module_output_size(modules[at], features);
       if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
         for (const PackedLayer<T>& layer : chain[at].layers) {
           links.emplace_back(StreamLayer<T>(*lstm, &layer - chain[at].layers.data(), layer, rows));
@@ -147,6 +192,12 @@ struct MemberStream {
       }
       if (std::holds_alternative<LinearOptions>(modules[at])) {
         links.emplace_back(StreamLinear<T>(chain[at].linear, rows));
+      }
+      if (std::holds_alternative<MeanOptions>(modules[at])) {
+        links.emplace_back(StreamPooling<T>(Pooling::mean, features, rows));
+      }
+      if (std::holds_alternative<MaxOptions>(modules[at])) {
+        links.emplace_back(StreamPooling<T>(Pooling::max, features, rows));
       }
     }
   }
@@ -167,9 +218,14 @@ struct MemberStream {
   void step(T* y, const std::uint8_t* reset) noexcept {
     for (StreamLink& link : links) {
       if (auto* layer = std::get_if<StreamLayer<T>>(&link)) {
-        step_layer(*layer, reset);
+        restart_rows(*layer, reset);
+        layer->step(kernels, inputs);
+      } else if (auto* linear = std::get_if<StreamLinear<T>>(&link)) {
+        step_linear(*linear);
       } else {
-        step_linear(*std::get_if<StreamLinear<T>>(&link));
+        auto& pooling = *std::get_if<StreamPooling<T>>(&link);
+        restart_rows(pooling, reset);
+        pooling.step(inputs);
       }
     }
     for (Index row = 0; row < rows; ++row) {
@@ -177,13 +233,12 @@ struct MemberStream {
     }
   }
 
-  void step_layer(StreamLayer<T>& layer, const std::uint8_t* reset) noexcept {
-    if (reset != nullptr) {
-      for (Index row = 0; row < rows; ++row) {
-        if (reset[row] != 0) layer.restart(row);
-      }
+  template <class Link>
+  void restart_rows(Link& link, const std::uint8_t* reset) noexcept {
+    if (reset == nullptr) return;
+    for (Index row = 0; row < rows; ++row) {
+      if (reset[row] != 0) link.restart(row);
     }
-    layer.step(kernels, inputs);
   }
 
   void step_linear(StreamLinear<T>& linear) noexcept {
@@ -191,7 +246,7 @@ struct MemberStream {
     ProductArgs<T> args = product_of(weights.weights, rows, inputs.data(), linear.output_rows.data());
     args.start = weights.bias.data();
     if (rows > 0) kernels.product(args, 0, weights.weights.count());
-    for (T* row : linear.output_rows) activate_row(kernels, weights.activation, weights.output_size, row);
+    for (T* row : linear.output_rows) kernels.activate(weights.activation, row, weights.output_size, row);
     std::copy(linear.output_rows.begin(), linear.output_rows.end(), inputs.begin());
   }
 
@@ -199,16 +254,16 @@ struct MemberStream {
   // null if they are not there.
   template <class StateType, class Task>
   void for_each_state(const std::vector<StateType>& states, Index member, Task&& task) {
-    std::size_t link = 0;
+    auto link = links.begin();
     std::size_t lstm_index = 0;
     for (const ModuleOptions& module : modules) {
-      if (std::holds_alternative<LinearOptions>(module)) ++link;
       const auto* lstm = std::get_if<LstmOptions>(&module);
       if (lstm == nullptr) continue;
       const StateType state = states.empty() ? StateType{} : states[lstm_index].of(member);
       ++lstm_index;
       for (Index layer = 0; layer < lstm->num_layers; ++layer) {
-        task(*std::get_if<StreamLayer<T>>(&links[link++]),
+        while (!std::holds_alternative<StreamLayer<T>>(*link)) ++link;
+        task(*std::get_if<StreamLayer<T>>(&*link++),
              state.hidden == nullptr ? nullptr : state.hidden + layer * rows * lstm->hidden_output_size(),
              state.cell == nullptr ? nullptr : state.cell + layer * rows * lstm->hidden_size);
       }
@@ -222,8 +277,28 @@ struct MemberStream {
     });
   }
 
-  // One layer of an LSTM, or a Linear.
-  using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>>;
+  // Takes over the state of the same member with other weights.
+  void take_state(const MemberStream& other) noexcept {
+    for (std::size_t at = 0; at < links.size(); ++at) {
+      if (auto* layer = std::get_if<StreamLayer<T>>(&links[at])) {
+        layer->take_state(*std::get_if<StreamLayer<T>>(&other.links[at]));
+      } else if (auto* pooling = std::get_if<StreamPooling<T>>(&links[at])) {
+        pooling->take_state(*std::get_if<StreamPooling<T>>(&other.links[at]));
+      }
+    }
+  }
+
+  // Begins Mean and Max anew.
+  void restart_pooling() noexcept {
+    for (StreamLink& link : links) {
+      if (auto* pooling = std::get_if<StreamPooling<T>>(&link)) {
+        for (Index row = 0; row < rows; ++row) pooling->restart(row);
+      }
+    }
+  }
+
+  // One layer of an LSTM, a Linear, or a Mean or Max.
+  using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>, StreamPooling<T>>;
 
   const std::vector<ModuleOptions>& modules;
   const PackedChain<T>& chain;
@@ -344,6 +419,7 @@ void Stream<T>::get_state(const States<T>& state) const noexcept {
 template <class T>
 void Stream<T>::set_state(const States<const T>& state) noexcept {
   for (Index member = 0; member < members(); ++member) {
+    parts_->members[static_cast<std::size_t>(member)].restart_pooling();
     parts_->members[static_cast<std::size_t>(member)].for_each_state(
         state, member, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
           const Index size = layer.weights->output_size(), units = layer.weights->units;
@@ -359,6 +435,15 @@ void Stream<T>::set_state(const States<const T>& state) noexcept {
 template <class T>
 void Stream<T>::reset() noexcept {
   set_state({});
+}
+
+template <class T>
+void Stream<T>::refresh() {
+  auto refreshed = std::make_unique<detail::StreamParts<T>>(parts_->network, parts_->rows);
+  for (std::size_t member = 0; member < refreshed->members.size(); ++member) {
+    refreshed->members[member].take_state(parts_->members[member]);
+  }
+  parts_ = std::move(refreshed);
 }
 
 template <class T>
