@@ -60,9 +60,11 @@ struct StreamBinding {
   bool releases_gil;
   py::dtype dtype;
   std::vector<std::int64_t> tokens;  // the checked tokens of a step
+  // The checked masks of a step.
+  std::vector<std::uint8_t> resets, skips;
   SkippedOutput skipped_output = SkippedOutput::repeat;
   std::atomic<unsigned> busy{0};            // see StreamEntry
-  ForkSafeMutex in_step{LockKind::stream};  // held during a step that releases the GIL, for which a fork waits
+  ForkSafeMutex in_step{LockKind::stream};  // held by what releases the GIL, for which a fork waits
   std::unique_ptr<Stream<T>> stream;
   std::chrono::steady_clock::time_point last_shared_step;
 };

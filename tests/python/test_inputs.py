@@ -293,7 +293,7 @@ WRONG_OPTIONS = {
         "bias": FLAGS,
         "dtype": DTYPES,
         "seed": SEEDS,
-        "activation": [("softplus", ValueError), ("", ValueError), (3, (TypeError, ValueError)), (len, TypeError)],
+        "activation": [("gelu", ValueError), ("", ValueError), (3, (TypeError, ValueError)), (len, TypeError)],
     },
     lw.Embedding: {"num_embeddings": SIZES, "embedding_dim": SIZES, "dtype": DTYPES, "seed": SEEDS},
 }

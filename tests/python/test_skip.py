@@ -327,15 +327,6 @@ def test_a_stream_repeats_nothing_from_before_a_restart(head, dtype):
     assert_same_bits(stream.step(x), first)
 
 
-def test_a_stream_takes_no_other_mask():
-    stream = random_lstm(input_size=3, hidden_size=5).stream(2)
-    x = np.zeros((2, 3), np.float32)
-    with pytest.raises(ValueError, match=r"skip: expected \(2,\), got \(3,\)"):
-        stream.step(x, skip=np.zeros(3, bool))
-    with pytest.raises(TypeError, match="skip: expected an array of bool"):
-        stream.step(x, skip=[True, False])
-
-
 def test_a_stream_of_members_leaves_out_steps_of_each(dtype):
     network = together(CHAINS["head"], dtype)
     skip, reset = (np.stack([masks(first + member) for member in range(MEMBERS)], axis=1) for first in (2, 7))

@@ -98,6 +98,23 @@ void scatter_output(const ComputedSteps& steps, Index members, const LastColumns
   }
 }
 
+// Turns the outputs of the rows' last computed steps into those of their last valid steps, which scatter_output() would
+// write. Rows without a computed step are zero already.
+template <class T>
+void repeat_at_last_step(const ComputedSteps& steps, Index members, const LastColumns& columns,
+                         const SequenceView<T>& outputs) {
+  for (Index member = 0; member < members; ++member) {
+    for (Index row = 0; row < steps.rows(); ++row) {
+      const Index last = steps.last_step(member, row);
+      if (last < 0 || steps.computed(member, last, row)) continue;
+      T* const output = outputs.of(member).at(0, row);
+      const bool repeats = steps.skipped_output() == SkippedOutput::repeat;
+      if (!repeats || steps.repeated(member, last, row, false) < 0) std::fill_n(output, columns.forward, T(0));
+      std::fill_n(output + columns.forward, columns.reverse, T(0));
+    }
+  }
+}
+
 // The gradient of scatter_output(): each computed step gets the sum over the steps that repeat it, steps ascending. The
 // padding of `memory` is not written.
 template <class T>
@@ -140,7 +157,7 @@ SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members,
 // The columns of a chain's output, if it is a sequence.
 template <class T>
 LastColumns output_columns(const NetworkParts<T>& parts) {
-  return last_columns(&parts.modules.back(), parts.output_size);
+  return last_columns(parts.modules, parts.modules.size(), parts.output_size);
 }
 
 // The input of a call with a skip mask, and places for its output, as the ragged batch of the computed steps has them.
@@ -185,6 +202,10 @@ class SkippedCall {
   void write_output() const {
     if (output_.data == nullptr) return;
     scatter_output(*steps_, parts_.members, output_columns(parts_), computed_output_, output_);
+  }
+  // Makes of each row's last computed step, which the call has written, the output at the row's last valid step.
+  void write_last_step(const SequenceView<T>& output) const {
+    if (output.data != nullptr) repeat_at_last_step(*steps_, parts_.members, output_columns(parts_), output);
   }
 
  private:

@@ -13,6 +13,8 @@
 #include "machine/parallel.hpp"
 #include "network/linear.hpp"
 #include "network/network_parts.hpp"
+#include "network/pooling.hpp"
+#include "weights/module_sizes.hpp"
 #include "weights/snapshot.hpp"
 
 namespace latchwork {
@@ -44,6 +46,16 @@ class StreamLayer {
 
   T* hidden(Index row) const { return hidden_rows_[current_][static_cast<std::size_t>(row)]; }
   T* cell(Index row) { return rooms_.data() + row * room_size(*weights); }
+  const T* cell(Index row) const { return rooms_.data() + row * room_size(*weights); }
+
+  // Takes over the state and the last results of the same layer with other weights, which may be packed otherwise.
+  void take_state(const StreamLayer& other) noexcept {
+    std::copy_n(other.sums_.data(), sums_.size(), sums_.data());
+    for (Index row = 0; row < rows; ++row) {
+      std::copy_n(other.hidden(row), weights->output_size(), hidden(row));
+      std::copy_n(other.cell(row), weights->units, cell(row));
+    }
+  }
 
   // Sets a row to the layer's own start state.
   void restart(Index row) noexcept {
@@ -157,10 +169,51 @@ struct StreamLinear {
       : weights(&packed), values(rows * packed.output_size), some_rows(static_cast<std::size_t>(rows)) {
     for (Index row = 0; row < rows; ++row) output_rows.push_back(values.data() + row * packed.output_size);
   }
+
+  const T* result(Index row) const noexcept { return output_rows[static_cast<std::size_t>(row)]; }
+  void take_state(const StreamLinear& other) noexcept {
+    std::copy_n(other.values.data(), values.size(), values.data());
+  }
+
   const PackedLinear<T>* weights;
   Buffer<T> values;
   std::vector<T*> output_rows;
   std::vector<T*> some_rows;  // those of the output rows that a step writes
+};
+
+// Mean or Max of the steps of each row since it started or restarted.
+template <class T>
+class StreamPooling {
+ public:
+  StreamPooling(Pooling kind, Index feature_count, Index rows)
+      : pooling_(kind), features_(feature_count), pooled_(rows * features_), results_(rows * features_) {
+    counts_.resize(static_cast<std::size_t>(rows));
+  }
+
+  void restart(Index row) noexcept { counts_[static_cast<std::size_t>(row)] = 0; }
+
+  void take_state(const StreamPooling& other) noexcept {
+    counts_ = other.counts_;
+    std::copy_n(other.pooled_.data(), pooled_.size(), pooled_.data());
+    std::copy_n(other.results_.data(), results_.size(), results_.data());
+  }
+
+  // Takes a row's next step from `input`, and lets it point to what the steps so far give.
+  void step(Index row, const T*& input) noexcept {
+    Index& count = counts_[static_cast<std::size_t>(row)];
+    T *const pooled = pooled_.data() + row * features_, *const result = results_.data() + row * features_;
+    pool_step(pooling_, count++, features_, input, pooled);
+    pool_result(pooling_, count, features_, pooled, result);
+    input = result;
+  }
+
+  const T* result(Index row) const noexcept { return results_.data() + row * features_; }
+
+ private:
+  Pooling pooling_;
+  Index features_;
+  Buffer<T> pooled_, results_;
+  std::vector<Index> counts_;
 };
 
 // The layers of one member, with their states and buffers.
@@ -175,7 +228,9 @@ struct MemberStream {
         inputs(static_cast<std::size_t>(row_count)),
         blank(static_cast<std::size_t>(row_count), 1) {
     some.reserve(static_cast<std::size_t>(row_count));
+    Index features = network.input_size;
     for (std::size_t at = 0; at < modules.size(); ++at) {
+      features = module_output_size(modules[at], features);
       if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
         for (const PackedLayer<T>& layer : chain[at].layers) {
           links.emplace_back(StreamLayer<T>(*lstm, &layer - chain[at].layers.data(), layer, rows));
@@ -183,6 +238,12 @@ struct MemberStream {
       }
       if (std::holds_alternative<LinearOptions>(modules[at])) {
         links.emplace_back(StreamLinear<T>(chain[at].linear, rows));
+      }
+      if (std::holds_alternative<MeanOptions>(modules[at])) {
+        links.emplace_back(StreamPooling<T>(Pooling::mean, features, rows));
+      }
+      if (std::holds_alternative<MaxOptions>(modules[at])) {
+        links.emplace_back(StreamPooling<T>(Pooling::max, features, rows));
       }
     }
     if (links.empty()) unlinked_output = Buffer<T>(rows * output_size);
@@ -210,8 +271,12 @@ struct MemberStream {
       if (auto* layer = std::get_if<StreamLayer<T>>(&link)) {
         restart_rows(*layer, reset);
         layer->step(kernels, inputs);
+      } else if (auto* linear = std::get_if<StreamLinear<T>>(&link)) {
+        step_linear(*linear, rows, &StreamLinear<T>::output_rows);
       } else {
-        step_linear(*std::get_if<StreamLinear<T>>(&link), rows, &StreamLinear<T>::output_rows);
+        auto& pooling = *std::get_if<StreamPooling<T>>(&link);
+        restart_rows(pooling, reset);
+        for (Index row = 0; row < rows; ++row) pooling.step(row, inputs[static_cast<std::size_t>(row)]);
       }
     }
     for (Index row = 0; row < rows; ++row) write_output(row, inputs[static_cast<std::size_t>(row)], y);
@@ -233,12 +298,15 @@ struct MemberStream {
       if (auto* layer = std::get_if<StreamLayer<T>>(&link)) {
         restart_rows(*layer, reset);
         layer->step_some(kernels, inputs, some, skip);
-      } else {
-        auto& linear = *std::get_if<StreamLinear<T>>(&link);
+      } else if (auto* linear = std::get_if<StreamLinear<T>>(&link)) {
         for (std::size_t k = 0; k < some.size(); ++k) {
-          linear.some_rows[k] = linear.output_rows[static_cast<std::size_t>(some[k])];
+          linear->some_rows[k] = linear->output_rows[static_cast<std::size_t>(some[k])];
         }
-        step_linear(linear, count, &StreamLinear<T>::some_rows);
+        step_linear(*linear, count, &StreamLinear<T>::some_rows);
+      } else {
+        auto& pooling = *std::get_if<StreamPooling<T>>(&link);
+        restart_rows(pooling, reset);
+        for (std::size_t k = 0; k < some.size(); ++k) pooling.step(some[k], inputs[k]);
       }
     }
     for (std::size_t k = 0; k < some.size(); ++k) {
@@ -258,10 +326,11 @@ struct MemberStream {
     }
   }
 
-  void restart_rows(StreamLayer<T>& layer, const std::uint8_t* reset) noexcept {
+  template <class Link>
+  void restart_rows(Link& link, const std::uint8_t* reset) noexcept {
     if (reset == nullptr) return;
     for (Index row = 0; row < rows; ++row) {
-      if (reset[row] != 0) layer.restart(row);
+      if (reset[row] != 0) link.restart(row);
     }
   }
 
@@ -272,7 +341,7 @@ struct MemberStream {
     ProductArgs<T> args = product_of(weights.weights, count, inputs.data(), to);
     args.start = weights.bias.data();
     if (count > 0) kernels.product(args, 0, weights.weights.count());
-    for (Index k = 0; k < count; ++k) activate_row(kernels, weights.activation, weights.output_size, to[k]);
+    for (Index k = 0; k < count; ++k) kernels.activate(weights.activation, to[k], weights.output_size, to[k]);
     std::copy_n(to, count, inputs.begin());
   }
 
@@ -284,8 +353,7 @@ struct MemberStream {
   // The output of the row's last step that was not left out, which the last link still holds.
   const T* last_output(Index row) const noexcept {
     if (links.empty()) return unlinked_output.data() + row * output_size;
-    if (const auto* layer = std::get_if<StreamLayer<T>>(&links.back())) return layer->result(row);
-    return std::get_if<StreamLinear<T>>(&links.back())->output_rows[static_cast<std::size_t>(row)];
+    return std::visit([row](const auto& link) { return link.result(row); }, links.back());
   }
 
   void mark_blank(std::uint8_t value) noexcept {
@@ -297,16 +365,16 @@ struct MemberStream {
   // null if they are not there.
   template <class StateType, class Task>
   void for_each_state(const std::vector<StateType>& states, Index member, Task&& task) {
-    std::size_t link = 0;
+    auto link = links.begin();
     std::size_t lstm_index = 0;
     for (const ModuleOptions& module : modules) {
-      if (std::holds_alternative<LinearOptions>(module)) ++link;
       const auto* lstm = std::get_if<LstmOptions>(&module);
       if (lstm == nullptr) continue;
       const StateType state = states.empty() ? StateType{} : states[lstm_index].of(member);
       ++lstm_index;
       for (Index layer = 0; layer < lstm->num_layers; ++layer) {
-        task(*std::get_if<StreamLayer<T>>(&links[link++]),
+        while (!std::holds_alternative<StreamLayer<T>>(*link)) ++link;
+        task(*std::get_if<StreamLayer<T>>(&*link++),
              state.hidden == nullptr ? nullptr : state.hidden + layer * rows * lstm->hidden_output_size(),
              state.cell == nullptr ? nullptr : state.cell + layer * rows * lstm->hidden_size);
       }
@@ -320,8 +388,28 @@ struct MemberStream {
     });
   }
 
-  // One layer of an LSTM, or a Linear.
-  using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>>;
+  // Takes over the state of the same member with other weights, and the outputs that skipped steps repeat.
+  void take_state(const MemberStream& other) noexcept {
+    for (std::size_t at = 0; at < links.size(); ++at) {
+      std::visit([&](auto& link) { link.take_state(*std::get_if<std::decay_t<decltype(link)>>(&other.links[at])); },
+                 links[at]);
+    }
+    blank = other.blank;
+    any_blank = other.any_blank;
+    std::copy_n(other.unlinked_output.data(), unlinked_output.size(), unlinked_output.data());
+  }
+
+  // Begins Mean and Max anew.
+  void restart_pooling() noexcept {
+    for (StreamLink& link : links) {
+      if (auto* pooling = std::get_if<StreamPooling<T>>(&link)) {
+        for (Index row = 0; row < rows; ++row) pooling->restart(row);
+      }
+    }
+  }
+
+  // One layer of an LSTM, a Linear, or a Mean or Max.
+  using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>, StreamPooling<T>>;
 
   const std::vector<ModuleOptions>& modules;
   const PackedChain<T>& chain;
@@ -453,6 +541,7 @@ template <class T>
 void Stream<T>::set_state(const States<const T>& state) noexcept {
   for (Index member = 0; member < members(); ++member) {
     parts_->members[static_cast<std::size_t>(member)].mark_blank(1);
+    parts_->members[static_cast<std::size_t>(member)].restart_pooling();
     parts_->members[static_cast<std::size_t>(member)].for_each_state(
         state, member, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
           const Index size = layer.weights->output_size(), units = layer.weights->units;
@@ -468,6 +557,15 @@ void Stream<T>::set_state(const States<const T>& state) noexcept {
 template <class T>
 void Stream<T>::reset() noexcept {
   set_state({});
+}
+
+template <class T>
+void Stream<T>::refresh() {
+  auto refreshed = std::make_unique<detail::StreamParts<T>>(parts_->network, parts_->rows);
+  for (std::size_t member = 0; member < refreshed->members.size(); ++member) {
+    refreshed->members[member].take_state(parts_->members[member]);
+  }
+  parts_ = std::move(refreshed);
 }
 
 template <class T>
