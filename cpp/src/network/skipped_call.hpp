@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "layer/rows.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "network/computed_steps.hpp"
 #include "network/last.hpp"
@@ -15,15 +16,17 @@
 // of it is scattered to the steps of the whole batch.
 namespace latchwork::detail {
 
-// Calls task(step, row) for every step and row of the whole batch. Threads share the work.
+// Calls task(step, row) for every step and row of the whole batch. Threads share the work. Throws Interrupted.
 template <class Task>
 void for_each_step(const ComputedSteps& steps, Index features, Task&& task) {
   const Index slots = steps.steps() * steps.rows(), parts = number_parts(slots * features, slots);
   parallel(parts, [&](Index part) {
     for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
+      if (stops_after(features * work_of_moving)) return;
       task(slot / steps.rows(), slot % steps.rows());
     }
   });
+  throw_if_stopped(0);
 }
 
 // How many sequences there are if the members' values lie this far apart: one that all members share, or one for each.
@@ -131,6 +134,7 @@ SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members,
     const auto add_row = [&](Index row, bool reverse, Index begin, Index size) {
       Index last = -1;  // the computed step that the sum so far is for
       for (Index step = 0; step < steps.steps(); ++step) {
+        if (stops_after(size * work_of_moving)) return;
         const Index number = steps.repeated(member, step, row, reverse);
         if (number < 0) continue;
         const T* const d_output = source.at(step, row) + begin;
@@ -150,6 +154,7 @@ SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members,
         add_row(row, true, columns.forward, columns.reverse);
       }
     });
+    throw_if_stopped(0);
   }
   return read_only(all);
 }
@@ -209,6 +214,7 @@ class SkippedCall {
   }
 
  private:
+  const LongCall long_call_;
   const NetworkParts<T>& parts_;
   std::shared_ptr<const ComputedSteps> steps_;
   Workspace<T> memory_;
