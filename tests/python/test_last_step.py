@@ -1,5 +1,7 @@
 """``network(x, last_step=True)``: the last valid step of the whole output, without the others."""
 
+import copy
+
 import latchwork as lw
 import numpy as np
 import pytest
@@ -48,6 +50,34 @@ def test_batch_first_members_tokens_and_states():
     for member in range(3):
         assert_same_bits(result[member], last_of(output[member], lengths[member]))
     assert_same_bits(network(tokens[:, 0], last_step=True)[0], network(tokens[:, 0])[0][:, -1])
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"reverse": True}], ids=str)
+@pytest.mark.parametrize("skip_output", ["repeat", "zero"])
+def test_a_last_step_that_is_left_out_is_what_the_whole_output_holds_there(skip_output, options):
+    lstm = random_lstm(input_size=3, hidden_size=5, **options)
+    features = 10 if lstm.bidirectional else 5
+    skip = np.random.RandomState(2).random_sample((6, 4)) < 0.3
+    skip[[5, 0], [0, 3]] = True  # at the end of one sequence, and the whole of another
+    reset = np.zeros((6, 4), bool)
+    reset[2, 1] = skip[2, 1] = True  # nothing is left after a reset
+    x = np.where(skip[..., None], np.float32("nan"), X)
+    layers = [lw.Dropout()], [lw.Linear(features, 2, seed=1)]
+    for module in (lstm, *(lw.Network([copy.copy(lstm), *others]) for others in layers)):
+        masks = {"reset": reset, "skip": skip, "skip_output": skip_output}
+        output, state = module(x, lengths=LENGTHS, **masks)
+        result, end = module(x, lengths=LENGTHS, **masks, last_step=True)
+        assert_same_bits(result, last_of(output, LENGTHS))
+        assert_same_bits(tuple(end), tuple(state))
+        # A reverse direction repeats the next step, of which there is none.
+        repeats = not lstm.reverse or isinstance(module, lw.Network) and isinstance(module[1], lw.Linear)
+        assert result[0].any() == (skip_output == "repeat" and repeats)
+        assert not result[1:].any()
+        members = lw.Network([lw.LSTM(3, 5, seed=1), lw.Linear(5, 2, seed=2)], members=2)
+        own = {"skip": np.stack([skip, ~skip]), "skip_output": skip_output}
+        whole, _ = members(X, **own)
+        expected = np.stack([last_of(part, [6] * 4) for part in whole])
+        assert_same_bits(members(X, **own, last_step=True)[0], expected)
 
 
 @pytest.mark.parametrize("pooling", [lw.Last, lw.Mean, lw.Max])

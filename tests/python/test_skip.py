@@ -1,9 +1,11 @@
 """skip: a step that is left out, so that a sequence gives what it gives without that step, bit for bit."""
 
+import copy
+
 import latchwork as lw
 import numpy as np
 import pytest
-from comparison import assert_same_bits
+from comparison import assert_same_bits, same_bits
 from generated import EVERY, RANDOM, batches, lstms, numbers
 from hypothesis import given
 from hypothesis import strategies as st
@@ -302,6 +304,54 @@ def test_a_stream_leaves_out_what_the_whole_leaves_out(batch_size, skip_output, 
         assert stream.step(x[step], out, *one) is out
         assert_same_bits(out, output[step], f"step {step}")
     assert_same_bits(tuple(stream.state), tuple(state))
+
+
+@pytest.mark.parametrize("skip_output", ["repeat", "zero"])
+@pytest.mark.parametrize("pooling", [lw.Last, lw.Mean, lw.Max])
+def test_a_stream_pools_the_steps_that_are_not_left_out(pooling, skip_output, dtype):
+    lstm = random_lstm(input_size=3, hidden_size=5, dtype=dtype)
+    network = lw.Network([lstm, pooling(), lw.Linear(5, 2, dtype=dtype, seed=0)])
+    skip = masks(2)
+    skip[0] = True
+    x = spoilt(normal(1, (STEPS, ROWS, 3), dtype), skip)
+    stream = network.stream(ROWS, skip_output=skip_output)
+    for step in range(STEPS):
+        expected, _ = network(x[: step + 1], skip=skip[: step + 1])
+        nothing_yet = skip[: step + 1].all(axis=0)
+        zero = skip[step] if skip_output == "zero" else nothing_yet
+        expected[zero] = 0.0
+        assert_same_bits(stream.step(x[step], skip=skip[step]), expected, f"step {step}")
+
+
+@pytest.mark.parametrize("pooling", [lw.Mean, lw.Max])
+def test_pooling_counts_from_a_reset_that_is_left_out(pooling):
+    lstm = random_lstm(input_size=3, hidden_size=5)
+    network = lw.Network([lstm, pooling()])
+    x = normal(1, (STEPS, ROWS, 3))
+    reset, skip = np.zeros((STEPS, ROWS), bool), np.zeros((STEPS, ROWS), bool)
+    reset[4] = skip[4:6] = True
+    output, _ = network(x, reset=reset, skip=skip)
+    assert_same_bits(output, network(x[6:])[0])
+    assert not network(x[:6], reset=reset[:6], skip=skip[:6])[0].any()  # no step counts
+    d_x = network.record(x[:6], reset=reset[:6], skip=skip[:6]).backward(np.ones((ROWS, 5), np.float32)).x
+    assert not d_x.any()
+
+
+@pytest.mark.parametrize("last", [lw.Linear(5, 2, seed=1), lw.Mean(), lw.Max(), None], ids=repr)
+def test_a_refreshed_stream_repeats_the_output_from_before(last):
+    lstm = random_lstm(input_size=3, hidden_size=5)
+    module = lstm if last is None else lw.Network([lstm, copy.copy(last)])
+    stream, x = module.stream(), normal(1, (3,))
+    before = stream.step(x)
+    with module.edit() as parameters:
+        for value in parameters.values():
+            value += 0.25
+    stream.refresh()
+    assert_same_bits(stream.step(x, skip=True), before)
+    assert not same_bits(stream.step(x), before)
+    stream.reset()
+    stream.refresh()
+    assert not stream.step(x, skip=True).any()
 
 
 @pytest.mark.parametrize("head", [False, True], ids=["an LSTM", "a network"])
