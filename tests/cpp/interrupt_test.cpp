@@ -102,6 +102,9 @@ TEST_CASE("interrupt: Dropout, Mean and Max stop, and the copies of a call with 
   for (const Pooling pooling : {Pooling::mean, Pooling::max}) {
     stops([&] { pool_forward(pooling, schedule, source, written); });
     stops([&] { pool_backward(pooling, schedule, source, {ones, 0, 0}, {ones, 0, 0}, written); });
+    const ModuleOptions module = pooling == Pooling::mean ? ModuleOptions(MeanOptions{}) : ModuleOptions(MaxOptions{});
+    const InterruptAfter interrupt(0.01);
+    CHECK_THROWS_AS(pool<float>(module, {ones, 0, 0}, batch, features, written), Interrupted);
   }
 
   const std::vector<std::uint8_t> skip(2'000'000);
