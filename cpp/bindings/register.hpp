@@ -58,7 +58,7 @@ struct StreamBinding {
   Index output_size;
   Index vocabulary;  // 0 if the stream takes values
   bool releases_gil;
-  py::dtype dtype;
+  py::dtype dtype, mask_dtype;
   std::vector<std::int64_t> tokens;  // the checked tokens of a step
   // The checked masks of a step.
   std::vector<std::uint8_t> resets, skips;

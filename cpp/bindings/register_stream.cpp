@@ -34,6 +34,7 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
       vocabulary(network->takes_tokens() ? std::get<EmbeddingOptions>(network->modules().front()).num_embeddings : 0),
       releases_gil(rows > 0 && network->parameter_count() > largest_work_with_gil / rows),
       dtype(py::dtype::of<T>()),
+      mask_dtype(py::dtype::of<bool>()),
       tokens(static_cast<std::size_t>(vocabulary > 0 ? members * rows : 0)) {
   const GilRelease release;
   stream = network->stream(rows);
@@ -180,7 +181,8 @@ bool read_numbers_as_mask(const py::array& given, const char* name, std::uint8_t
   return true;
 }
 
-// Reads a mask whose shape fits. Nothing is allocated for the dtypes that masks usually have.
+// Reads a mask whose shape fits, but which is not of the usual form. Nothing is allocated for the dtypes that masks
+// usually have.
 void read_mask(const py::array& given, const char* name, std::uint8_t* marks) {
   if (given.size() == 0 || read_numbers_as_mask<bool>(given, name, marks) ||
       read_numbers_as_mask<float>(given, name, marks) || read_numbers_as_mask<double>(given, name, marks) ||
@@ -194,6 +196,22 @@ void read_mask(const py::array& given, const char* name, std::uint8_t* marks) {
   read_numbers_as_mask<double>(converted, name, marks);
 }
 
+// The elements of a mask that is a contiguous array of bool of the right shape, which are read where they are; null for
+// any other.
+template <class T>
+const std::uint8_t* usual_mask(const StreamBinding<T>& self, PyObject* mask, Index& stride) {
+  using Api = py::detail::npy_api;
+  if (!self.batched || !Py_IS_TYPE(mask, Api::get().PyArray_Type_)) return nullptr;
+  const auto* const array = py::detail::array_proxy(mask);
+  const bool of_members = array->nd == 2 && self.members > 1 && array->dimensions[0] == self.members;
+  if (array->descr != self.mask_dtype.ptr() || (array->flags & Api::NPY_ARRAY_C_CONTIGUOUS_) == 0 ||
+      !(array->nd == 1 || of_members) || array->dimensions[array->nd - 1] != self.rows) {
+    return nullptr;
+  }
+  stride = of_members ? self.rows : 0;
+  return reinterpret_cast<const std::uint8_t*>(array->data);
+}
+
 // Reads one truth value, or one for each row, or one for each member and row. Sets `stride` to the stride from one
 // member's values to the next's.
 template <class T>
@@ -201,6 +219,7 @@ LATCHWORK_RARE const std::uint8_t* step_mask(const StreamBinding<T>& self, PyObj
                                              std::vector<std::uint8_t>& marks, Index& stride) {
   static constexpr std::uint8_t marked = 1;
   if (PyBool_Check(mask) && !self.batched) return mask == Py_True ? &marked : nullptr;
+  if (const std::uint8_t* const usual = usual_mask(self, mask, stride)) return usual;
   const py::array given = array_of_mask(mask, name);
   const Shape inner = step_shape(self, {});
   const bool shared = !has_member_axis(given, self.members, inner);

@@ -81,16 +81,9 @@ def long_call(case, name):
     return calls[name], lambda: None
 
 
-NAMES = ["call", "one row", "ragged", "members", "linear", "tokens", "record", "record with checkpoints", "trace"]
-NAMES += [
-    "skip",
-    "step of training",
-    "step of an ensemble",
-    "gradient",
-    "evaluate",
-    "backward",
-    "backward with checkpoints",
-]
+NAMES = ["call", "one row", "ragged", "members", "skip", "linear", "tokens", "trace"]
+NAMES += ["record", "record with checkpoints", "backward", "backward with checkpoints"]
+NAMES += ["step of training", "step of an ensemble", "gradient", "evaluate"]
 ALONE = ["call", "step of training", "backward"]
 
 
