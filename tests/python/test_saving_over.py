@@ -289,3 +289,14 @@ def test_what_is_written_is_the_content(tmp_path):
     for content in (b"", b"\0" * 100_000):
         _writing.write_atomically(str(tmp_path / "file"), content)
         assert (tmp_path / "file").read_bytes() == content
+
+
+def test_file_and_folder_reach_the_disk_before_and_after_the_rename(tmp_path, monkeypatch):
+    path, synced = tmp_path / "model.safetensors", []
+
+    def fsync(descriptor):
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    lw.LSTM(1, 1).save(path)
+    assert synced == [(False, False), (True, True)]

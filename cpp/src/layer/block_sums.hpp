@@ -12,7 +12,9 @@
 namespace latchwork {
 
 // How many sums are kept while `blocks` blocks are added one after another: log2(blocks) + 1.
-inline Index kept_block_sums(Index blocks) { return std::bit_width(static_cast<std::size_t>(blocks)); }
+inline Index kept_block_sums(Index blocks) {
+  return static_cast<Index>(std::bit_width(static_cast<std::size_t>(blocks)));
+}
 
 // The sum of consecutive blocks, whose number is a power of two, while they are computed one after another.
 template <class T>

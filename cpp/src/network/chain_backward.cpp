@@ -63,8 +63,9 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     std::fill_n(table, first_embedding->num_embeddings * first_embedding->embedding_dim, T(0));
   }
   // The blocks of rows in which modules are summed that do not choose them by their shape.
-  const RowBlocks blocks =
-      row_blocks(Schedule{recording.batch, false}, std::max<Index>(1, recording.options.gradient_blocks));
+  const auto blocks = [&] {
+    return row_blocks(Schedule{recording.batch, false}, std::max<Index>(1, recording.options.gradient_blocks));
+  };
   SequenceView<const T> d_result = d_output;
   for (std::size_t at = modules.size(); at-- > 0;) {
     const ModuleOptions& module = modules[at];
@@ -102,12 +103,13 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
       gradient.weight = weight_gradient;
       gradient.bias = weights.places.in(parameters, ParameterKind::bias);
       gradient.accumulate = accumulate;
-      gradient.blocks = &blocks;
+      const RowBlocks row_blocks = blocks();
+      gradient.blocks = &row_blocks;
       linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, gradient,
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
       if (d_result.data != nullptr) {
-        embedding_backward(kernels, record.batch, blocks, record.input, d_result, *embedding, weight_gradient,
+        embedding_backward(kernels, record.batch, blocks(), record.input, d_result, *embedding, weight_gradient,
                            workspace);
       }
     } else if (const auto* dropout = std::get_if<DropoutOptions>(&module)) {
