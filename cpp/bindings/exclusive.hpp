@@ -5,8 +5,10 @@
 #include <chrono>
 #include <mutex>
 #include <new>
+#include <span>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "gil.hpp"
 #include "latchwork/fork.hpp"
@@ -19,32 +21,62 @@ namespace latchwork::python {
 // in.
 class OneAtATime {
  public:
-  // The GIL is released before the wait and taken again after the mutex is let go, so that no thread ever waits for one
-  // of the two while it holds the other.
   template <class Work>
   auto operator()(Work&& work) {
-    forget_parent();
+    OneAtATime* const self = this;
+    return together({&self, 1}, std::forward<Work>(work));
+  }
+
+  // Lets a call into several objects at once, which are always given in the same order. The GIL is released before the
+  // wait and taken again after the mutexes are let go, so that no thread ever waits for one of them while it holds the
+  // other.
+  template <class Work>
+  static auto together(std::span<OneAtATime* const> objects, Work&& work) {
+    for (OneAtATime* object : objects) object->forget_parent();
     const GilRelease release;
-    // Only this thread can have written its own id here. It would wait for itself for ever.
-    if (holder_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
-      throw std::runtime_error("ready() cannot call the trainer that called it; wait until gradient() has returned");
-    }
-    std::unique_lock<std::timed_mutex> lock(mutex_, std::try_to_lock);
-    while (!lock.owns_lock() && !lock.try_lock_for(std::chrono::milliseconds(50))) ask_for_interrupt();
-    const Holder holder(holder_);
+    const Holder holder(objects);
     return work();
   }
 
  private:
   struct Holder {
-    explicit Holder(std::atomic<std::thread::id>& id_to_write) : id(id_to_write) {
-      id.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    explicit Holder(std::span<OneAtATime* const> to_hold) {
+      for (const OneAtATime* object : to_hold) {
+        // Only this thread can have written its own id here. It would wait for itself for ever.
+        if (object->holder_.load(std::memory_order_relaxed) != std::this_thread::get_id()) continue;
+        throw std::runtime_error(
+            "ready() and a loss cannot call the trainer that called them, nor its optimizer; wait until it has "
+            "returned");
+      }
+      try {
+        for (OneAtATime* object : to_hold) {
+          object->enter();
+          held = to_hold.first(held.size() + 1);
+        }
+      } catch (...) {
+        leave();
+        throw;
+      }
     }
-    ~Holder() { id.store(std::thread::id(), std::memory_order_relaxed); }
+    ~Holder() { leave(); }
     Holder(const Holder&) = delete;
     Holder& operator=(const Holder&) = delete;
-    std::atomic<std::thread::id>& id;
+
+    void leave() {
+      for (OneAtATime* object : held) {
+        object->holder_.store(std::thread::id(), std::memory_order_relaxed);
+        object->mutex_.unlock();
+      }
+    }
+    std::span<OneAtATime* const> held;
   };
+
+  void enter() {
+    std::unique_lock<std::timed_mutex> lock(mutex_, std::try_to_lock);
+    while (!lock.owns_lock() && !lock.try_lock_for(std::chrono::milliseconds(50))) ask_for_interrupt();
+    lock.release();
+    holder_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  }
 
   // In a forked child the mutex may be held by a thread that is no more. Under the GIL, so one thread at a time does
   // this.

@@ -55,13 +55,19 @@ struct Words<LossKind> {
   static constexpr Choice<LossKind> list[] = {{"cross_entropy", LossKind::cross_entropy},
                                               {"squared_error", LossKind::squared_error},
                                               {"absolute_error", LossKind::absolute_error},
-                                              {"quantile", LossKind::quantile}};
+                                              {"huber", LossKind::huber},
+                                              {"quantile", LossKind::quantile},
+                                              {"gaussian", LossKind::gaussian},
+                                              {"student_t", LossKind::student_t},
+                                              {"negative_binomial", LossKind::negative_binomial}};
 };
 
 template <>
 struct Words<OptimizerKind> {
-  static constexpr Choice<OptimizerKind> list[] = {
-      {"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"adamw", OptimizerKind::adamw}};
+  static constexpr Choice<OptimizerKind> list[] = {{"sgd", OptimizerKind::sgd},
+                                                   {"adam", OptimizerKind::adam},
+                                                   {"adamw", OptimizerKind::adamw},
+                                                   {"rmsprop", OptimizerKind::rmsprop}};
 };
 
 template <class Enum>
@@ -145,7 +151,13 @@ void each_option(DropoutOptions& options, Visit&& visit) {
 
 template <class Visit>
 void each_option(Loss& options, Visit&& visit) {
-  visit("quantiles", options.quantiles);
+  visit("quantiles", options.quantiles);  // validate() says why another loss has none
+  if (options.kind == LossKind::quantile) visit("quantile_weights", options.quantile_weights);
+  if (options.kind == LossKind::huber) visit("delta", options.delta);
+  if (options.kind == LossKind::cross_entropy) {
+    visit("label_smoothing", options.label_smoothing);
+    visit("ignore_index", options.ignore_index);
+  }
 }
 
 template <class Visit>
@@ -154,13 +166,18 @@ void each_option(OptimizerOptions& options, Visit&& visit) {
   if (options.kind == OptimizerKind::sgd) {
     visit("momentum", options.momentum);
     visit("dampening", options.dampening);
+    visit("nesterov", options.nesterov);
+  } else if (options.kind == OptimizerKind::rmsprop) {
+    visit("alpha", options.alpha);
+    visit("eps", options.eps);
+    visit("momentum", options.momentum);
+    visit("centered", options.centered);
   } else {
     visit("beta1", options.beta1);
     visit("beta2", options.beta2);
     visit("eps", options.eps);
   }
   visit("weight_decay", options.weight_decay);
-  if (options.kind == OptimizerKind::sgd) visit("nesterov", options.nesterov);
 }
 
 template <class Activations>

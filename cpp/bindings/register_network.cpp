@@ -155,6 +155,7 @@ void register_network_class(py::module_& module, const char* name) {
           })
       .def("next_mask_seed", &Class::next_mask_seed)
       .def_property_readonly("members", &Class::members)
+      .def_property_readonly("parameters_begin", &Class::parameters_begin)
       .def_property_readonly("takes_tokens", &Class::takes_tokens)
       .def_property_readonly("keeps_sequence", &Class::keeps_sequence)
       .def_property_readonly("input_size", &Class::input_size)

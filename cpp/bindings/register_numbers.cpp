@@ -1,5 +1,5 @@
-// Binds the core's own random numbers and elementary functions, for what Python computes itself: NumPy's differ from one
-// CPU or version to the next.
+// Binds the core's own random numbers and elementary functions, for what Python computes itself: NumPy's differ from
+// one CPU or version to the next.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -28,8 +28,8 @@ py::array_t<std::uint32_t> random_words(const py::object& seed, const py::object
     const auto number = static_cast<std::uint64_t>(begin + at);
     if (at == 0 || number % 4 == 0) {
       const std::uint64_t counter = number / 4;
-      block = philox(key, {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), 0,
-                           drawn_by_python});
+      block = philox(
+          key, {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), 0, drawn_by_python});
     }
     to[at] = block[number % 4];
   }

@@ -2,9 +2,9 @@
 
 Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, and `Network`, a chain of them,
 which may have many members.
-`Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer` and `optim` train, `load` reads
-what `save` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. Shapes and names are
-PyTorch's throughout.
+`Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
+`load` reads what `save` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. Shapes and
+names are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latchwork import losses as losses
     from latchwork import optim as optim
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.files import load as load
@@ -85,6 +86,7 @@ __all__ = [
     "cpu_info",
     "get_num_threads",
     "load",
+    "losses",
     "optim",
     "pad",
     "set_isa",
@@ -97,8 +99,8 @@ def __getattr__(name: str) -> Any:
     value: Any
     if name in _MODULE_OF:
         value = getattr(importlib.import_module(f"latchwork.{_MODULE_OF[name]}"), name)
-    elif name == "optim":
-        value = importlib.import_module("latchwork.optim")
+    elif name in ("losses", "optim"):
+        value = importlib.import_module(f"latchwork.{name}")
     elif name == "__version__":
         value = importlib.import_module("latchwork._core").build_info()["version"]
     else:

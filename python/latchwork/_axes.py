@@ -67,8 +67,13 @@ class Axes(NamedTuple):
             return array[np.newaxis]
         return array.swapaxes(0, 1) if self.batch_first else array
 
-    def from_core(self, array: Array) -> Array:
-        """View a sequence (T, N, ...) as the user's."""
+    def from_core(self, array: Array, sequence: bool = True) -> Array:
+        """View the core's (T, N, ...) as the user's; T is 1 if it is no sequence."""
+        if not sequence:
+            array = array[0] if self.members is None else array[:, 0]
+            if self.batched:
+                return array
+            return array[0] if self.members is None else array[:, 0]
         if self.members is not None:
             if not self.batched:
                 return array[:, :, 0]

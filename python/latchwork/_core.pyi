@@ -68,6 +68,8 @@ class Network32(metaclass=_Bound):
     @property
     def members(self) -> int: ...
     @property
+    def parameters_begin(self) -> int: ...  # of one member, in those of the network that this is a module of
+    @property
     def takes_tokens(self) -> bool: ...
     @property
     def keeps_sequence(self) -> bool: ...
@@ -171,28 +173,38 @@ class Stream32(_Stream): ...
 class Stream64(_Stream): ...
 
 class Optimizer32(metaclass=_Bound):
-    # {"kind": "sgd" | "adam" | "adamw", "lr", "momentum", "dampening", "nesterov", "beta1", "beta2", "eps",
-    # "weight_decay"}
-    def __init__(self, options: Mapping[str, Any], size: int) -> None: ...
+    # {"kind": "sgd" | "adam" | "adamw" | "rmsprop", "lr", "momentum", "dampening", "nesterov", "beta1", "beta2",
+    # "alpha", "centered", "eps", "weight_decay"}. targets: networks, or modules of them.
+    def __init__(self, options: Mapping[str, Any], targets: Sequence[Network32]) -> None: ...
     @property
     def lr(self) -> float: ...
     @lr.setter
     def lr(self, value: float) -> None: ...
     @property
-    def steps(self) -> int: ...
-    # Updates the network's parameters in one write.
-    def step(self, network: Network32, gradient: _Array, gradient_scale: float) -> None: ...
-    def buffers(self) -> list[_Array]: ...
-    def restore(self, steps: int, buffers: Sequence[_Array]) -> None: ...
+    def steps(self) -> list[int]: ...  # of each member
+    # Updates the parameters in one write. For each target a pair: the gradients of all members of a network, 1-D, and
+    # where in those of one member the target's begin. RuntimeError if a gradient or a result is not finite: nothing has
+    # changed then.
+    def step(self, gradients: Sequence[tuple[_Array, int]], check_finite: bool) -> None: ...
+    def buffers(self) -> list[_Array]: ...  # 1-D: target after target, in a target member after member
+    def restore(self, options: Mapping[str, Any], steps: Sequence[int], buffers: Sequence[_Array]) -> None: ...
 
 class Trainer32(metaclass=_Bound):
-    # loss: {"kind": "cross_entropy" | "squared_error" | "absolute_error" | "quantile", "quantiles": [...]}.
-    # clip_norm 0: no clipping.
+    # loss: {"kind": "cross_entropy" | "squared_error" | "absolute_error" | "huber" | "quantile" | "gaussian" |
+    # "student_t" | "negative_binomial", "quantiles": [...], "quantile_weights": [...], "delta", "label_smoothing",
+    # "ignore_index"}; None: a loss that Python computes. clip_norm 0: no clipping.
     def __init__(
-        self, network: Network32, loss: Mapping[str, Any], optimizer: Mapping[str, Any], clip_norm: float, seed: int
+        self,
+        network: Network32,
+        loss: Mapping[str, Any] | None,
+        optimizers: Sequence[Optimizer32],
+        clip_norm: float,
+        seed: int,
+        gradient_blocks: int,  # 0: each layer chooses
     ) -> None: ...
-    # target: (T, N, F) values, or int64 (T, N) labels (after Last: T = 1). end may be start. Returns the loss before
-    # the update, with several members float64 (M,).
+    # target: (T, N, F) values, or int64 (T, N) labels (after Last: T = 1); or, without a loss, a function of the output
+    # (M, T, N, features) that returns the losses, float64 (M,), and the gradient. weights: (T, N, 1) or (T, N, F). end
+    # may be start. Returns the loss before the update, with several members float64 (M,).
     # RuntimeError if a loss or gradient is not finite: nothing has changed then.
     def step(
         self,
@@ -200,7 +212,8 @@ class Trainer32(metaclass=_Bound):
         lengths: _Array | None,
         reset: _Array | None,
         start: _States | None,
-        target: _Array,
+        target: Any,
+        weights: _Array | None,
         end: _States | None,
         skip: _Array | None,
     ) -> Any: ...
@@ -211,7 +224,8 @@ class Trainer32(metaclass=_Bound):
         lengths: _Array | None,
         reset: _Array | None,
         start: _States | None,
-        target: _Array,
+        target: Any,
+        weights: _Array | None,
         end: _States | None,
         skip: _Array | None,
         first_row: int,
@@ -226,24 +240,40 @@ class Trainer32(metaclass=_Bound):
         lengths: _Array | None,
         reset: _Array | None,
         start: _States | None,
-        target: _Array,
+        target: Any,
+        weights: _Array | None,
         end: _States | None,
         skip: _Array | None,
     ) -> Any: ...
     @property
-    def lr(self) -> float: ...
-    @lr.setter
-    def lr(self, value: float) -> None: ...
+    def steps(self) -> list[int]: ...  # of each member
     @property
-    def steps(self) -> int: ...
+    def seed(self) -> int: ...
+    def restore(self, seed: int, steps: Sequence[int]) -> None: ...
 
-# The norm of each of `pieces` equal pieces of a float32 or float64 array, 1-D contiguous; returns float64 (pieces,).
-def gradient_norms(gradient: _Array, pieces: int) -> _Array: ...
+# Losses of an output (T, N, features) and the gradient; with several members, (M, T, N, features), losses (M,).
+def loss_and_gradient(
+    loss: Mapping[str, Any],
+    output: _Array,
+    target: _Array,
+    weights: _Array | None,
+    lengths: _Array | None,
+    members: int,
+) -> tuple[Any, _Array]: ...
+def outputs_per_target(loss: Mapping[str, Any]) -> int: ...
+
+# The norms of `pieces` pieces, each of which consists of one of the equal pieces of every array (1-D, contiguous,
+# float32 or float64); returns float64 (pieces,).
+def gradient_norms(gradients: Sequence[_Array], pieces: int) -> _Array: ...
 def random_words(seed: int, first: int, count: int) -> _Array: ...  # uint32
 def exp(values: _Array) -> _Array: ...  # of float64
 def log(values: _Array) -> _Array: ...
 def all_finite(values: _Array) -> bool: ...  # C-contiguous, float32 or float64
 def clip_scale(norm: _Array, clip_norm: float) -> _Array: ...  # of each norm
+
+# Functions of one number that give the same bits on every CPU.
+def cos(x: float) -> float: ...
+def pow(base: float, exponent: float) -> float: ...
 
 class Network64(Network32): ...
 class Optimizer64(Optimizer32): ...

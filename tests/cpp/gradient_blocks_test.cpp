@@ -100,12 +100,13 @@ TEST_CASE("gradient_blocks: a number that is no power of two is refused, and the
   const Problem<double> problem(chains().back());
   for (const Index wrong : {-1, 3, 2048}) {
     CHECK_THROWS_AS(problem.gradient(0, rows, wrong), std::invalid_argument);
-    CHECK_THROWS_AS(Trainer<double>(problem.network(), {}, {}, 0.0, 1, wrong), std::invalid_argument);
+    CHECK_THROWS_AS(Trainer<double>(problem.network(), Loss{}, OptimizerOptions{}, 0.0, 1, wrong),
+                    std::invalid_argument);
   }
   std::vector<double> x(static_cast<std::size_t>(steps * rows * 3), 0.25), y(static_cast<std::size_t>(rows * 3), 0.7);
   for (std::size_t at = 0; at < x.size(); ++at) x[at] *= static_cast<double>(at % 11);
   const auto gradient = [&](Index blocks) {
-    Trainer<double> trainer(problem.network(), {}, {}, 0.0, 1, blocks);
+    Trainer<double> trainer(problem.network(), Loss{}, OptimizerOptions{}, 0.0, 1, blocks);
     Input<double> input;
     input.values = {x.data(), rows * 3, 3};
     Target<double> target;

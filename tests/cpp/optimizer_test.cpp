@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <utility>
 
-#include "latchwork/training.hpp"
 #include "support/support.hpp"
+#include "training/moments.hpp"
 
 namespace latchwork::test {
 namespace {
@@ -27,6 +27,14 @@ struct PlainParameter {
         gradient = options.nesterov ? gradient + options.momentum * velocity : velocity;
       }
       value -= options.lr * gradient;
+      return;
+    }
+    if (options.kind == OptimizerKind::rmsprop) {
+      second = options.alpha * second + (1.0 - options.alpha) * gradient * gradient;
+      first = options.alpha * first + (1.0 - options.alpha) * gradient;
+      const double variance = options.centered ? second - first * first : second;
+      velocity = options.momentum * velocity + gradient / (std::sqrt(variance) + options.eps);
+      value -= options.lr * velocity;
       return;
     }
     first += (1.0 - options.beta1) * (gradient - first);
@@ -54,6 +62,16 @@ OptimizerOptions adaptive(OptimizerKind kind, double beta1) {
   return options;
 }
 
+OptimizerOptions rmsprop(double momentum, bool centered) {
+  OptimizerOptions options;
+  options.kind = OptimizerKind::rmsprop;
+  options.lr = 0.01;
+  options.alpha = 0.9;
+  options.momentum = momentum;
+  options.centered = centered;
+  return options;
+}
+
 std::vector<OptimizerOptions> all_options() {
   std::vector<OptimizerOptions> all = {
       sgd(0.0, 0.0, false),
@@ -63,6 +81,10 @@ std::vector<OptimizerOptions> all_options() {
       adaptive(OptimizerKind::adam, 0.9),
       adaptive(OptimizerKind::adam, 0.0),
       adaptive(OptimizerKind::adamw, 0.9),
+      rmsprop(0.0, false),
+      rmsprop(0.9, false),
+      rmsprop(0.0, true),
+      rmsprop(0.5, true),
   };
   for (std::size_t i = 0, count = all.size(); i < count; ++i) {
     all.push_back(all[i]);
@@ -79,10 +101,17 @@ std::vector<T> gradient_of_step(int t) {
   return converted<T>(Random(static_cast<std::uint64_t>(100 + t)).numbers(size));
 }
 
+// One step of all parameters.
 template <class T>
-std::vector<T> train(Optimizer<T>& optimizer, std::vector<T> parameters, int first_step, int steps, double scale) {
+void step(Moments<T>& optimizer, std::vector<T>& parameters, const std::vector<T>& gradient, double scale = 1.0) {
+  optimizer.begin({scale});
+  optimizer.update({{parameters.data(), gradient.data(), 0, static_cast<Index>(parameters.size()), 0}});
+}
+
+template <class T>
+std::vector<T> train(Moments<T>& optimizer, std::vector<T> parameters, int first_step, int steps, double scale) {
   for (int t = first_step; t < first_step + steps; ++t) {
-    optimizer.step(parameters.data(), gradient_of_step<T>(t).data(), scale);
+    step(optimizer, parameters, gradient_of_step<T>(t), scale);
   }
   return parameters;
 }
@@ -101,9 +130,9 @@ TEST_CASE_TEMPLATE("optimisers follow PyTorch's definitions", T, float, double) 
     CAPTURE(static_cast<int>(options.kind));
     CAPTURE(options.momentum);
     CAPTURE(options.weight_decay);
-    Optimizer<T> optimizer(options, size);
+    Moments<T> optimizer(options, size);
     const auto parameters = train(optimizer, start_values<T>(), 1, steps, scale);
-    CHECK(optimizer.steps() == steps);
+    CHECK(optimizer.steps().front() == steps);
 
     std::vector<PlainParameter> plain(static_cast<std::size_t>(size));
     const auto start = start_values<double>();
@@ -125,7 +154,7 @@ TEST_CASE("the same bits for any number of threads and each instruction set") {
       std::vector<double> norms;
       for (Index count : {1, 2, 3}) {
         const ThreadCount threads(count);
-        Optimizer<float> optimizer(options, size);
+        Moments<float> optimizer(options, size);
         results.push_back(train(optimizer, start_values<float>(), 1, 3, 1.0));
         norms.push_back(gradient_norm(results.back().data(), size));
       }
@@ -139,43 +168,44 @@ TEST_CASE("the same bits for any number of threads and each instruction set") {
 
 TEST_CASE("a restored optimiser continues with the same bits") {
   for (const OptimizerOptions& options : all_options()) {
-    Optimizer<double> whole(options, size);
+    Moments<double> whole(options, size);
     const auto expected = train(whole, start_values<double>(), 1, 6, 1.0);
 
-    Optimizer<double> before(options, size);
+    Moments<double> before(options, size);
     const auto half = train(before, start_values<double>(), 1, 3, 1.0);
-    Optimizer<double> after(options, size);
-    after.restore(before.steps(), before.buffers());
-    CHECK(after.steps() == 3);
+    Moments<double> after(options, size);
+    after.restore(before.options(), before.steps(), before.buffers());
+    CHECK(after.steps().front() == 3);
     CHECK(same_bits(train(after, half, 4, 3, 1.0), expected));
   }
 }
 
 TEST_CASE("restore refuses arguments that do not fit, and then changes nothing") {
-  Optimizer<float> optimizer(adaptive(OptimizerKind::adam, 0.9), 3);
+  Moments<float> optimizer(adaptive(OptimizerKind::adam, 0.9), 3);
   REQUIRE(optimizer.buffers().size() == 2);
-  CHECK(Optimizer<float>(sgd(0.0, 0.0, false), 3).buffers().empty());
-  CHECK(Optimizer<float>(sgd(0.9, 0.0, false), 3).buffers().size() == 1);
+  CHECK(Moments<float>(sgd(0.0, 0.0, false), 3).buffers().empty());
+  CHECK(Moments<float>(sgd(0.9, 0.0, false), 3).buffers().size() == 1);
   const std::vector<float> right(3, 5.0f);
   const std::vector<float> wrong(2, 5.0f);
-  CHECK_THROWS_WITH_AS(optimizer.restore(1, {right}), "buffers: expected 2, got 1", std::invalid_argument);
-  CHECK_THROWS_WITH_AS(optimizer.restore(1, {right, wrong}), "buffers: expected 3 elements in each, got 2",
+  CHECK_THROWS_WITH_AS(optimizer.restore(optimizer.options(), {1}, {right}), "buffers: expected 2, got 1",
                        std::invalid_argument);
-  CHECK_THROWS_AS(optimizer.restore(-1, {right, right}), std::invalid_argument);
-  CHECK(optimizer.steps() == 0);
+  CHECK_THROWS_WITH_AS(optimizer.restore(optimizer.options(), {1}, {right, wrong}),
+                       "buffers: expected 3 elements in each, got 2", std::invalid_argument);
+  CHECK_THROWS_AS(optimizer.restore(optimizer.options(), {-1}, {right, right}), std::invalid_argument);
+  CHECK(optimizer.steps().front() == 0);
   CHECK(optimizer.buffers()[0] == std::vector<float>(3, 0.0f));
 }
 
 TEST_CASE("set_lr acts at the next step") {
-  Optimizer<double> optimizer(sgd(0.0, 0.0, false), 1);
-  double parameter = 1.0;
-  const double gradient = 2.0;
-  optimizer.step(&parameter, &gradient);
-  CHECK(parameter == doctest::Approx(0.8));
+  Moments<double> optimizer(sgd(0.0, 0.0, false), 1);
+  std::vector<double> parameter = {1.0};
+  const std::vector<double> gradient = {2.0};
+  step(optimizer, parameter, gradient);
+  CHECK(parameter[0] == doctest::Approx(0.8));
   optimizer.set_lr(0.25);
   CHECK(optimizer.options().lr == 0.25);
-  optimizer.step(&parameter, &gradient);
-  CHECK(parameter == doctest::Approx(0.3));
+  step(optimizer, parameter, gradient);
+  CHECK(parameter[0] == doctest::Approx(0.3));
   for (double bad : {-1.0, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
     CHECK_THROWS_AS(optimizer.set_lr(bad), std::invalid_argument);
   }
@@ -183,8 +213,9 @@ TEST_CASE("set_lr acts at the next step") {
 }
 
 TEST_CASE("an optimiser of no parameters") {
-  Optimizer<float> optimizer(adaptive(OptimizerKind::adam, 0.9), 0);
-  optimizer.step(nullptr, nullptr);
+  Moments<float> optimizer(adaptive(OptimizerKind::adam, 0.9), 0);
+  std::vector<float> none;
+  step(optimizer, none, none);
   CHECK(gradient_norm<float>(nullptr, 0) == 0.0);
 }
 

@@ -166,11 +166,17 @@ ModuleOptions module_of(const std::string& text) {
 
 // ---- Optimisers and losses given as text.
 
-const std::map<std::string, OptimizerKind> optimizers = {
-    {"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"adamw", OptimizerKind::adamw}};
+const std::map<std::string, OptimizerKind> optimizers = {{"sgd", OptimizerKind::sgd},
+                                                         {"adam", OptimizerKind::adam},
+                                                         {"adamw", OptimizerKind::adamw},
+                                                         {"rmsprop", OptimizerKind::rmsprop}};
 const std::map<std::string, LossKind> losses = {{"squared_error", LossKind::squared_error},
                                                 {"cross_entropy", LossKind::cross_entropy},
-                                                {"quantile", LossKind::quantile}};
+                                                {"huber", LossKind::huber},
+                                                {"quantile", LossKind::quantile},
+                                                {"gaussian", LossKind::gaussian},
+                                                {"student_t", LossKind::student_t},
+                                                {"negative_binomial", LossKind::negative_binomial}};
 
 void validate_optimizer(const std::string& text) {
   Values values = values_of(text);
@@ -182,6 +188,7 @@ void validate_optimizer(const std::string& text) {
   take(values, "nesterov", options.nesterov);
   take(values, "beta1", options.beta1);
   take(values, "beta2", options.beta2);
+  take(values, "alpha", options.alpha);
   take(values, "eps", options.eps);
   take(values, "weight_decay", options.weight_decay);
   REQUIRE(values.empty());
@@ -195,6 +202,9 @@ void validate_loss(const std::string& text) {
   Index output_size = 0;
   take(values, "output_size", output_size);
   take(values, "quantiles", loss.quantiles);
+  take(values, "quantile_weights", loss.quantile_weights);
+  take(values, "delta", loss.delta);
+  take(values, "label_smoothing", loss.label_smoothing);
   REQUIRE(values.empty());
   validate(loss, output_size);
 }

@@ -375,7 +375,8 @@ TEST_CASE_TEMPLATE("tokens: a trainer's step of a language model, with any numbe
   batch.steps = steps;
   batch.rows = rows;
   const Input<T> input{{}, {tokens.data(), rows, 1}};
-  const Target<T> target{{}, {tokens.data() + rows, rows, 1}};
+  Target<T> target;
+  target.labels = {tokens.data() + rows, rows, 1};
   Loss loss;
   loss.kind = LossKind::cross_entropy;
   OptimizerOptions sgd;

@@ -5,6 +5,7 @@
 
 #include "latchwork/training.hpp"
 #include "support/support.hpp"
+#include "training/moments.hpp"
 
 namespace latchwork::test {
 namespace {
@@ -118,7 +119,7 @@ TEST_CASE_TEMPLATE("the loss falls on a toy task", T, float, double) {
   for (int step = 0; step < 150; ++step) last = trainer.step(task.input(), task.batch(), {}, task.target(), {}).front();
   CHECK(last < 0.05);
   CHECK(trainer.evaluate(task.input(), task.batch(), {}, task.target(), {}).front() < 0.05);
-  CHECK(trainer.optimizer().steps() == 151);
+  CHECK(trainer.optimizers()[0]->steps().front() == 151);
 }
 
 TEST_CASE("the loss falls on a regression from the last step") {
@@ -169,12 +170,15 @@ TEST_CASE("a step equals record, loss, backward, clipping and optimiser called o
       task.network.record(task.input(), task.batch(), {}, {output.data(), task.rows * features, features}, {}, {});
   const double loss =
       loss_and_gradient<double>(cross_entropy(), {output.data(), task.rows * features, features}, features,
-                                task.batch(), task.target(), {d_output.data(), task.rows * features, features});
+                                task.batch(), task.target(), {d_output.data(), task.rows * features, features})
+          .mean;
   tape->backward({d_output.data(), task.rows * features, features}, {}, gradient.data(), false, {}, {});
   const double norm = gradient_norm(gradient.data(), count);
   const double clip_norm = norm / 2.0;
   auto expected = start;
-  Optimizer<double>(adam(0.02), count).step(expected.data(), gradient.data(), clip_scale(norm, clip_norm));
+  Moments<double> moments(adam(0.02), count);
+  moments.begin({clip_scale(norm, clip_norm)});
+  moments.update({{expected.data(), gradient.data(), 0, count, 0}});
 
   Trainer<double> trainer(task.network, cross_entropy(), adam(0.02), clip_norm, 5);
   CHECK(trainer.step(task.input(), task.batch(), {}, task.target(), {}).front() == loss);
@@ -239,13 +243,13 @@ TEST_CASE("a loss that is not finite changes nothing") {
     return std::vector<float>(data, data + network.store()->size());
   };
   const auto before = parameters();
-  const auto buffers = trainer.optimizer().buffers();
+  const auto buffers = trainer.optimizers()[0]->buffers();
   const auto version = network.store()->version();
   OwnStates<float> end(network, 2, 77.0f);
   std::string expected;
   SUBCASE("loss") {
     y[1] = std::numeric_limits<float>::quiet_NaN();
-    expected = "loss: ";
+    expected = "target: ";
   }
   SUBCASE("input") {
     x[2] = std::numeric_limits<float>::quiet_NaN();
@@ -258,13 +262,13 @@ TEST_CASE("a loss that is not finite changes nothing") {
   std::string complaint;
   try {
     trainer.step(input, batch, {}, target, end.mutable_view());
-  } catch (const std::runtime_error& error) {
+  } catch (const std::exception& error) {
     complaint = error.what();
   }
   CHECK(complaint.substr(0, expected.size()) == expected);
   CHECK(same_bits(parameters(), before));
-  CHECK(trainer.optimizer().buffers() == buffers);
-  CHECK(trainer.optimizer().steps() == 1);
+  CHECK(trainer.optimizers()[0]->buffers() == buffers);
+  CHECK(trainer.optimizers()[0]->steps().front() == 1);
   CHECK(network.store()->version() == version);
   CHECK(end.hidden[0][0] == 77.0f);
   CHECK(end.cell[0][0] == 77.0f);
@@ -298,7 +302,7 @@ TEST_CASE("a bad label or token changes nothing") {
   task.tokens[4] = -1;
   CHECK_THROWS_AS(trainer.step(task.input(), task.batch(), {}, task.target(), {}), std::invalid_argument);
   CHECK(same_bits(task.parameters(), before));
-  CHECK(trainer.optimizer().steps() == 0);
+  CHECK(trainer.optimizers()[0]->steps().front() == 0);
 }
 
 TEST_CASE("an empty batch is a step without a gradient") {
@@ -318,6 +322,147 @@ TEST_CASE("arguments that a trainer cannot use are refused at once") {
   quantile.kind = LossKind::quantile;
   quantile.quantiles = {0.1, 0.9};  // 2 quantiles, but 7 outputs
   CHECK_THROWS_AS(Trainer<float>(task.network, quantile, adam(0.1), 1.0, 0), std::invalid_argument);
+}
+
+TEST_CASE("a head alone is trained, and the rest keeps its weights") {
+  const CycleTask<double> task;
+  const auto before = task.parameters();
+  auto head = std::make_shared<Optimizer<double>>(adam(0.02), std::vector<Network<double>>{task.network.module(2)});
+  Trainer<double> trainer(task.network, cross_entropy(), {head}, 1.0, 5);
+  const double first = trainer.step(task.input(), task.batch(), {}, task.target(), {}).front();
+  for (int step = 0; step < 50; ++step) trainer.step(task.input(), task.batch(), {}, task.target(), {});
+  CHECK(trainer.evaluate(task.input(), task.batch(), {}, task.target(), {}).front() < first);
+  const auto after = task.parameters();
+  const auto begin = static_cast<std::size_t>(task.network.module(2).parameters_begin());
+  for (std::size_t i = 0; i < begin; ++i) CHECK(after[i] == before[i]);
+  CHECK(after.back() != before.back());
+  CHECK(head->steps().front() == 51);
+}
+
+TEST_CASE("two optimisers of one kind and rate on the parts of a network do what one does on all of it") {
+  const CycleTask<double> one, other;
+  const OptimizerOptions options = adam(0.02);
+  const auto optimizer = [&](std::vector<Network<double>> targets) {
+    return std::make_shared<Optimizer<double>>(options, std::move(targets));
+  };
+  Trainer<double> whole(one.network, cross_entropy(), options, 0.0, 5);
+  const Network<double>& n = other.network;
+  Trainer<double> parts(n, cross_entropy(), {optimizer({n.module(2), n.module(0)}), optimizer({n.module(1)})}, 0.0, 5);
+  for (int step = 0; step < 5; ++step) {
+    CHECK(whole.step(one.input(), one.batch(), {}, one.target(), {}) ==
+          parts.step(other.input(), other.batch(), {}, other.target(), {}));
+  }
+  CHECK(same_bits(one.parameters(), other.parameters()));
+  CHECK_THROWS_AS(Trainer<double>(n, cross_entropy(), {optimizer({n}), optimizer({n.module(1)})}, 0.0, 5),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(optimizer({n, n.module(1)}), std::invalid_argument);
+  CHECK_THROWS_AS(optimizer({}), std::invalid_argument);
+  CHECK_THROWS_AS(Trainer<double>(n, cross_entropy(), {optimizer({one.network})}, 0.0, 5), std::invalid_argument);
+}
+
+TEST_CASE_TEMPLATE("a step that would leave infinite weights is refused and changes nothing", T, float, double) {
+  const double huge = static_cast<double>(std::numeric_limits<T>::max()) / 64.0;
+  std::vector<OptimizerOptions> all(4, adam(huge));
+  all[0].kind = OptimizerKind::sgd;
+  all[1].kind = OptimizerKind::adam;
+  all[2].kind = OptimizerKind::adamw;
+  all[3].kind = OptimizerKind::rmsprop;
+  all[3].momentum = 0.5;
+  for (const OptimizerOptions& options : all) {
+    CAPTURE(static_cast<int>(options.kind));
+    const CycleTask<T> task;
+    Optimizer<T> optimizer(options, {task.network});
+    const std::vector<T> gradient(static_cast<std::size_t>(task.network.parameter_count()), T(0.75));
+    auto parameters = task.parameters();
+    auto buffers = optimizer.buffers();
+    std::int64_t steps = 0;
+    const auto step = [&] { optimizer.step({{gradient.data(), task.network.parameter_count()}}); };
+    // Weights stay finite for some steps.
+    for (bool refused = false; !refused && steps < 200;) {
+      const std::uint64_t version = task.network.store()->version();
+      try {
+        step();
+        parameters = task.parameters();
+        buffers = optimizer.buffers();
+        ++steps;
+      } catch (const std::runtime_error& error) {
+        refused = true;
+        CHECK(std::string(error.what()) ==
+              "parameters: expected finite numbers after the step, got others; nothing was changed");
+        CHECK(task.network.store()->version() == version);
+      }
+      CHECK(is_finite(task.parameters()));
+    }
+    CHECK(steps > 0);
+    CHECK(steps < 200);
+    CHECK(same_bits(task.parameters(), parameters));
+    CHECK(optimizer.buffers() == buffers);
+    CHECK(optimizer.steps().front() == steps);
+    CHECK_THROWS_AS(step(), std::runtime_error);
+    optimizer.set_lr(0.0);  // it goes on
+    step();
+    CHECK(same_bits(task.parameters(), parameters));
+    CHECK(optimizer.steps().front() == steps + 1);
+    optimizer.set_lr(huge);
+    for (int more = 0; more < 200 && is_finite(task.parameters()); ++more) {
+      optimizer.step({{gradient.data(), task.network.parameter_count()}}, false);
+    }
+    CHECK(!is_finite(task.parameters()));
+  }
+}
+
+TEST_CASE("a trainer refuses a step that would leave infinite weights, and changes nothing") {
+  const CycleTask<float> task;
+  OptimizerOptions sgd;
+  sgd.kind = OptimizerKind::sgd;
+  sgd.momentum = 0.9;
+  sgd.lr = 1e-3;
+  Trainer<float> trainer(task.network, cross_entropy(), sgd, 0.0, 5);
+  trainer.step(task.input(), task.batch(), {}, task.target(), {});
+  const auto before = task.parameters();
+  const auto buffers = trainer.optimizers()[0]->buffers();
+  trainer.optimizers()[0]->set_lr(1e38);
+  trainer.gradient(task.input(), task.batch(), {}, task.target(), {});
+  trainer.gradients()[0] = 100.0f;
+  CHECK_THROWS_AS(trainer.apply(), std::runtime_error);
+  CHECK(same_bits(task.parameters(), before));
+  CHECK(trainer.optimizers()[0]->buffers() == buffers);
+  CHECK(trainer.optimizers()[0]->steps().front() == 1);
+  CHECK(trainer.steps().front() == 1);
+  trainer.optimizers()[0]->set_lr(1e-3);
+  trainer.apply();
+  CHECK(trainer.steps().front() == 2);
+}
+
+TEST_CASE("an optimiser refuses gradients that are not finite, and changes nothing") {
+  const CycleTask<double> task;
+  Optimizer<double> optimizer(adam(0.02), {task.network});
+  std::vector<double> gradient(static_cast<std::size_t>(task.network.parameter_count()), 1.0);
+  const auto before = task.parameters();
+  for (double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    gradient[3] = bad;
+    CHECK_THROWS_AS(optimizer.step({{gradient.data(), 0}}), std::runtime_error);
+    CHECK(same_bits(task.parameters(), before));
+    CHECK(optimizer.steps().front() == 0);
+  }
+  optimizer.step({{gradient.data(), 0}}, false);
+  CHECK(!is_finite(task.parameters()));
+}
+
+TEST_CASE("targets without weight leave parameters, moments and steps as they are") {
+  CycleTask<double> task;
+  Trainer<double> trainer(task.network, cross_entropy(), adam(0.02), 1.0, 5);
+  trainer.step(task.input(), task.batch(), {}, task.target(), {});
+  const auto before = task.parameters();
+  const auto buffers = trainer.optimizers()[0]->buffers();
+  const std::vector<double> weights(task.labels.size());
+  Target<double> target = task.target();
+  target.weights = {weights.data(), task.rows, 1};
+  CHECK(trainer.step(task.input(), task.batch(), {}, target, {}).front() == 0.0);
+  CHECK(same_bits(task.parameters(), before));
+  CHECK(trainer.optimizers()[0]->buffers() == buffers);
+  CHECK(trainer.optimizers()[0]->steps().front() == 1);
+  CHECK(trainer.steps().front() == 1);
 }
 
 }  // namespace latchwork::test

@@ -84,9 +84,10 @@ def test_recordings_and_gradients_are_each_members(chain, shared, dtype):
 def test_trainers_train_each_member_as_its_own(chain, shared, dtype):
     network, singles = together(chain, dtype), alone(chain, dtype)
     data = Data(network, shared, dtype)
-    arguments = ("squared_error", lw.optim.Adam(lr=0.01), 0.05)
-    trainer = lw.Trainer(network, *arguments, seed=SEED)
-    trainers = [lw.Trainer(one, *arguments, seed=seed_of(m)) for m, one in enumerate(singles)]
+    trainer, *trainers = (
+        lw.Trainer(net, "squared_error", lw.optim.Adam(lr=0.01), 0.05, seed=seed)
+        for net, seed in [(network, SEED), *((one, seed_of(m)) for m, one in enumerate(singles))]
+    )
     for call in ("step", "step", "evaluate", "step"):
         losses, state = getattr(trainer, call)(data.x, data.y, data.state, **data.common)
         expected = [

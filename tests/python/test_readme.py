@@ -1,12 +1,18 @@
-"""The examples of the README run as they stand, one after another in one folder."""
+"""The examples of the README run as they stand, one after another in one folder; those of pages under docs too."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parents[2]
+
+
+def examples_of(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+EXAMPLES = examples_of(ROOT / "README.md")
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +33,12 @@ def test_example(number, folder, monkeypatch, capsys):
         pytest.importorskip("torch", reason="the example needs PyTorch, which is not installed")
     monkeypatch.chdir(folder)
     exec(compile(EXAMPLES[number], f"README.md, example {number + 1}", "exec"), {})
+
+
+def test_the_page_on_training():
+    """Its examples follow from each other."""
+    names = {}
+    examples = examples_of(ROOT / "docs" / "training.md")
+    assert len(examples) >= 4
+    for example in examples:
+        exec(compile(example, "docs/training.md", "exec"), names)

@@ -10,8 +10,8 @@ from latchwork import _core
 TABLE = Path(__file__).parents[1] / "refused_options.txt"
 WORDS = {"true": True, "false": False}
 FORGET_GATES = {"own": True, "none": False}
-OPTIMIZERS = {"sgd": lw.optim.SGD, "adam": lw.optim.Adam, "adamw": lw.optim.AdamW}
-LOSSES = ("squared_error", "cross_entropy", "quantile")
+OPTIMIZERS = {"sgd": lw.optim.SGD, "adam": lw.optim.Adam, "adamw": lw.optim.AdamW, "rmsprop": lw.optim.RMSprop}
+LOSSES = ("squared_error", "cross_entropy", "huber", "quantile", "gaussian", "student_t", "negative_binomial")
 LAYERS = {
     "lstm": lw.LSTM, "embedding": lw.Embedding, "linear": lw.Linear, "last": lw.Last,
     "mean": lw.Mean, "max": lw.Max, "dropout": lw.Dropout,
@@ -24,7 +24,7 @@ def value_of(name, text):
     if name == "activation" and ":" in text:
         name, *coefficients = text.split(":")
         return (name, *map(float, coefficients))
-    if name == "quantiles":
+    if name in ("quantiles", "quantile_weights"):
         return [float(number) for number in text.split(",")]
     if text in WORDS:
         return WORDS[text]
@@ -125,7 +125,8 @@ def test_python_says_it_in_the_same_words(modules, message):
 
 @pytest.mark.parametrize(("options", "message"), OPTIMIZER_CASES, ids=[str(options) for options, _ in OPTIMIZER_CASES])
 def test_optimisers_say_it_in_the_same_words(options, message):
-    for check in (_core.checked_optimizer, lambda options: _core.Optimizer32(options, 4)):
+    network = lw.Linear(1, 1)._core
+    for check in (_core.checked_optimizer, lambda options: _core.Optimizer32(options, [network])):
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             check(options)
     arguments = dict(options)
@@ -144,18 +145,19 @@ def test_optimisers_say_it_in_the_same_words(options, message):
         ):
             with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
                 holder.lr = arguments["lr"]
-            assert holder.lr == 1e-3
+            assert holder.lr == (1e-2 if optimizer is lw.optim.RMSprop else 1e-3)
 
 
 @pytest.mark.parametrize(("options", "message"), LOSS_CASES, ids=[str(options) for options, _ in LOSS_CASES])
 def test_trainers_say_it_in_the_same_words(options, message):
     network = lw.LSTM(1, options["output_size"])
+    more = {name: value for name, value in options.items() if name not in ("kind", "output_size")}
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        lw.Trainer(network, options["kind"], lw.optim.Adam(), quantiles=options.get("quantiles"))
+        lw.Trainer(network, options["kind"], lw.optim.Adam(), **more)
 
 
 def test_the_table_is_read():
-    assert len(OPTIMIZER_CASES) >= 14
-    assert len(LOSS_CASES) >= 7
+    assert len(OPTIMIZER_CASES) >= 19
+    assert len(LOSS_CASES) >= 17
     assert len(CASES) > 70
     assert len(PYTHON_CASES) > 65

@@ -139,13 +139,13 @@ def test_an_error_in_ready_is_passed_on_and_nothing_is_applied(members):
         lambda trainer: trainer.gradient(X, Y),
         lambda trainer: trainer.apply(),
         lambda trainer: trainer.steps,
-        lambda trainer: trainer.lr,
+        lambda trainer: setattr(trainer, "lr", 0.1),
     ],
     ids=["step", "gradient", "apply", "steps", "lr"],
 )
 def test_ready_cannot_call_its_trainer(call, members):
     trainer = trainer_of(members)
-    with pytest.raises(RuntimeError, match=r"ready\(\) cannot call the trainer"):
+    with pytest.raises(RuntimeError, match=r"ready\(\) and a loss cannot call the trainer"):
         trainer.gradient(X, Y, ready=lambda layer, member, values: call(trainer))
     trainer.step(X, Y)
     assert trainer.steps == 1

@@ -9,7 +9,7 @@ from comparison import assert_close, assert_same_bits
 from layers import load, normal, random_lstm
 from training_cases import CASES, STEPS
 
-OPTIMIZERS = {"adam": lw.optim.Adam, "adamw": lw.optim.AdamW, "sgd": lw.optim.SGD}
+OPTIMIZERS = {"adam": lw.optim.Adam, "adamw": lw.optim.AdamW, "sgd": lw.optim.SGD, "rmsprop": lw.optim.RMSprop}
 BY_NAME = {case.name: case for case in CASES}
 
 
@@ -37,7 +37,7 @@ def trainer_of(case, network, seed=None):
         optimizer=OPTIMIZERS[case.optimizer](**case.optimizer_options),
         clip_norm=case.clip_norm or None,
         seed=seed,
-        quantiles=case.quantiles or None,
+        **({"quantiles": case.quantiles} if case.quantiles else {}),
     )
 
 
@@ -127,6 +127,7 @@ def expected_loss(kind, output, target, valid, quantiles=None):
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error", "absolute_error", "quantile"])
 def test_losses_are_means_over_valid_elements(kind, lengths, batch_first):
     quantiles = (0.1, 0.5, 0.8) if kind == "quantile" else None
+    options = {"quantiles": quantiles} if quantiles else {}
     lstm = random_lstm(input_size=3, hidden_size=6, dtype="float64", batch_first=batch_first)
     random = np.random.RandomState(3)
     x = normal(1, (6, 4, 3), "float64")
@@ -136,7 +137,7 @@ def test_losses_are_means_over_valid_elements(kind, lengths, batch_first):
     valid = np.ones((6, 4), bool) if lengths is None else np.arange(6)[:, None] < np.array(lengths)
     if batch_first:
         x, target, valid = (np.swapaxes(part, 0, 1) for part in (x, target, valid))
-    trainer = lw.Trainer(lstm, loss=kind, optimizer=lw.optim.SGD(lr=0.0), quantiles=quantiles)
+    trainer = lw.Trainer(lstm, loss=kind, optimizer=lw.optim.SGD(lr=0.0), **options)
     expected = expected_loss(kind, lstm(x)[0], target, valid, quantiles)
     target = np.where(valid[..., None], target, np.nan) if kind != "cross_entropy" else np.where(valid, target, 0)
     evaluated, state = trainer.evaluate(x, target, lengths=lengths)
@@ -329,6 +330,14 @@ WRONG_OPTIONS = {
     },
     "adam": {"lr": NUMBERS, "eps": NUMBERS, "weight_decay": NUMBERS},
     "adamw": {"lr": NUMBERS, "eps": NUMBERS, "weight_decay": NUMBERS},
+    "rmsprop": {
+        "lr": NUMBERS,
+        "eps": NUMBERS,
+        "weight_decay": NUMBERS,
+        "momentum": NUMBERS,
+        "alpha": [*NUMBERS, (1.0, ValueError)],
+        "centered": [(1, TypeError)],
+    },
 }
 for _kind in ("adam", "adamw"):
     WRONG_OPTIONS[_kind]["betas"] = [
@@ -344,7 +353,13 @@ for _kind in ("adam", "adamw"):
 def test_optimisers_have_pytorchs_defaults():
     adam = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
     sgd = {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
-    expected = {"sgd": sgd, "adam": adam | {"weight_decay": 0.0}, "adamw": adam | {"weight_decay": 0.01}}
+    rmsprop = {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "centered": False}
+    expected = {
+        "sgd": sgd,
+        "adam": adam | {"weight_decay": 0.0},
+        "adamw": adam | {"weight_decay": 0.01},
+        "rmsprop": rmsprop,
+    }
     for kind, options in expected.items():
         signature = inspect.signature(OPTIMIZERS[kind])
         assert {name: signature.parameters[name].default for name in options} == options

@@ -7,8 +7,9 @@
 // lock held by a thread that is no more, nor data that such a thread was in the middle of writing.
 namespace latchwork {
 
-// What a lock guards. A thread that holds a lock may wait only for locks of later kinds, not of its own kind, so that
-// threads never wait for one another in a circle. That a thread forks while it holds one is not provided for.
+// What a lock guards. A thread that holds a lock may wait only for locks of later kinds and, of its own kind, for those
+// that all threads take in the same order, so that threads never wait for one another in a circle. That a thread forks
+// while it holds one is not provided for.
 enum class LockKind { stream, snapshots, parameters, piece_workspaces, workspaces, other };
 
 // A mutex that no other thread holds at the moment of a fork: before it, the forking thread takes all of them, which

@@ -32,9 +32,6 @@ T largest_logit(const T* logits, Index classes) {
   return largest + undefined;
 }
 
-inline float logarithm(float x) { return __builtin_logf(x); }
-inline double logarithm(double x) { return __builtin_log(x); }
-
 }  // namespace
 
 template <class T>
@@ -60,39 +57,46 @@ void multiply_all_by_slope(const ActivationArgs<T>& activation, const T* y, Inde
 }
 
 template <class T>
-T softmax_cross_entropy(const SoftmaxArgs<T>& args) {
+SoftmaxSum<T> softmax_cross_entropy(const SoftmaxArgs<T>& args) {
   const T largest = largest_logit(args.logits, args.classes);
-  const T label_logit = args.logits[args.label];
-
   const auto shifted = [&](const Packet<T>& logits) { return exponential<T>(subtract(logits, broadcast(largest))); };
-  Packet<T> chains = broadcast(T(0));
-  const Index tail_begin = args.classes / lanes<T> * lanes<T>;
-  for (Index k = 0; k < tail_begin; k += lanes<T>) chains = add(chains, shifted(load(args.logits + k)));
-  T partial[lanes<T>];
-  if (tail_begin < args.classes) {
-    const Index left = args.classes - tail_begin;
-    store(partial, shifted(load_part(args.logits + tail_begin, left)));
-    for (Index k = left; k < lanes<T>; ++k) partial[k] = T(0);
-    chains = add(chains, load(partial));
+
+  // Class k is added to chain k modulo 16, whatever the register's width.
+  constexpr Index chain_count = 16;
+  constexpr Index registers = (chain_count + lanes<T> - 1) / lanes<T>;
+  Packet<T> chains[registers];
+  for (Packet<T>& chain : chains) chain = broadcast(T(0));
+  Index k = 0;
+  for (; k + registers * lanes<T> <= args.classes; k += registers * lanes<T>) {
+#pragma GCC unroll 16
+    for (Index at = 0; at < registers; ++at) {
+      chains[at] = add(chains[at], shifted(load(args.logits + k + at * lanes<T>)));
+    }
   }
-  store(partial, chains);
-  T sum = T(0);
-  for (T chain : partial) sum += chain;
+  for (Index at = 0; k < args.classes; ++at, k += lanes<T>) {
+    const Index left = args.classes - k < lanes<T> ? args.classes - k : lanes<T>;
+    chains[at] = add(chains[at], first_lanes<T>(shifted(load_part(args.logits + k, left)), left));
+  }
+  T sums[registers * lanes<T>];
+  for (Index at = 0; at < registers; ++at) store(sums + at * lanes<T>, chains[at]);
+  for (Index left = chain_count / 2; left > 0; left /= 2) {
+    for (Index chain = 0; chain < left; ++chain) sums[chain] = sums[2 * chain] + sums[2 * chain + 1];
+  }
 
   if (args.d_logits != nullptr) {
-    const Packet<T> factor = broadcast(args.gradient_scale / sum);
+    const Packet<T> factor = broadcast(args.gradient_scale / sums[0]);
     map_all(args.logits, args.classes, args.d_logits,
             [&](const Packet<T>& logits) { return multiply(shifted(logits), factor); });
     args.d_logits[args.label] -= args.gradient_scale;
   }
-  return logarithm(sum) + (largest - label_logit);
+  return {largest, sums[0]};
 }
 
 template void activate_all<float>(const ActivationArgs<float>&, const float*, Index, float*);
 template void activate_all<double>(const ActivationArgs<double>&, const double*, Index, double*);
 template void multiply_all_by_slope<float>(const ActivationArgs<float>&, const float*, Index, float*);
 template void multiply_all_by_slope<double>(const ActivationArgs<double>&, const double*, Index, double*);
-template float softmax_cross_entropy<float>(const SoftmaxArgs<float>&);
-template double softmax_cross_entropy<double>(const SoftmaxArgs<double>&);
+template SoftmaxSum<float> softmax_cross_entropy<float>(const SoftmaxArgs<float>&);
+template SoftmaxSum<double> softmax_cross_entropy<double>(const SoftmaxArgs<double>&);
 
 }  // namespace latchwork::LATCHWORK_ISA

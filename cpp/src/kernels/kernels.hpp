@@ -65,13 +65,15 @@ void activate_all(const ActivationArgs<T>& activation, const T* x, Index size, T
 template <class T>
 void multiply_all_by_slope(const ActivationArgs<T>& activation, const T* y, Index size, T* d);
 template <class T>
-T softmax_cross_entropy(const SoftmaxArgs<T>& args);
+SoftmaxSum<T> softmax_cross_entropy(const SoftmaxArgs<T>& args);
 
 // update.cpp
 template <class T>
 void adam(const AdamArgs<T>& args);
 template <class T>
 void sgd(const SgdArgs<T>& args);
+template <class T>
+void rmsprop(const RmspropArgs<T>& args);
 template <class T>
 double sum_of_squares(const T* x, Index size);
 

@@ -38,6 +38,7 @@ constexpr Kernels<T> functions() {
   table.softmax_cross_entropy = softmax_cross_entropy<T>;
   table.adam = adam<T>;
   table.sgd = sgd<T>;
+  table.rmsprop = rmsprop<T>;
   table.sum_of_squares = sum_of_squares<T>;
   return table;
 }

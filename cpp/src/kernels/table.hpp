@@ -223,12 +223,30 @@ struct SgdArgs {
 };
 
 template <class T>
+struct RmspropArgs {
+  Index size;
+  T* parameters;
+  const T* gradient;
+  T* square_mean;
+  T* gradient_mean;  // null: not centred
+  T* velocity;       // null: no momentum
+  T gradient_scale;
+  T lr, alpha, eps, momentum, weight_decay;
+};
+
+template <class T>
 struct SoftmaxArgs {  // one row of cross-entropy
   Index classes;
   const T* logits;
   Index label;
   T gradient_scale;
   T* d_logits;  // null: not wanted; may be logits
+};
+
+template <class T>
+struct SoftmaxSum {  // the logarithm of softmax(logits)[label] is logits[label] - largest - log(sum)
+  T largest;         // of the logits; NaN if one of them is not finite
+  T sum;             // of exp(logit - largest): 16 chains, joined in a tree
 };
 
 template <class T>
@@ -285,12 +303,13 @@ struct Kernels {
   void (*activate)(const ActivationArgs<T>&, const T* x, Index size, T* y);
   // d *= the activation's slope where its value is y, element by element.
   void (*multiply_by_slope)(const ActivationArgs<T>&, const T* y, Index size, T* d);
-  // The loss -log softmax(logits)[label] of one row, which it returns, and its gradient.
-  T (*softmax_cross_entropy)(const SoftmaxArgs<T>&);
+  // The sum in the softmax of one row, and the gradient of the loss -log softmax(logits)[label].
+  SoftmaxSum<T> (*softmax_cross_entropy)(const SoftmaxArgs<T>&);
 
   void (*adam)(const AdamArgs<T>&);
   void (*sgd)(const SgdArgs<T>&);
-  double (*sum_of_squares)(const T* x, Index size);  // in double: 8 chains, joined in order
+  void (*rmsprop)(const RmspropArgs<T>&);
+  double (*sum_of_squares)(const T* x, Index size);  // in double: 16 chains, joined in a tree
 };
 
 enum class AlphaRange { any, not_negative, not_zero };  // the alphas for which the slope follows from the value

@@ -39,26 +39,61 @@ void sgd(const SgdArgs<T>& args) {
   }
 }
 
+// Tieleman & Hinton 2012; with `gradient_mean` centred as in Graves 2013.
+template <class T>
+void rmsprop(const RmspropArgs<T>& args) {
+  const RmspropArgs<T> a = args;
+  T* __restrict parameters = a.parameters;
+  const T* __restrict gradients = a.gradient;
+  T* __restrict square_mean = a.square_mean;
+  T* __restrict gradient_mean = a.gradient_mean;
+  T* __restrict velocity = a.velocity;
+  for (Index at = 0; at < a.size; ++at) {
+    const T gradient = gradients[at] * a.gradient_scale + a.weight_decay * parameters[at];
+    T variance = a.alpha * square_mean[at] + (T(1) - a.alpha) * gradient * gradient;
+    square_mean[at] = variance;
+    if (gradient_mean != nullptr) {
+      const T mean = a.alpha * gradient_mean[at] + (T(1) - a.alpha) * gradient;
+      gradient_mean[at] = mean;
+      const T centered = variance - mean * mean;
+      variance = centered > T(0) ? centered : T(0);  // rounding may take it below
+    }
+    T direction = gradient / (square_root(variance) + a.eps);
+    if (velocity != nullptr) {
+      direction = a.momentum * velocity[at] + direction;
+      velocity[at] = direction;
+    }
+    parameters[at] -= a.lr * direction;
+  }
+}
+
+// Number k goes to chain k modulo 16, whatever the register's width; the chains are joined in a tree.
 template <class T>
 double sum_of_squares(const T* x, Index size) {
-  double chains[8] = {};
+  constexpr Index count = 16;
+  double chains[count] = {};
   Index at = 0;
-  for (; at + 8 <= size; at += 8) {
-    for (Index lane = 0; lane < 8; ++lane) {
-      const double value = static_cast<double>(x[at + lane]);
-      chains[lane] += value * value;
+  for (; at + count <= size; at += count) {
+    for (Index chain = 0; chain < count; ++chain) {
+      const double value = static_cast<double>(x[at + chain]);
+      chains[chain] += value * value;
     }
   }
-  for (Index lane = 0; at < size; ++at, ++lane) chains[lane] += static_cast<double>(x[at]) * static_cast<double>(x[at]);
-  double sum = 0.0;
-  for (double chain : chains) sum += chain;
-  return sum;
+  for (Index chain = 0; at < size; ++at, ++chain) {
+    chains[chain] += static_cast<double>(x[at]) * static_cast<double>(x[at]);
+  }
+  for (Index left = count / 2; left > 0; left /= 2) {
+    for (Index chain = 0; chain < left; ++chain) chains[chain] = chains[2 * chain] + chains[2 * chain + 1];
+  }
+  return chains[0];
 }
 
 template void adam<float>(const AdamArgs<float>&);
 template void adam<double>(const AdamArgs<double>&);
 template void sgd<float>(const SgdArgs<float>&);
 template void sgd<double>(const SgdArgs<double>&);
+template void rmsprop<float>(const RmspropArgs<float>&);
+template void rmsprop<double>(const RmspropArgs<double>&);
 template double sum_of_squares<float>(const float*, Index);
 template double sum_of_squares<double>(const double*, Index);
 

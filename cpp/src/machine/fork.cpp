@@ -35,8 +35,8 @@ class ForkLocks {
   }
 
   // Takes all locks, and keeps the list as it is. A thread that holds a lock may be about to make or destroy another,
-  // or to wait for one of a later kind. So this thread does not wait while it keeps the list, and it lets go of the
-  // locks of later kinds when it finds one that is held.
+  // or to wait for one of the same or a later kind. So this thread does not wait while it keeps the list, and it lets go
+  // of the locks of these kinds when it finds one that is held.
   void take_all() {
     forking_.lock();
     for (list_mutex_.lock(); !try_all(); list_mutex_.lock()) {
@@ -60,7 +60,7 @@ class ForkLocks {
         if (lock->held_for_fork_) continue;
         lock->held_for_fork_ = lock->mutex_.try_lock();
         if (lock->held_for_fork_) continue;
-        for (std::size_t later = kind + 1; later < std::size(first_); ++later) release(first_[later]);
+        for (std::size_t given = kind; given < std::size(first_); ++given) release(first_[given]);
         return false;
       }
     }

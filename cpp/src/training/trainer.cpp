@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -10,16 +11,20 @@
 #include "network/chain.hpp"
 #include "network/members.hpp"
 #include "network/skipped_call.hpp"
+#include "training/moments.hpp"
+#include "training/optimizer_step.hpp"
 #include "training/training_step.hpp"
 
 namespace latchwork {
 namespace {
 
-// The batch that the loss sees: the steps, rows and lengths of the network's output.
+// The batch that the loss sees: the steps, rows, lengths and skipped steps of the network's output.
 template <class T>
 Batch output_batch(const Network<T>& network, const Batch& batch) {
-  if (network.keeps_sequence()) return {batch.steps, batch.rows, batch.lengths, {}, batch.lengths_member_stride};
-  return {1, batch.rows};
+  if (!network.keeps_sequence()) return {1, batch.rows};
+  Batch outputs{batch.steps, batch.rows, batch.lengths, {}, batch.lengths_member_stride};
+  outputs.skip = batch.skip;
+  return outputs;
 }
 
 // Places in `memory` for the end states of all members, of the same number and sizes as `end`. Results go there first,
@@ -65,31 +70,119 @@ void copy_states(const Network<T>& network, Index rows, const States<T>& from, c
 template <class T>
 Target<T> computed_target(detail::SkippedCall<T>& computed, const Network<T>& network, const Loss& loss,
                           const Target<T>& target) {
+  if (target.custom != nullptr) {
+    throw std::invalid_argument("skip: expected none with a loss of the program's own, got a mask");
+  }
   if (!network.keeps_sequence()) return target;
-  const Index levels = loss.kind == LossKind::quantile ? static_cast<Index>(loss.quantiles.size()) : 1;
-  return {computed.gathered(target.values, network.output_size() / levels), computed.gathered(target.labels, 1)};
+  Target<T> gathered;
+  gathered.values = computed.gathered(target.values, network.output_size() / outputs_per_target(loss));
+  gathered.labels = computed.gathered(target.labels, 1);
+  gathered.weights = computed.gathered(target.weights, target.weight_features);
+  gathered.weight_features = target.weight_features;
+  return gathered;
 }
 
-// "loss" if there is one member, "loss of member 3" if there are several.
-std::string of_member(const char* what, std::size_t member, Index members) {
-  return members == 1 ? what : std::string(what) + " of member " + std::to_string(member);
+// Throws std::invalid_argument for a target or a weight that does not fit, before any computation.
+template <class T>
+void check_targets(const Loss& loss, const Network<T>& network, const Batch& batch, const Target<T>& target) {
+  if (target.custom != nullptr) return;
+  const bool shared = target.values.member_stride == 0 && target.labels.member_stride == 0 &&
+                      target.weights.member_stride == 0 && batch.lengths_member_stride == 0;
+  const Index members = shared ? 1 : network.members();
+  for (Index member = 0; member < members; ++member) {
+    try {
+      check_target<T>(loss, network.output_size(), output_batch(network, batch.of(member)), target.of(member));
+    } catch (const std::invalid_argument& error) {
+      if (shared) throw;
+      std::string message = error.what();
+      const auto place = message.rfind(" at step ");
+      if (place != std::string::npos) message.insert(place + 4, "member " + std::to_string(member) + ", ");
+      throw std::invalid_argument(message);
+    }
+  }
 }
+
+template <class T>
+void copy_sequence(SequenceView<const T> from, const Batch& batch, Index features, SequenceView<T> to) {
+  for (Index step = 0; step < batch.steps; ++step) {
+    for (Index row = 0; row < batch.rows; ++row) std::copy_n(from.at(step, row), features, to.at(step, row));
+  }
+}
+
+// What a loss of the program's own sees of all members.
+template <class T>
+struct Recorded {
+  void resize(const Network<T>& network, const Batch& batch) {
+    const Index features = network.output_size();
+    steps = output_batch(network, batch).steps;
+    const Index size = steps * batch.rows * features;
+    memory.resize(static_cast<std::size_t>(2 * network.members() * size));
+    output = {memory.data(), batch.rows * features, features, size};
+    d_output = {memory.data() + network.members() * size, batch.rows * features, features, size};
+    records.resize(static_cast<std::size_t>(network.members()));
+  }
+
+  std::vector<T> memory;
+  SequenceView<T> output, d_output;
+  Index steps = 0;
+  std::vector<ChainRecord<T>> records;
+};
 
 }  // namespace
 
 template <class T>
 Trainer<T>::Trainer(const Network<T>& network, Loss loss, const OptimizerOptions& optimizer, double clip_norm,
                     std::uint64_t seed, Index gradient_blocks)
+    : Trainer(network, std::move(loss), {std::make_shared<Optimizer<T>>(optimizer, std::vector<Network<T>>{network})},
+              clip_norm, seed, gradient_blocks) {}
+
+template <class T>
+Trainer<T>::Trainer(const Network<T>& network, Loss loss, std::vector<std::shared_ptr<Optimizer<T>>> optimizers,
+                    double clip_norm, std::uint64_t seed, Index gradient_blocks)
     : network_(network),
       loss_(std::move(loss)),
-      optimizer_(optimizer, network.parameter_count()),
+      optimizers_(std::move(optimizers)),
       clip_norm_(clip_norm),
       seed_(seed),
       gradient_blocks_(gradient_blocks),
+      steps_(static_cast<std::size_t>(network.members())),
       gradients_(static_cast<std::size_t>(network.parameter_count())) {
   validate(loss_, network_.output_size());
   check_not_negative("clip_norm", clip_norm);
   detail::check_gradient_blocks(gradient_blocks);
+  if (optimizers_.empty()) refuse("optimizers", "at least one", "none");
+  std::vector<Optimizer<T>*> all;
+  const Index begin = network_.parameters_begin(), size = network_.member_parameter_count();
+  for (const std::shared_ptr<Optimizer<T>>& optimizer : optimizers_) {
+    std::vector<TargetGradients<T>>& gradients = target_gradients_.emplace_back();
+    for (const Network<T>& target : optimizer->targets()) {
+      const Index offset = target.parameters_begin() - begin;
+      if (target.store() != network_.store() || offset < 0 || offset + target.member_parameter_count() > size) {
+        refuse("optimizers[" + std::to_string(all.size()) + "]", "one whose targets are the network or modules of it",
+               "one with another target");
+      }
+      gradients.push_back({gradients_.data() + offset, size});
+      targets_.push_back(target);
+      all_gradients_.push_back(gradients.back());
+    }
+    all.push_back(optimizer.get());
+  }
+  check_separate(targets_);
+  update_ = std::make_unique<OptimizerStep<T>>(all);
+}
+
+template <class T>
+Trainer<T>::~Trainer() = default;
+template <class T>
+Trainer<T>::Trainer(Trainer&&) noexcept = default;
+
+template <class T>
+void Trainer<T>::restore(std::uint64_t seed, std::vector<std::int64_t> steps) {
+  check_steps(steps, steps_.size());
+  const NoFork no_fork;
+  seed_ = seed;
+  steps_ = std::move(steps);
+  gradients_complete_ = false;
 }
 
 template <class T>
@@ -125,6 +218,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
   detail::check_record_options(all);
   check_states(*parts, "start", start);
   if (batch.skip.data != nullptr) {
+    check_targets(loss_, network_, batch, target);  // by the numbers that its steps have for the caller
     detail::SkippedCall<T> computed(*parts, input, batch);
     const Target<T> targets = computed_target(computed, network_, loss_, target);
     return gradient_and_end(computed.input(), computed.batch(), start, targets, end, first_row, ready);
@@ -132,43 +226,71 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
   const FlushToZero flush_to_zero;
   const LongCall long_call;
   const Index members = network_.members(), features = network_.output_size();
+  check_targets(loss_, network_, batch, target);
   std::vector<RecordOptions> options(static_cast<std::size_t>(members), all);
   for (std::size_t member = 0; member < options.size(); ++member) {
-    options[member].mask_seed = step_mask_seed(seed_ + member, optimizer_.steps());
+    options[member].mask_seed = step_mask_seed(seed_ + member, steps_[member]);
   }
   std::vector<double> losses(options.size());
   gradients_complete_ = false;
   const detail::ReadyModules<T> ready_modules(*parts, ready, gradients_.data());
   const auto weights = snapshot_of_recording(*parts, options);
-  detail::for_member_pieces(
-      *parts, 3 * parts->work_of(batch),
-      [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
-        States<const T> own_start;
-        States<T> own_end;
-        for (Index member = member_begin; member < member_end; ++member) {
-          const auto at = static_cast<std::size_t>(member);
-          ChainRecord<T> record;
-          record.options = options[at];
-          record.batch = batch.of(member);
-          record.workspace = std::make_shared<Workspace<T>>(cache);
-          const Chain<T> chain(*parts, *weights, member);
-          chain_record(chain, input.of(member), detail::member_states(*parts, start, member, own_start), {},
-                       detail::member_states(*parts, end, member, own_end), record);
-          const Batch outputs = output_batch(network_, record.batch);
-          const SequenceView<T> d_output =
-              contiguous(record.workspace->take(outputs.steps * outputs.rows * features), outputs.rows, features);
-          losses[at] = loss_and_gradient<T>(loss_, read_only(record.modules.back().output), features, outputs,
-                                            target.of(member), d_output);
-          if (!std::isfinite(losses[at])) continue;  // refused below
-          Workspace<T> workspace(cache);
-          chain_backward<T>(chain, record, read_only(d_output), {},
-                            gradients_.data() + member * parts->member_parameter_count, false, {}, {}, workspace,
-                            ready_modules.meanwhile());
-        }
-      });
+  counts_.assign(options.size(), true);
+  // All members are recorded before a loss of the program's own sees their outputs, and go back after it.
+  Recorded<T> recorded;
+  if (target.custom != nullptr) recorded.resize(network_, batch);
+  const auto run = [&](bool forward, bool backward) {
+    detail::for_member_pieces(
+        *parts, 3 * parts->work_of(batch),
+        [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
+          States<const T> own_start;
+          States<T> own_end;
+          for (Index member = member_begin; member < member_end; ++member) {
+            const auto at = static_cast<std::size_t>(member);
+            const Chain<T> chain(*parts, *weights, member);
+            std::optional<ChainRecord<T>> alone;
+            ChainRecord<T>& record = target.custom == nullptr ? alone.emplace() : recorded.records[at];
+            if (forward) {
+              record.options = options[at];
+              record.batch = batch.of(member);
+              record.workspace = std::make_shared<Workspace<T>>(cache);
+              chain_record(chain, input.of(member), detail::member_states(*parts, start, member, own_start), {},
+                           detail::member_states(*parts, end, member, own_end), record);
+            }
+            const Batch outputs = output_batch(network_, record.batch);
+            const SequenceView<const T> output = read_only(record.modules.back().output);
+            SequenceView<T> d_output;
+            if (target.custom == nullptr) {
+              d_output =
+                  contiguous(record.workspace->take(outputs.steps * outputs.rows * features), outputs.rows, features);
+              const MeanLoss loss = loss_and_gradient<T>(loss_, output, features, outputs, target.of(member), d_output);
+              losses[at] = loss.mean;
+              counts_[at] = loss.weights > 0.0;
+              if (!std::isfinite(loss.mean)) continue;  // refused below
+            } else if (forward) {
+              copy_sequence(output, outputs, features, recorded.output.of(member));
+              continue;
+            } else {
+              d_output = recorded.d_output.of(member);
+            }
+            if (!backward) continue;
+            Workspace<T> workspace(cache);
+            chain_backward<T>(chain, record, read_only(d_output), {},
+                              gradients_.data() + member * parts->member_parameter_count, false, {}, {}, workspace,
+                              ready_modules.meanwhile());
+          }
+        });
+  };
+  if (target.custom == nullptr) {
+    run(true, true);
+  } else {
+    run(true, false);
+    losses = (*target.custom)(read_only(recorded.output), recorded.steps, batch.rows, recorded.d_output);
+  }
   for (std::size_t member = 0; member < losses.size(); ++member) {
     if (!std::isfinite(losses[member])) refuse_infinite(of_member("loss", member, members), losses[member]);
   }
+  if (target.custom != nullptr) run(false, true);
   ready_modules.afterwards();
   gradients_complete_ = true;
   return losses;
@@ -178,26 +300,32 @@ template <class T>
 void Trainer<T>::apply() {
   if (!gradients_complete_) throw std::logic_error("apply(): expected a call of gradient() that succeeded before it");
   const FlushToZero flush_to_zero;
-  const Index members = network_.members(), size = network_.member_parameter_count();
-  std::vector<double> norms(static_cast<std::size_t>(members)), scales(norms.size(), 1.0);
+  const Index members = network_.members();
+  norms_.resize(static_cast<std::size_t>(members));
+  scales_.assign(norms_.size(), 1.0);
   const auto measure = [&](Index member) {
-    norms[static_cast<std::size_t>(member)] = gradient_norm(gradients_.data() + member * size, size);
+    norms_[static_cast<std::size_t>(member)] = norm_of(targets_, all_gradients_, member);
   };
   if (members == 1) {
     measure(0);  // several threads share this one
   } else {
     parallel_or_throw(members, measure);
   }
-  for (std::size_t member = 0; member < norms.size(); ++member) {
-    if (!std::isfinite(norms[member])) {
-      refuse_infinite(of_member("norm of the gradient", member, members), norms[member]);
+  for (std::size_t member = 0; member < norms_.size(); ++member) {
+    if (!std::isfinite(norms_[member])) {
+      refuse_infinite(of_member("norm of the gradient", member, members), norms_[member]);
     }
-    if (clip_norm_ > 0.0) scales[member] = clip_scale(norms[member], clip_norm_);
+    if (clip_norm_ > 0.0) scales_[member] = clip_scale(norms_[member], clip_norm_);
+    if (!counts_[member]) scales_[member] = std::nullopt;
   }
-  network_.store()->write([&](T* parameters) {
-    gradients_complete_ = false;  // in here, so that a child that is forked now does not apply them again
-    optimizer_.step(parameters + network_.parameters_begin(), network_.member_stride(), gradients_.data(), scales);
-  });
+  // Within the update, so that a child that is forked meanwhile does not apply the gradients again.
+  const auto done = [&] {
+    for (std::size_t member = 0; member < steps_.size(); ++member) steps_[member] += counts_[member] ? 1 : 0;
+    gradients_complete_ = false;
+  };
+  const bool any = std::find(counts_.begin(), counts_.end(), true) != counts_.end();
+  if (!any) return done();
+  update_->run(target_gradients_, scales_, largest_gradient(norms_, scales_), true, done);
 }
 
 template <class T>
@@ -207,16 +335,20 @@ std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& bat
   check_input(*parts, input, batch);
   check_states(*parts, "start", start);
   if (batch.skip.data != nullptr) {
+    check_targets(loss_, network_, batch, target);
     detail::SkippedCall<T> computed(*parts, input, batch);
     return evaluate(computed.input(), computed.batch(), start, computed_target(computed, network_, loss_, target), end);
   }
   const FlushToZero flush_to_zero;
   const LongCall long_call;
   const Index features = network_.output_size();
+  check_targets(loss_, network_, batch, target);
   // Memory of this call, because several threads may evaluate at once.
   std::vector<T> end_memory;
   const States<T> own_end = end_states_in(end_memory, network_, batch.rows, end);
   std::vector<double> losses(static_cast<std::size_t>(network_.members()));
+  Recorded<T> recorded;
+  if (target.custom != nullptr) recorded.resize(network_, batch);
   const auto weights = snapshot_of(*parts, false);
   detail::for_member_pieces(
       *parts, parts->work_of(batch),
@@ -231,10 +363,17 @@ std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& bat
           chain_forward(Chain<T>(*parts, *weights, member), input.of(member), own_batch,
                         detail::member_states(*parts, start, member, member_start), output,
                         detail::member_states(*parts, own_end, member, member_end_states), workspace);
+          if (target.custom != nullptr) {
+            copy_sequence(read_only(output), outputs, features, recorded.output.of(member));
+            continue;
+          }
           losses[static_cast<std::size_t>(member)] =
-              loss_and_gradient<T>(loss_, read_only(output), features, outputs, target.of(member), {});
+              loss_and_gradient<T>(loss_, read_only(output), features, outputs, target.of(member), {}).mean;
         }
       });
+  if (target.custom != nullptr) {
+    losses = (*target.custom)(read_only(recorded.output), recorded.steps, batch.rows, recorded.d_output);
+  }
   copy_states(network_, batch.rows, own_end, end);
   return losses;
 }

@@ -16,6 +16,11 @@ inline std::uint64_t step_mask_seed(std::uint64_t seed, std::int64_t step) {
   return derived_seed(seed, static_cast<std::uint64_t>(step), step_masks);
 }
 
+// "loss" if there is one member, "loss of member 3" if there are several.
+inline std::string of_member(const char* what, std::size_t member, Index members) {
+  return members == 1 ? what : std::string(what) + " of member " + std::to_string(member);
+}
+
 [[noreturn]] inline void refuse_infinite(const std::string& what, double value) {
   throw std::runtime_error(what + ": expected a finite number, got " + text(value) + "; nothing was changed");
 }

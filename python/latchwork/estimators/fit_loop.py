@@ -1,11 +1,11 @@
 """The loop that fits a network: epochs of training steps, until the epochs or the seconds are over."""
 
-import math
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from latchwork._progress import ProgressBar
+from latchwork.schedules import half_cosine
 from latchwork.training import Trainer
 
 
@@ -107,4 +107,4 @@ class FitLoop:
 
 def learning_rate(start: float, done: float) -> float:
     """Learning rate after the share ``done`` of the training: half a cosine from ``start`` to zero."""
-    return start * 0.5 * (1.0 + math.cos(math.pi * done))
+    return half_cosine(start, 0.0, done)
