@@ -51,14 +51,6 @@ struct Words<Initialisation> {
 };
 
 template <>
-struct Words<Activation> {
-  static constexpr Choice<Activation> list[] = {{"identity", Activation::identity},
-                                                {"relu", Activation::relu},
-                                                {"sigmoid", Activation::sigmoid},
-                                                {"tanh", Activation::tanh}};
-};
-
-template <>
 struct Words<LossKind> {
   static constexpr Choice<LossKind> list[] = {{"cross_entropy", LossKind::cross_entropy},
                                               {"squared_error", LossKind::squared_error},
@@ -143,6 +135,18 @@ void each_option(LinearOptions& options, Visit&& visit) {
   visit("out_features", options.out_features);
   visit("bias", options.bias);
   visit("activation", options.activation);
+  visit("init_scale", options.init_scale, 1.0);
+}
+
+template <class Visit>
+void each_option(MeanOptions&, Visit&&) {}
+
+template <class Visit>
+void each_option(MaxOptions&, Visit&&) {}
+
+template <class Visit>
+void each_option(DropoutOptions& options, Visit&& visit) {
+  visit("p", options.p);
 }
 
 template <class Visit>
@@ -187,15 +191,20 @@ auto gates_of(Activations& activations) {
 }
 
 // A name, or (name,), (name, alpha), (name, alpha, beta).
-GateActivation gate_activation(py::handle value, const std::string& name) {
+Activation activation_argument(py::handle value, const std::string& name) {
   static constexpr const char* expected = "a name or (name, alpha, beta)";
   if (py::isinstance<py::str>(value)) return {text_argument(value, name)};
+  if (PyCallable_Check(value.ptr()) != 0) {
+    throw py::type_error(complaint(name, expected, type_name(value)) +
+                         ": the core computes activations and their slopes itself and cannot call Python; a layer "
+                         "without an activation leaves the rest to you, on what it returns");
+  }
   if (!py::isinstance<py::sequence>(value)) throw py::type_error(complaint(name, expected, type_name(value)));
   const py::tuple parts = sequence_argument(value, name, expected);
   if (parts.empty() || parts.size() > 3) {
     throw py::value_error(complaint(name, expected, std::to_string(parts.size()) + " items"));
   }
-  GateActivation activation{text_argument(parts[0], name)};
+  Activation activation{text_argument(parts[0], name)};
   if (parts.size() > 1) activation.alpha = float_argument(parts[1], name + ".alpha");
   if (parts.size() > 2) activation.beta = float_argument(parts[2], name + ".beta");
   return activation;
@@ -213,7 +222,7 @@ CellActivations cell_activations(py::handle mapping, const std::string& name) {
       throw py::value_error(
           complaint(name, "keys among input, forget, candidate, output, cell", std::string(py::repr(key))));
     }
-    *gate->second = gate_activation(value, name + "." + gate->first);
+    *gate->second = activation_argument(value, name + "." + gate->first);
   }
   return activations;
 }
@@ -240,6 +249,11 @@ class OptionReader {
     if (const py::object value = pop(key)) read(value, label(key), option);
   }
 
+  template <class Option>
+  void operator()(const char* key, Option& option, const Option&) {
+    (*this)(key, option);
+  }
+
   void finish() const {
     for (const auto& item : options_) {
       throw py::value_error((name_.empty() ? "" : name_ + ": ") + "unknown option " +
@@ -262,6 +276,10 @@ class OptionReader {
   static void read(py::handle value, const std::string& name, std::optional<Value>& option) {
     option.reset();
     if (!value.is_none()) read(value, name, option.emplace());
+  }
+
+  static void read(py::handle value, const std::string& name, Activation& option) {
+    option = activation_argument(value, name);
   }
 
   static void read(py::handle value, const std::string& name, std::vector<double>& option) {
@@ -298,6 +316,12 @@ class OptionWriter {
     options_[key] = written(option);
   }
 
+  // An option that came later than the first files: with its default it is left out, as in files from before it came.
+  template <class Option>
+  void operator()(const char* key, const Option& option, const Option& default_value) {
+    if (option != default_value) (*this)(key, option);
+  }
+
   py::dict finish() { return std::move(options_); }
 
  private:
@@ -316,8 +340,8 @@ class OptionWriter {
     return option ? written(*option) : py::none();
   }
 
-  static py::object written(const GateActivation& option) {
-    const GateActivation activation = with_defaults(option);
+  static py::object written(const Activation& option) {
+    const Activation activation = with_defaults(option);
     if (!activation.alpha) return py::str(activation.name);
     py::list parts;
     parts.append(activation.name);
@@ -344,13 +368,18 @@ constexpr const char* kind_of(const EmbeddingOptions&) { return "embedding"; }
 constexpr const char* kind_of(const LstmOptions&) { return "lstm"; }
 constexpr const char* kind_of(const LastOptions&) { return "last"; }
 constexpr const char* kind_of(const LinearOptions&) { return "linear"; }
+constexpr const char* kind_of(const MeanOptions&) { return "mean"; }
+constexpr const char* kind_of(const MaxOptions&) { return "max"; }
+constexpr const char* kind_of(const DropoutOptions&) { return "dropout"; }
 
 ModuleOptions one_module(py::handle mapping, std::string name) {
   OptionReader reader(mapping, std::move(name));
-  static constexpr const char* kinds = "embedding, lstm, last, linear";
+  static constexpr const char* kinds = "embedding, lstm, last, linear, mean, max, dropout";
   const std::string kind = reader.take_kind(kinds);
-  for (ModuleOptions module : {ModuleOptions(EmbeddingOptions{}), ModuleOptions(LstmOptions{}),
-                               ModuleOptions(LastOptions{}), ModuleOptions(LinearOptions{})}) {
+  for (ModuleOptions module :
+       {ModuleOptions(EmbeddingOptions{}), ModuleOptions(LstmOptions{}), ModuleOptions(LastOptions{}),
+        ModuleOptions(LinearOptions{}), ModuleOptions(MeanOptions{}), ModuleOptions(MaxOptions{}),
+        ModuleOptions(DropoutOptions{})}) {
     const auto read = [&](auto& options) {
       if (kind != kind_of(options)) return false;
       each_option(options, reader);

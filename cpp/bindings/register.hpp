@@ -58,11 +58,13 @@ struct StreamBinding {
   Index output_size;
   Index vocabulary;  // 0 if the stream takes values
   bool releases_gil;
-  py::dtype dtype;
+  py::dtype dtype, mask_dtype;
   std::vector<std::int64_t> tokens;  // the checked tokens of a step
+  // The checked masks of a step.
+  std::vector<std::uint8_t> resets, skips;
   SkippedOutput skipped_output = SkippedOutput::repeat;
   std::atomic<unsigned> busy{0};            // see StreamEntry
-  ForkSafeMutex in_step{LockKind::stream};  // held during a step that releases the GIL, for which a fork waits
+  ForkSafeMutex in_step{LockKind::stream};  // held by what releases the GIL, for which a fork waits
   std::unique_ptr<Stream<T>> stream;
   std::chrono::steady_clock::time_point last_shared_step;
 };

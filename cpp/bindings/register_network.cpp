@@ -91,6 +91,20 @@ void forward(const Network<T>& self, const py::object& x, const py::object& leng
 }
 
 template <class T>
+void forward_last_step(const Network<T>& self, const py::object& x, const py::object& lengths, const py::object& reset,
+                       const py::object& start, const py::object& output, const py::object& end, const py::object& skip,
+                       bool zero_skipped) {
+  const Sequences<T> sequences(self, x, lengths, reset, skip, zero_skipped);
+  const Index rows = sequences.batch.rows;
+  const StateArrays<const T> start_arrays(self, rows, start, "start");
+  const auto output_view = member_sequence<T>(output, "output", self.members(), {Index(1), rows, self.output_size()});
+  const StateArrays<T> end_arrays(self, rows, end, "end");
+
+  const GilRelease release;
+  self.forward_last_step(sequences.input, sequences.batch, start_arrays.states, output_view, end_arrays.states);
+}
+
+template <class T>
 std::unique_ptr<TapeBinding<T>> record(std::shared_ptr<Network<T>> self, const py::object& x, const py::object& lengths,
                                        const py::object& reset, const py::object& start, const py::object& output,
                                        const py::object& end, bool training, const py::object& mask_seed,
@@ -148,10 +162,38 @@ void register_network_class(py::module_& module, const char* name) {
       .def_property_readonly("output_size", &Class::output_size)
       .def("forward", &forward<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("output"), py::arg("end"), py::arg("skip") = py::none(), py::arg("zero_skipped") = false)
+      .def("forward_last_step", &forward_last_step<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"),
+           py::arg("start"), py::arg("output"), py::arg("end"), py::arg("skip") = py::none(),
+           py::arg("zero_skipped") = false)
       .def("record", &record<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("output"), py::arg("end"), py::arg("training"), py::arg("mask_seed"), py::arg("checkpoint"),
            py::arg("first_row"), py::arg("skip") = py::none(), py::arg("zero_skipped") = false)
       .def("stream", &stream<T>, py::arg("batch"), py::arg("zero_skipped") = false);
+}
+
+// float32 or float64, as `x` is.
+template <class T>
+py::array pooled(const py::object& module, const py::object& x, const py::object& lengths) {
+  const ModuleOptions options = module_options(py::make_tuple(module)).front();
+  const py::array array = checked_array<const T>(x, "x", {Extent("T"), Extent("N"), Extent("features")});
+  const SequenceView<const T> view = sequence<const T>(array, "x");
+  Batch batch;
+  batch.steps = array.shape(0);
+  batch.rows = array.shape(1);
+  BatchArrays batch_arrays;
+  batch_arrays.read(1, lengths, py::none(), py::none(), batch);
+  const Index features = array.shape(2);
+  py::array output = new_array<T>({array.shape(1), array.shape(2)});
+  T* const data = data_of<T>(output);
+
+  const GilRelease release;
+  pool<T>(options, view, batch, features, {data, batch.rows * features, features});
+  return output;
+}
+
+py::array pooled_sequence(const py::object& module, const py::object& x, const py::object& lengths) {
+  const bool is_double = py::isinstance<py::array>(x) && py::reinterpret_borrow<py::array>(x).itemsize() == 8;
+  return is_double ? pooled<double>(module, x, lengths) : pooled<float>(module, x, lengths);
 }
 
 }  // namespace
@@ -159,6 +201,7 @@ void register_network_class(py::module_& module, const char* name) {
 void register_network(py::module_& module) {
   register_network_class<float>(module, "Network32");
   register_network_class<double>(module, "Network64");
+  module.def("pooled", &pooled_sequence, py::arg("module"), py::arg("x"), py::arg("lengths"));
 }
 
 }  // namespace latchwork::python

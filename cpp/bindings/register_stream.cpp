@@ -1,4 +1,5 @@
 // Binds Stream32 and Stream64, with as little work as possible between Python and the core's step.
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <stdexcept>
@@ -33,9 +34,12 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
       vocabulary(network->takes_tokens() ? std::get<EmbeddingOptions>(network->modules().front()).num_embeddings : 0),
       releases_gil(rows > 0 && network->parameter_count() > largest_work_with_gil / rows),
       dtype(py::dtype::of<T>()),
+      mask_dtype(py::dtype::of<bool>()),
       tokens(static_cast<std::size_t>(vocabulary > 0 ? members * rows : 0)) {
   const GilRelease release;
   stream = network->stream(rows);
+  resets.reserve(static_cast<std::size_t>(members * rows));
+  skips.reserve(static_cast<std::size_t>(members * rows));
 }
 
 namespace {
@@ -133,19 +137,97 @@ Index take_tokens(StreamBinding<T>& self, py::handle x, const StepSkip& skip) {
   return stride;
 }
 
+// A mask of a step as an array of numbers.
+py::array array_of_mask(PyObject* mask, const char* name) {
+  if (PyObject* const array = py::detail::npy_api::get().PyArray_FromAny_(mask, nullptr, 0, 0, 0, nullptr)) {
+    auto given = py::reinterpret_steal<py::array>(array);
+    if (std::string_view("biuf").find(given.dtype().kind()) != std::string_view::npos) return given;
+    if (given.size() == 0) return given;
+    throw py::type_error(
+        complaint(name, "bool, or numbers that are all 0 or 1", "dtype " + std::string(py::str(given.dtype()))));
+  }
+  PyErr_Clear();
+  throw py::type_error(complaint(name, "bool, or numbers that are all 0 or 1", type_name(mask)));
+}
+
+void check_mask_shape(const py::array& given, const char* name, const Shape& shape) {
+  bool fits = static_cast<std::size_t>(given.ndim()) == shape.size();
+  auto extent = shape.begin();
+  for (py::ssize_t axis = 0; fits && axis < given.ndim(); ++axis, ++extent) fits = given.shape(axis) == extent->size;
+  if (!fits) throw py::value_error(complaint(name, shape_text(shape), shape_text(given)));
+}
+
+template <class Number>
+bool read_numbers_as_mask(const py::array& given, const char* name, std::uint8_t* marks) {
+  const auto dtype = given.dtype();
+  const char kind = std::is_same_v<Number, bool>       ? 'b'
+                    : std::is_floating_point_v<Number> ? 'f'
+                    : std::is_signed_v<Number>         ? 'i'
+                                                       : 'u';
+  const bool native = dtype.byteorder() == '=' || dtype.byteorder() == '|';
+  if (dtype.kind() != kind || dtype.itemsize() != static_cast<py::ssize_t>(sizeof(Number)) || !native) return false;
+  const py::ssize_t inner = given.ndim() == 0 ? 1 : given.shape(given.ndim() - 1);
+  const py::ssize_t inner_stride = given.ndim() == 0 ? 0 : given.strides(given.ndim() - 1);
+  const py::ssize_t outer_stride = given.ndim() == 2 ? given.strides(0) : 0;
+  for (py::ssize_t at = 0; at < given.size(); ++at) {
+    Number number;
+    std::memcpy(&number, data_of<const char>(given) + at / inner * outer_stride + at % inner * inner_stride,
+                sizeof(Number));
+    if (!(number == Number(0) || number == Number(1))) {
+      throw py::value_error(complaint(name, "0 or 1", std::string(py::str(given.attr("flat")[py::int_(at)]))));
+    }
+    marks[at] = number == Number(1);
+  }
+  return true;
+}
+
+// Reads a mask whose shape fits, but which is not of the usual form. Nothing is allocated for the dtypes that masks
+// usually have.
+void read_mask(const py::array& given, const char* name, std::uint8_t* marks) {
+  if (given.size() == 0 || read_numbers_as_mask<bool>(given, name, marks) ||
+      read_numbers_as_mask<float>(given, name, marks) || read_numbers_as_mask<double>(given, name, marks) ||
+      read_numbers_as_mask<std::uint8_t>(given, name, marks) || read_numbers_as_mask<std::int8_t>(given, name, marks) ||
+      read_numbers_as_mask<std::int32_t>(given, name, marks) ||
+      read_numbers_as_mask<std::int64_t>(given, name, marks)) {
+    return;
+  }
+  const auto converted = py::array_t<double, py::array::forcecast>::ensure(given);
+  if (!converted) throw py::error_already_set();
+  read_numbers_as_mask<double>(converted, name, marks);
+}
+
+// The elements of a mask that is a contiguous array of bool of the right shape, which are read where they are; null for
+// any other.
+template <class T>
+const std::uint8_t* usual_mask(const StreamBinding<T>& self, PyObject* mask, Index& stride) {
+  using Api = py::detail::npy_api;
+  if (!self.batched || !Py_IS_TYPE(mask, Api::get().PyArray_Type_)) return nullptr;
+  const auto* const array = py::detail::array_proxy(mask);
+  const bool of_members = array->nd == 2 && self.members > 1 && array->dimensions[0] == self.members;
+  if (array->descr != self.mask_dtype.ptr() || (array->flags & Api::NPY_ARRAY_C_CONTIGUOUS_) == 0 ||
+      !(array->nd == 1 || of_members) || array->dimensions[array->nd - 1] != self.rows) {
+    return nullptr;
+  }
+  stride = of_members ? self.rows : 0;
+  return reinterpret_cast<const std::uint8_t*>(array->data);
+}
+
 // Reads one truth value, or one for each row, or one for each member and row. Sets `stride` to the stride from one
 // member's values to the next's.
 template <class T>
 LATCHWORK_RARE const std::uint8_t* step_mask(const StreamBinding<T>& self, PyObject* mask, const char* name,
-                                             Index& stride) {
+                                             std::vector<std::uint8_t>& marks, Index& stride) {
   static constexpr std::uint8_t marked = 1;
+  if (PyBool_Check(mask) && !self.batched) return mask == Py_True ? &marked : nullptr;
+  if (const std::uint8_t* const usual = usual_mask(self, mask, stride)) return usual;
+  const py::array given = array_of_mask(mask, name);
   const Shape inner = step_shape(self, {});
-  if (inner.size() == 0 && !has_member_axis(mask, self.members, inner)) {
-    return bool_argument(mask, name) ? &marked : nullptr;
-  }
-  const auto [elements, member_stride] = member_elements<const bool>(mask, name, self.members, inner);
-  stride = member_stride;
-  return reinterpret_cast<const std::uint8_t*>(elements);
+  const bool shared = !has_member_axis(given, self.members, inner);
+  check_mask_shape(given, name, shared ? inner : with_members(self.members, inner));
+  marks.resize(static_cast<std::size_t>(given.size()));
+  read_mask(given, name, marks.data());
+  stride = shared ? 0 : self.rows;
+  return marks.data();
 }
 
 template <class T>
@@ -196,14 +278,14 @@ py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* re
   StepStrides strides;
   StepSkip skipped;
   if (skip != nullptr && skip != Py_None) {
-    skipped.rows = step_mask(self, skip, "skip", skipped.member_stride);
+    skipped.rows = step_mask(self, skip, "skip", self.skips, skipped.member_stride);
     skipped.output = self.skipped_output;
   }
   const bool usual = self.vocabulary == 0 && self.members == 1;
   const T* const values =
       usual ? step_values<const T>(self, x, "x", self.input_size) : unusual_values(self, x, skipped, strides);
   const std::uint8_t* const restarts =
-      reset == nullptr || reset == Py_None ? nullptr : step_mask(self, reset, "reset", strides.reset);
+      reset == nullptr || reset == Py_None ? nullptr : step_mask(self, reset, "reset", self.resets, strides.reset);
   py::object output = out == nullptr || out == Py_None ? new_output(self) : py::reinterpret_borrow<py::object>(out);
   T* const y =
       self.members == 1 ? step_values<T>(self, output.ptr(), "out", self.output_size) : output_of_members(self, output);
@@ -314,6 +396,14 @@ void reset(StreamBinding<T>& self) {
 }
 
 template <class T>
+void refresh(StreamBinding<T>& self) {
+  const StreamEntry entry(self.busy);
+  const GilRelease release;
+  const std::lock_guard<ForkSafeMutex> whole(self.in_step);
+  self.stream->refresh();
+}
+
+template <class T>
 void register_stream_class(py::module_& module, const char* name) {
   using Class = StreamBinding<T>;
   py::class_<Class> type(module, name, py::is_final());
@@ -326,7 +416,8 @@ void register_stream_class(py::module_& module, const char* name) {
       .def_readonly("output_size", &Class::output_size)
       .def("get_state", &get_state<T>)
       .def("set_state", &set_state<T>, py::arg("states"))
-      .def("reset", &reset<T>);
+      .def("reset", &reset<T>)
+      .def("refresh", &refresh<T>);
   add_step<T>(type);
 }
 

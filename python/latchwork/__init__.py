@@ -1,6 +1,7 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
-Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, and `Network`, a chain of them, which may have many members.
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, and `Network`, a chain of them,
+which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
 `load` reads what `save` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. Shapes and
 names are PyTorch's throughout.
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from latchwork import optim as optim
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.files import load as load
+    from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
     from latchwork.layers import Last as Last
     from latchwork.layers import Linear as Linear
+    from latchwork.layers import Max as Max
+    from latchwork.layers import Mean as Mean
     from latchwork.lstm import LSTM as LSTM
     from latchwork.lstm_cell import LSTMCell as LSTMCell
     from latchwork.machine import cpu_info as cpu_info
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
 # Each name is imported when it is first asked for, so that `import latchwork` takes next to no time.
 _MODULE_OF = {
+    "Dropout": "layers",
     "Embedding": "layers",
     "Gradients": "tape",
     "LSTM": "lstm",
@@ -45,6 +50,8 @@ _MODULE_OF = {
     "LSTMLanguageModel": "estimators.language_model",
     "Last": "layers",
     "Linear": "layers",
+    "Max": "layers",
+    "Mean": "layers",
     "Network": "network",
     "Stream": "stream",
     "Tape": "tape",
@@ -60,6 +67,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Dropout",
     "Embedding",
     "Gradients",
     "LSTM",
@@ -67,6 +75,8 @@ __all__ = [
     "LSTMLanguageModel",
     "Last",
     "Linear",
+    "Max",
+    "Mean",
     "Network",
     "Stream",
     "Tape",

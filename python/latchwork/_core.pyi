@@ -29,8 +29,9 @@ def build_info() -> dict[str, str]: ...  # version, compiler, flags of each inst
 # "clip" and "cell_clip": None | float, "zoneout_hidden", "zoneout_cell", "recurrent_dropout",
 # "recurrent_dropout_on": "hidden" | "candidate", "weight_dropout", "residual", "learn_start_state",
 # "forget_bias": None | float, "init": "torch" | "keras" | "orthogonal" | "chrono", "t_max": None | int},
-# {"kind": "embedding", "num_embeddings", "embedding_dim"}, {"kind": "last"},
-# {"kind": "linear", "in_features", "out_features", "bias", "activation": None | "relu" | "sigmoid" | "tanh"}.
+# {"kind": "embedding", "num_embeddings", "embedding_dim"}, {"kind": "last"}, {"kind": "mean"}, {"kind": "max"},
+# {"kind": "linear", "in_features", "out_features", "bias", "activation": "identity" or as above, "init_scale"},
+# {"kind": "dropout", "p"}.
 # A missing key takes its default; an unknown one is a ValueError.
 _Options = Mapping[str, Any]
 
@@ -39,6 +40,9 @@ _Options = Mapping[str, Any]
 def checked_module(module: _Options) -> dict[str, Any]: ...
 def checked_modules(modules: Sequence[_Options]) -> list[dict[str, Any]]: ...  # a chain, which must fit together
 def checked_optimizer(optimizer: _Options) -> dict[str, Any]: ...  # with every option of its kind
+
+# module: "mean" or "max". x: (T, N, features), float32 or float64. Returns (N, features) of the same dtype.
+def pooled(module: _Options, x: _Array, lengths: _Array | None) -> _Array: ...
 def parameter_count(modules: Sequence[_Options]) -> int: ...  # how many numbers the parameters of valid modules hold
 
 # A network has one or more members. With several, M, arrays have an axis M before the others; what is passed in may
@@ -76,11 +80,23 @@ class Network32(metaclass=_Bound):
     # x: (T, N, F), or int64 (T, N) for tokens. lengths: int64 (N,). reset, skip: bool (T, N). zero_skipped: the output
     # of skipped steps is zero, rather than that of the step before.
     # start None: zeros, or h_0 and c_0 if they are learned; a reset goes back to these, whatever start was.
-    # output: (T, N, output_size), after Last (1, N, output_size); written. end: written.
+    # output: (T, N, output_size), after Last (1, N, output_size), of forward_last_step (1, N, output_size); written.
+    # end: written.
     # checkpoint: steps between the states that record() keeps; 0: it keeps everything. mask_seed: member m has
     # mask_seed + m; None: the next of the network's own, if training. first_row: the number of the first row in a
     # larger batch, on which masks depend.
     def forward(
+        self,
+        x: _Array,
+        lengths: _Array | None,
+        reset: _Array | None,
+        start: _States | None,
+        output: _Array,
+        end: _States | None,
+        skip: _Array | None = None,
+        zero_skipped: bool = False,
+    ) -> None: ...
+    def forward_last_step(
         self,
         x: _Array,
         lengths: _Array | None,
@@ -142,11 +158,13 @@ class _Stream(metaclass=_Bound):
     @property
     def output_size(self) -> int: ...
     # Strict: exact dtype and shape, C-contiguous, or TypeError/ValueError. With out (returned) nothing is allocated.
-    # reset, skip: bool (batch,), or a bool if batch_size is None. RuntimeError if another thread is inside step.
+    # reset, skip: bool, or numbers 0 and 1 of any dtype, (batch,), or one of them if batch_size is None. RuntimeError
+    # if another thread is inside step.
     def step(self, x: Any, out: _Array | None = None, reset: Any = None, skip: Any = None) -> _Array: ...
     def get_state(self) -> list[tuple[_Array, _Array]]: ...  # (layers * directions, N, size); N = 1 if batch is None
     def set_state(self, states: _States) -> None: ...
     def reset(self) -> None: ...
+    def refresh(self) -> None: ...  # takes the network's weights of this moment
 
 @final
 class Stream32(_Stream): ...

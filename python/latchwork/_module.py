@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 # Kept, because finding a dtype by its name takes as long as the arithmetic of a small step.
 _DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
 
-# The options that choose an LSTM's initial values and do nothing else.
-_INITIAL = frozenset({"forget_bias", "init", "t_max"})
+# The options that choose a layer's initial values and do nothing else.
+_INITIAL = frozenset({"forget_bias", "init", "init_scale", "t_max"})
 
 V = TypeVar("V")
 # One of the core's classes.

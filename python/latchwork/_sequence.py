@@ -9,6 +9,7 @@ import numpy as np
 from latchwork._arrays import (
     SWAPPED,
     as_array,
+    boolean,
     check_classes,
     contiguous_real_array,
     integer,
@@ -88,6 +89,7 @@ class SequenceModule(Module, Generic[S]):
         *,
         skip: Any = None,
         skip_output: str = "repeat",
+        last_step: bool = False,
     ) -> tuple[Array, S]:
         """Run over a whole sequence.
 
@@ -126,12 +128,19 @@ class SequenceModule(Module, Generic[S]):
             The output where ``skip`` is true. "repeat": that of the last step before it that was not left out, and zero
             if there is none since the start or the last ``reset``; in the features of a reverse direction that of the
             next step after it, accordingly. "zero": zero.
+        last_step : bool, default False
+            Whether to return the output of each sequence's last valid step alone, without the axis T: bit for bit what
+            the whole output holds there, zeros for an empty sequence. The layers after the last LSTM then compute that
+            step only, so a network that was trained to predict at every step predicts the next one without a head over
+            all steps. The name says what it does: unlike `Last`, it takes that step of the reverse direction too, and
+            if ``skip`` leaves it out, what ``skip_output`` says. Not for a network that pools with `Last`, `Mean` or
+            `Max`.
 
         Returns
         -------
         output : numpy.ndarray
-            (T, N, D * H_out), in the axes of ``x``. For a network the features of the last module; after `Last` without
-            the axis T.
+            (T, N, D * H_out), in the axes of ``x``. For a network the features of the last module; after `Last`, `Mean`
+            or `Max`, or with ``last_step``, without the axis T.
         state
             State after the last step, of the same form as the start state: for one LSTM (h_n, c_n).
 
@@ -145,9 +154,15 @@ class SequenceModule(Module, Generic[S]):
         zero_skipped = _zero_skipped(skip_output)
         call = self._call(x, state, lengths, reset, skip)
         core = self._core
-        output, core_output = self._new_output(call, core.keeps_sequence, core.output_size)
+        only_last = boolean("last_step", last_step)
+        if only_last and not core.keeps_sequence:
+            raise ValueError(
+                f"last_step: expected False for a network whose output has no steps, got True for {self!r}"
+            )
+        output, core_output = self._new_output(call, core.keeps_sequence and not only_last, core.output_size)
         end, core_end = self._new_states(call)
-        core.forward(call.x, call.lengths, call.reset, call.start, core_output, core_end, call.skip, zero_skipped)
+        forward = core.forward_last_step if only_last else core.forward
+        forward(call.x, call.lengths, call.reset, call.start, core_output, core_end, call.skip, zero_skipped)
         return output, end
 
     def record(
@@ -243,7 +258,7 @@ class SequenceModule(Module, Generic[S]):
         from latchwork.trace import trace_of
 
         tape = self.record(x, state, lengths, reset, False, skip=skip, skip_output=skip_output)
-        return trace_of(tape, self._trace_names)
+        return trace_of(tape, self._trace_names, self._state_sizes)
 
     def stream(self, batch_size: int | None = None, *, skip_output: str = "repeat") -> Stream[S]:
         """Make a stream, which runs step by step, as numbers arrive.

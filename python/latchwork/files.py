@@ -26,12 +26,15 @@ CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
 
 # Where the class of each kind lives.
 _KINDS = {
+    "dropout": ("latchwork.layers", "Dropout"),
     "embedding": ("latchwork.layers", "Embedding"),
     "language_model": ("latchwork.estimators.language_model", "LSTMLanguageModel"),
     "last": ("latchwork.layers", "Last"),
     "linear": ("latchwork.layers", "Linear"),
     "lstm": ("latchwork.lstm", "LSTM"),
     "lstm_cell": ("latchwork.lstm_cell", "LSTMCell"),
+    "max": ("latchwork.layers", "Max"),
+    "mean": ("latchwork.layers", "Mean"),
     "network": ("latchwork.network", "Network"),
 }
 
@@ -85,7 +88,7 @@ def load(path: FilePath) -> Any:
 
     Returns
     -------
-    LSTM, LSTMCell, Embedding, Linear, Last, Network or LSTMLanguageModel
+    LSTM, LSTMCell, Embedding, Linear, Last, Mean, Max, Dropout, Network or LSTMLanguageModel
         What was saved, with its weights and dtype.
 
     Raises

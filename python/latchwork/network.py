@@ -13,7 +13,7 @@ from latchwork import _core, files
 from latchwork._arrays import boolean, integer, real_dtype
 from latchwork._module import Config, Module, core_class, kind_of, members_of_file, without_initial_values
 from latchwork._sequence import SequenceModule
-from latchwork.layers import Embedding, Last, Linear
+from latchwork.layers import Dropout, Embedding, Last, Linear, Max, Mean, Parameterless
 from latchwork.lstm import LSTM
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from latchwork._arrays import Array
 
 
-_LAYERS: dict[str, type[Module]] = {layer._kind: layer for layer in (Embedding, LSTM, Last, Linear)}
+_LAYERS: dict[str, type[Module]] = {layer._kind: layer for layer in (Embedding, LSTM, Last, Mean, Max, Linear, Dropout)}
 
 
 class Network(SequenceModule[Any]):
@@ -33,10 +33,11 @@ class Network(SequenceModule[Any]):
 
     Parameters
     ----------
-    layers : sequence of LSTM, Embedding, Last and Linear
+    layers : sequence of LSTM, Embedding, Last, Mean, Max, Linear and Dropout
         Each layer's input size is the output size of the one before. An `Embedding` may come first, so that the network
-        takes tokens; LSTMs come before `Last`. The layers keep their weights and share them with the network from then
-        on: a write through one is seen by the other. A layer belongs to at most one network.
+        takes tokens. LSTMs come before `Last`, `Mean` or `Max`, of which there may be one. The layers keep their
+        weights and share them with the network from then on: a write through one is seen by the other. A layer belongs
+        to at most one network.
     members : int, default 1
         How many sets of weights (M) the network has. All are run and trained in one call, and each gives bit for bit
         what it would give as a network of its own. That saves time, most of all in small networks
@@ -205,7 +206,7 @@ class Network(SequenceModule[Any]):
         """Give all layers one buffer; on an error they are as before."""
         several = members if members > 1 else None
         _check_layers(layers, several)
-        dtypes = {layer.dtype for layer in layers if not isinstance(layer, Last)}
+        dtypes = {layer.dtype for layer in layers if not isinstance(layer, Parameterless)}
         if len(dtypes) > 1:
             raise ValueError(f"layers: expected one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
         dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
@@ -226,7 +227,7 @@ class Network(SequenceModule[Any]):
         core.write(values)
         key = 0
         for layer in layers:
-            if not isinstance(layer, Last):
+            if not isinstance(layer, Parameterless):
                 core.mask_seeds = key, layer._mask_seeds[0]
                 key = core.next_mask_seed()
         core.mask_seeds = key, 0  # follows from the layers' seeds
@@ -244,7 +245,7 @@ class Network(SequenceModule[Any]):
         for index, layer in enumerate(layers):
             layer._in_network = True
             layer._members = several
-            if not isinstance(layer, Last):
+            if not isinstance(layer, Parameterless):
                 layer._adopt(core.module(index))
 
     @classmethod
@@ -280,10 +281,25 @@ class Network(SequenceModule[Any]):
         return network
 
 
+def _refusal(layer: Any) -> str:
+    """Say why something is no layer, and what to do instead."""
+    expected = "expected LSTM, Embedding, Last, Mean, Max, Linear or Dropout"
+    if isinstance(layer, type) and issubclass(layer, tuple(_LAYERS.values())):
+        return f"{expected}, got the class {layer.__name__} itself; {layer.__name__}(...) makes a layer"
+    if callable(layer) and not isinstance(layer, Module):
+        return (
+            f"{expected}, got {type(layer).__name__}: a network runs, trains and saves in the core, which can neither "
+            "call a Python function nor differentiate it; an activation is an option of Linear and LSTM, what comes "
+            "before or after the network is yours to apply to x or to its output, and Tape.backward takes the gradient "
+            "with respect to that output"
+        )
+    return f"{expected}, got {type(layer).__name__}"
+
+
 def _check_layers(layers: tuple[Module, ...], members: int | None) -> None:
     for index, layer in enumerate(layers):
-        if not isinstance(layer, (Embedding, LSTM, Last, Linear)):
-            raise TypeError(f"layers[{index}]: expected LSTM, Embedding, Last or Linear, got {type(layer).__name__}")
+        if not isinstance(layer, tuple(_LAYERS.values())):
+            raise TypeError(f"layers[{index}]: {_refusal(layer)}")
         if layer._in_network or any(layer is other for other in layers[:index]):
             raise ValueError(
                 f"layers[{index}]: expected a layer that belongs to no network, got one that does; "

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Stream(Generic[S]):
     """Runs an `LSTM` or a `Network` step by step: made by their ``stream`` method.
 
-    A stream owns its state and buffers, and keeps the weights of the moment in which it was made. It serves one thread
-    at a time: if a second one calls ``step`` meanwhile, that call raises RuntimeError.
+    A stream owns its state and buffers, and keeps the weights of the moment in which it was made or last refreshed. It
+    serves one thread at a time: if a second one calls ``step`` meanwhile, that call raises RuntimeError.
 
     Attributes
     ----------
@@ -27,12 +27,15 @@ class Stream(Generic[S]):
         ``step(x, out=None, reset=None, skip=None)`` runs one step and returns the output. ``x`` is (input_size,), with
         a ``batch_size`` (batch_size, input_size); for a network that begins with an `Embedding` an int, or int64
         (batch_size,). The output is (output_size,) or (batch_size, output_size). If ``out`` is given, it receives the
-        output and is returned, and nothing is allocated. Where ``reset``, a bool or bool (batch_size,), is true, the
-        state goes back to the layers' own start state before the step. Where ``skip``, of the same form, is true, the
-        step is left out: the state stays as it is (but goes back if ``reset`` says so), x does not matter, and the
-        output is that of the last step that was not left out, or zero if there is none since the last reset or since
-        the state was assigned; with ``skip_output="zero"`` it is zero. Arrays must be C-contiguous and of the stream's
-        dtype (TypeError) and of exactly these shapes (ValueError): nothing is converted, because this is the hot path.
+        output and is returned, and nothing is allocated. Where ``reset`` is true, the state goes back to the layers'
+        own start state before the step: one truth value, with a ``batch_size`` (batch_size,), as bool or as numbers
+        that are all 0 or 1; arrays of them are read where they are, lists are converted. Where ``skip``, of the same
+        forms, is true, the step is left out: the state stays as it is (but goes back if ``reset`` says so), x does not
+        matter, and the output is that of the last step that was not left out, or zero if there is none since the last
+        reset or since the state was assigned; with ``skip_output="zero"`` it is zero. ``x`` and ``out`` must be
+        C-contiguous and of the stream's dtype (TypeError) and of exactly these shapes (ValueError): nothing is
+        converted, because this is the hot path. After `Mean` and `Max` each step returns what they make of the steps
+        since the start or the last reset that were not left out, after `Last` the step itself.
         If the network has several members, the output has their axis before the others; ``x``, ``reset`` and ``skip``
         may have it too, and are the same for all members if they do not.
     """
@@ -98,7 +101,8 @@ class Stream(Generic[S]):
         """A copy of the state; assigning checks the shapes (ValueError).
 
         For one LSTM a pair (h, c) of (num_layers, batch_size, size), without a ``batch_size`` (num_layers, size); for
-        several a tuple of such pairs. If the network has several members, their axis comes before the others.
+        several a tuple of such pairs. If the network has several members, their axis comes before the others. `Mean`
+        and `Max` are no part of it: they start anew when it is assigned.
         """
         pairs = [(np.asarray(hidden), np.asarray(cell)) for hidden, cell in self._core.get_state()]
         if self._batch_size is None:
@@ -114,6 +118,19 @@ class Stream(Generic[S]):
     def reset(self) -> None:
         """Go back to the layers' own start state: zeros or, with ``learn_start_state``, the trained one."""
         self._core.reset()
+
+    def refresh(self) -> None:
+        """Take the weights that the module has now, and keep the state.
+
+        This takes new memory; the steps after it allocate as little as those before. Trained start states come into
+        effect at the next reset. The instruction set is that of this moment too.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is inside ``step``; nothing has changed then.
+        """
+        self._core.refresh()
 
     def __repr__(self) -> str:
         """Show what runs."""

@@ -13,7 +13,8 @@ from latchwork._parameters import ParameterGradients, flat_size
 if TYPE_CHECKING:
     from latchwork import _core
     from latchwork._arrays import Array
-    from latchwork._sequence import Call, SequenceModule
+    from latchwork._sequence import SequenceModule
+    from latchwork.layers import RowsModule
 
 
 class Gradients(Generic[S]):
@@ -43,7 +44,7 @@ class Gradients(Generic[S]):
 
 
 class Tape(Generic[S]):
-    """What one recording kept: made by ``record`` of an `LSTM` or a `Network`.
+    """What one recording kept: made by ``record`` of an `LSTM`, a `Network`, a `Linear` or an `Embedding`.
 
     Attributes
     ----------
@@ -56,13 +57,15 @@ class Tape(Generic[S]):
         The seed of the random masks, with which ``record`` draws the same again; None if it drew none.
     """
 
-    def __init__(self, module: SequenceModule[S], core: _core.Tape32, call: Call, output: Array, state: S) -> None:
+    def __init__(
+        self, module: SequenceModule[S] | RowsModule, core: _core.Tape32, call: Any, output: Array, state: S
+    ) -> None:
         self.output = output
         self.state = state
         self.mask_seed = core.mask_seed
         self._module = module
         self._core = core
-        self._call = call
+        self._call = call  # the arguments of the recorded call, which `module` understands
         self._keeps_sequence = module._core.keeps_sequence
 
     def backward(
@@ -114,6 +117,7 @@ class Tape(Generic[S]):
         if input_gradient and module._vocabulary is None:
             d_x = np.empty(call.axes.shape(call.steps, call.rows, module._core.input_size), module.dtype)
             core_d_x = call.axes.to_core(d_x)
+        d_start: Any
         d_start, core_d_start = module._new_states(call)
         self._core.backward(core_d_output, core_d_state, parameters.flat, into is not None, core_d_x, core_d_start)
         return Gradients(d_x, d_start, parameters)

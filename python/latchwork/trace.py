@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from latchwork._arrays import Array
+    from latchwork._sequence import StateSize
     from latchwork.tape import Tape
 
 
@@ -121,16 +122,16 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
         return next(iter(self._layers.values()))
 
 
-def trace_of(tape: Tape[S], trace_names: Sequence[Sequence[str]]) -> Trace[S]:
+def trace_of(tape: Tape[S], trace_names: Sequence[Sequence[str]], state_sizes: Sequence[StateSize]) -> Trace[S]:
     """Collect all that a recording can show. ``trace_names``: for each LSTM those of its layers and directions."""
-    call, module = tape._call, tape._module
+    call = tape._call
     layers = {}
-    for lstm, (names, size) in enumerate(zip(trace_names, module._state_sizes, strict=True)):
+    for lstm, (names, size) in enumerate(zip(trace_names, state_sizes, strict=True)):
         for state, name in enumerate(names):
             signals = []
             for signal in LayerTrace._fields:
                 features = size.hidden if signal == "hidden" else size.cell
-                values = np.empty(call.axes.core_shape(call.steps, call.rows, features), module.dtype)
+                values = np.empty(call.axes.core_shape(call.steps, call.rows, features), tape.output.dtype)
                 tape._core.signal(lstm, state, signal, values)
                 signals.append(call.axes.from_core(values))
             layers[name] = LayerTrace(*signals)

@@ -30,7 +30,7 @@ std::vector<float> sample_of_all_floats() {
   return sample;
 }
 
-void check_ulps(void (*function)(const float*, Index, float*), double (*exact)(double), const std::vector<float>& x) {
+void check_ulps(const Elementwise<float>& function, double (*exact)(double), const std::vector<float>& x) {
   std::vector<float> y(x.size());
   function(x.data(), static_cast<Index>(x.size()), y.data());
   double worst = 0.0;
@@ -56,7 +56,7 @@ void check_ulps(void (*function)(const float*, Index, float*), double (*exact)(d
 
 // Checks sigmoid or tanh in double, in the range in which they are neither flushed to zero nor constant, and for small
 // arguments.
-void check_double(void (*function)(const double*, Index, double*), double (*exact)(double)) {
+void check_double(const Elementwise<double>& function, double (*exact)(double)) {
   Random random(21);
   std::vector<double> x;
   for (int k = 0; k < 100000; ++k) {
@@ -79,15 +79,15 @@ void check_double(void (*function)(const double*, Index, double*), double (*exac
 TEST_CASE("sigmoid and tanh: at most 4 ulp off in float, over all exponents") {
   const std::vector<float> sample = sample_of_all_floats();
   for_each_isa([&] {
-    check_ulps(kernels<float>().sigmoid, exact_sigmoid, sample);
-    check_ulps(kernels<float>().tanh, exact_tanh, sample);
+    check_ulps(Elementwise<float>("sigmoid"), exact_sigmoid, sample);
+    check_ulps(Elementwise<float>("tanh"), exact_tanh, sample);
   });
 }
 
 TEST_CASE("sigmoid and tanh: nearly all digits in double") {
   for_each_isa([] {
-    check_double(kernels<double>().sigmoid, exact_sigmoid);
-    check_double(kernels<double>().tanh, exact_tanh);
+    check_double(Elementwise<double>("sigmoid"), exact_sigmoid);
+    check_double(Elementwise<double>("tanh"), exact_tanh);
   });
 }
 
@@ -99,7 +99,7 @@ TEST_CASE_TEMPLATE("sigmoid and tanh: exact limits, NaN stays NaN, tanh is odd",
                            T(0),     -T(0),     Limits::quiet_NaN(), -Limits::quiet_NaN()};
     std::vector<T> y(x.size());
     const FlushToZero flush_to_zero;  // as at every entry point: subnormal numbers become zero
-    kernels<T>().sigmoid(x.data(), 8, y.data());
+    Elementwise<T>("sigmoid")(x.data(), 8, y.data());
     CHECK(y[0] == T(1));
     CHECK(y[1] == T(0));
     CHECK(y[2] == T(1));
@@ -108,7 +108,7 @@ TEST_CASE_TEMPLATE("sigmoid and tanh: exact limits, NaN stays NaN, tanh is odd",
     CHECK(y[5] == T(0.5));
     CHECK(std::isnan(y[6]));
     CHECK(std::isnan(y[7]));
-    kernels<T>().tanh(x.data(), 8, y.data());
+    Elementwise<T>("tanh")(x.data(), 8, y.data());
     CHECK(y[0] == T(1));
     CHECK(y[1] == T(-1));
     CHECK(y[2] == T(1));
@@ -123,8 +123,8 @@ TEST_CASE_TEMPLATE("sigmoid and tanh: exact limits, NaN stays NaN, tanh is odd",
       plus.push_back(static_cast<T>(std::ldexp(random.number(), static_cast<int>(random.between(-40, 6)))));
       minus.push_back(-plus.back());
     }
-    kernels<T>().tanh(plus.data(), 10000, plus.data());
-    kernels<T>().tanh(minus.data(), 10000, minus.data());
+    Elementwise<T>("tanh")(plus.data(), 10000, plus.data());
+    Elementwise<T>("tanh")(minus.data(), 10000, minus.data());
     for (T& value : minus) value = -value;
     CHECK(same_bits(plus, minus));
   });
@@ -134,7 +134,7 @@ TEST_CASE_TEMPLATE("sigmoid and tanh: tails have the same bits, and nothing beyo
   for_each_isa([] {
     Random random(23);
     const std::vector<T> x = converted<T>(random.numbers(100));
-    for (const auto function : {kernels<T>().sigmoid, kernels<T>().tanh}) {
+    for (const Elementwise<T>& function : {Elementwise<T>("sigmoid"), Elementwise<T>("tanh")}) {
       std::vector<T> whole(100);
       function(x.data(), 100, whole.data());
       for (const Index size : {0, 1, 7, 17, 31, 99}) {

@@ -107,7 +107,7 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
       CAPTURE(name);
       CHECK(activation_number(name) == number);
       for (const bool defaults : {true, false}) {
-        GateActivation activation{name};
+        Activation activation{name};
         if (!defaults && list.activations[number].parameters > 0) activation.alpha = 0.375;
         if (!defaults && list.activations[number].parameters > 1) activation.beta = 0.625;
         CellVariant<T> variant = plain_variant<T>();

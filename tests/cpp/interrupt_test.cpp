@@ -12,6 +12,11 @@
 
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
+#include "network/dropout.hpp"
+#include "network/pooling.hpp"
+#include "network/sequences.hpp"
+#include "network/skipped_call.hpp"
+#include "support/kernels.hpp"
 #include "support/lstm_problem.hpp"
 #include "support/support.hpp"
 
@@ -75,6 +80,47 @@ TEST_CASE("interrupt: all threads of a call stop, also when the caller has done 
     }
     CHECK_NOTHROW(throw_if_stopped(0));  // the call is over
   }
+}
+
+TEST_CASE("interrupt: Dropout, Mean and Max stop, and the copies of a call with a skip mask") {
+  // Sequences of which all steps lie in one place, so that they may be long.
+  const ThreadCount one(1);
+  constexpr Index features = 8;
+  float step[features] = {};
+  const float ones[features] = {1, 1, 1, 1, 1, 1, 1, 1};
+  const Batch batch{1'000'000'000, 1};
+  const Schedule schedule{batch, false};
+  const RowSource<float> source = rows_of(SequenceView<const float>{ones, 0, 0}, features);
+  const SequenceView<float> written{step, 0, 0};
+  const auto stops = [&](auto&& work) {
+    const InterruptAfter interrupt(0.01);
+    const LongCall call;
+    work();
+    CHECK(call.stopped());
+  };
+  stops([&] { dropout_module(kernels<float>(), {1, 0, 0, 0, 0.5}, batch, source, written); });
+  for (const Pooling pooling : {Pooling::mean, Pooling::max}) {
+    stops([&] { pool_forward(pooling, schedule, source, written); });
+    stops([&] { pool_backward(pooling, schedule, source, {ones, 0, 0}, {ones, 0, 0}, written); });
+    const ModuleOptions module = pooling == Pooling::mean ? ModuleOptions(MeanOptions{}) : ModuleOptions(MaxOptions{});
+    const InterruptAfter interrupt(0.01);
+    CHECK_THROWS_AS(pool<float>(module, {ones, 0, 0}, batch, features, written), Interrupted);
+  }
+
+  const std::vector<std::uint8_t> skip(2'000'000);
+  Batch skipped{static_cast<Index>(skip.size()), 1};
+  skipped.skip = {skip.data(), 1, 1};
+  const ComputedSteps computed(skipped, 1);
+  const InterruptAfter interrupt(0.01);
+  const LongCall call;
+  std::atomic<Index> count{0};
+  const auto copies = [&] {
+    detail::for_each_step(computed, 250'000, [&](Index, Index) {
+      const auto end = Clock::now() + std::chrono::microseconds(10);
+      while (Clock::now() < end) ++count;
+    });
+  };
+  CHECK_THROWS_AS(copies(), Interrupted);
 }
 
 TEST_CASE("interrupt: a call that is not interrupted is asked about ten times a second") {

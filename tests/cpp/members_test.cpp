@@ -42,7 +42,7 @@ LstmOptions rich_lstm() {
   return options;
 }
 
-LinearOptions linear(Index inputs, Index outputs) { return {inputs, outputs, true, Activation::tanh}; }
+LinearOptions linear(Index inputs, Index outputs) { return {inputs, outputs, true, {"tanh"}}; }
 
 // Networks of an LSTM alone, with heads after every step and after the last, with tokens, and with two LSTMs.
 std::vector<Modules> chains() {

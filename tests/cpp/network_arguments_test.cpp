@@ -58,7 +58,7 @@ TEST_CASE("network: only networks whose layers compute the same are stacked") {
            changed([](LstmOptions& lstm, LinearOptions&) { lstm.clip = 3.0; }),
            changed([](LstmOptions& lstm, LinearOptions&) { lstm.zoneout_cell = 0.1; }),
            changed([](LstmOptions& lstm, LinearOptions&) { lstm.recurrent_dropout = 0.1; }),
-           changed([](LstmOptions&, LinearOptions& linear) { linear.activation = Activation::relu; }),
+           changed([](LstmOptions&, LinearOptions& linear) { linear.activation = {"relu"}; }),
        }) {
     CHECK_THROWS_AS(stack(plain, other), std::invalid_argument);
   }

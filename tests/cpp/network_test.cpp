@@ -362,8 +362,7 @@ TEST_CASE("network: gradients of a chain with embedding, Last and linear equal f
   for_each_isa([] {
     Random random(37);
     const Index steps = 5, rows = 3, vocabulary = 6;
-    for (const Activation activation :
-         {Activation::identity, Activation::relu, Activation::sigmoid, Activation::tanh}) {
+    for (const char* activation : {"identity", "relu", "sigmoid", "tanh"}) {
       for (const bool last : {false, true}) {
         LstmOptions lstm;
         lstm.input_size = 3;
@@ -371,8 +370,8 @@ TEST_CASE("network: gradients of a chain with embedding, Last and linear equal f
         lstm.direction = Direction::both;
         std::vector<ModuleOptions> modules{EmbeddingOptions{vocabulary, 3}, lstm};
         if (last) modules.emplace_back(LastOptions{});
-        modules.emplace_back(LinearOptions{8, 5, true, activation});
-        modules.emplace_back(LinearOptions{5, 2, false, Activation::identity});
+        modules.emplace_back(LinearOptions{8, 5, true, {activation}});
+        modules.emplace_back(LinearOptions{5, 2, false, {"identity"}});
         const Network<double> network(modules, TensorNames::of_chain, 9);
 
         std::vector<std::int64_t> tokens;
@@ -407,7 +406,7 @@ TEST_CASE("network: gradients of a chain with embedding, Last and linear equal f
           loss_at(middle);
           slopes.push_back((above - below) / (2.0 * step));
         }
-        CAPTURE(static_cast<int>(activation));
+        CAPTURE(activation);
         CAPTURE(last);
         CHECK(difference(gradient, slopes) < 1e-8);
       }
@@ -419,7 +418,7 @@ TEST_CASE("network: a module alone shares its parameters with the chain") {
   LstmOptions lstm;
   lstm.input_size = 3;
   lstm.hidden_size = 4;
-  const Network<float> chain({lstm, LinearOptions{4, 2, true, Activation::identity}}, TensorNames::of_chain, 1);
+  const Network<float> chain({lstm, LinearOptions{4, 2, true, {"identity"}}}, TensorNames::of_chain, 1);
   const Network<float> head = chain.module(1);
   REQUIRE(head.parameter_count() == 10);
   CHECK(head.store() == chain.store());

@@ -87,7 +87,7 @@ TEST_CASE("every activation of the list, with alpha and beta if it takes them") 
     const ActivationInfo& info = activation_info(number);
     CAPTURE(info.name);
     CHECK(activation_number(info.name) == number);
-    GateActivation& candidate = options.activations[0].candidate;
+    Activation& candidate = options.activations[0].candidate;
     candidate = {info.name};
     CHECK(complaint_of(options) == "");
     candidate.alpha = 0.5;
@@ -125,7 +125,7 @@ TEST_CASE("activations of each gate and direction are checked") {
   for (const std::size_t direction : {std::size_t{0}, std::size_t{1}}) {
     struct Gate {
       const char* name;
-      GateActivation CellActivations::* gate;
+      Activation CellActivations::* gate;
     };
     for (const auto& [name, gate] : {Gate{"input", &CellActivations::input}, Gate{"forget", &CellActivations::forget},
                                      Gate{"candidate", &CellActivations::candidate},

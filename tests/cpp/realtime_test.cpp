@@ -147,6 +147,7 @@ class StreamPlayer : public Player {
       hidden_.emplace_back(static_cast<std::size_t>(lstm.num_layers * rows * lstm.hidden_output_size()));
       cell_.emplace_back(static_cast<std::size_t>(lstm.num_layers * rows * lstm.hidden_size));
     }
+    if (rows > 1) stream_->refresh();  // its steps keep the contract too
     for (std::size_t at = 0; at < hidden_.size(); ++at) {
       state_.push_back({hidden_[at].data(), cell_[at].data()});
       start_.push_back({hidden_[at].data(), cell_[at].data()});
@@ -212,8 +213,11 @@ Players all_players() {
   }
   add(players, "projection", {lstm_options(5, 64, 2, 20)});
   add(players, "chain",
-      {EmbeddingOptions{11, 20}, lstm_options(20, 64, 2), LastOptions{}, LinearOptions{64, 17, true, Activation::tanh},
-       LinearOptions{17, 9, true, Activation::sigmoid}, LinearOptions{9, 3, false, Activation::relu}});
+      {EmbeddingOptions{11, 20}, lstm_options(20, 64, 2), LastOptions{}, LinearOptions{64, 17, true, {"tanh"}},
+       LinearOptions{17, 9, true, {"sigmoid"}}, LinearOptions{9, 3, false, {"relu"}}});
+  for (const ModuleOptions& pooling : {ModuleOptions(MeanOptions{}), ModuleOptions(MaxOptions{})}) {
+    add(players, "pooling", {DropoutOptions{}, lstm_options(3, 20), DropoutOptions{}, pooling, LinearOptions{20, 4}});
+  }
   Random random(62);
   for (int variant = 0; variant < 16; ++variant) {
     const Index hidden_size = random.between(2, 40);

@@ -17,7 +17,7 @@ const double ln2 = std::log(2.0), ln3 = std::log(3.0), ln4 = std::log(4.0);
 }  // namespace
 
 TEST_CASE("reference activations: values worked out by hand") {
-  const auto value = [](GateActivation activation, double x) { return reference::activate(activation, x).value; };
+  const auto value = [](Activation activation, double x) { return reference::activate(activation, x).value; };
   CHECK(value({"sigmoid"}, ln3) == exactly(0.75));
   CHECK(value({"tanh"}, ln2) == exactly(0.6));
   CHECK(value({"relu"}, 2.0) == 2.0);
@@ -48,7 +48,7 @@ TEST_CASE("reference activations: values worked out by hand") {
 TEST_CASE("reference activations: slopes equal finite differences") {
   Random random(1);
   for (int round = 0; round < 400; ++round) {
-    const GateActivation activation = random_activation(random);
+    const Activation activation = random_activation(random);
     const double x = 4.0 * random.number(), step = 1e-6;
     const auto value = [&](double at) { return reference::activate(activation, at).value; };
     const double above = (value(x + step) - value(x)) / step, below = (value(x) - value(x - step)) / step;

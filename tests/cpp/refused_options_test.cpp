@@ -56,22 +56,27 @@ void set(std::optional<Value>& option, const std::string& text) {
   set(option.emplace(), text);
 }
 
+// Name, or name:alpha, or name:alpha:beta.
+void set(Activation& option, const std::string& text) {
+  const std::vector<std::string> parts = split(text, ":");
+  option = {parts.at(0)};
+  if (parts.size() > 1) set(option.alpha, parts[1]);
+  if (parts.size() > 2) set(option.beta, parts[2]);
+}
+
 void set(std::vector<CellActivations>& option, const std::string& text) {
   option.clear();
   for (const std::string& activations : split(text, "|")) {
     CellActivations& given = option.emplace_back();
     if (activations == "-") continue;
-    const std::map<std::string, GateActivation*> gates = {{"input", &given.input},
-                                                          {"forget", &given.forget},
-                                                          {"candidate", &given.candidate},
-                                                          {"output", &given.output},
-                                                          {"cell", &given.cell}};
+    const std::map<std::string, Activation*> gates = {{"input", &given.input},
+                                                      {"forget", &given.forget},
+                                                      {"candidate", &given.candidate},
+                                                      {"output", &given.output},
+                                                      {"cell", &given.cell}};
     for (const std::string& gate : split(activations, ",")) {
-      const std::vector<std::string> parts = split(gate, ":");
-      GateActivation& activation = *gates.at(parts.at(0));
-      activation = {parts.at(1)};
-      if (parts.size() > 2) set(activation.alpha, parts[2]);
-      if (parts.size() > 3) set(activation.beta, parts[3]);
+      const std::string name = split(gate, ":").front();
+      set(*gates.at(name), gate.substr(name.size() + 1));
     }
   }
 }
@@ -141,7 +146,17 @@ ModuleOptions module_of(const std::string& text) {
     LinearOptions options;
     take(values, "in_features", options.in_features);
     take(values, "out_features", options.out_features);
+    take(values, "activation", options.activation);
+    take(values, "init_scale", options.init_scale);
     module = options;
+  } else if (kind == "dropout") {
+    DropoutOptions options;
+    take(values, "p", options.p);
+    module = options;
+  } else if (kind == "mean") {
+    module = MeanOptions{};
+  } else if (kind == "max") {
+    module = MaxOptions{};
   } else {
     REQUIRE(kind == "last");
   }

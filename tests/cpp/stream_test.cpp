@@ -34,7 +34,7 @@ TEST_CASE_TEMPLATE("stream: embedding, LSTM and linear give the bits that forwar
     for (const Index rows : {1, 2, 9}) {
       CAPTURE(rows);
       const Network<T> network({EmbeddingOptions{vocabulary, 17}, lstm_options(17, 21, 2),
-                                LinearOptions{21, 10, true, Activation::sigmoid}, LinearOptions{10, 3, false}},
+                                LinearOptions{21, 10, true, {"sigmoid"}}, LinearOptions{10, 3, false}},
                                TensorNames::of_chain, 3);
       std::vector<std::int64_t> tokens;
       std::vector<std::uint8_t> reset;
@@ -137,6 +137,72 @@ TEST_CASE("stream: it keeps the weights that it was made with") {
   network.stream(1)->step(x.data(), fresh.data());
   CHECK(same_bits(after, before));
   CHECK(fresh != before);
+}
+
+TEST_CASE_TEMPLATE("stream: refresh() takes new weights and keeps the state, whatever the instruction set", T, float,
+                   double) {
+  Random random(56);
+  LstmOptions learned = lstm_options(4, 9, 2, 5);
+  learned.learn_start_state = true;
+  const Index rows = 3;
+  for (const ModuleOptions& pooling : {ModuleOptions(LastOptions{}), ModuleOptions(MeanOptions{})}) {
+    const Network<T> network({learned, pooling, LinearOptions{5, 2}}, TensorNames::of_chain, 3, 2);
+    const std::vector<T> x = random_values<T>(random, 8 * rows * 4);
+    const auto play = [&](Stream<T>& stream, Index begin, Index end) {
+      std::vector<T> y(2 * rows * 2);
+      for (Index step = begin; step < end; ++step) stream.step(x.data() + step * rows * 4, y.data());
+      return y;
+    };
+    const auto stream = network.stream(rows), kept = network.stream(rows);
+    play(*stream, 0, 4);
+    const std::vector<T> before = play(*kept, 0, 8);
+    stream->refresh();  // the same weights
+    CHECK(same_bits(play(*stream, 4, 8), before));
+
+    // With new weights it goes on as a stream that is made with them and given the state.
+    std::vector<T> hidden(2 * 2 * rows * 5), cell(2 * 2 * rows * 9);
+    stream->get_state({{hidden.data(), cell.data(), 2 * rows * 5, 2 * rows * 9}});
+    network.store()->write([&](T* values) {
+      for (Index k = 0; k < network.parameter_count(); ++k) values[k] *= T(1.25);
+    });
+    stream->refresh();
+    std::vector<T> same_hidden(hidden.size()), same_cell(cell.size());
+    stream->get_state({{same_hidden.data(), same_cell.data(), 2 * rows * 5, 2 * rows * 9}});
+    CHECK(same_bits(same_hidden, hidden));
+    CHECK(same_bits(same_cell, cell));
+    const auto fresh = network.stream(rows);
+    fresh->set_state({{hidden.data(), cell.data(), 2 * rows * 5, 2 * rows * 9}});
+    const std::vector<T> actual = play(*stream, 2, 3), expected = play(*fresh, 2, 3);
+    if (std::holds_alternative<LastOptions>(pooling)) {
+      CHECK(same_bits(actual, expected));
+    } else {
+      CHECK(!same_bits(actual, expected));  // the mean goes on over the steps before
+    }
+    stream->reset();
+    fresh->reset();
+    CHECK(same_bits(play(*stream, 0, 3), play(*fresh, 0, 3)));  // from the new start state
+  }
+
+  // A stream that was made for other registers.
+  const Network<T> network({lstm_options(4, 33)}, TensorNames::of_layer, 3);
+  const std::vector<T> x = random_values<T>(random, 4);
+  for_each_isa([&] {
+    const auto stream = network.stream(1);
+    std::vector<T> first(33), second(33), again(33), cell(33);
+    stream->step(x.data(), first.data());
+    stream->get_state({{nullptr, cell.data()}});
+    set_isa(available_isas().front());
+    stream->refresh();
+    std::vector<T> same_hidden(33), same_cell(33);
+    stream->get_state({{same_hidden.data(), same_cell.data()}});
+    CHECK(same_bits(same_hidden, first));
+    CHECK(same_bits(same_cell, cell));
+    const auto fresh = network.stream(1);
+    fresh->set_state({{first.data(), cell.data()}});
+    stream->step(x.data(), second.data());
+    fresh->step(x.data(), again.data());
+    CHECK(same_bits(second, again));
+  });
 }
 
 TEST_CASE("stream: a reverse direction is refused") {

@@ -29,7 +29,7 @@ std::string described_variant(const LstmOptions& o) {
       std::to_string(static_cast<int>(o.recurrent_dropout_on)) + ", weights " + std::to_string(o.weight_dropout) +
       ", residual " + std::to_string(o.residual) + ", start " + std::to_string(o.learn_start_state);
   for (const CellActivations& set : o.activations) {
-    for (const GateActivation* each : {&set.input, &set.forget, &set.candidate, &set.output, &set.cell}) {
+    for (const Activation* each : {&set.input, &set.forget, &set.candidate, &set.output, &set.cell}) {
       text += " " + each->name;
     }
   }

@@ -12,6 +12,8 @@ from cell_options import ACTIVATIONS, CELL_DEFAULTS, DEFAULTS, GATES, RICH
 from comparison import assert_same_bits
 from latchwork import _core
 
+KINDS = "embedding, lstm, last, linear, mean, max, dropout"
+
 
 def test_options_are_keywords_with_these_defaults():
     for kind, defaults in ((lw.LSTM, DEFAULTS), (lw.LSTMCell, CELL_DEFAULTS)):
@@ -144,7 +146,7 @@ def core(**options):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"kind": "gru"}, ValueError, "kind: expected one of embedding, lstm, last, linear, got \"gru\""),
+        ({"kind": "gru"}, ValueError, f"kind: expected one of {KINDS}, got \"gru\""),
         ({"kind": 3}, TypeError, "kind: expected str, got int"),
         ({"direction": "backward"}, ValueError, "direction: expected one of forward, reverse, both, got \"backward\""),
         ({"forget_gate": "some"}, ValueError, "forget_gate: expected one of own, none, coupled, got \"some\""),
@@ -179,7 +181,7 @@ def test_checked_options_are_whole_and_pass_again():
 
 
 def test_a_kind_is_needed():
-    with pytest.raises(ValueError, match="^kind: expected one of embedding, lstm, last, linear, got none"):
+    with pytest.raises(ValueError, match=f"^kind: expected one of {KINDS}, got none"):
         _core.checked_module({})
     with pytest.raises(TypeError, match="^options: expected a mapping, got int"):
         _core.checked_module(3)

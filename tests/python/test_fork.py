@@ -53,8 +53,8 @@ class Busy:
         self.gradients = self.even.record(np.ones((1, 1, 40), np.float32)).backward()
         self.gradients.parameters.flat[:] = -1
         large = lw.LSTM(64, 192, seed=0)
-        self.streams = [large.stream(), large.stream(batch_size=2)]
-        self.steps = [np.ones(64, np.float32), np.ones((2, 64), np.float32)]
+        self.streams = [large.stream(), large.stream(batch_size=2), self.net.stream(batch_size=2)]
+        self.steps = [np.ones(64, np.float32), np.ones((2, 64), np.float32), np.ones((2, 6), np.float32)]
         self.stop = threading.Event()
         works = [self.train, self.train_evenly, self.call, self.record, self.read, self.run_streams, self.make]
         self.threads = [threading.Thread(target=self.repeat, args=(work,)) for work in works]
@@ -93,6 +93,7 @@ class Busy:
     def run_streams(self):
         for stream, step in zip(self.streams, self.steps, strict=True):
             stream.step(step)
+            stream.refresh()
 
     def make(self):
         lw.Network([lw.LSTM(4, 4)], members=2).stream()

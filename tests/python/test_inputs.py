@@ -293,7 +293,13 @@ WRONG_OPTIONS = {
         "bias": FLAGS,
         "dtype": DTYPES,
         "seed": SEEDS,
-        "activation": [("softplus", ValueError), ("", ValueError), (3, (TypeError, ValueError)), (len, TypeError)],
+        "activation": [
+            ("gelu", ValueError),
+            (("softplus", 1.0), ValueError),
+            ("", ValueError),
+            (3, (TypeError, ValueError)),
+            (len, TypeError),
+        ],
     },
     lw.Embedding: {"num_embeddings": SIZES, "embedding_dim": SIZES, "dtype": DTYPES, "seed": SEEDS},
 }

@@ -63,6 +63,7 @@ def long_call(case, name):
         "one row": lambda: case.lstm(np.broadcast_to(x[:, :1], (x.shape[0], 1, 32)).repeat(60, axis=0)),
         "ragged": lambda: case.lstm(x, lengths=np.arange(64) * case.steps // 64),
         "members": lambda: case.net(np.concatenate([x] * 3)),
+        "skip": lambda: case.lstm(np.concatenate([x] * 2), skip=np.arange(2 * case.steps * 64).reshape(-1, 64) % 2),
         "linear": lambda: case.head(wide),
         "tokens": lambda: case.text(tokens),
         "record": lambda: case.lstm.record(x),
@@ -80,8 +81,9 @@ def long_call(case, name):
     return calls[name], lambda: None
 
 
-NAMES = ["call", "one row", "ragged", "members", "linear", "tokens", "record", "record with checkpoints", "trace"]
-NAMES += ["step of training", "step of an ensemble", "gradient", "evaluate", "backward", "backward with checkpoints"]
+NAMES = ["call", "one row", "ragged", "members", "skip", "linear", "tokens", "trace"]
+NAMES += ["record", "record with checkpoints", "backward", "backward with checkpoints"]
+NAMES += ["step of training", "step of an ensemble", "gradient", "evaluate"]
 ALONE = ["call", "step of training", "backward"]
 
 

@@ -198,7 +198,7 @@ def test_streams_are_each_members(batch_size, dtype):
     for wrong in (x[:2], x[..., :2], x.astype(np.int64), np.ones((2, MEMBERS, *inner, 3), dtype)):
         with pytest.raises((TypeError, ValueError), match=r"^x: "):
             stream.step(np.ascontiguousarray(wrong))
-    for bad in (np.zeros((2, *inner), bool), np.zeros((MEMBERS, *inner), np.int64)):
+    for bad in (np.zeros((2, *inner), bool), np.full((MEMBERS, *inner), 2)):
         with pytest.raises((TypeError, ValueError), match=r"^reset: "):
             stream.step(x, reset=bad)
     own_reset = np.zeros((MEMBERS, *inner), bool)

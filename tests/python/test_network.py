@@ -257,6 +257,12 @@ def test_wrong_tokens_are_refused(x, error):
         (lambda: [lw.LSTM(3, 5, proj_size=2), lw.Linear(5, 2)], ValueError),
         (lambda: [lw.LSTM(3, 5), lw.Embedding(3, 5)], ValueError),
         (lambda: [lw.LSTM(3, 5), lw.Last(), lw.LSTM(5, 5)], ValueError),
+        (lambda: [lw.LSTM(3, 5), lw.Mean(), lw.LSTM(5, 5)], ValueError),
+        (lambda: [lw.LSTM(3, 5), lw.Mean(), lw.Max()], ValueError),
+        (lambda: [lw.Max(), lw.Linear(5, 2)], ValueError),
+        (lambda: [lw.Dropout(), lw.Embedding(3, 5)], ValueError),
+        (lambda: [lw.Dropout()], ValueError),
+        (lambda: [lw.LSTM(3, 5), np.tanh, lw.Linear(5, 2)], TypeError),
         (lambda: [lw.LSTM(3, 5), lw.Linear(5, 2, dtype="float64")], (ValueError, TypeError)),
         (lambda: [lw.LSTM(3, 5), 3], TypeError),
         (lambda: [lw.LSTM], TypeError),
@@ -268,6 +274,23 @@ def test_wrong_tokens_are_refused(x, error):
 def test_wrong_chains_are_refused(layers, error):
     with pytest.raises(error, match="layers"):
         lw.Network(layers())
+
+
+@pytest.mark.parametrize("function", [np.tanh, len, lambda x: x, str.lower])
+def test_a_python_callable_is_refused_with_what_to_do_instead(function):
+    message = r"layers\[1\]: expected LSTM, .* or Dropout, got .*: .*neither call a Python function nor differentiate"
+    with pytest.raises(TypeError, match=message):
+        lw.Network([lw.LSTM(3, 5), function])
+    message = r"activation: expected a name or \(name, alpha, beta\), got .*: the core .* cannot call Python"
+    with pytest.raises(TypeError, match=message):
+        lw.Linear(3, 5, activation=function)
+    with pytest.raises(TypeError, match=r"activations\.cell" + message.removeprefix("activation")):
+        lw.LSTM(3, 5, activations={"cell": function})
+
+
+def test_a_class_instead_of_a_layer_is_refused_with_what_to_do_instead():
+    with pytest.raises(TypeError, match=r"layers\[1\]: .*got the class Last itself; Last\(\.\.\.\) makes a layer"):
+        lw.Network([lw.LSTM(3, 5), lw.Last])
 
 
 def test_a_layer_belongs_to_one_network():

@@ -12,12 +12,18 @@ WORDS = {"true": True, "false": False}
 FORGET_GATES = {"own": True, "none": False}
 OPTIMIZERS = {"sgd": lw.optim.SGD, "adam": lw.optim.Adam, "adamw": lw.optim.AdamW, "rmsprop": lw.optim.RMSprop}
 LOSSES = ("squared_error", "cross_entropy", "huber", "quantile", "gaussian", "student_t", "negative_binomial")
-LAYERS = {"lstm": lw.LSTM, "embedding": lw.Embedding, "linear": lw.Linear, "last": lw.Last}
+LAYERS = {
+    "lstm": lw.LSTM, "embedding": lw.Embedding, "linear": lw.Linear, "last": lw.Last,
+    "mean": lw.Mean, "max": lw.Max, "dropout": lw.Dropout,
+}  # fmt: skip
 
 
 def value_of(name, text):
     if name == "activations":
         return [activations_of(each) for each in text.split("|")]
+    if name == "activation" and ":" in text:
+        name, *coefficients = text.split(":")
+        return (name, *map(float, coefficients))
     if name in ("quantiles", "quantile_weights"):
         return [float(number) for number in text.split(",")]
     if text in WORDS:

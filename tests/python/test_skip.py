@@ -9,23 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layers import directions_of, normal, random_lstm
 from members import CHAINS, MEMBERS, together
-
-STEPS, ROWS = 9, 5
-LENGTHS = np.array([9, 6, 0, 9, 4])
-
-
-def masks(seed, share=0.4, steps=STEPS, rows=ROWS):
-    """A mask with holes; the last row is left out altogether."""
-    mask = np.random.RandomState(seed).random_sample((steps, rows)) < share
-    mask[:, rows - 1 :] = True
-    return mask
-
-
-def spoilt(x, skip):
-    """x with NaN, or tokens out of range, where it must not matter."""
-    x = np.array(x)
-    x[skip] = np.nan if x.dtype.kind == "f" else -7
-    return x
+from skips import LENGTHS, ROWS, STEPS, masks, spoilt
 
 
 def without(skip, lengths, array):
@@ -286,66 +270,18 @@ def test_a_trace_shows_the_state_that_is_carried_through(dtype):
     assert_same_bits(zeros.output, np.where(skip[..., None], np.zeros((), dtype), trace.output))
 
 
-@pytest.mark.parametrize("batch_size", [None, ROWS])
-@pytest.mark.parametrize("skip_output", ["repeat", "zero"])
-def test_a_stream_leaves_out_what_the_whole_leaves_out(batch_size, skip_output, dtype):
-    lstm = random_lstm(input_size=3, hidden_size=5, num_layers=2, proj_size=2, dtype=dtype)
-    skip, reset = masks(2), masks(3)
-    x = spoilt(normal(1, (STEPS, ROWS, 3), dtype), skip)
-    if batch_size is None:
-        x, skip, reset = x[:, 0], skip[:, 0], reset[:, 0]
-    output, state = lstm(x, reset=reset, skip=skip, skip_output=skip_output)
-    stream = lstm.stream(batch_size, skip_output=skip_output)
-    out = np.empty_like(output[0])
-    for step in range(STEPS):
-        one = (bool(reset[step]), bool(skip[step])) if batch_size is None else (reset[step], skip[step])
-        assert stream.step(x[step], out, *one) is out
-        assert_same_bits(out, output[step], f"step {step}")
-    assert_same_bits(tuple(stream.state), tuple(state))
-
-
-@pytest.mark.parametrize("head", [False, True], ids=["an LSTM", "a network"])
-def test_a_stream_repeats_nothing_from_before_a_restart(head, dtype):
-    lstm = random_lstm(input_size=3, hidden_size=5, learn_start_state=True, dtype=dtype)
-    module = lw.Network([lstm, lw.Linear(5, 2, dtype=dtype, seed=0)]) if head else lstm
-    lstm.parameters["h_0_l0"] = np.full(5, 0.25)
-    stream, x = module.stream(), normal(1, (3,), dtype)
-    nothing = np.zeros(2 if head else 5, dtype)
-    assert_same_bits(stream.step(x, skip=True), nothing)
-    first = stream.step(x)
-    assert_same_bits(stream.step(x, skip=True), first)
-    state = stream.state
-    stream.state = state
-    assert_same_bits(stream.step(x, skip=True), nothing)
-    assert_same_bits(stream.state, state)
-    stream.step(x)
-    stream.reset()
-    assert_same_bits(stream.step(x, skip=True), nothing)
-    assert_same_bits(stream.step(x), first)
-    assert_same_bits(stream.step(x, reset=True, skip=True), nothing)
-    assert_same_bits(stream.step(x, skip=True), nothing)
-    assert_same_bits(stream.step(x), first)
-
-
-def test_a_stream_takes_no_other_mask():
-    stream = random_lstm(input_size=3, hidden_size=5).stream(2)
-    x = np.zeros((2, 3), np.float32)
-    with pytest.raises(ValueError, match=r"skip: expected \(2,\), got \(3,\)"):
-        stream.step(x, skip=np.zeros(3, bool))
-    with pytest.raises(TypeError, match="skip: expected an array of bool"):
-        stream.step(x, skip=[True, False])
-
-
-def test_a_stream_of_members_leaves_out_steps_of_each(dtype):
-    network = together(CHAINS["head"], dtype)
-    skip, reset = (np.stack([masks(first + member) for member in range(MEMBERS)], axis=1) for first in (2, 7))
-    x = normal(1, (STEPS, ROWS, 3), dtype)
-    output, state = network(*(np.swapaxes(x, 0, 1), None, None), np.moveaxis(reset, 0, 2), skip=np.moveaxis(skip, 0, 2))
-    stream = network.stream(ROWS)
-    for step in range(STEPS):
-        y = stream.step(x[step], reset=reset[step], skip=skip[step])
-        assert_same_bits(y, output[:, :, step], f"step {step}")
-    assert_same_bits(stream.state, state)
+@pytest.mark.parametrize("pooling", [lw.Mean, lw.Max])
+def test_pooling_counts_from_a_reset_that_is_left_out(pooling):
+    lstm = random_lstm(input_size=3, hidden_size=5)
+    network = lw.Network([lstm, pooling()])
+    x = normal(1, (STEPS, ROWS, 3))
+    reset, skip = np.zeros((STEPS, ROWS), bool), np.zeros((STEPS, ROWS), bool)
+    reset[4] = skip[4:6] = True
+    output, _ = network(x, reset=reset, skip=skip)
+    assert_same_bits(output, network(x[6:])[0])
+    assert not network(x[:6], reset=reset[:6], skip=skip[:6])[0].any()  # no step counts
+    d_x = network.record(x[:6], reset=reset[:6], skip=skip[:6]).backward(np.ones((ROWS, 5), np.float32)).x
+    assert not d_x.any()
 
 
 @pytest.mark.parametrize("chain", CHAINS)

@@ -192,14 +192,64 @@ def test_step_is_strict_about_out(lstm, dtype, what):
     assert not np.any(out)
 
 
+@pytest.mark.parametrize("name", ["reset", "skip"])
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize(
-    "reset", [np.zeros(3, bool), np.zeros(4), np.zeros(4, np.int64), np.zeros((4, 1), bool), [False] * 4, "yes", 2.0]
-)
-def test_step_is_strict_about_reset(lstm, dtype, batch_size, reset):
+    "mask",
+    [
+        np.zeros(3, bool), np.zeros((4, 1), bool), np.full(4, 2), np.full(4, 0.5), np.full(4, np.nan, np.float32),
+        [0, 1, 2, 0], ["a"] * 4, np.zeros(4, complex), np.full(4, None), "yes", 2.0, 0.5, -1, object(), [[0], [0, 1]],
+    ],
+)  # fmt: skip
+def test_a_wrong_mask_is_refused(lstm, dtype, batch_size, name, mask):
     stream = lstm.stream(batch_size)
-    with pytest.raises((TypeError, ValueError), match=r"\breset\b.*expected.*got"):
-        stream.step(np.zeros((3,) if batch_size is None else (4, 3), dtype), reset=reset)
+    stream.step(np.ones((3,) if batch_size is None else (4, 3), dtype))
+    before = stream.state
+    with pytest.raises((TypeError, ValueError), match=rf"\b{name}\b.*expected.*got"):
+        stream.step(np.zeros((3,) if batch_size is None else (4, 3), dtype), **{name: mask})
+    assert_same_bits(tuple(stream.state), tuple(before))
+
+
+KINDS = [bool, "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", ">i4", ">f4", ">f8", "list", "bools"]
+
+
+@pytest.mark.parametrize("name", ["reset", "skip"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_may_be_any_numbers_that_are_0_or_1(lstm, dtype, kind, name):
+    x = normal(1, (9, 4, 3), dtype)
+    mask = np.random.RandomState(2).random_sample((9, 4)) < 0.4
+    expected, _ = lstm(x, **{name: mask})
+    if kind == "list":
+        given = mask.astype(int).tolist()
+    elif kind == "bools":
+        given = mask.tolist()
+    else:
+        given = np.repeat(mask.astype(kind), 3, axis=1)[:, ::3]  # not contiguous
+    stream = lstm.stream(4)
+    assert_same_bits(np.stack([stream.step(one, **{name: each}) for one, each in zip(x, given, strict=True)]), expected)
+    single = lstm.stream()
+    for row in range(4):
+        outputs = [single.step(one[row], **{name: each[row]}) for one, each in zip(x, given, strict=True)]
+        assert_same_bits(np.stack(outputs), expected[:, row])
+        single.reset()
+
+
+@pytest.mark.parametrize("name", ["reset", "skip"])
+@pytest.mark.parametrize("kind", [bool, "f4", "i8"])
+def test_masks_of_members(kind, name):
+    network = lw.Network([lw.LSTM(3, 5, seed=1)], members=2)
+    x, mask = normal(1, (9, 4, 3)), np.random.RandomState(2).random_sample((9, 2, 4)) < 0.4
+    expected, _ = network(x, **{name: mask.swapaxes(0, 1)})
+    stream = network.stream(4)
+    actual = [stream.step(one, **{name: each.astype(kind)}) for one, each in zip(x, mask, strict=True)]
+    assert_same_bits(np.stack(actual, axis=1), expected)
+    shared, _ = network(x, **{name: mask[:, 0]})
+    stream.reset()
+    actual = [stream.step(one, **{name: each[0].astype(kind)}) for one, each in zip(x, mask, strict=True)]
+    assert_same_bits(np.stack(actual, axis=1), shared)
+    single, (alone, _) = network.stream(), network(x[:, 0], **{name: mask[:, :, 0].T})
+    actual = [single.step(one[0], **{name: each[:, 0].astype(kind)}) for one, each in zip(x, mask, strict=True)]
+    assert_same_bits(np.stack(actual, axis=1), alone)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +286,58 @@ def test_a_stream_keeps_the_weights_of_its_beginning(lstm, dtype):
     for name in lstm.parameters:
         lstm.parameters[name] = np.zeros(lstm.parameters[name].shape)
     assert_same_bits(np.stack([stream.step(step) for step in x]), expected)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_a_refreshed_stream_has_the_new_weights_and_the_old_state(dtype, members, batch_size):
+    lstm = lw.LSTM(3, 5, 2, learn_start_state=True, dtype=dtype, seed=1)
+    network = lw.Network([lstm, lw.Linear(5, 2, dtype=dtype, seed=2)], members)
+    x = normal(1, (9, 3) if batch_size is None else (9, batch_size, 3), dtype)
+    stream = network.stream(batch_size)
+    for step in x[:5]:
+        stream.step(step)
+    state = stream.state
+    with network.edit() as parameters:
+        for value in parameters.values():
+            value += 0.25
+    old = network.stream(batch_size)
+    stream.refresh()
+    assert_same_bits(tuple(stream.state), tuple(state))
+    expected, end = network(x[5:], state)
+    actual = [stream.step(step) for step in x[5:]]
+    assert_same_bits(np.stack(actual, axis=0 if members == 1 else 1), expected)
+    assert_same_bits(tuple(stream.state), tuple(end))
+    stream.reset()
+    assert_same_bits(stream.step(x[0]), old.step(x[0]))  # from the start state that was trained meanwhile
+
+
+def test_a_refresh_goes_on_with_the_mean():
+    network = lw.Network([lw.LSTM(3, 5, seed=1), lw.Mean()])
+    x = normal(1, (9, 3))
+    stream = network.stream()
+    for step in x[:5]:
+        stream.step(step)
+    stream.refresh()
+    for count in range(6, 10):
+        assert_same_bits(stream.step(x[count - 1]), network(x[:count])[0])
+
+
+def test_a_refreshed_stream_makes_no_array(dtype):
+    stream = random_lstm(input_size=64, hidden_size=64, dtype=dtype).stream(64)
+    stream.refresh()
+    check_allocations(stream, np.zeros((64, 64), dtype), np.zeros((64, 64), dtype), 50)
+
+
+@pytest.mark.parametrize("kind", [bool, "f4", "f8", "i8"])
+def test_a_step_with_masks_makes_no_array(dtype, kind):
+    stream, mask = random_lstm(input_size=64, hidden_size=64, dtype=dtype).stream(2000), np.zeros(2000, kind)
+
+    class Masked:
+        def step(self, x, out):
+            return stream.step(x, out=out, reset=mask, skip=mask)
+
+    check_allocations(Masked(), np.zeros((2000, 64), dtype), np.zeros((2000, 64), dtype), 5)
 
 
 def test_a_stream_outlives_its_layer(dtype):

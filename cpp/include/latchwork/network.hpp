@@ -58,7 +58,7 @@ class Network {
   bool takes_tokens() const;
   Index input_size() const;     // features of one step; 1 for tokens
   Index output_size() const;    // features of one step of the output
-  bool keeps_sequence() const;  // false after Last: the output then has one step
+  bool keeps_sequence() const;  // false after Last, Mean or Max: the output then has one step
   Index lstm_count() const;
   const LstmOptions& lstm(Index index) const;  // index: counts the LSTM modules
 
@@ -67,6 +67,12 @@ class Network {
   // place for each member, before any computation.
   void forward(const Input<T>& input, const Batch& batch, const States<const T>& start, const SequenceView<T>& output,
                const States<T>& end) const;
+
+  // The same as forward(), but only the output of each row's last valid step is written, (rows, output_size), zeros for
+  // a row of length 0: bit for bit what forward() gives there, also if that step is skipped. The modules after the last
+  // LSTM compute one step at most. Throws std::invalid_argument in addition if keeps_sequence() is false.
+  void forward_last_step(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                         const SequenceView<T>& output, const States<T>& end) const;
 
   // The same as forward(), but also keeps what backward and traces need, and dropout acts unless the options say
   // otherwise. The tape copies the input. In addition it throws std::invalid_argument for a negative checkpoint or
@@ -90,7 +96,16 @@ class Network {
 
   explicit Network(std::shared_ptr<detail::NetworkParts<T>> parts);
 
+  void run(const Input<T>& input, const Batch& batch, const States<const T>& start, const SequenceView<T>& output,
+           const States<T>& end, bool last_step) const;
+
   std::shared_ptr<detail::NetworkParts<T>> parts_;
 };
+
+// Mean or Max of sequences without a network: (steps, rows, features) -> (rows, features). Throws std::invalid_argument
+// for another module, or for a length out of range.
+template <class T>
+void pool(const ModuleOptions& pooling, const SequenceView<const T>& input, const Batch& batch, Index features,
+          const SequenceView<T>& output);
 
 }  // namespace latchwork

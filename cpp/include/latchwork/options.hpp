@@ -17,23 +17,24 @@ enum class Direction { forward, reverse, both };
 enum class ForgetGate { own, none, coupled };
 
 // An activation, named as in ONNX but in snake_case. An alpha or beta that is not given has ONNX Runtime's default.
-struct GateActivation {
+// Only a Linear may have "identity".
+struct Activation {
   std::string name;
   std::optional<double> alpha{}, beta{};
 
-  bool operator==(const GateActivation&) const = default;
+  bool operator==(const Activation&) const = default;
 };
 
 // `activation`, with the default value for each coefficient that it takes and that was not given. Its name must be
 // known.
-GateActivation with_defaults(const GateActivation& activation);
+Activation with_defaults(const Activation& activation);
 
 struct CellActivations {
-  GateActivation input{"sigmoid"};
-  GateActivation forget{"sigmoid"};
-  GateActivation candidate{"tanh"};
-  GateActivation output{"sigmoid"};
-  GateActivation cell{"tanh"};  // applied to the cell before the output gate
+  Activation input{"sigmoid"};
+  Activation forget{"sigmoid"};
+  Activation candidate{"tanh"};
+  Activation output{"sigmoid"};
+  Activation cell{"tanh"};  // applied to the cell before the output gate
 
   bool operator==(const CellActivations&) const = default;
 };
@@ -111,25 +112,43 @@ struct LastOptions {
   bool operator==(const LastOptions&) const = default;
 };
 
-enum class Activation { identity, relu, sigmoid, tanh };
+// The mean of each feature over the valid steps of a sequence, from its last reset on; zeros for an empty sequence.
+struct MeanOptions {
+  bool operator==(const MeanOptions&) const = default;
+};
+
+// The largest value of each feature over the same steps. NaN if one is. The gradient goes to the first largest one.
+struct MaxOptions {
+  bool operator==(const MaxOptions&) const = default;
+};
+
+// In training only: each number becomes zero with probability p, and is divided by 1 - p otherwise.
+struct DropoutOptions {
+  double p = 0.5;
+
+  bool operator==(const DropoutOptions&) const = default;
+};
 
 struct LinearOptions {
   Index in_features = 0;
   Index out_features = 0;
   bool bias = true;
-  Activation activation = Activation::identity;
+  Activation activation{"identity"};  // or one that a gate may have
+  double init_scale = 1.0;            // what the initial parameters are multiplied by
 
   bool operator==(const LinearOptions&) const = default;
 };
 
-using ModuleOptions = std::variant<EmbeddingOptions, LstmOptions, LastOptions, LinearOptions>;
+using ModuleOptions =
+    std::variant<EmbeddingOptions, LstmOptions, LastOptions, LinearOptions, MeanOptions, MaxOptions, DropoutOptions>;
 
 // Throws std::invalid_argument, which names the option, what was expected and what came. Sizes that overflow are
 // refused too.
 void validate(const ModuleOptions& options);
 
-// The same for each module, and for the chain as a whole: an Embedding may only be the first module, an LSTM only come
-// before Last, and the output size of each module must be the input size of the next.
+// The same for each module, and for the chain as a whole: an Embedding may only be the first module, there may be one
+// module at most that leaves no steps (Last, Mean or Max), which cannot be the first, an LSTM only come before it, and
+// the output size of each module must be the input size of the next. One module must say how many features it takes.
 void validate(const std::vector<ModuleOptions>& modules);
 
 // The number of parameters of modules with valid options.

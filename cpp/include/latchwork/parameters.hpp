@@ -103,8 +103,9 @@ class ParameterStore {
   mutable ForkSafeMutex mutex_{LockKind::parameters};
 };
 
-// Writes PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-1/sqrt(in), Embedding standard
-// normal. Layer norms start as the identity and trained start states as zeros. LstmOptions::init chooses other values:
+// Writes PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-init_scale/sqrt(in), Embedding
+// standard normal. Layer norms start as the identity and trained start states as zeros. LstmOptions::init chooses other
+// values:
 //   keras       W Glorot uniform over (in, all gates), R (H, all gates) orthogonal, biases zero except the forget
 //               gate's 1
 //   orthogonal  each gate's W Glorot uniform and its R orthogonal, biases zero

@@ -28,12 +28,12 @@ struct StepSkip {
   SkippedOutput output = SkippedOutput::repeat;
 };
 
-// Runs one step after another, with the weights that the network had when the stream was made.
+// Runs one step after another, with the weights that the network had when the stream was made or last refreshed.
 //
 // The real-time contract: after construction, step(), get_state(), set_state() and reset() allocate no memory, take no
 // lock, throw no exception and make no system call, from their first call on, whatever other threads do with the
-// network meanwhile. Two threads must not use a stream at the same time. Making and destroying a stream is outside the
-// contract, and so is making the States that are passed, which are a vector.
+// network meanwhile. Two threads must not use a stream at the same time. Making, refreshing and destroying a stream is
+// outside the contract, and so is making the States that are passed, which are a vector.
 //
 // The stream shares large steps (see is_shared()) with those threads of the pool that are awake (see wake_threads()),
 // and then waits for them. With set_num_threads(1), and if no other call keeps threads awake, a step waits for no other
@@ -64,8 +64,13 @@ class Stream {
             const StepSkip& skip = {}) noexcept;
 
   void get_state(const States<T>& state) const noexcept;
-  void set_state(const States<const T>& state) noexcept;  // a null pointer: the layer's own start state
+  // A null pointer: the layer's own start state. Mean and Max, which no state holds, start anew.
+  void set_state(const States<const T>& state) noexcept;
   void reset() noexcept;
+
+  // Takes the weights that the network has now, for the current instruction set, and keeps the state. It may allocate
+  // and throw std::bad_alloc; then nothing has changed.
+  void refresh();
 
  private:
   std::unique_ptr<detail::StreamParts<T>> parts_;

@@ -1,5 +1,5 @@
 // Activations and the softmax of arrays.
-#include "kernels/activations.hpp"
+#include "kernels/activation_list.hpp"
 #include "kernels/kernels.hpp"
 
 namespace latchwork::LATCHWORK_ISA {
@@ -35,13 +35,25 @@ T largest_logit(const T* logits, Index classes) {
 }  // namespace
 
 template <class T>
-void sigmoid_all(const T* x, Index size, T* y) {
-  map_all(x, size, y, [](const Packet<T>& value) { return sigmoid<T>(value); });
+void activate_all(const ActivationArgs<T>& activation, const T* x, Index size, T* y) {
+  const Coefficients<T> k{broadcast(activation.alpha), broadcast(activation.beta)};
+  Activations::with(activation.number, [&]<class A>(A) {
+    map_all(x, size, y, [&](const Packet<T>& value) { return A::template value<T>(value, k); });
+  });
 }
 
 template <class T>
-void tanh_all(const T* x, Index size, T* y) {
-  map_all(x, size, y, [](const Packet<T>& value) { return tanh<T>(value); });
+void multiply_all_by_slope(const ActivationArgs<T>& activation, const T* y, Index size, T* d) {
+  const Coefficients<T> k{broadcast(activation.alpha), broadcast(activation.beta)};
+  Activations::with(activation.number, [&]<class A>(A) {
+    const auto product = [&](const Packet<T>& gradient, const Packet<T>& value) {
+      return multiply(gradient, A::template slope<T>(value, k));
+    };
+    Index at = 0;
+    for (; at + lanes<T> <= size; at += lanes<T>) store(d + at, product(load(d + at), load(y + at)));
+    const Index left = size - at;
+    if (left > 0) store_part(d + at, product(load_part(d + at, left), load_part(y + at, left)), left);
+  });
 }
 
 template <class T>
@@ -80,10 +92,10 @@ SoftmaxSum<T> softmax_cross_entropy(const SoftmaxArgs<T>& args) {
   return {largest, sums[0]};
 }
 
-template void sigmoid_all<float>(const float*, Index, float*);
-template void sigmoid_all<double>(const double*, Index, double*);
-template void tanh_all<float>(const float*, Index, float*);
-template void tanh_all<double>(const double*, Index, double*);
+template void activate_all<float>(const ActivationArgs<float>&, const float*, Index, float*);
+template void activate_all<double>(const ActivationArgs<double>&, const double*, Index, double*);
+template void multiply_all_by_slope<float>(const ActivationArgs<float>&, const float*, Index, float*);
+template void multiply_all_by_slope<double>(const ActivationArgs<double>&, const double*, Index, double*);
 template SoftmaxSum<float> softmax_cross_entropy<float>(const SoftmaxArgs<float>&);
 template SoftmaxSum<double> softmax_cross_entropy<double>(const SoftmaxArgs<double>&);
 

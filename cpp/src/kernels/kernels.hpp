@@ -61,9 +61,9 @@ void pack_outer(const T* const* a, Index rows, Index columns, T* packed, Index f
 
 // elementwise.cpp
 template <class T>
-void sigmoid_all(const T* x, Index size, T* y);
+void activate_all(const ActivationArgs<T>& activation, const T* x, Index size, T* y);
 template <class T>
-void tanh_all(const T* x, Index size, T* y);
+void multiply_all_by_slope(const ActivationArgs<T>& activation, const T* y, Index size, T* d);
 template <class T>
 SoftmaxSum<T> softmax_cross_entropy(const SoftmaxArgs<T>& args);
 

@@ -33,8 +33,8 @@ constexpr Kernels<T> functions() {
   table.zoneout = zoneout<T>;
   table.add_rows = add_rows<T>;
   table.scatter_rows = scatter_rows<T>;
-  table.sigmoid = sigmoid_all<T>;
-  table.tanh = tanh_all<T>;
+  table.activate = activate_all<T>;
+  table.multiply_by_slope = multiply_all_by_slope<T>;
   table.softmax_cross_entropy = softmax_cross_entropy<T>;
   table.adam = adam<T>;
   table.sgd = sgd<T>;

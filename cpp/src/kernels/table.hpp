@@ -300,8 +300,9 @@ struct Kernels {
   void (*zoneout)(const T* z, const T* previous, Index size, T* values);
 
   // y = activation of x, element by element; y may be x.
-  void (*sigmoid)(const T* x, Index size, T* y);
-  void (*tanh)(const T* x, Index size, T* y);
+  void (*activate)(const ActivationArgs<T>&, const T* x, Index size, T* y);
+  // d *= the activation's slope where its value is y, element by element.
+  void (*multiply_by_slope)(const ActivationArgs<T>&, const T* y, Index size, T* d);
   // The sum in the softmax of one row, and the gradient of the loss -log softmax(logits)[label].
   SoftmaxSum<T> (*softmax_cross_entropy)(const SoftmaxArgs<T>&);
 

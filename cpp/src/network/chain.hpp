@@ -24,6 +24,12 @@ template <class T>
 void chain_forward(const Chain<T>& chain, const Input<T>& input, const Batch& batch, const States<const T>& start,
                    SequenceView<T> output, const States<T>& end, Workspace<T>& workspace);
 
+// The same for Network::forward_last_step.
+template <class T>
+void chain_forward_last_step(const Chain<T>& chain, const Input<T>& input, const Batch& batch,
+                             const States<const T>& start, SequenceView<T> output, const States<T>& end,
+                             Workspace<T>& workspace);
+
 // Network::record for one member. The caller has set record.batch, record.options and record.workspace. The input must
 // live as long as the record.
 template <class T>

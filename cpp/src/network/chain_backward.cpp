@@ -6,9 +6,11 @@
 #include "layer/token_numbers.hpp"
 #include "machine/interrupt.hpp"
 #include "network/chain.hpp"
+#include "network/dropout.hpp"
 #include "network/embedding.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
+#include "network/pooling.hpp"
 #include "network/sequences.hpp"
 #include "weights/weight_dropout.hpp"
 
@@ -24,6 +26,23 @@ std::optional<TokenNumbers> tokens_to_sum(const PackedModule<T>& weights, const 
   const Schedule schedule{record.batch, false};
   const Index blocks = row_blocks(schedule, weights.layers.front(), gradient_blocks).count();
   return repeated_tokens(record.input, schedule, 0, record.batch.steps, blocks);
+}
+
+// A null d_output stands for zeros.
+template <class T>
+void dropout_backward(const Kernels<T>& kernels, const DropoutMask& mask, const ModuleRecord<T>& record,
+                      SequenceView<const T> d_output, SequenceView<T> d_input) {
+  const Index features = record.input.features;
+  if (d_input.data == nullptr) return;
+  if (d_output.data == nullptr) {
+    for (Index step = 0; step < record.batch.steps; ++step) {
+      for (Index row = 0; row < record.batch.rows; ++row) std::fill_n(d_input.at(step, row), features, T(0));
+    }
+  } else if (mask.probability > 0.0) {
+    dropout_module(kernels, mask, record.batch, rows_of(d_output, features), d_input);
+  } else {
+    copy_sequence(record.batch, features, d_output, d_input);
+  }
 }
 
 // The gradients with respect to the weights that the chain computed with.
@@ -71,7 +90,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
       gradient.d_input = d_source;
       if (tokens) {
         gradient.tokens = &*tokens;
-        gradient.d_table = chain.weights[at - 1].places.in(parameters, ParameterKind::weight);
+        gradient.d_table = chain.weights.front().places.in(parameters, ParameterKind::weight);
       }
       if (!d_start.empty()) gradient.d_start = d_start[lstm_index];
       gradient.parameters = parameters;
@@ -93,9 +112,16 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
         embedding_backward(kernels, record.batch, blocks(), record.input, d_result, *embedding, weight_gradient,
                            workspace);
       }
+    } else if (const auto* dropout = std::get_if<DropoutOptions>(&module)) {
+      dropout_backward(kernels, mask_of(*dropout, recording.options, at), record, d_result, d_source);
     } else if (d_source.data != nullptr) {
-      const LastColumns columns = last_columns(at == 0 ? nullptr : &modules[at - 1], features);
-      last_backward(columns, Schedule{record.batch, false}, d_result, d_source);
+      const Schedule schedule{record.batch, false};
+      if (std::holds_alternative<LastOptions>(module)) {
+        last_backward(last_columns(modules, at, features), schedule, d_result, d_source);
+      } else {
+        const Pooling pooling = std::holds_alternative<MeanOptions>(module) ? Pooling::mean : Pooling::max;
+        pool_backward(pooling, schedule, record.input, read_only(record.output), d_result, d_source);
+      }
     }
     throw_if_stopped(0);
     if (ready && chain.network.module_size(at) > 0) ready(at);

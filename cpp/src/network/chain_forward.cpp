@@ -1,11 +1,14 @@
 // The forward pass through the modules of one member.
 #include <algorithm>
+#include <limits>
 
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "network/chain.hpp"
+#include "network/dropout.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
+#include "network/pooling.hpp"
 #include "network/sequences.hpp"
 #include "network/stack.hpp"
 #include "weights/module_sizes.hpp"
@@ -25,12 +28,23 @@ class ChainForward {
         batch_(batch),
         workspace_(workspace) {}
 
+  // Leaves each row's last valid step alone once no LSTM needs the others.
+  void only_last_step() {
+    last_step_after_ = modules_.size();
+    while (last_step_after_ > 0 && !std::holds_alternative<LstmOptions>(modules_[last_step_after_ - 1])) {
+      --last_step_after_;
+    }
+    const bool tokens = std::holds_alternative<EmbeddingOptions>(modules_.front());
+    if (last_step_after_ == 0 && tokens) last_step_after_ = 1;
+  }
+
   void run(RowSource<T> input, const States<const T>& start, SequenceView<T> output, const States<T>& end,
            ChainRecord<T>* recording) {
     std::size_t lstm_index = 0;
     RowSource<T> source = input;
     for (std::size_t at = 0; at < modules_.size(); ++at) {
-      const bool last = at + 1 == modules_.size();
+      if (at == last_step_after_) source = last_steps(source);
+      const bool last = at + 1 == modules_.size() && last_step_after_ != modules_.size();
       const Index features = module_output_size(modules_[at], source.features);
       const PackedModule<T>& weights = weights_[at];
       ModuleRecord<T>* record = nullptr;
@@ -63,6 +77,15 @@ class ChainForward {
       } else if (std::holds_alternative<LinearOptions>(modules_[at])) {
         result = target(last && record == nullptr, output, features);
         linear_forward(LinearCall<T>{&weights.linear, &kernels_, batch_, source, result});
+      } else if (const auto* dropout = std::get_if<DropoutOptions>(&modules_[at])) {
+        const DropoutMask mask = record == nullptr ? DropoutMask{} : mask_of(*dropout, recording->options, at);
+        if (mask.probability == 0.0 && !last) continue;
+        result = target(record == nullptr, output, features);
+        if (mask.probability > 0.0) {
+          dropout_module(kernels_, mask, batch_, source, result);
+        } else {
+          copy(source, result, features);
+        }
       } else {
         const Schedule schedule{batch_, false};
         batch_.steps = 1;
@@ -70,7 +93,12 @@ class ChainForward {
         batch_.reset = {};
         batch_.end_reset = nullptr;
         result = target(last && record == nullptr, output, features);
-        last_forward(last_columns(at == 0 ? nullptr : &modules_[at - 1], features), schedule, source, result);
+        if (std::holds_alternative<LastOptions>(modules_[at])) {
+          last_forward(last_columns(modules_, at, features), schedule, source, result);
+        } else {
+          const bool mean = std::holds_alternative<MeanOptions>(modules_[at]);
+          pool_forward(mean ? Pooling::mean : Pooling::max, schedule, source, result);
+        }
       }
       if (record != nullptr) {
         record->output = result;
@@ -79,9 +107,25 @@ class ChainForward {
       source = rows_of(read_only(result), features);
       throw_if_stopped(0);
     }
+    if (last_step_after_ == modules_.size()) copy(last_steps(source), output, source.features);
   }
 
  private:
+  // The last valid step of each row as a batch of one step, in which rows of length 0 are padding.
+  RowSource<T> last_steps(const RowSource<T>& source) {
+    const Schedule schedule{batch_, false};
+    last_step_lengths_.clear();
+    for (Index row = 0; row < batch_.rows; ++row) last_step_lengths_.push_back(schedule.length(row) > 0 ? 1 : 0);
+    const SequenceView<T> steps =
+        contiguous(workspace_.take(batch_.rows * source.features), batch_.rows, source.features);
+    last_forward({source.features, 0}, schedule, source, steps);
+    batch_.steps = 1;
+    batch_.lengths = last_step_lengths_.data();
+    batch_.reset = {};
+    batch_.end_reset = nullptr;
+    return rows_of(read_only(steps), source.features);
+  }
+
   SequenceView<T> target(bool into_output, SequenceView<T> output, Index features) {
     if (into_output && output.data != nullptr) return output;
     return contiguous(workspace_.take(batch_.steps * batch_.rows * features), batch_.rows, features);
@@ -109,6 +153,9 @@ class ChainForward {
   const Kernels<T>& kernels_;
   Batch batch_;
   Workspace<T>& workspace_;
+  // The number of modules after which only the last step of each row is computed.
+  std::size_t last_step_after_ = std::numeric_limits<std::size_t>::max();
+  std::vector<Index> last_step_lengths_;
 };
 
 template <class T>
@@ -129,6 +176,15 @@ void chain_forward(const Chain<T>& chain, const Input<T>& input, const Batch& ba
 }
 
 template <class T>
+void chain_forward_last_step(const Chain<T>& chain, const Input<T>& input, const Batch& batch,
+                             const States<const T>& start, SequenceView<T> output, const States<T>& end,
+                             Workspace<T>& workspace) {
+  ChainForward<T> forward(chain, batch, workspace);
+  forward.only_last_step();
+  forward.run(source_of(input, chain.network.input_size), start, output, end, nullptr);
+}
+
+template <class T>
 void chain_record(const Chain<T>& chain, const Input<T>& input, const States<const T>& start, SequenceView<T> output,
                   const States<T>& end, ChainRecord<T>& record) {
   record.modules.resize(chain.network.modules.size());
@@ -136,10 +192,12 @@ void chain_record(const Chain<T>& chain, const Input<T>& input, const States<con
       .run(source_of(input, chain.network.input_size), start, output, end, &record);
 }
 
-#define LATCHWORK_INSTANTIATE(T)                                                                           \
-  template void chain_forward<T>(const Chain<T>&, const Input<T>&, const Batch&, const States<const T>&,   \
-                                 SequenceView<T>, const States<T>&, Workspace<T>&);                        \
-  template void chain_record<T>(const Chain<T>&, const Input<T>&, const States<const T>&, SequenceView<T>, \
+#define LATCHWORK_INSTANTIATE(T)                                                                                   \
+  template void chain_forward<T>(const Chain<T>&, const Input<T>&, const Batch&, const States<const T>&,           \
+                                 SequenceView<T>, const States<T>&, Workspace<T>&);                                \
+  template void chain_forward_last_step<T>(const Chain<T>&, const Input<T>&, const Batch&, const States<const T>&, \
+                                           SequenceView<T>, const States<T>&, Workspace<T>&);                      \
+  template void chain_record<T>(const Chain<T>&, const Input<T>&, const States<const T>&, SequenceView<T>,         \
                                 const States<T>&, ChainRecord<T>&);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)

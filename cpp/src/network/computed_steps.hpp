@@ -38,6 +38,12 @@ class ComputedSteps {
     const std::size_t at = place(member, step, row);
     return forward_[at] >= 0 && forward_[at] == reverse_[at];
   }
+  // The last valid step of a row of the whole batch; -1 if there is none.
+  Index last_step(Index member, Index row) const {
+    Index step = steps_ - 1;
+    while (step >= 0 && forward_[place(member, step, row)] == padding) --step;
+    return step;
+  }
 
  private:
   std::size_t place(Index member, Index step, Index row) const {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
+
 #include "layer/cell_masks.hpp"
+#include "layer/rows.hpp"
 #include "layer/strategy.hpp"
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
@@ -16,31 +19,61 @@ struct DropoutMask {
   double probability = 0.0;
 };
 
-// Copies `from` to `to`. Each number becomes zero with mask.probability, and is divided by 1 - mask.probability
-// otherwise. Both are contiguous (steps, rows, features); `to` may be `from`. Whether a number becomes zero depends
-// only on the mask and on the number's step, row and unit.
+// Copies the numbers of one step and row. Each becomes zero with mask.probability, and is divided by
+// 1 - mask.probability otherwise. `to` may be `from`. Whether a number becomes zero depends only on the mask and on the
+// number's step, row and unit.
+template <class T>
+void drop_units(const Kernels<T>& kernels, const DropoutMask& mask, Index step, Index row, Index features,
+                const T* from, T* to) {
+  constexpr Index drawn_at_once = 256;  // a multiple of 4, because the generator yields 4 at a time
+  const T factor = kept_factor<T>(mask.probability);
+  T factors[drawn_at_once];
+  for (Index unit = 0; unit < features; unit += drawn_at_once) {
+    const Index count = std::min(features - unit, drawn_at_once);
+    draw_mask(kernels, {mask.seed, MaskOn::layer_output, mask.module, mask.layer}, step, mask.first_row + row,
+              mask.probability, T(0), factor, count, factors, unit);
+    for (Index k = 0; k < count; ++k) to[unit + k] = factors[k] == T(0) ? T(0) : from[unit + k] * factors[k];
+  }
+}
+
+// drop_units() for all steps and rows. Both sequences are contiguous (steps, rows, features), and padding is dropped
+// from too.
 template <class T>
 void apply_dropout(const Kernels<T>& kernels, const DropoutMask& mask, const Batch& batch, Index features,
                    const T* from, T* to) {
-  constexpr Index drawn_at_once = 256;  // a multiple of 4, because the generator yields 4 at a time
-  const T factor = kept_factor<T>(mask.probability);
   const Index sequence_rows = batch.steps * batch.rows;
   const Index parts = number_parts(sequence_rows * features, sequence_rows);
   parallel(parts, [&](Index part) {
-    T factors[drawn_at_once];
     for (Index at = piece_begin(sequence_rows, parts, part); at < piece_begin(sequence_rows, parts, part + 1); ++at) {
       if (stops_after(features * work_of_moving)) return;
-      for (Index unit = 0; unit < features; unit += drawn_at_once) {
-        const Index count = std::min(features - unit, drawn_at_once);
-        draw_mask(kernels, {mask.seed, MaskOn::layer_output, mask.module, mask.layer}, at / batch.rows,
-                  mask.first_row + at % batch.rows, mask.probability, T(0), factor, count, factors, unit);
-        for (Index k = 0; k < count; ++k) {
-          const Index place = at * features + unit + k;
-          to[place] = factors[k] == T(0) ? T(0) : from[place] * factors[k];
-        }
+      drop_units(kernels, mask, at / batch.rows, at % batch.rows, features, from + at * features, to + at * features);
+    }
+  });
+}
+
+// The module Dropout, forward and backward: drop_units() for the valid steps of each row, zeros in padding.
+template <class T>
+void dropout_module(const Kernels<T>& kernels, const DropoutMask& mask, const Batch& batch, const RowSource<T>& from,
+                    SequenceView<T> to) {
+  const Schedule schedule{batch, false};
+  const Index slots = batch.steps * batch.rows, parts = number_parts(slots * from.features, slots);
+  parallel(parts, [&](Index part) {
+    for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
+      if (stops_after(from.features * work_of_moving)) return;
+      const Index step = slot / batch.rows, row = slot % batch.rows;
+      if (schedule.active(step, row)) {
+        drop_units(kernels, mask, step, row, from.features, from.at(step, row), to.at(step, row));
+      } else {
+        std::fill_n(to.at(step, row), from.features, T(0));
       }
     }
   });
+}
+
+// The mask of the module Dropout at this place in the chain; its probability is 0 unless the recording drops.
+inline DropoutMask mask_of(const DropoutOptions& dropout, const RecordOptions& options, std::size_t at) {
+  if (!options.training) return {};
+  return {*options.mask_seed, static_cast<Index>(at), 0, options.first_row, dropout.p};
 }
 
 }  // namespace latchwork

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
+#include "latchwork/options.hpp"
 #include "layer/rows.hpp"
 
 namespace latchwork {
@@ -13,9 +15,10 @@ struct LastColumns {
   Index reverse = 0;  // the number of features of a reverse direction, which follow
 };
 
-// `previous`: the module before Last in the chain, or null if Last is the first.
-inline LastColumns last_columns(const ModuleOptions* previous, Index features) {
-  const auto* lstm = previous == nullptr ? nullptr : std::get_if<LstmOptions>(previous);
+// `at`: the place of Last in the chain. A Dropout before it changes no direction.
+inline LastColumns last_columns(const std::vector<ModuleOptions>& modules, std::size_t at, Index features) {
+  while (at > 0 && std::holds_alternative<DropoutOptions>(modules[at - 1])) --at;
+  const auto* lstm = at == 0 ? nullptr : std::get_if<LstmOptions>(&modules[at - 1]);
   if (lstm == nullptr || lstm->direction == Direction::forward) return {features, 0};
   if (lstm->direction == Direction::reverse) return {0, features};
   return {features / 2, features / 2};

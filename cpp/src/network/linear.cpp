@@ -11,43 +11,6 @@
 
 namespace latchwork {
 
-namespace {
-
-// The derivative of an activation, computed from the activation's value.
-template <class T>
-T slope(Activation activation, T value) {
-  switch (activation) {
-    case Activation::relu:
-      return value > T(0) ? T(1) : T(0);
-    case Activation::sigmoid:
-      return value * (T(1) - value);
-    case Activation::tanh:
-      return T(1) - value * value;
-    case Activation::identity:
-      break;
-  }
-  return T(1);
-}
-
-}  // namespace
-
-template <class T>
-void activate_row(const Kernels<T>& kernels, Activation activation, Index size, T* values) {
-  switch (activation) {
-    case Activation::relu:
-      for (Index at = 0; at < size; ++at) values[at] = values[at] < T(0) ? T(0) : values[at];  // NaN stays NaN
-      return;
-    case Activation::sigmoid:
-      kernels.sigmoid(values, size, values);
-      return;
-    case Activation::tanh:
-      kernels.tanh(values, size, values);
-      return;
-    case Activation::identity:
-      return;
-  }
-}
-
 template <class T>
 void linear_forward(const LinearCall<T>& call) {
   const PackedLinear<T>& weights = *call.weights;
@@ -81,7 +44,7 @@ void linear_forward(const LinearCall<T>& call) {
       args.start = weights.bias.data();
       call.kernels->product(args, 0, weights.weights.count());
       for (Index row = 0; row < end - begin; ++row) {
-        activate_row(*call.kernels, weights.activation, weights.output_size, args.y[row]);
+        call.kernels->activate(weights.activation, args.y[row], weights.output_size, args.y[row]);
       }
     });
   });
@@ -118,7 +81,8 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
       // Without d_output, d_y keeps its zeros.
       for (auto row = static_cast<std::size_t>(begin); !d_output.empty() && row < static_cast<std::size_t>(end);
            ++row) {
-        for (Index at = 0; at < outputs; ++at) d_y[row][at] = d_output[row][at] * slope(weights.activation, y[row][at]);
+        std::copy_n(d_output[row], outputs, d_y[row]);
+        kernels.multiply_by_slope(weights.activation, y[row], outputs, d_y[row]);
       }
       weight_gradient.pack(d_y.data(), x.data(), begin, end, count);
       if (d_x.empty()) return;
@@ -162,10 +126,9 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   }
 }
 
-#define LATCHWORK_INSTANTIATE(T)                                                                   \
-  template void linear_forward<T>(const LinearCall<T>&);                                           \
-  template void linear_backward<T>(const LinearCall<T>&, const LinearGradient<T>&, Workspace<T>&); \
-  template void activate_row<T>(const Kernels<T>&, Activation, Index, T*);
+#define LATCHWORK_INSTANTIATE(T)                         \
+  template void linear_forward<T>(const LinearCall<T>&); \
+  template void linear_backward<T>(const LinearCall<T>&, const LinearGradient<T>&, Workspace<T>&);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)
 #undef LATCHWORK_INSTANTIATE

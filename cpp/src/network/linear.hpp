@@ -35,8 +35,4 @@ struct LinearGradient {
 template <class T>
 void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradient, Workspace<T>& workspace);
 
-// Applies the activation in place to one row of `size` numbers.
-template <class T>
-void activate_row(const Kernels<T>& kernels, Activation activation, Index size, T* values);
-
 }  // namespace latchwork

@@ -43,6 +43,7 @@ std::vector<ModuleOptions> without_initial_values(std::vector<ModuleOptions> mod
       lstm->init = Initialisation::torch;
       lstm->t_max.reset();
     }
+    if (auto* linear = std::get_if<LinearOptions>(&module)) linear->init_scale = 1.0;
   }
   return modules;
 }
@@ -290,6 +291,21 @@ std::uint64_t Network<T>::next_mask_seed() const {
 template <class T>
 void Network<T>::forward(const Input<T>& input, const Batch& batch, const States<const T>& start,
                          const SequenceView<T>& output, const States<T>& end) const {
+  run(input, batch, start, output, end, false);
+}
+
+template <class T>
+void Network<T>::forward_last_step(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                                   const SequenceView<T>& output, const States<T>& end) const {
+  if (!keeps_sequence()) {
+    throw std::invalid_argument("last_step: expected a network whose output has steps, got one that pools them");
+  }
+  run(input, batch, start, output, end, true);
+}
+
+template <class T>
+void Network<T>::run(const Input<T>& input, const Batch& batch, const States<const T>& start,
+                     const SequenceView<T>& output, const States<T>& end, bool last_step) const {
   const detail::NetworkParts<T>& parts = *parts_;
   check_input(parts, input, batch);
   check_states(parts, "start", start);
@@ -297,8 +313,9 @@ void Network<T>::forward(const Input<T>& input, const Batch& batch, const States
   check_places(parts, "end", end, batch);
   if (batch.skip.data != nullptr) {
     detail::SkippedCall<T> computed(parts, input, batch);
-    forward(computed.input(), computed.batch(), start, computed.place_for(output), end);
-    return computed.write_output();
+    const SequenceView<T> place = last_step ? output : computed.place_for(output);
+    run(computed.input(), computed.batch(), start, place, end, last_step);
+    return last_step ? computed.write_last_step(output) : computed.write_output();
   }
   const FlushToZero flush;
   const LongCall long_call;
@@ -309,9 +326,10 @@ void Network<T>::forward(const Input<T>& input, const Batch& batch, const States
                               States<T> own_end;
                               for (Index member = member_begin; member < member_end; ++member) {
                                 Workspace<T> workspace(cache);
-                                chain_forward(Chain<T>(parts, *weights, member), input.of(member), batch.of(member),
-                                              detail::member_states(parts, start, member, own_start), output.of(member),
-                                              detail::member_states(parts, end, member, own_end), workspace);
+                                const auto run_chain = last_step ? chain_forward_last_step<T> : chain_forward<T>;
+                                run_chain(Chain<T>(parts, *weights, member), input.of(member), batch.of(member),
+                                          detail::member_states(parts, start, member, own_start), output.of(member),
+                                          detail::member_states(parts, end, member, own_end), workspace);
                               }
                             });
 }

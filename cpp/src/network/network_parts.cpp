@@ -15,13 +15,6 @@ namespace latchwork::detail {
 
 namespace {
 
-Index chain_input_size(const std::vector<ModuleOptions>& modules) {
-  const auto first = std::find_if(modules.begin(), modules.end(), [](const ModuleOptions& module) {
-    return !std::holds_alternative<LastOptions>(module);
-  });
-  return first == modules.end() ? 1 : module_input_size(*first);
-}
-
 // Packs the weights of each member. `options` holds the options of each member's recording; it is empty for inference.
 template <class T>
 void pack_members(const NetworkParts<T>& parts, const T* parameters, const Kernels<T>& kernels, bool with_backward,
@@ -48,14 +41,6 @@ void pack_members(const NetworkParts<T>& parts, const T* parameters, const Kerne
                         pack(parts.modules, parts.layout, weights, kernels, with_backward, snapshot.members[at]);
                       }
                     });
-}
-
-void check_lengths(const Batch& batch, const std::string& of_member) {
-  for (Index row = 0; row < batch.rows; ++row) {
-    if (batch.lengths[row] >= 0 && batch.lengths[row] <= batch.steps) continue;
-    throw std::invalid_argument("lengths: expected 0 to " + std::to_string(batch.steps) + ", got " +
-                                std::to_string(batch.lengths[row]) + " for row " + std::to_string(row) + of_member);
-  }
 }
 
 void check_tokens(const SequenceView<const std::int64_t>& tokens, const Batch& batch, Index vocabulary,
@@ -106,7 +91,7 @@ NetworkParts<T>::NetworkParts(std::vector<ModuleOptions> module_options, TensorN
 template <class T>
 bool NetworkParts<T>::keeps_sequence() const {
   return std::none_of(modules.begin(), modules.end(),
-                      [](const ModuleOptions& module) { return std::holds_alternative<LastOptions>(module); });
+                      [](const ModuleOptions& module) { return pooling_name(module) != nullptr; });
 }
 
 template <class T>
@@ -143,6 +128,15 @@ void check_index(const char* argument, Index index, Index count) {
   throw std::invalid_argument(std::string(argument) + ": expected " +
                               (count == 0 ? "none" : "0 to " + std::to_string(count - 1)) + ", got " +
                               std::to_string(index));
+}
+
+void check_lengths(const Batch& batch, const std::string& of_member) {
+  if (batch.lengths == nullptr) return;
+  for (Index row = 0; row < batch.rows; ++row) {
+    if (batch.lengths[row] >= 0 && batch.lengths[row] <= batch.steps) continue;
+    throw std::invalid_argument("lengths: expected 0 to " + std::to_string(batch.steps) + ", got " +
+                                std::to_string(batch.lengths[row]) + " for row " + std::to_string(row) + of_member);
+  }
 }
 
 template <class T>

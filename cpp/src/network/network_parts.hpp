@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "latchwork/batch.hpp"
@@ -54,7 +55,7 @@ struct NetworkParts {
   // The place among the modules of the LSTM that has this number among the LSTMs. Throws std::invalid_argument, naming
   // the argument, if there is none.
   std::size_t lstm_place(const char* argument, Index index) const;
-  bool keeps_sequence() const;  // false after Last
+  bool keeps_sequence() const;  // false after Last, Mean or Max
   // About how many multiply-adds a forward pass of one member takes.
   Index work_of(const Batch& batch) const { return batch.steps * batch.rows * member_parameter_count; }
 
@@ -86,6 +87,9 @@ std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const NetworkParts<T>& 
 
 // Throws std::invalid_argument, naming the argument, unless index is 0 to count - 1.
 void check_index(const char* argument, Index index, Index count);
+
+// Throws std::invalid_argument if a length of one member is out of range; `of_member` says which member it is.
+void check_lengths(const Batch& batch, const std::string& of_member);
 
 // Throws std::invalid_argument if a size, a length or a token is out of range.
 template <class T>

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "layer/rows.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "network/computed_steps.hpp"
 #include "network/last.hpp"
@@ -15,15 +16,17 @@
 // of it is scattered to the steps of the whole batch.
 namespace latchwork::detail {
 
-// Calls task(step, row) for every step and row of the whole batch. Threads share the work.
+// Calls task(step, row) for every step and row of the whole batch. Threads share the work. Throws Interrupted.
 template <class Task>
 void for_each_step(const ComputedSteps& steps, Index features, Task&& task) {
   const Index slots = steps.steps() * steps.rows(), parts = number_parts(slots * features, slots);
   parallel(parts, [&](Index part) {
     for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
+      if (stops_after(features * work_of_moving)) return;
       task(slot / steps.rows(), slot % steps.rows());
     }
   });
+  throw_if_stopped(0);
 }
 
 // How many sequences there are if the members' values lie this far apart: one that all members share, or one for each.
@@ -98,6 +101,23 @@ void scatter_output(const ComputedSteps& steps, Index members, const LastColumns
   }
 }
 
+// Turns the outputs of the rows' last computed steps into those of their last valid steps, which scatter_output() would
+// write. Rows without a computed step are zero already.
+template <class T>
+void repeat_at_last_step(const ComputedSteps& steps, Index members, const LastColumns& columns,
+                         const SequenceView<T>& outputs) {
+  for (Index member = 0; member < members; ++member) {
+    for (Index row = 0; row < steps.rows(); ++row) {
+      const Index last = steps.last_step(member, row);
+      if (last < 0 || steps.computed(member, last, row)) continue;
+      T* const output = outputs.of(member).at(0, row);
+      const bool repeats = steps.skipped_output() == SkippedOutput::repeat;
+      if (!repeats || steps.repeated(member, last, row, false) < 0) std::fill_n(output, columns.forward, T(0));
+      std::fill_n(output + columns.forward, columns.reverse, T(0));
+    }
+  }
+}
+
 // The gradient of scatter_output(): each computed step gets the sum over the steps that repeat it, steps ascending. The
 // padding of `memory` is not written.
 template <class T>
@@ -114,6 +134,7 @@ SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members,
     const auto add_row = [&](Index row, bool reverse, Index begin, Index size) {
       Index last = -1;  // the computed step that the sum so far is for
       for (Index step = 0; step < steps.steps(); ++step) {
+        if (stops_after(size * work_of_moving)) return;
         const Index number = steps.repeated(member, step, row, reverse);
         if (number < 0) continue;
         const T* const d_output = source.at(step, row) + begin;
@@ -133,6 +154,7 @@ SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members,
         add_row(row, true, columns.forward, columns.reverse);
       }
     });
+    throw_if_stopped(0);
   }
   return read_only(all);
 }
@@ -140,7 +162,7 @@ SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members,
 // The columns of a chain's output, if it is a sequence.
 template <class T>
 LastColumns output_columns(const NetworkParts<T>& parts) {
-  return last_columns(&parts.modules.back(), parts.output_size);
+  return last_columns(parts.modules, parts.modules.size(), parts.output_size);
 }
 
 // The input of a call with a skip mask, and places for its output, as the ragged batch of the computed steps has them.
@@ -186,8 +208,13 @@ class SkippedCall {
     if (output_.data == nullptr) return;
     scatter_output(*steps_, parts_.members, output_columns(parts_), computed_output_, output_);
   }
+  // Makes of each row's last computed step, which the call has written, the output at the row's last valid step.
+  void write_last_step(const SequenceView<T>& output) const {
+    if (output.data != nullptr) repeat_at_last_step(*steps_, parts_.members, output_columns(parts_), output);
+  }
 
  private:
+  const LongCall long_call_;
   const NetworkParts<T>& parts_;
   std::shared_ptr<const ComputedSteps> steps_;
   Workspace<T> memory_;

@@ -7,161 +7,17 @@
 #include <vector>
 
 #include "latchwork/network.hpp"
-#include "layer/cell_step.hpp"
-#include "layer/strategy.hpp"
 #include "machine/float_state.hpp"
 #include "machine/parallel.hpp"
 #include "network/linear.hpp"
 #include "network/network_parts.hpp"
+#include "network/stream_links.hpp"
+#include "weights/module_sizes.hpp"
 #include "weights/snapshot.hpp"
 
 namespace latchwork {
 
 namespace {
-
-// The state of one layer. h has two copies: each step reads one and writes the other.
-template <class T>
-class StreamLayer {
- public:
-  StreamLayer(const LstmOptions& options, Index layer, const PackedLayer<T>& packed, Index row_count)
-      : weights(&packed),
-        rows(row_count),
-        hidden_(2 * rows * packed.output_size()),
-        large_(step_work(packed, rows) >= smallest_split_step),
-        pointers_(rows),
-        sums_(options.residual && layer > 0 ? rows * packed.output_size() : 0),
-        rooms_(rows * room_size(packed)) {
-    for (auto& copy : hidden_rows_) copy.resize(static_cast<std::size_t>(rows));
-    for (Index row = 0; row < rows; ++row) point(row);
-    pointers_.hidden_dropout = nullptr;
-    pointers_.candidate_dropout = nullptr;
-    if (packed.hidden_zoneout.size() == 0) pointers_.hidden_zoneout = nullptr;
-    if (packed.cell_zoneout.size() == 0) pointers_.cell_zoneout = nullptr;
-    if (packed.projection == 0) pointers_.unprojected_hidden = nullptr;
-    if (packed.variant.norm_ih_weight == nullptr) pointers_.gates = nullptr;
-    for (Index row = 0; row < rows; ++row) restart(row);
-  }
-
-  T* hidden(Index row) const { return hidden_rows_[current_][static_cast<std::size_t>(row)]; }
-  T* cell(Index row) { return rooms_.data() + row * room_size(*weights); }
-
-  // Sets a row to the layer's own start state.
-  void restart(Index row) noexcept {
-    std::copy_n(weights->start_hidden.data(), weights->output_size(), hidden(row));
-    std::copy_n(weights->start_cell.data(), weights->padded, cell(row));
-  }
-
-  // Reads the rows that `inputs` points to, and lets it point to the rows that the next layer reads.
-  void step(const Kernels<T>& kernels, std::vector<const T*>& inputs) noexcept {
-    const std::size_t next = 1 - current_;
-    for (Index row = 0; row < rows; ++row) {
-      const auto at = static_cast<std::size_t>(row);
-      pointers_.x[row] = inputs[at];
-      pointers_.h_prev[row] = hidden_rows_[current_][at];
-      pointers_.output[row] = hidden_rows_[next][at];
-    }
-    if (rows > 0) cell_step(*weights, kernels, rows, static_cast<Index>(current_), pointers_, split());
-    current_ = next;
-    for (Index row = 0; row < rows; ++row) take_result(row, inputs[static_cast<std::size_t>(row)]);
-  }
-
-  // The same for `some` rows alone, whose inputs come first. The others, which `skip` marks, keep their state.
-  void step_some(const Kernels<T>& kernels, std::vector<const T*>& inputs, const std::vector<Index>& some,
-                 const std::uint8_t* skip) noexcept {
-    const std::size_t next = 1 - current_;
-    const auto count = static_cast<Index>(some.size());
-    for (Index k = 0; k < count; ++k) {
-      const Index row = some[static_cast<std::size_t>(k)];
-      pointers_.x[k] = inputs[static_cast<std::size_t>(k)];
-      pointers_.h_prev[k] = hidden_rows_[current_][static_cast<std::size_t>(row)];
-      pointers_.output[k] = hidden_rows_[next][static_cast<std::size_t>(row)];
-      pointers_.c_prev[k] = pointers_.c[k] = cell(row);
-    }
-    if (count > 0) cell_step(*weights, kernels, count, static_cast<Index>(current_), pointers_, split());
-    for (Index k = 0; k < count; ++k) pointers_.c_prev[k] = pointers_.c[k] = cell(k);
-    for (Index row = 0; row < rows; ++row) {
-      const auto at = static_cast<std::size_t>(row);
-      if (skip[row] != 0) std::copy_n(hidden_rows_[current_][at], weights->output_size(), hidden_rows_[next][at]);
-    }
-    current_ = next;
-    for (Index k = 0; k < count; ++k) {
-      take_result(some[static_cast<std::size_t>(k)], inputs[static_cast<std::size_t>(k)]);
-    }
-  }
-
-  // What the last step of a row gave the next layer.
-  const T* result(Index row) const noexcept {
-    return sums_.size() > 0 ? sums_.data() + row * weights->output_size() : hidden(row);
-  }
-
-  // How the threads that are awake share a step.
-  UnitSplit split() const noexcept {
-    return large_ ? UnitSplit{unit_parts(*weights, rows), Threads::awake_spun} : UnitSplit{};
-  }
-
-  const PackedLayer<T>* weights;
-  Index rows;
-
- private:
-  // The numbers that one row needs: the cell, then what the projection and layer norm use.
-  static Index room_size(const PackedLayer<T>& packed) {
-    Index size = packed.padded;
-    if (packed.projection > 0) size += packed.padded;
-    if (packed.variant.norm_ih_weight != nullptr) size += packed.padded + 3 * packed.packed_size + norm_scales;
-    return size;
-  }
-
-  // Turns `input` from what the layer read for a row into what the next one reads.
-  void take_result(Index row, const T*& input) noexcept {
-    if (sums_.size() > 0) {
-      const T* const own = hidden(row);
-      T* const sum = sums_.data() + row * weights->output_size();
-      for (Index unit = 0; unit < weights->output_size(); ++unit) sum[unit] = own[unit] + input[unit];
-      input = sum;
-    } else {
-      input = hidden(row);
-    }
-  }
-
-  void point(Index row) {
-    T* room = cell(row);
-    const auto take = [&room](Index size) { return std::exchange(room, room + size); };
-    pointers_.start[row] = weights->bias.data();
-    pointers_.hidden_zoneout[row] = weights->hidden_zoneout.data();
-    pointers_.cell_zoneout[row] = weights->cell_zoneout.data();
-    pointers_.c_prev[row] = pointers_.c[row] = take(weights->padded);
-    if (weights->projection > 0) pointers_.unprojected_hidden[row] = take(weights->padded);
-    if (weights->variant.norm_ih_weight != nullptr) {
-      pointers_.activated_cell[row] = take(weights->padded);
-      pointers_.gates[row] = take(weights->packed_size);
-      pointers_.norm_ih[row] = take(weights->packed_size);
-      pointers_.norm_hh[row] = take(weights->packed_size);
-      pointers_.norm_scale[row] = take(norm_scales);
-    }
-    for (Index copy = 0; copy < 2; ++copy) {
-      hidden_rows_[copy][static_cast<std::size_t>(row)] = hidden_.data() + (copy * rows + row) * weights->output_size();
-    }
-  }
-
-  Buffer<T> hidden_;
-  bool large_;
-  CellStepPointers<T> pointers_;
-  Buffer<T> sums_, rooms_;
-  std::vector<T*> hidden_rows_[2];
-  std::size_t current_ = 0;
-};
-
-template <class T>
-struct StreamLinear {
-  StreamLinear(const PackedLinear<T>& packed, Index rows)
-      : weights(&packed), values(rows * packed.output_size), some_rows(static_cast<std::size_t>(rows)) {
-    for (Index row = 0; row < rows; ++row) output_rows.push_back(values.data() + row * packed.output_size);
-  }
-  const PackedLinear<T>* weights;
-  Buffer<T> values;
-  std::vector<T*> output_rows;
-  std::vector<T*> some_rows;  // those of the output rows that a step writes
-};
 
 // The layers of one member, with their states and buffers.
 template <class T>
@@ -175,7 +31,9 @@ struct MemberStream {
         inputs(static_cast<std::size_t>(row_count)),
         blank(static_cast<std::size_t>(row_count), 1) {
     some.reserve(static_cast<std::size_t>(row_count));
+    Index features = network.input_size;
     for (std::size_t at = 0; at < modules.size(); ++at) {
+      features = module_output_size(modules[at], features);
       if (const auto* lstm = std::get_if<LstmOptions>(&modules[at])) {
         for (const PackedLayer<T>& layer : chain[at].layers) {
           links.emplace_back(StreamLayer<T>(*lstm, &layer - chain[at].layers.data(), layer, rows));
@@ -183,6 +41,12 @@ struct MemberStream {
       }
       if (std::holds_alternative<LinearOptions>(modules[at])) {
         links.emplace_back(StreamLinear<T>(chain[at].linear, rows));
+      }
+      if (std::holds_alternative<MeanOptions>(modules[at])) {
+        links.emplace_back(StreamPooling<T>(Pooling::mean, features, rows));
+      }
+      if (std::holds_alternative<MaxOptions>(modules[at])) {
+        links.emplace_back(StreamPooling<T>(Pooling::max, features, rows));
       }
     }
     if (links.empty()) unlinked_output = Buffer<T>(rows * output_size);
@@ -210,8 +74,12 @@ struct MemberStream {
       if (auto* layer = std::get_if<StreamLayer<T>>(&link)) {
         restart_rows(*layer, reset);
         layer->step(kernels, inputs);
+      } else if (auto* linear = std::get_if<StreamLinear<T>>(&link)) {
+        step_linear(*linear, rows, &StreamLinear<T>::output_rows);
       } else {
-        step_linear(*std::get_if<StreamLinear<T>>(&link), rows, &StreamLinear<T>::output_rows);
+        auto& pooling = *std::get_if<StreamPooling<T>>(&link);
+        restart_rows(pooling, reset);
+        for (Index row = 0; row < rows; ++row) pooling.step(row, inputs[static_cast<std::size_t>(row)]);
       }
     }
     for (Index row = 0; row < rows; ++row) write_output(row, inputs[static_cast<std::size_t>(row)], y);
@@ -233,12 +101,15 @@ struct MemberStream {
       if (auto* layer = std::get_if<StreamLayer<T>>(&link)) {
         restart_rows(*layer, reset);
         layer->step_some(kernels, inputs, some, skip);
-      } else {
-        auto& linear = *std::get_if<StreamLinear<T>>(&link);
+      } else if (auto* linear = std::get_if<StreamLinear<T>>(&link)) {
         for (std::size_t k = 0; k < some.size(); ++k) {
-          linear.some_rows[k] = linear.output_rows[static_cast<std::size_t>(some[k])];
+          linear->some_rows[k] = linear->output_rows[static_cast<std::size_t>(some[k])];
         }
-        step_linear(linear, count, &StreamLinear<T>::some_rows);
+        step_linear(*linear, count, &StreamLinear<T>::some_rows);
+      } else {
+        auto& pooling = *std::get_if<StreamPooling<T>>(&link);
+        restart_rows(pooling, reset);
+        for (std::size_t k = 0; k < some.size(); ++k) pooling.step(some[k], inputs[k]);
       }
     }
     for (std::size_t k = 0; k < some.size(); ++k) {
@@ -258,10 +129,11 @@ struct MemberStream {
     }
   }
 
-  void restart_rows(StreamLayer<T>& layer, const std::uint8_t* reset) noexcept {
+  template <class Link>
+  void restart_rows(Link& link, const std::uint8_t* reset) noexcept {
     if (reset == nullptr) return;
     for (Index row = 0; row < rows; ++row) {
-      if (reset[row] != 0) layer.restart(row);
+      if (reset[row] != 0) link.restart(row);
     }
   }
 
@@ -272,7 +144,7 @@ struct MemberStream {
     ProductArgs<T> args = product_of(weights.weights, count, inputs.data(), to);
     args.start = weights.bias.data();
     if (count > 0) kernels.product(args, 0, weights.weights.count());
-    for (Index k = 0; k < count; ++k) activate_row(kernels, weights.activation, weights.output_size, to[k]);
+    for (Index k = 0; k < count; ++k) kernels.activate(weights.activation, to[k], weights.output_size, to[k]);
     std::copy_n(to, count, inputs.begin());
   }
 
@@ -284,8 +156,7 @@ struct MemberStream {
   // The output of the row's last step that was not left out, which the last link still holds.
   const T* last_output(Index row) const noexcept {
     if (links.empty()) return unlinked_output.data() + row * output_size;
-    if (const auto* layer = std::get_if<StreamLayer<T>>(&links.back())) return layer->result(row);
-    return std::get_if<StreamLinear<T>>(&links.back())->output_rows[static_cast<std::size_t>(row)];
+    return std::visit([row](const auto& link) { return link.result(row); }, links.back());
   }
 
   void mark_blank(std::uint8_t value) noexcept {
@@ -297,16 +168,16 @@ struct MemberStream {
   // null if they are not there.
   template <class StateType, class Task>
   void for_each_state(const std::vector<StateType>& states, Index member, Task&& task) {
-    std::size_t link = 0;
+    auto link = links.begin();
     std::size_t lstm_index = 0;
     for (const ModuleOptions& module : modules) {
-      if (std::holds_alternative<LinearOptions>(module)) ++link;
       const auto* lstm = std::get_if<LstmOptions>(&module);
       if (lstm == nullptr) continue;
       const StateType state = states.empty() ? StateType{} : states[lstm_index].of(member);
       ++lstm_index;
       for (Index layer = 0; layer < lstm->num_layers; ++layer) {
-        task(*std::get_if<StreamLayer<T>>(&links[link++]),
+        while (!std::holds_alternative<StreamLayer<T>>(*link)) ++link;
+        task(*std::get_if<StreamLayer<T>>(&*link++),
              state.hidden == nullptr ? nullptr : state.hidden + layer * rows * lstm->hidden_output_size(),
              state.cell == nullptr ? nullptr : state.cell + layer * rows * lstm->hidden_size);
       }
@@ -320,8 +191,28 @@ struct MemberStream {
     });
   }
 
-  // One layer of an LSTM, or a Linear.
-  using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>>;
+  // Takes over the state of the same member with other weights, and the outputs that skipped steps repeat.
+  void take_state(const MemberStream& other) noexcept {
+    for (std::size_t at = 0; at < links.size(); ++at) {
+      std::visit([&](auto& link) { link.take_state(*std::get_if<std::decay_t<decltype(link)>>(&other.links[at])); },
+                 links[at]);
+    }
+    blank = other.blank;
+    any_blank = other.any_blank;
+    std::copy_n(other.unlinked_output.data(), unlinked_output.size(), unlinked_output.data());
+  }
+
+  // Begins Mean and Max anew.
+  void restart_pooling() noexcept {
+    for (StreamLink& link : links) {
+      if (auto* pooling = std::get_if<StreamPooling<T>>(&link)) {
+        for (Index row = 0; row < rows; ++row) pooling->restart(row);
+      }
+    }
+  }
+
+  // One layer of an LSTM, a Linear, or a Mean or Max.
+  using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>, StreamPooling<T>>;
 
   const std::vector<ModuleOptions>& modules;
   const PackedChain<T>& chain;
@@ -453,6 +344,7 @@ template <class T>
 void Stream<T>::set_state(const States<const T>& state) noexcept {
   for (Index member = 0; member < members(); ++member) {
     parts_->members[static_cast<std::size_t>(member)].mark_blank(1);
+    parts_->members[static_cast<std::size_t>(member)].restart_pooling();
     parts_->members[static_cast<std::size_t>(member)].for_each_state(
         state, member, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
           const Index size = layer.weights->output_size(), units = layer.weights->units;
@@ -468,6 +360,15 @@ void Stream<T>::set_state(const States<const T>& state) noexcept {
 template <class T>
 void Stream<T>::reset() noexcept {
   set_state({});
+}
+
+template <class T>
+void Stream<T>::refresh() {
+  auto refreshed = std::make_unique<detail::StreamParts<T>>(parts_->network, parts_->rows);
+  for (std::size_t member = 0; member < refreshed->members.size(); ++member) {
+    refreshed->members[member].take_state(parts_->members[member]);
+  }
+  parts_ = std::move(refreshed);
 }
 
 template <class T>

@@ -11,7 +11,7 @@ double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 }  // namespace
 
-Activated activate(const GateActivation& activation, double x) {
+Activated activate(const Activation& activation, double x) {
   const std::string& name = activation.name;
   const auto alpha = [&](double otherwise) { return activation.alpha.value_or(otherwise); };
   const auto beta = [&](double otherwise) { return activation.beta.value_or(otherwise); };

@@ -11,6 +11,6 @@ struct Activated {
 };
 
 // Throws std::invalid_argument for an unknown name.
-Activated activate(const GateActivation& activation, double x);
+Activated activate(const Activation& activation, double x);
 
 }  // namespace latchwork::reference

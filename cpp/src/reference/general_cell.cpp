@@ -122,7 +122,7 @@ GeneralStep general_cell_forward(const GeneralCell& cell, const Vector& candidat
   const auto peep = [&](std::size_t row, std::size_t peephole, double c) {
     if (options.peephole) step.a[row] += weights.weight_peephole[peephole] * c;
   };
-  const auto gate = [&](const GateActivation& activation, std::size_t row) {
+  const auto gate = [&](const Activation& activation, std::size_t row) {
     return activate(activation, clipped(step.a[row], options.clip)).value;
   };
   step.unclipped = zeros;
@@ -176,7 +176,7 @@ CellGradients general_cell_backward(const GeneralCell& cell, const Vector& candi
   for (std::size_t n = 0; n < units; ++n) d_cell[n] += d_c[n];
 
   Vector d_a(rows.all);
-  const auto gate_backward = [&](const GateActivation& activation, std::size_t row, double d_gate) {
+  const auto gate_backward = [&](const Activation& activation, std::size_t row, double d_gate) {
     d_a[row] = d_gate * activate(activation, step.a[row]).slope * clip_slope(step.a[row], options.clip);
   };
   const auto peep_backward = [&](std::size_t row, std::size_t peephole, double c, double& d_seen) {

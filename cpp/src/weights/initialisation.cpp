@@ -200,7 +200,8 @@ void fill_tensor(const ModuleOptions& module, const ParameterSpec& spec, TensorK
   } else if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
     fill_lstm_tensor(*lstm, spec, key, values);
   } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
-    fill_uniform(key, 1.0 / std::sqrt(static_cast<double>(linear->in_features)), spec.size(), values);
+    const double bound = 1.0 / std::sqrt(static_cast<double>(linear->in_features));
+    fill_uniform(key, linear->init_scale * bound, spec.size(), values);
   }
 }
 

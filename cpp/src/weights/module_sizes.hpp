@@ -1,13 +1,32 @@
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
 #include "latchwork/options.hpp"
 
 namespace latchwork {
 
-// The number of features of one step that a module reads; 1 for tokens. Last reads any number of features.
-inline Index module_input_size(const ModuleOptions& module) {
-  if (const auto* lstm = std::get_if<LstmOptions>(&module)) return lstm->input_size;
-  if (const auto* linear = std::get_if<LinearOptions>(&module)) return linear->in_features;
+// What a module is called that makes one result of all steps of a sequence; null for any other module.
+inline const char* pooling_name(const ModuleOptions& module) {
+  if (std::holds_alternative<LastOptions>(module)) return "Last";
+  if (std::holds_alternative<MeanOptions>(module)) return "Mean";
+  if (std::holds_alternative<MaxOptions>(module)) return "Max";
+  return nullptr;
+}
+
+// Whether a module takes any number of features and returns as many.
+inline bool keeps_features(const ModuleOptions& module) {
+  return pooling_name(module) != nullptr || std::holds_alternative<DropoutOptions>(module);
+}
+
+// The number of features of one step that a chain reads, which is what the first module says that takes only so many; 1
+// for tokens, and if no module says it.
+inline Index chain_input_size(const std::vector<ModuleOptions>& modules) {
+  const auto first = std::find_if_not(modules.begin(), modules.end(), keeps_features);
+  if (first == modules.end()) return 1;
+  if (const auto* lstm = std::get_if<LstmOptions>(&*first)) return lstm->input_size;
+  if (const auto* linear = std::get_if<LinearOptions>(&*first)) return linear->in_features;
   return 1;
 }
 

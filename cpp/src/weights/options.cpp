@@ -1,8 +1,10 @@
 #include "latchwork/options.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "machine/dispatch.hpp"
 #include "weights/module_sizes.hpp"
@@ -19,6 +21,8 @@ constexpr Index max_layers = 10000;
 void check_at_least(const char* name, Index minimum, Index value) {
   if (value < minimum) refuse(name, "at least " + text(minimum), text(value));
 }
+
+constexpr const char* identity = "identity";
 
 void check_probability(const char* name, double value) {
   if (!(value >= 0.0 && value <= 1.0)) refuse(name, "0 to 1", text(value));  // NaN is refused too
@@ -63,6 +67,9 @@ Count parameters_of(const LstmOptions& options) {
 }
 
 Count parameters_of(const LastOptions&) { return Count(0); }
+Count parameters_of(const MeanOptions&) { return Count(0); }
+Count parameters_of(const MaxOptions&) { return Count(0); }
+Count parameters_of(const DropoutOptions&) { return Count(0); }
 
 Count parameters_of(const LinearOptions& options) {
   return Count(options.out_features) * (Count(options.in_features) + Count(options.bias ? 1 : 0));
@@ -98,12 +105,13 @@ void check_coefficient(const std::string& name, const std::optional<double>& val
   check_finite(name, *value);
 }
 
-void check_activation(const std::string& name, const GateActivation& activation) {
+// `others`: names that are taken besides those that a gate may have.
+void check_activation(const std::string& name, const Activation& activation, std::string others = {}) {
   const Index number = activation_number(activation.name);
   if (number < 0) {
-    std::string names;
+    std::string names = std::move(others);
     for (Index known = 0; known < current_kernels().activation_count; ++known) {
-      names.append(known > 0 ? ", " : "").append(activation_info(known).name);
+      names.append(names.empty() ? "" : ", ").append(activation_info(known).name);
     }
     refuse(name, "one of " + names, "\"" + activation.name + "\"");
   }
@@ -202,11 +210,24 @@ void check(const LstmOptions& options) {
   }
 }
 
+void check_linear_activation(const Activation& activation) {
+  if (activation.name != identity) return check_activation("activation", activation, identity);
+  if (activation.alpha) refuse("activation.alpha", "none for identity", text(*activation.alpha));
+  if (activation.beta) refuse("activation.beta", "none for identity", text(*activation.beta));
+}
+
 void check(const LastOptions&) {}
+void check(const MeanOptions&) {}
+void check(const MaxOptions&) {}
+void check(const DropoutOptions& options) { check_probability("p", options.p); }
 
 void check(const LinearOptions& options) {
   check_at_least("in_features", 1, options.in_features);
   check_at_least("out_features", 1, options.out_features);
+  check_linear_activation(options.activation);
+  if (!(options.init_scale >= 0.0 && std::isfinite(options.init_scale))) {
+    refuse("init_scale", "a finite number of at least 0", text(options.init_scale));
+  }
   if (!parameters_of(options).fits()) {
     refuse("out_features",
            "a size whose product with in_features (" + text(options.in_features) + ") does not overflow",
@@ -234,9 +255,10 @@ InputSize input_size_of(const ModuleOptions& module) {
 
 }  // namespace
 
-GateActivation with_defaults(const GateActivation& activation) {
+Activation with_defaults(const Activation& activation) {
+  if (activation.name == identity) return {identity};
   const ActivationInfo& info = activation_info(activation_number(activation.name));
-  GateActivation filled = activation;
+  Activation filled = activation;
   if (info.parameters >= 1) filled.alpha = activation.alpha.value_or(info.alpha);
   if (info.parameters >= 2) filled.beta = activation.beta.value_or(info.beta);
   return filled;
@@ -249,8 +271,8 @@ void validate(const ModuleOptions& options) {
 void validate(const std::vector<ModuleOptions>& modules) {
   if (modules.empty()) refuse("modules", "at least one module", "none");
   Count parameters(0);
-  Index size = 0;
-  bool after_last = false;
+  Index size = chain_input_size(modules);
+  const char* pooled = nullptr;
   for (std::size_t index = 0; index < modules.size(); ++index) {
     const ModuleOptions& module = modules[index];
     const std::string here = place(modules, index);
@@ -266,17 +288,24 @@ void validate(const std::vector<ModuleOptions>& modules) {
     const bool first = index == 0;
     const bool embedding = std::holds_alternative<EmbeddingOptions>(module);
     const bool lstm = std::holds_alternative<LstmOptions>(module);
-    const bool last = std::holds_alternative<LastOptions>(module);
+    const char* const pooling = pooling_name(module);
     if (embedding && !first) refuse(here, "an Embedding only in the first place", "an Embedding after another module");
-    if (last && first) refuse(here, "Last only after another module", "Last in the first place");
-    if (lstm && after_last) refuse(here, "an LSTM only before Last", "an LSTM after it");
-    if (last && after_last) refuse(here, "Last at most once", "a second one");
+    if (pooling != nullptr && first) {
+      refuse(here, std::string(pooling) + " only after another module", std::string(pooling) + " in the first place");
+    }
+    if (lstm && pooled != nullptr) refuse(here, std::string("an LSTM only before ") + pooled, "an LSTM after it");
+    if (pooling != nullptr && pooled != nullptr) {
+      refuse(here, "at most one of Last, Mean and Max", std::string(pooling) + " after " + pooled);
+    }
     const auto [name, input_size] = input_size_of(module);
     if (!first && name != nullptr && input_size != size) {
       refuse(here + "." + name, text(size) + ", the output size of " + place(modules, index - 1), text(input_size));
     }
-    after_last = after_last || last;
+    if (pooling != nullptr) pooled = pooling;
     size = module_output_size(module, size);
+  }
+  if (std::all_of(modules.begin(), modules.end(), keeps_features)) {
+    refuse("modules", "at least one module that says how many features it takes", "none");
   }
 }
 

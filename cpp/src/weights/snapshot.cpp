@@ -9,8 +9,9 @@ namespace latchwork {
 namespace {
 
 template <class T>
-ActivationArgs<T> activation_args(const GateActivation& activation) {
-  const GateActivation filled = with_defaults(activation);
+ActivationArgs<T> activation_args(const Activation& activation) {
+  const Activation filled = with_defaults(activation);
+  static_assert(no_activation == -1, "what activation_number() says of the identity");
   return {activation_number(filled.name), static_cast<T>(filled.alpha.value_or(0.0)),
           static_cast<T>(filled.beta.value_or(0.0))};
 }
@@ -174,7 +175,7 @@ void pack_linear(const LinearOptions& linear, const T* weight, const T* bias, co
                  bool with_backward, PackedLinear<T>& packed) {
   packed.input_size = linear.in_features;
   packed.output_size = linear.out_features;
-  packed.activation = linear.activation;
+  packed.activation = activation_args<T>(linear.activation);
   packed.weights.resize(PanelShape::of_columns(linear.out_features, kernels.units), linear.in_features);
   kernels.pack_transposed_panels(weight, linear.out_features, linear.in_features, packed.weights.data());
   pack_padded_row(bias, linear.out_features, packed.weights.shape().row_size(), packed.bias);

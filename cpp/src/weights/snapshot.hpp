@@ -47,11 +47,13 @@ struct PackedLayer {
   Buffer<T> start_hidden, start_cell;
 };
 
+inline constexpr Index no_activation = -1;  // the number of the identity, which is none of the kernels' activations
+
 template <class T>
 struct PackedLinear {
   Index input_size = 0;
   Index output_size = 0;
-  Activation activation = Activation::identity;
+  ActivationArgs<T> activation{no_activation, T(0), T(0)};
   Buffer<T> bias;
   WeightPanels<T> weights;   // column panels of the transpose
   WeightPanels<T> gradient;  // d_y -> d_x

@@ -6,7 +6,7 @@
 // Random variants of the cell. Their numbers are exact in float, like those of a random problem.
 namespace latchwork::test {
 
-inline GateActivation random_activation(Random& random) {
+inline Activation random_activation(Random& random) {
   struct Kind {
     const char* name;
     Index coefficients;
@@ -17,7 +17,7 @@ inline GateActivation random_activation(Random& random) {
                                    {"thresholded_relu", 1, 1}, {"scaled_tanh", 2, 0}, {"elu", 1, 1},
                                    {"softsign", 0, 0},         {"softplus", 0, 0}};
   const Kind& kind = kinds[random.between(0, std::size(kinds) - 1)];
-  GateActivation activation{kind.name};
+  Activation activation{kind.name};
   const Index given = random.between(0, kind.coefficients);
   if (given >= 1) {
     const double sign = kind.alpha_sign != 0.0 ? kind.alpha_sign : random.chance(0.5) ? 1.0 : -1.0;
@@ -28,7 +28,7 @@ inline GateActivation random_activation(Random& random) {
 }
 
 inline CellActivations random_activations(Random& random, ForgetGate forget_gate) {
-  const auto some = [&](const GateActivation& plain) { return random.chance(0.6) ? random_activation(random) : plain; };
+  const auto some = [&](const Activation& plain) { return random.chance(0.6) ? random_activation(random) : plain; };
   CellActivations activations;
   activations.input = some(activations.input);
   if (forget_gate == ForgetGate::own) activations.forget = some(activations.forget);

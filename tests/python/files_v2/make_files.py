@@ -45,6 +45,9 @@ def models():
     yield "embedding", lw.Embedding(5, 3, seed=7), TOKENS
     yield "linear", lw.Linear(3, 4, activation="tanh", dtype="float64", seed=8), normal(8, (2, 3), "float64")
     yield "last", lw.Last(), normal(9, (5, 2, 3))
+    yield "mean", lw.Mean(), normal(21, (5, 2, 3))
+    yield "max", lw.Max(), normal(22, (5, 2, 3))
+    yield "dropout", lw.Dropout(0.25), normal(23, (5, 2, 3))
     yield (
         "network",
         lw.Network([lw.Embedding(5, 3, seed=10), lw.LSTM(3, 4, seed=11), lw.Last(), lw.Linear(4, 2, seed=12)]),
@@ -54,6 +57,12 @@ def models():
         "network_batch_first",
         lw.Network([lw.LSTM(3, 4, batch_first=True, seed=13), lw.Linear(4, 2, False, seed=14)]),
         normal(15, (2, 5, 3)),
+    )
+    head = lw.Linear(4, 2, activation=("elu", 0.5), init_scale=2.0, seed=25)
+    yield (
+        "network_mean",
+        lw.Network([lw.Dropout(0.25), lw.LSTM(3, 4, seed=24), lw.Dropout(), lw.Mean(), head]),
+        normal(26, (5, 2, 3)),
     )
     layers = [lw.Embedding(5, 3, seed=18), lw.LSTM(3, 4, seed=19), lw.Linear(4, 2, seed=20)]
     yield "network_members", lw.Network(layers, members=3), TOKENS

@@ -41,6 +41,14 @@ CHAINS = {
         lw.Last(),
         lw.Linear(6, 4, dtype=dtype, seed=seed),
     ],
+    "mean": lambda seed, dtype: [
+        lw.Dropout(0.25),
+        lstm(seed, dtype, bidirectional=True),
+        lw.Mean(),
+        lw.Dropout(0.25),
+        lw.Linear(12, 4, activation=("elu", 0.5), dtype=dtype, seed=seed),
+    ],
+    "max": lambda seed, dtype: [lstm(seed, dtype), lw.Dropout(0.25), lw.Max()],
 }
 
 
