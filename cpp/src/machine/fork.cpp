@@ -35,8 +35,8 @@ class ForkLocks {
   }
 
   // Takes all locks, and keeps the list as it is. A thread that holds a lock may be about to make or destroy another,
-  // or to wait for one of the same or a later kind. So this thread does not wait while it keeps the list, and it lets go
-  // of the locks of these kinds when it finds one that is held.
+  // or to wait for one of the same or a later kind. So this thread does not wait while it keeps the list, and it lets
+  // go of the locks of these kinds when it finds one that is held.
   void take_all() {
     forking_.lock();
     for (list_mutex_.lock(); !try_all(); list_mutex_.lock()) {
