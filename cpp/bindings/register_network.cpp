@@ -109,13 +109,17 @@ std::unique_ptr<TapeBinding<T>> record(std::shared_ptr<Network<T>> self, const p
                                        const py::object& reset, const py::object& start, const py::object& output,
                                        const py::object& end, bool training, const py::object& mask_seed,
                                        const py::object& checkpoint, const py::object& first_row,
-                                       const py::object& skip, bool zero_skipped) {
+                                       const py::object& skip, bool zero_skipped, const py::object& gradient_blocks) {
   const Sequences<T> sequences(*self, x, lengths, reset, skip, zero_skipped);
   const auto [steps, rows] = std::pair(sequences.batch.steps, sequences.batch.rows);
   const StateArrays<const T> start_arrays(*self, rows, start, "start");
   const auto output_view = member_sequence<T>(output, "output", self->members(), output_shape(*self, steps, rows));
   const StateArrays<T> end_arrays(*self, rows, end, "end");
-  RecordOptions options{training, {}, size_argument(checkpoint, "checkpoint"), size_argument(first_row, "first_row")};
+  RecordOptions options{training,
+                        {},
+                        size_argument(checkpoint, "checkpoint"),
+                        size_argument(first_row, "first_row"),
+                        index_argument(gradient_blocks, "gradient_blocks")};
   if (!mask_seed.is_none()) options.mask_seed = seed_argument(mask_seed, "mask_seed");
 
   std::shared_ptr<Tape<T>> tape;
@@ -167,7 +171,8 @@ void register_network_class(py::module_& module, const char* name) {
            py::arg("zero_skipped") = false)
       .def("record", &record<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("output"), py::arg("end"), py::arg("training"), py::arg("mask_seed"), py::arg("checkpoint"),
-           py::arg("first_row"), py::arg("skip") = py::none(), py::arg("zero_skipped") = false)
+           py::arg("first_row"), py::arg("skip") = py::none(), py::arg("zero_skipped") = false,
+           py::arg("gradient_blocks") = 0)
       .def("stream", &stream<T>, py::arg("batch"), py::arg("zero_skipped") = false);
 }
 

@@ -121,6 +121,7 @@ class Network32(metaclass=_Bound):
         first_row: int,
         skip: _Array | None = None,
         zero_skipped: bool = False,
+        gradient_blocks: int = 0,  # 0: each layer chooses
     ) -> Tape32: ...
     # batch None: step takes (F,) and returns (output_size,); else (batch, F). Tokens: () int or int64 (batch,).
     def stream(self, batch: int | None, zero_skipped: bool = False) -> Stream32: ...

@@ -177,6 +177,7 @@ class SequenceModule(Module, Generic[S]):
         checkpoint: int | None = None,
         skip: Any = None,
         skip_output: str = "repeat",
+        gradient_blocks: int | None = None,
     ) -> Tape[S]:
         """Run as in training, and keep what gradients need.
 
@@ -201,6 +202,8 @@ class SequenceModule(Module, Generic[S]):
             computes the steps between again. The gradients are the same bit for bit and cost one more forward pass;
             memory holds ``checkpoint`` steps and T / ``checkpoint`` states rather than T steps. The square root of T is
             a good choice. The input and what layers pass to each other are kept in any case. None: everything is kept.
+        gradient_blocks : int, optional
+            In how many blocks of rows ``backward`` sums the gradients of all layers, as for `Trainer`.
 
         Returns
         -------
@@ -210,9 +213,11 @@ class SequenceModule(Module, Generic[S]):
         Raises
         ------
         ValueError, TypeError
-            As for a call; also if ``checkpoint`` is no int or below 1.
+            As for a call; also if ``checkpoint`` is no int or below 1, or ``gradient_blocks`` no power of two up to
+            1024.
         """
         interval = 0 if checkpoint is None else integer("checkpoint", checkpoint, 1)
+        blocks = 0 if gradient_blocks is None else integer("gradient_blocks", gradient_blocks, 1)
         zero_skipped = _zero_skipped(skip_output)
         call = self._call(x, state, lengths, reset, skip)
         seed = None if mask_seed is None else seed_number("mask_seed", mask_seed)
@@ -221,7 +226,7 @@ class SequenceModule(Module, Generic[S]):
         end, core_end = self._new_states(call)
         core_tape = core.record(
             call.x, call.lengths, call.reset, call.start, core_output, core_end, bool(training), seed, interval, 0,
-            call.skip, zero_skipped,
+            call.skip, zero_skipped, blocks,
         )  # fmt: skip
         return Tape(self, core_tape, call, output, end)
 

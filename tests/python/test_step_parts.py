@@ -217,6 +217,17 @@ def test_gradient_blocks(tmp_path):
         chosen.gradient(x, y)
         return chosen.gradients.flat.copy()
 
+    def recorded(blocks, **options):
+        network = trainer(None).network
+        tape = network.record(x, gradient_blocks=blocks, **options)
+        return tape.backward(lw.losses.squared_error(tape.output, y)[1]).parameters.flat
+
+    np.testing.assert_array_equal(recorded(4), gradients(4))
+    assert (recorded(4) != recorded(None)).any()
+    skip = np.arange(60).reshape(5, 12) % 3 == 0
+    assert (recorded(4, skip=skip) != recorded(1, skip=skip)).any()
+    with pytest.raises(ValueError, match="gradient_blocks: expected 0 or a power of two up to 1024, got 12"):
+        recorded(12)
     np.testing.assert_array_equal(gradients(None), gradients(1))
     assert (gradients(4) != gradients(1)).any()
     four = copy.deepcopy(trainer(4))
