@@ -3,6 +3,8 @@
 #include <atomic>
 #include <mutex>
 
+#include "latchwork/types.hpp"
+
 // What makes fork() safe at any moment, from any thread. A child has only the thread that forked. It must not find a
 // lock held by a thread that is no more, nor data that such a thread was in the middle of writing.
 namespace latchwork {

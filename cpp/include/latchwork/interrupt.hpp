@@ -2,6 +2,8 @@
 
 #include <exception>
 
+#include "latchwork/types.hpp"
+
 namespace latchwork {
 
 // Thrown by a call that has stopped early. It has changed nothing that outlives it; the arrays that it was to fill may

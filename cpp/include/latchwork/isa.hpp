@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "latchwork/types.hpp"
+
 namespace latchwork {
 
 // Instruction sets are named "baseline" (x86-64-v2, or the compiler's default elsewhere), "avx2" and "avx512".

@@ -1,5 +1,9 @@
 #pragma once
 
+#if defined(_MSVC_LANG) ? _MSVC_LANG < 202002L : __cplusplus < 202002L
+#error "Latchwork needs C++20: gcc 11, clang 14 or later, with -std=c++20."
+#endif
+
 #include <cstddef>
 #include <cstdint>
 

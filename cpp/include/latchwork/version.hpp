@@ -1,5 +1,7 @@
 #pragma once
 
+#include "latchwork/types.hpp"
+
 namespace latchwork {
 
 // The tests of the Python package assert that this is its version too.
