@@ -111,6 +111,7 @@ class Trainer(Generic[S]):
             for optimizer in free:
                 optimizer._unbind()
             raise
+        self._keeps_sequence = network._core.keeps_sequence
         if isinstance(self._loss, Mapping):
             self._takes_labels = self._loss["kind"] == "cross_entropy"
             self._target_size = network._core.output_size // _core.outputs_per_target(self._loss)
@@ -386,11 +387,11 @@ class Trainer(Generic[S]):
                 "network: expected a layer on its own, got one that joined a Network after the trainer was made"
             )
         call = network._call(x, state, lengths, reset, skip)
-        sequence = self._network_core.keeps_sequence
+        sequence = self._keeps_sequence
         if network._vocabulary is None:
             check_finite("x", call.x, call.valid, members=call.x.ndim == 4)
         end, core_end = network._new_states(call)
-        if not isinstance(self._loss, Mapping):
+        if callable(self._loss):
             if skip is not None:
                 raise ValueError("skip: expected None with a loss function of your own, got a mask; give it weights")
             given = {"lengths": lengths, "weights": weights}
