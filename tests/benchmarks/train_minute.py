@@ -57,12 +57,12 @@ class PyTorchTrainer:
     def lr(self, value: float) -> None:
         self._optimizer.param_groups[0]["lr"] = value
 
-    def step(self, inputs: NDArray[np.int64], targets: NDArray[np.int64], state: State = None) -> tuple[float, State]:
+    def step(self, inputs: NDArray[Any], targets: NDArray[Any], state: State = None) -> tuple[float, State]:
         torch = self._torch
         embedding, lstm, linear = self._network
-        output, (h, c) = lstm(embedding(torch.from_numpy(inputs)), state)
+        output, (h, c) = lstm(embedding(torch.from_numpy(inputs.astype(np.int64))), state)
         scores = linear(output).flatten(0, 1)
-        loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(targets).flatten())
+        loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(targets.astype(np.int64)).flatten())
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm, foreach=True)

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from comparison import same_bits
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+# JAX, if another test has loaded it, warns of every fork too.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*fork.*:DeprecationWarning", "ignore:os.fork.. was called:RuntimeWarning"
+)
 
 PATIENCE = 20  # seconds that a child may take
 
