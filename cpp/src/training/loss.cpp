@@ -252,15 +252,15 @@ class Positions {
 template <class ValueOf>
 double sum_over_rows(Index steps, Index rows, Index features, ValueOf&& value) {
   constexpr Index chain = 64;
-  constexpr Index task_elements = 4096;  // about
+  // What a task reads of a step is about one page, because the steps of a sequence lie far apart.
+  constexpr Index step_elements = 1024;
   if (steps == 0 || rows == 0) return 0.0;
   const Index chains = (steps + chain - 1) / chain;
-  const Index elements = std::max<Index>(1, std::min(steps, chain) * std::max<Index>(1, features));
-  const Index task_rows = std::min(rows, std::max<Index>(1, task_elements / elements));
+  const Index task_rows = std::min(rows, std::max<Index>(1, step_elements / std::max<Index>(1, features)));
   const Index row_tasks = (rows + task_rows - 1) / task_rows;
   std::vector<double> sums(static_cast<std::size_t>(rows * chains));
   parallel(row_tasks * chains, [&](Index task) {
-    if (stops_after(work_of_moving * task_elements)) return;
+    if (stops_after(work_of_moving * step_elements * chain)) return;
     const Index block = task % chains, row_begin = task / chains * task_rows;
     const Index row_end = std::min(rows, row_begin + task_rows), step_end = std::min(steps, (block + 1) * chain);
     for (Index step = block * chain; step < step_end; ++step) {
