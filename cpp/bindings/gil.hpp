@@ -54,10 +54,10 @@ class GilAcquire {
 
 // Calls a Python function from a thread that has given the GIL back. Its code gives the GIL to other threads now and
 // then, so the thread may be taken away in there.
-inline void call_python(const pybind11::object& function, const pybind11::tuple& arguments) {
+inline pybind11::object call_python(const pybind11::object& function, const pybind11::tuple& arguments) {
   PyObject* const result = call_or_stay([&] { return PyObject_CallObject(function.ptr(), arguments.ptr()); });
   if (result == nullptr) throw pybind11::error_already_set();
-  Py_DECREF(result);
+  return pybind11::reinterpret_steal<pybind11::object>(result);
 }
 
 }  // namespace latchwork::python

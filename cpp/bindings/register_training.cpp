@@ -194,7 +194,7 @@ struct TargetArray {
       const Index size = members * steps * rows * features;
       const py::array values = new_array<T>({members, steps, rows, features});
       std::copy_n(output.data, size, data_of<T>(values));
-      const py::tuple result = tuple_of(object(values), "loss", 2, "(loss, d_output)");
+      const py::tuple result = tuple_of(call_python(object, py::make_tuple(values)), "loss", 2, "(loss, d_output)");
       const double* const losses = contiguous<const double>(result[0], "loss", {members});
       std::copy_n(contiguous<const T>(result[1], "d_output", {members, steps, rows, features}), size, d_output.data);
       return std::vector<double>(losses, losses + members);

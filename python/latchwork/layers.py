@@ -333,6 +333,36 @@ class _Pooling(Parameterless):
             return array[:, np.newaxis], None, False
         return array, None if lengths is None else lengths_array(lengths, *array.shape[:2]), True
 
+    def __call__(self, x: Any, lengths: Any = None) -> Array:
+        """Make one result of the valid steps of each sequence: `Last` takes the last, as for a forward direction.
+
+        Parameters
+        ----------
+        x : array_like
+            (T, N, features) or unbatched (T, features). float64 stays float64, other real numbers become float32.
+        lengths : array_like of int, optional
+            (N,), each from 0 to T; None: T for all. Not for unbatched input.
+
+        Returns
+        -------
+        numpy.ndarray
+            (N, features) or (features,), new; zeros for an empty sequence.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, a length is out of range, or the layer is part of a network of several members.
+        TypeError
+            If an argument is of a wrong type or dtype.
+        """
+        array, lengths, batched = self._sequences(x, lengths)
+        output = self._pooled(array, lengths)
+        return output if batched else output[0]
+
+    def _pooled(self, x: Array, lengths: Array | None) -> Array:
+        """Return (N, features) of x (T, N, features)."""
+        return _core.pooled(self._config.modules[0], x, lengths)
+
 
 class Last(_Pooling):
     """Each sequence's final output: (T, N, features) becomes (N, features).
@@ -343,68 +373,16 @@ class Last(_Pooling):
 
     _kind = "last"
 
-    def __call__(self, x: Any, lengths: Any = None) -> Array:
-        """Take the last valid step of each sequence, as for a forward direction.
-
-        Parameters
-        ----------
-        x : array_like
-            (T, N, features) or unbatched (T, features). float64 stays float64, other real numbers become float32.
-        lengths : array_like of int, optional
-            (N,), each from 0 to T; None: T for all. Not for unbatched input.
-
-        Returns
-        -------
-        numpy.ndarray
-            (N, features) or (features,), new; zeros for an empty sequence.
-
-        Raises
-        ------
-        ValueError
-            If a shape does not fit, a length is out of range, or the layer is part of a network of several members.
-        TypeError
-            If an argument is of a wrong type or dtype.
-        """
-        array, lengths, batched = self._sequences(x, lengths)
-        steps, rows, features = array.shape
+    def _pooled(self, x: Array, lengths: Array | None) -> Array:
+        steps, rows, features = x.shape
         ends = np.full(rows, steps) if lengths is None else lengths
-        output = np.zeros((rows, features), array.dtype)
+        output = np.zeros((rows, features), x.dtype)
         filled = np.flatnonzero(ends)
-        output[filled] = array[ends[filled] - 1, filled]
-        return output if batched else output[0]
+        output[filled] = x[ends[filled] - 1, filled]
+        return output
 
 
-class _Statistic(_Pooling):
-    """`Mean` or `Max`."""
-
-    def __call__(self, x: Any, lengths: Any = None) -> Array:
-        """Pool the valid steps of each sequence.
-
-        Parameters
-        ----------
-        x : array_like
-            (T, N, features) or unbatched (T, features). float64 stays float64, other real numbers become float32.
-        lengths : array_like of int, optional
-            (N,), each from 0 to T; None: T for all. Not for unbatched input.
-
-        Returns
-        -------
-        numpy.ndarray
-            (N, features) or (features,), new; zeros for an empty sequence.
-
-        Raises
-        ------
-        ValueError
-            If a shape does not fit, a length is out of range, or the layer is part of a network of several members.
-        TypeError
-            If an argument is of a wrong type or dtype.
-        """
-        array, lengths, batched = self._sequences(x, lengths)
-        output = _core.pooled(self._config.modules[0], array, lengths)
-        return output if batched else output[0]
-
-
-class Mean(_Statistic):
+class Mean(_Pooling):
     """The mean of each feature over a sequence's valid steps: (T, N, features) becomes (N, features).
 
     Padding does not count, and an empty sequence gives zeros. In a `Network` a sequence on which ``reset`` falls counts
@@ -415,7 +393,7 @@ class Mean(_Statistic):
     _kind = "mean"
 
 
-class Max(_Statistic):
+class Max(_Pooling):
     """The largest value of each feature over a sequence's valid steps: (T, N, features) becomes (N, features).
 
     Padding does not count, an empty sequence gives zeros, and NaN in a valid step gives NaN. The gradient goes to the

@@ -239,6 +239,14 @@ class ReduceOnPlateau(Schedule):
         """Give the present learning rate."""
         return self.lr
 
+    def _restore(self, best: Any, bad_reports: Any, cooling: Any) -> None:
+        """Take over the reports of a saved schedule. Before the first report the best loss is infinity."""
+        if not isinstance(best, float) or math.isnan(best):
+            raise ValueError(f"best: expected a loss or infinity, got {best!r}")
+        self.best = best
+        self.bad_reports = integer("bad_reports", bad_reports, 0)
+        self.cooling = integer("cooling", cooling, 0)
+
 
 _SCHEDULES = {schedule.__name__: schedule for schedule in (Constant, Step, Cosine, OneCycle, Warmup, ReduceOnPlateau)}
 
@@ -257,10 +265,13 @@ def schedule_of(state_dict: Any) -> Schedule:
     if kind not in _SCHEDULES:
         raise ValueError(f"schedule: expected one of {', '.join(_SCHEDULES)}, got {kind!r}")
     values = {name: schedule_of(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-    changing = {name: values.pop(name) for name in ("best", "bad_reports", "cooling") if name in values}
+    changing: dict[str, Any] = {}
+    if kind == "ReduceOnPlateau":
+        changing = {name: values.pop(name, None) for name in ("best", "bad_reports", "cooling")}
     try:
         schedule = _SCHEDULES[kind](**values)
     except TypeError as error:
         raise ValueError(f"schedule: expected the options of {kind}, got {', '.join(values)}") from error
-    vars(schedule).update(changing)
+    if isinstance(schedule, ReduceOnPlateau):
+        schedule._restore(**changing)
     return schedule

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import pickle
 
 import latchwork as lw
@@ -377,6 +378,28 @@ def test_a_schedule_is_saved_with_its_optimiser(schedule):
     assert again.lr == optimizer.lr
     copies = [copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))]
     assert [each.lr for each in copies] == [optimizer.lr] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"best": math.nan}, ValueError),
+        ({"best": "2.0"}, ValueError),
+        ({"bad_reports": -1}, ValueError),
+        ({"cooling": 1.5}, TypeError),
+    ],
+)
+def test_a_damaged_state_of_a_schedule_is_refused(change, error):
+    optimizer = lw.optim.Adam(network_of(), lr=schedules.ReduceOnPlateau(0.1))
+    state = optimizer.state_dict()
+    damaged = state | {"schedule": state["schedule"] | change}
+    (name,) = change
+    with pytest.raises(error, match=f"^{name}: expected .*got"):
+        optimizer.load_state_dict(damaged)
+    assert optimizer.schedule == schedules.ReduceOnPlateau(0.1)
+    damaged = state | {"schedule": schedules.Constant(0.1).state_dict() | change}
+    with pytest.raises(ValueError, match="^schedule: expected the options of Constant, got"):
+        optimizer.load_state_dict(damaged)
 
 
 @pytest.mark.parametrize(
