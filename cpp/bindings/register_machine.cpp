@@ -37,17 +37,9 @@ void register_machine(py::module_& module) {
   module.def("available_isas", [] { return strings(available_isas()); });
   module.def("current_isa", &current_isa);
   module.def("set_isa", &set_isa, py::arg("name"));
-  module.def("get_num_threads", [] {
-    const GilRelease release;
-    return num_threads();
-  });
+  module.def("get_num_threads", &num_threads);
   module.def(
-      "set_num_threads",
-      [](const py::object& count) {
-        const Index threads = index_argument(count, "count");
-        const GilRelease release;  // may wait for a call that another thread is in
-        set_num_threads(threads);
-      },
+      "set_num_threads", [](const py::object& count) { set_num_threads(index_argument(count, "count")); },
       py::arg("count"));
   module.def("build_info", &build_info);
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+import os
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,12 +18,15 @@ from latchwork._foreign import bfloat16_numbers
 from latchwork._writing import path_text, writable_target, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from latchwork._arrays import Array
     from latchwork._module import Config
     from latchwork._writing import FilePath
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 FORMAT_VERSION = 2
 CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
@@ -37,6 +44,26 @@ _KINDS = {
     "mean": ("latchwork.layers", "Mean"),
     "network": ("latchwork.network", "Network"),
 }
+
+
+# While safetensors works, it gives the GIL back. If the interpreter ends meanwhile, it takes the thread away where that
+# asks for the GIL again, which safetensors turns into an abort of the process. So the end of the program waits for the
+# calls that are running, and those that come later wait until the process is gone. A fork waits for them too, so that
+# no child finds the lock held by a thread that it does not have.
+_lock = threading.RLock()
+atexit.register(_lock.acquire)
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def _before_the_end(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function that calls safetensors finish before the interpreter ends, or never begin."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _lock:
+            return function(*args, **kwargs)
+
+    return guarded
 
 
 class Content(NamedTuple):
@@ -61,8 +88,6 @@ class Savable(Protocol):
 
 def save(model: Savable, path: FilePath) -> None:
     """Write a model to a file, whole or not at all: a file that was there stays until the new one is on the disk."""
-    from safetensors.numpy import save as to_bytes
-
     target = path_text(path)
     writable_target(target)
     content = model._to_file()
@@ -72,7 +97,7 @@ def save(model: Savable, path: FilePath) -> None:
         "config": json.dumps(content.config, sort_keys=True),
         "python": json.dumps(content.python, sort_keys=True),
     }
-    write_atomically(target, to_bytes(dict(content.tensors), metadata=metadata))
+    write_atomically(target, _to_bytes(content.tensors, metadata))
 
 
 def load(path: FilePath) -> Any:
@@ -103,6 +128,7 @@ def load(path: FilePath) -> Any:
     return load_as(path, path)
 
 
+@_before_the_end
 def load_as(path: str, name: str) -> Any:
     """Do what `load` does, with another name for the file in messages."""
     from safetensors import SafetensorError, safe_open
@@ -146,6 +172,14 @@ def check_tensors(config: Config, members: int, tensors: Mapping[str, Array]) ->
     for name, tensor in tensors.items():
         if tensor.dtype not in (np.dtype(config.dtype), np.float16):
             raise ValueError(f"{name}: expected dtype {config.dtype}, got {tensor.dtype}")
+
+
+@_before_the_end
+def _to_bytes(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """Give the content of a file."""
+    from safetensors.numpy import save
+
+    return save(dict(tensors), metadata=dict(metadata))
 
 
 def _tensor(file: Any, path: str, name: str, dtype: np.dtype[Any]) -> Array:

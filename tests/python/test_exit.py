@@ -19,7 +19,7 @@ LOOPS = {
     "new layers": "lw.LSTM(64, 64).stream()",
     "stream": "stream.step(step)",
     "large stream": "large.step(step)",
-    "save and load": "lstm.save(path); lw.load(path)",
+    "save and load": "wide.save(path); lw.load(path)",
     "settings": "lw.set_num_threads(1 + lw.get_num_threads() % 2)",
 }
 

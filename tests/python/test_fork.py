@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import threading
 import time
 
@@ -9,11 +10,9 @@ import latchwork as lw
 import numpy as np
 import pytest
 from comparison import same_bits
+from forks import forks
 
-# JAX, if another test has loaded it, warns of every fork too.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*fork.*:DeprecationWarning", "ignore:os.fork.. was called:RuntimeWarning"
-)
+pytestmark = forks
 
 PATIENCE = 20  # seconds that a child may take
 
@@ -59,7 +58,9 @@ class Busy:
         self.streams = [large.stream(), large.stream(batch_size=2), self.net.stream(batch_size=2)]
         self.steps = [np.ones(64, np.float32), np.ones((2, 64), np.float32), np.ones((2, 6), np.float32)]
         self.stop = threading.Event()
+        self.folder = tempfile.TemporaryDirectory()
         works = [self.train, self.train_evenly, self.call, self.record, self.read, self.run_streams, self.make]
+        works.append(self.save_and_load)
         self.threads = [threading.Thread(target=self.repeat, args=(work,)) for work in works]
 
     def __enter__(self):
@@ -71,6 +72,7 @@ class Busy:
         self.stop.set()
         for thread in self.threads:
             thread.join()
+        self.folder.cleanup()
 
     def repeat(self, work):
         while not self.stop.is_set():
@@ -101,6 +103,11 @@ class Busy:
     def make(self):
         lw.Network([lw.LSTM(4, 4)], members=2).stream()
 
+    def save_and_load(self):
+        path = f"{self.folder.name}/{os.getpid()}.safetensors"
+        self.net.save(path)
+        lw.load(path)
+
     def works_in_child(self):
         """Use everything, in a child that has only this thread."""
         whole = np.concatenate([value.ravel() for value in self.even.state_dict().values()])
@@ -118,6 +125,7 @@ class Busy:
         self.train_evenly()
         self.run_streams()
         self.make()
+        self.save_and_load()
         return self.trainer.steps == before + 1
 
 

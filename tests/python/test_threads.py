@@ -13,6 +13,7 @@ import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_same_bits, same_bits
+from forks import forks
 from layers import normal, random_lstm
 
 OPTIONS = {"input_size": 9, "hidden_size": 33, "num_layers": 2, "bidirectional": True}
@@ -192,7 +193,7 @@ def run_in_child(lstm, x, expected, queue):
     queue.put(bool(same))
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_fork_after_use(threads):
     lw.set_num_threads(threads)
@@ -244,6 +245,31 @@ def test_an_unknown_instruction_set_changes_nothing():
         with pytest.raises(TypeError):
             lw.set_isa(name)
     assert lw.cpu_info()["isa"] == before
+
+
+def test_a_loop_of_changes_of_the_settings_holds_up_no_other_thread():
+    # A thread that gives the GIL back for a moment, again and again, keeps others from it for seconds.
+    names, stop = lw.cpu_info()["available_isas"], threading.Event()
+
+    def change():
+        while not stop.is_set():
+            tuple(range(20_000))
+            lw.set_num_threads(1)
+            lw.get_num_threads()
+            lw.set_isa(names[-1])
+
+    changing = threading.Thread(target=change, daemon=True)
+    changing.start()
+    started = time.monotonic()
+    others = [threading.Thread(target=lambda: [time.sleep(0) for _ in range(20)], daemon=True) for _ in range(4)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join(60)
+    seconds = time.monotonic() - started
+    stop.set()
+    changing.join(60)
+    assert seconds < 10
 
 
 def test_every_instruction_set_can_be_chosen():

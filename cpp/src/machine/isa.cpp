@@ -57,7 +57,7 @@ unsigned saved_registers() {
 }
 
 // The x86-64 level of this CPU under this operating system, as the psABI defines the levels.
-int x86_64_level() {
+int measured_level() {
   const Registers basic = cpuid(1);
   const Registers extended = cpuid(7);
   const Registers amd = cpuid(0x80000001);
@@ -70,6 +70,14 @@ int x86_64_level() {
   // AVX-512 F, DQ, CD, BW, VL; opmask, upper halves, upper registers
   if (!has(extended.ebx, {16, 17, 28, 30, 31}) || !has(saved, {5, 6, 7})) return 3;
   return 4;
+}
+
+// The same, measured once: on a virtual machine each question to the CPU takes some ten microseconds.
+int x86_64_level() {
+  static std::atomic<int> known{0};
+  int level = known.load(std::memory_order_relaxed);
+  if (level == 0) known.store(level = measured_level(), std::memory_order_relaxed);
+  return level;
 }
 
 bool runs_here(std::string_view isa) {
