@@ -3,8 +3,8 @@
 Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, and `Network`, a chain of them,
 which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
-`load` reads what `save` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. Shapes and
-names are PyTorch's throughout.
+`load` reads what `save` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. `explain`
+says what a model did and why, `plot` draws it. Shapes and names are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latchwork import explain as explain
     from latchwork import losses as losses
     from latchwork import optim as optim
+    from latchwork import plot as plot
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.files import load as load
     from latchwork.layers import Dropout as Dropout
@@ -84,11 +86,13 @@ __all__ = [
     "Trainer",
     "__version__",
     "cpu_info",
+    "explain",
     "get_num_threads",
     "load",
     "losses",
     "optim",
     "pad",
+    "plot",
     "set_isa",
     "set_num_threads",
     "show_versions",
@@ -99,7 +103,7 @@ def __getattr__(name: str) -> Any:
     value: Any
     if name in _MODULE_OF:
         value = getattr(importlib.import_module(f"latchwork.{_MODULE_OF[name]}"), name)
-    elif name in ("losses", "optim"):
+    elif name in ("explain", "losses", "optim", "plot"):
         value = importlib.import_module(f"latchwork.{name}")
     elif name == "__version__":
         value = importlib.import_module("latchwork._core").build_info()["version"]

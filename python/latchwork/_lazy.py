@@ -1,0 +1,22 @@
+"""Names of a package that are imported when they are first asked for, so that importing the package takes no time."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def lazy_names(package: str, module_of: Mapping[str, str]) -> Callable[[str], Any]:
+    """Make a package's ``__getattr__``. ``module_of``: in which of its modules each name lives."""
+
+    def getattr_of_package(name: str) -> Any:
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
+        vars(importlib.import_module(package))[name] = value
+        return value
+
+    return getattr_of_package

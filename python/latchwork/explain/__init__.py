@@ -1,0 +1,60 @@
+"""Answers to what a model did: which step wrote what a cell holds, what each gate did, and which unit is the cause.
+
+`memory`, `written_by` and `erased_by` read a trace; `saliency` and `integrated_gradients` ask for gradients; `clamp` and
+`ablate` hold gates open or shut; `probe` reads labels from units, `swap` and `responsible` find causes; `explorer` writes
+one page of HTML.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latchwork._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from latchwork.explain.decomposition import erased_by as erased_by
+    from latchwork.explain.decomposition import memory as memory
+    from latchwork.explain.decomposition import written_by as written_by
+    from latchwork.explain.page import explorer as explorer
+    from latchwork.explain.interventions import ablate as ablate
+    from latchwork.explain.interventions import clamp as clamp
+    from latchwork.explain.probes import probe as probe
+    from latchwork.explain.input_gradients import integrated_gradients as integrated_gradients
+    from latchwork.explain.input_gradients import saliency as saliency
+    from latchwork.explain.swaps import responsible as responsible
+    from latchwork.explain.swaps import swap as swap
+
+__all__ = [
+    "ablate",
+    "clamp",
+    "erased_by",
+    "explorer",
+    "integrated_gradients",
+    "memory",
+    "probe",
+    "responsible",
+    "saliency",
+    "swap",
+    "written_by",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "ablate": "interventions",
+        "clamp": "interventions",
+        "erased_by": "decomposition",
+        "explorer": "page",
+        "integrated_gradients": "input_gradients",
+        "memory": "decomposition",
+        "probe": "probes",
+        "responsible": "swaps",
+        "saliency": "input_gradients",
+        "swap": "swaps",
+        "written_by": "decomposition",
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
