@@ -330,7 +330,8 @@ struct StepArguments {
 // step() with the signature by which CPython calls methods directly. pybind11's dispatch would take longer than a whole
 // step of a small network.
 template <class T>
-PyObject* call_step(PyObject* self, PyObject* const* arguments, Py_ssize_t positional, PyObject* keywords) noexcept {
+[[gnu::hot]] PyObject* call_step(PyObject* self, PyObject* const* arguments, Py_ssize_t positional,
+                                 PyObject* keywords) noexcept {
   try {
     // CPython has checked the class of self, but __new__ without __init__ makes an instance that holds no stream.
     void* const binding = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr();
