@@ -137,17 +137,15 @@ Index take_tokens(StreamBinding<T>& self, py::handle x, const StepSkip& skip) {
   return stride;
 }
 
-// A mask of a step as an array of numbers.
+// A mask of a step as an array of numbers. What NumPy does not read as such is read as the masks of a call are.
 py::array array_of_mask(PyObject* mask, const char* name) {
   if (PyObject* const array = py::detail::npy_api::get().PyArray_FromAny_(mask, nullptr, 0, 0, 0, nullptr)) {
     auto given = py::reinterpret_steal<py::array>(array);
     if (std::string_view("biuf").find(given.dtype().kind()) != std::string_view::npos) return given;
-    if (given.size() == 0) return given;
-    throw py::type_error(
-        complaint(name, "bool, or numbers that are all 0 or 1", "dtype " + std::string(py::str(given.dtype()))));
   }
   PyErr_Clear();
-  throw py::type_error(complaint(name, "bool, or numbers that are all 0 or 1", type_name(mask)));
+  const py::object read = py::module_::import("latchwork._arrays").attr("mask_numbers");
+  return py::array(call_python(read, py::make_tuple(name, py::handle(mask))));
 }
 
 void check_mask_shape(const py::array& given, const char* name, const Shape& shape) {
@@ -330,7 +328,8 @@ struct StepArguments {
 // step() with the signature by which CPython calls methods directly. pybind11's dispatch would take longer than a whole
 // step of a small network.
 template <class T>
-PyObject* call_step(PyObject* self, PyObject* const* arguments, Py_ssize_t positional, PyObject* keywords) noexcept {
+[[gnu::hot]] PyObject* call_step(PyObject* self, PyObject* const* arguments, Py_ssize_t positional,
+                                 PyObject* keywords) noexcept {
   try {
     // CPython has checked the class of self, but __new__ without __init__ makes an instance that holds no stream.
     void* const binding = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr();

@@ -133,13 +133,19 @@ def lengths_array(value: Any, steps: int, rows: int, members: int | None = None)
     return np.ascontiguousarray(lengths)
 
 
-def mask_array(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """Read a mask of steps, `reset` or `skip`: booleans, or real numbers that are all 0 or 1."""
+def mask_numbers(name: str, value: Any) -> Array:
+    """Read what is to be a mask: booleans or real numbers."""
     mask = as_array(name, value)
     if is_bfloat16(mask):
         mask = bfloat16_numbers(mask)
     if mask.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected bool, or numbers 0 and 1, got dtype {mask.dtype}")
+        raise TypeError(f"{name}: expected bool, or numbers that are all 0 or 1, got dtype {mask.dtype}")
+    return mask
+
+
+def mask_array(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    """Read a mask of steps, `reset` or `skip`: booleans, or real numbers that are all 0 or 1."""
+    mask = mask_numbers(name, value)
     if mask.shape != shape:
         hint = "; its axes come in the order of those of x" if mask.shape == (*shape[:-2], *shape[:-3:-1]) else ""
         raise ValueError(f"{name}: expected {shape_text(shape)}, got {shape_text(mask.shape)}{hint}")

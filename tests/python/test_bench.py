@@ -144,6 +144,10 @@ class TestCases:
         assert sum(map(len, cases.GROUPS.values())) == len(cases.CASES)  # every name is used once
         assert not set(cases.GROUPS) & set(cases.CASES)
 
+    @pytest.mark.parametrize("case", cases.CASES.values(), ids=str)
+    def test_sizes_make_a_network(self, case: cases.Case) -> None:
+        assert min(case.steps, case.rows, case.input_size, case.hidden_size, case.layers, case.directions) >= 1
+
     def test_names_say_the_sizes(self) -> None:
         pattern = re.compile(r"(?:step|seq|b(?P<rows>\d+)|hydro)-(?P<hidden>\d+)(?:x(?P<layers>\d+))?")
         matches = [pattern.fullmatch(case.name) for case in cases.CASES.values()]

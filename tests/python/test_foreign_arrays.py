@@ -67,6 +67,18 @@ class TestBfloat16:
         assert_same_bits(actual, expected)
         assert_same_bits(lstm([bfloat16(x[0]), bfloat16(x[1])]), lstm(x[:2]))
 
+    def test_masks_of_streams(self, bfloat16, dtype):
+        lstm, x = random_lstm(**OPTIONS, dtype=dtype), normal(1, (6, 3, 3)).astype(dtype)
+        marks = (np.arange(18) % 4 == 0).reshape(6, 3)
+        streams = [lstm.stream(3), lstm.stream(3)]
+        for step, row in zip(x, marks, strict=True):
+            numbers = row.astype(np.float32)
+            expected = streams[0].step(step, reset=row, skip=~row)
+            actual = streams[1].step(step, reset=bfloat16(numbers), skip=bfloat16(1 - numbers))
+            assert_same_bits(actual, expected)
+        with pytest.raises(ValueError, match="reset: expected 0 or 1"):
+            streams[1].step(x[0], reset=bfloat16(np.full(3, 0.5, np.float32)))
+
     def test_gradients_and_training(self, bfloat16):
         d_output, y = rounded(normal(2, (5, 3, 2))), rounded(normal(3, (5, 3, 2)))
         x = rounded(normal(1, (5, 3, 3)))

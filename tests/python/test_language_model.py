@@ -377,6 +377,7 @@ class TestCopies:
             {"config": {"vocabulary": 3}},
             {"config": {"vocabulary": "abc"}},
             {"config": {"vocabulary": [0x110000]}},
+            {"config": {"vocabulary": [0x110001]}},
             {"config": {"vocabulary": [True]}},
             {"config": {"modules": []}},
             {"config": {"trust": True}},

@@ -206,7 +206,7 @@ def test_skip_takes_the_shape_of_x_and_numbers_of_any_kind(dtype):
         ({"skip": np.zeros((ROWS, STEPS), bool)}, ValueError, r"skip: expected \(9, 5\), got \(5, 9\)"),
         ({"skip": np.full((STEPS, ROWS), 2)}, ValueError, "skip: expected 0 or 1, got 2"),
         ({"skip": np.full((STEPS, ROWS), np.nan)}, ValueError, "skip: expected 0 or 1, got nan"),
-        ({"skip": np.full((STEPS, ROWS), "a")}, TypeError, "skip: expected bool, or numbers 0 and 1, got dtype <U1"),
+        ({"skip": np.full((STEPS, ROWS), "a")}, TypeError, "skip: expected bool, or numbers .*, got dtype <U1"),
         ({"skip_output": "hold"}, ValueError, 'skip_output: expected "repeat" or "zero", got \'hold\''),
         ({"skip_output": None}, ValueError, 'skip_output: expected "repeat" or "zero", got None'),
     ],

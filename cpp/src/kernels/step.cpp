@@ -30,7 +30,7 @@ EIGEN_ALWAYS_INLINE Packet<T> update_cell(const StepArgs<T>& args, Index row, In
 // Tail: the number of registers of a compact panel that follows the others. The function is not inlined, because inside
 // a larger function the accumulators no longer stay in registers.
 template <class T, int Rows, int Panels, int Tail, int Fetch>
-[[gnu::noinline]] void step_tile(const StepArgs<T>& args, Index first_row, Index first_panel) {
+[[gnu::noinline, gnu::hot]] void step_tile(const StepArgs<T>& args, Index first_row, Index first_panel) {
   constexpr Index unit_count = lanes<T>;
   Packet<T> sum[Rows][Panels * 4 + Tail];
   pre_activations<T, Rows, Panels, 4, Fetch, Tail>(args, first_row, first_panel, sum);
@@ -87,7 +87,7 @@ EIGEN_ALWAYS_INLINE void differentiate_panel(const CellBackwardArgs<T>& args, In
 }  // namespace
 
 template <class T>
-void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
+[[gnu::hot]] void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
   const FetchAhead fetch = step_fetch(args, 4);
   const Index full_panels = args.last_registers < 4 ? args.units / lanes<T> : panel_end;
   for_step_tiles<T>(args.rows, panel_begin, panel_end, args.last_panel_first,

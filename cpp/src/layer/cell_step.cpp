@@ -34,8 +34,8 @@ void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, In
 }  // namespace
 
 template <class T>
-void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index number,
-               const CellStepPointers<T>& pointers, const UnitSplit& split) noexcept {
+[[gnu::hot]] void cell_step(const PackedLayer<T>& weights, const Kernels<T>& kernels, Index rows, Index number,
+                            const CellStepPointers<T>& pointers, const UnitSplit& split) noexcept {
   StepArgs<T> args{};
   args.rows = rows;
   args.units = weights.units;

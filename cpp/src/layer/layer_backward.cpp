@@ -76,7 +76,7 @@ class LayerBackward {
       segment_.select(segment);
       const Index steps = chunks_.front().positions.most_steps();
       const Index count = (segment_.order_end() - segment_.order_begin() + steps - 1) / steps;
-      if (units_.parts > 1) {
+      if (units_.parts > 1 || (threads_ == 1 && parts_ == 1)) {
         for (Index chunk = 0; chunk < count && !stops_after(0); ++chunk) run_in_phases(chunk);
       } else {
         run_by_tasks(count);
@@ -117,15 +117,18 @@ class LayerBackward {
     parallel(threads_, [&](Index thread) { tasks.run(thread, *this); });
   }
 
-  // First all threads share each step of the recurrence, then they share the sums.
+  // First all threads share each step of the recurrence, then they share the sums. One thread alone goes the same way,
+  // because it needs no tasks.
   void run_in_phases(Index number) {
     select(number);
     step(number, 0);
-    parallel(parts_, [&](Index part) { pack(number, part); });
+    pack(number, 0);
     const Index sums = chunks_.front().gradients.sums();
-    parallel(sums, [&](Index at) {
+    const auto add = [&](Index at) {
       if (!stops_after(chunk_work() / sums)) sum(number, at);
-    });
+    };
+    if (threads_ > 1) return parallel(sums, add);
+    for (Index at = 0; at < sums; ++at) add(at);
   }
 
   Index chunk_work() const {

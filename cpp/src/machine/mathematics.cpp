@@ -206,10 +206,8 @@ double cosine(const Pair& x) {
 bool is_whole(double x) { return magnitude(x) >= 0x1p52 || nearest_whole(x) == x; }
 bool is_odd(double x) { return magnitude(x) < 0x1p53 && is_whole(x) && (static_cast<std::int64_t>(x) & 1) != 0; }
 
-// base^exponent for a finite base > 0 and a finite exponent other than 0.
-double positive_power(double base, double exponent) {
-  if (base == 1.0) return 1.0;
-  const Pair log = logarithm(base);
+// e^(log * exponent) for a finite exponent.
+double power(const Pair& log, double exponent) {
   const double about = log.high * exponent;
   if (about > 750.0) return infinity;
   if (about < -750.0) return 0.0;
@@ -264,14 +262,26 @@ double pow(double base, double exponent) {
   }
   const bool negative = is_negative(base) && is_odd(exponent);
   const double size = magnitude(base);
-  double power = 0.0;
+  double result = 0.0;
   if (size == 0.0 || size == infinity) {
-    power = (size == 0.0) == (exponent > 0.0) ? 0.0 : infinity;
+    result = (size == 0.0) == (exponent > 0.0) ? 0.0 : infinity;
   } else {
     if (base < 0.0 && !is_whole(exponent)) return nan;
-    power = positive_power(size, exponent);
+    result = power(logarithm(size), exponent);
   }
-  return negative ? -power : power;
+  return negative ? -result : result;
+}
+
+PowersOf::PowersOf(double base) : base_(base) {
+  if (!(base > 0.0) || is_infinite(base)) return;
+  const Pair log = logarithm(base);
+  log_high_ = log.high;
+  log_low_ = log.low;
+}
+
+double PowersOf::operator()(double exponent) const {
+  const bool ordinary = base_ > 0.0 && !is_infinite(base_) && !is_nan(exponent) && !is_infinite(exponent);
+  return ordinary ? power({log_high_, log_low_}, exponent) : pow(base_, exponent);
 }
 
 double sin(double x) {

@@ -16,6 +16,17 @@ double log(double x);    // NaN below 0, minus infinity at 0
 double log1p(double x);  // log(1 + x)
 // As the C library defines it for zeros, infinities and negative bases, which need a whole number as the exponent.
 double pow(double base, double exponent);
+// Many powers of one base: each is, bit for bit, what pow() gives, but the logarithm of the base, which is most of the
+// work, is computed once.
+class PowersOf {
+ public:
+  explicit PowersOf(double base);
+  double operator()(double exponent) const;
+
+ private:
+  double base_;
+  double log_high_ = 0.0, log_low_ = 0.0;  // if the base is positive and finite
+};
 // For |x| up to 1e6; NaN beyond.
 double sin(double x);
 double cos(double x);

@@ -67,7 +67,8 @@ struct MemberStream {
   }
 
   template <class RowOf>
-  void run(RowOf&& row_of, T* y, const std::uint8_t* reset, const std::uint8_t* skip, SkippedOutput skipped) noexcept {
+  [[gnu::hot]] void run(RowOf&& row_of, T* y, const std::uint8_t* reset, const std::uint8_t* skip,
+                        SkippedOutput skipped) noexcept {
     if (skip != nullptr) return run_some(row_of, y, reset, skip, skipped);
     for (Index row = 0; row < rows; ++row) inputs[static_cast<std::size_t>(row)] = row_of(row);
     for (StreamLink& link : links) {
@@ -314,9 +315,12 @@ bool Stream<T>::is_shared() const noexcept {
   return parts_->members.size() == 1 ? parts_->members.front().is_shared() : parts_->pieces() > 1;
 }
 
+// The functions that a step of a small network runs through are marked as hot, so that they lie together in memory.
+// Elsewhere they may compete with one another, and with the interpreter's, for the same places of the instruction
+// cache: a step of 125 ns took 170 ns in some builds.
 template <class T>
-void Stream<T>::step(const T* x, T* y, const std::uint8_t* reset, const StepStrides& strides,
-                     const StepSkip& skip) noexcept {
+[[gnu::hot]] void Stream<T>::step(const T* x, T* y, const std::uint8_t* reset, const StepStrides& strides,
+                                  const StepSkip& skip) noexcept {
   parts_->step(x, parts_->input_size, y, reset, strides, skip);
 }
 

@@ -7,7 +7,6 @@
 
 #include "machine/dispatch.hpp"
 #include "machine/float_state.hpp"
-#include "machine/mathematics.hpp"
 #include "machine/parallel.hpp"
 #include "training/parameter_blocks.hpp"
 #include "training/training_step.hpp"
@@ -64,6 +63,8 @@ void check_steps(const std::vector<std::int64_t>& steps, std::size_t members) {
 template <class T>
 Moments<T>::Moments(const OptimizerOptions& options, Index size, Index members)
     : options_(options),
+      beta1_powers_(options.beta1),
+      beta2_powers_(options.beta2),
       size_(size),
       steps_(static_cast<std::size_t>(members)),
       factors_(static_cast<std::size_t>(members)) {
@@ -90,6 +91,8 @@ void Moments<T>::restore(const OptimizerOptions& options, std::vector<std::int64
     refuse("buffers", std::to_string(size_) + " elements in each", std::to_string(buffer.size()));
   }
   options_ = options;
+  beta1_powers_ = mathematics::PowersOf(options.beta1);
+  beta2_powers_ = mathematics::PowersOf(options.beta2);
   steps_ = std::move(steps);
   buffers_ = std::move(buffers);
   forget();
@@ -106,8 +109,8 @@ void Moments<T>::begin(const MemberScales& scales) {
     factors.step = ++steps_[member];
     if (!adaptive) continue;
     const auto t = static_cast<double>(factors.step);
-    factors.step_size = options_.lr / (1.0 - mathematics::pow(options_.beta1, t));
-    factors.second_correction = std::sqrt(1.0 - mathematics::pow(options_.beta2, t));
+    factors.step_size = options_.lr / (1.0 - beta1_powers_(t));
+    factors.second_correction = std::sqrt(1.0 - beta2_powers_(t));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "latchwork/training.hpp"
+#include "machine/mathematics.hpp"
 
 namespace latchwork {
 
@@ -67,6 +68,7 @@ class Moments {
   };
 
   OptimizerOptions options_;
+  mathematics::PowersOf beta1_powers_, beta2_powers_;  // adam, adamw
   Index size_;
   std::vector<std::int64_t> steps_;
   std::vector<std::vector<T>> buffers_;
