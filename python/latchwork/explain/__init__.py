@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from latchwork.explain.decomposition import erased_by as erased_by
     from latchwork.explain.decomposition import memory as memory
     from latchwork.explain.decomposition import written_by as written_by
-    from latchwork.explain.page import explorer as explorer
-    from latchwork.explain.interventions import ablate as ablate
-    from latchwork.explain.interventions import clamp as clamp
-    from latchwork.explain.probes import probe as probe
     from latchwork.explain.input_gradients import integrated_gradients as integrated_gradients
     from latchwork.explain.input_gradients import saliency as saliency
+    from latchwork.explain.interventions import ablate as ablate
+    from latchwork.explain.interventions import clamp as clamp
+    from latchwork.explain.page import explorer as explorer
+    from latchwork.explain.probes import probe as probe
     from latchwork.explain.swaps import responsible as responsible
     from latchwork.explain.swaps import swap as swap
 

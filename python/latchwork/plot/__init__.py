@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["cell", "gates", "memory", "training"]
 
-__getattr__ = lazy_names(__name__, {"cell": "cell_diagram", "gates": "gate_maps", "memory": "memory_areas", "training": "training_curves"})
+__getattr__ = lazy_names(
+    __name__, {"cell": "cell_diagram", "gates": "gate_maps", "memory": "memory_areas", "training": "training_curves"}
+)
 
 
 def __dir__() -> list[str]:
