@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from latchwork._arrays import Array
+    from latchwork._sequence import SequenceModule
 
 
 class Place(NamedTuple):
@@ -86,6 +87,14 @@ def place_of(module: Any, layer: Any) -> Place:
         if name in names:
             return Place(name, index, number, names.index(name), lstm)
     raise AssertionError(name)
+
+
+def check_one_member(network: SequenceModule[Any]) -> None:
+    """Raise ValueError if a network has several members."""
+    if network._members is not None:
+        raise ValueError(
+            f"network: expected one of one member, got one of {network._members}; network.member(m) is one of them"
+        )
 
 
 def unit_numbers(name: str, units: Any, count: int) -> list[int]:
