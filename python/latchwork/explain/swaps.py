@@ -291,7 +291,7 @@ class _Runs:
             lengths if other_lengths is None else other_lengths, reset, skip,
         )  # fmt: skip
         _check_alike(self.call, other)
-        other_stops = checked_stops("other_step", step if other_step is None else other_step, other, end=True)
+        other_stops = checked_stops("other_step", stops if other_step is None else other_step, other, end=True)
         self.own = Stopped(network, self.call, stops)
         self.alive: Array = self.own.left > 0
         if other.lengths is not None:
@@ -299,8 +299,9 @@ class _Runs:
             if ended.any():
                 row = int(np.argmax(ended))
                 raise ValueError(
-                    f"other_step: expected at most the length of each row of other_x, "
-                    f"got {other_stops[row]} for row {row}, whose length is {other.lengths[row]}"
+                    f"other_step: expected at most the length of each row of other_x, got "
+                    f"{np.broadcast_to(other_stops, ended.shape)[row]} for row {row}, "
+                    f"whose length is {other.lengths[row]}"
                 )
         self._other: Pairs = Stopped(network, other, other_stops, self.alive).state
 
