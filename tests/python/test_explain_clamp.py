@@ -370,10 +370,11 @@ def test_the_unit_that_is_read_comes_first_and_one_that_harms_last():
 def test_other_gates_units_and_layers():
     network = lw.Network([lw.LSTM(3, 7, 2, bidirectional=True, seed=0), lw.Linear(14, 2, seed=1)])
     x, y = normal(1, (STEPS, ROWS, 3)), normal(2, (STEPS, ROWS, 2))
-    found = ablate(network, x, y, "huber", layer="0.l1_reverse", units=[5, -7], forget_gate=1.0, delta=0.3)
+    found = ablate(network, x, y, "huber", layer="0.l1_reverse", units=[5, -7, 5], forget_gate=1.0, delta=0.3)
     huber = functools.partial(lw.losses.huber, delta=0.3)
     expected = losses_one_by_one(network, "0.l1_reverse", (0, 5), x, y, huber, {"forget_gate": 1.0})
     assert found.layer == "0.l1_reverse"
+    assert sorted(found.units) == [0, 5]
     assert dict(zip(found.units.tolist(), found.losses, strict=True)) == dict(zip((0, 5), expected, strict=True))
     assert_same_bits(
         ablate(network, x, y, huber, layer=1).losses, ablate(network, x, y, "huber", layer=1, delta=0.3).losses

@@ -143,6 +143,24 @@ def test_numbers_predicted_by_loops(strength, dtype, monkeypatch):
     assert 0.5 < found.linear < 1
 
 
+def test_a_unit_that_is_constant_in_what_is_fitted_has_no_say():
+    cell = normal(0, (STEPS, ROWS, 9), "float64")
+    labels = cell[..., 0] + 0.1 * normal(1, (STEPS, ROWS), "float64")
+    cell[..., 1:] = np.arange(8) / 7
+    without = probe(trace_of(cell), labels, folds=ROWS).linear
+    cell[:, 4, 1:] = 1e6 + np.arange(8)
+    x, error, baseline = cell[..., :1], 0.0, 0.0
+    for row in range(ROWS):
+        fitted = np.arange(ROWS) != row
+        columns = cell if row != 4 else x
+        said = ridge_fit(columns[:, fitted].reshape(5 * (ROWS - 1), -1), labels[:, fitted].reshape(-1, 1), 1e-2)
+        error += ((labels[:, row] - said(columns[:, row])[:, 0]) ** 2).sum()
+        baseline += ((labels[:, row] - labels[:, fitted].mean()) ** 2).sum()
+    found = probe(trace_of(cell), labels, folds=ROWS).linear
+    assert_close(found, 1 - error / baseline, 1e-6)
+    assert abs(found - without) < 0.1
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_classes_predicted_by_loops(classes):
     cell = normal(0, (STEPS, ROWS, UNITS))

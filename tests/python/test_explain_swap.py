@@ -178,6 +178,14 @@ def test_lengths_and_padding(dtype):
         swap(lstm, x, other_x, [1], STOPS, lengths=LENGTHS, other_lengths=[6, 0, 4, 2])
 
 
+def test_tokens_in_padding_never_matter():
+    network = lw.Network([lw.Embedding(VOCABULARY, 3, seed=0), lw.LSTM(3, 7, seed=1)])
+    x = np.arange(24).reshape(STEPS, ROWS) % VOCABULARY
+    padded = np.where(np.arange(STEPS)[:, np.newaxis] < LENGTHS, x, 10**12)
+    result = swap(network, padded, padded.copy(), 3, STOPS, lengths=LENGTHS)
+    assert_same_bits(result.output, swap(network, x, x, 3, STOPS, lengths=LENGTHS).output)
+
+
 def test_another_length_and_step_of_the_other_run():
     lstm = random_lstm(**SIZES)
     x, _ = inputs()

@@ -356,7 +356,7 @@ class _Moves:
         self._at_once = runs.sets_at_once(self._steps)
         self.own = self._numbers(runs.outputs([[]], self._steps)[0])
         self.other = self._numbers(runs.outputs_of_other_state(self._steps))
-        self._distance = np.where(runs.alive, self.other - self.own, 0.0)
+        self._distance = self.other - self.own  # 0 in rows that have ended
         if not self._distance.any():
             raise ValueError("outcome: expected one that differs between the two runs in some row, got equal ones")
 
