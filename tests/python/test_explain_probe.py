@@ -78,6 +78,18 @@ def test_two_classes_by_counting_pairs(kind, labels_of):
     assert found.classes == {"int": (3, 7), "bool": (False, True)}.get(kind, ("he", "she"))
 
 
+def test_columns_of_pandas():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    words = ["she", "he", "she"] * 3
+    expected = probe(trace_of(cells()), words)
+    for labels in (pandas.Series(words), pandas.Categorical(words), pandas.Series(words, dtype="string")):
+        found = probe(trace_of(cells()), labels)
+        assert_same_bits(found.scores, expected.scores)
+        assert (found.classes, found.linear) == (("he", "she"), expected.linear)
+    with pytest.raises(ValueError, match="labels: expected no missing values, got one in row 2"):
+        probe(trace_of(cells()), pandas.Series([*words[:2], None, *words[3:]]))
+
+
 def test_several_classes_are_the_mean_over_pairs():
     cell, labels = cells(), np.random.RandomState(1).randint(0, 4, (STEPS, ROWS))
     found = probe(trace_of(cell), labels, folds=None)

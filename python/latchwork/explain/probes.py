@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from latchwork._arrays import as_array, boolean, integer, lengths_array, mask_array, real_number, shape_text
+from latchwork._foreign import is_table
 from latchwork._random import Random
 from latchwork.explain._places import layer_name, one_index, step_numbers
 from latchwork.explain._readout import Moments, Pairwise, chunks_of
@@ -401,11 +402,17 @@ def _batch(
 
 
 def _label_array(name: str, labels: Any) -> Array:
+    if is_table(labels) and not hasattr(labels, "columns") and _are_words(np.asarray(labels, dtype=object)):
+        labels = np.asarray(labels, dtype=object)  # a column of words, which numbers may not be read from
     array = as_array(name, labels)
-    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.reshape(-1).tolist()):
+    if array.dtype.kind == "O" and _are_words(array):
         array = array.astype(str)
     if array.dtype.kind not in "biufU":
         raise TypeError(
             f"{name}: expected integers, booleans or strings (classes), or floats (numbers), got dtype {array.dtype}"
         )
     return array
+
+
+def _are_words(array: Array) -> bool:
+    return all(isinstance(each, str) for each in array.reshape(-1).tolist())

@@ -252,13 +252,13 @@ def responsible(
     runs = _Runs(network, x, other_x, step, layer, parts, other_step, state, other_state, lengths, other_lengths, reset,
                  skip)  # fmt: skip
     place = runs.place
-    numbers = unit_numbers("units", range(place.units) if units is None else units, place.units)
+    numbers = sorted(unit_numbers("units", range(place.units) if units is None else units, place.units))
     if not numbers:
         raise ValueError("units: expected at least one, got none")
     moves = _Moves(runs, outcome)
     row_shares, shares = moves.of([[unit] for unit in numbers])
-    together, together_shares, together_turned = moves.greedy(numbers, threshold, limit)
-    ranked = np.lexsort((np.array(numbers), -shares))
+    together, together_shares, together_turned = moves.greedy(numbers, (row_shares, shares), threshold, limit)
+    ranked = np.argsort(-shares, kind="stable")
     return Responsible(
         place.name,
         np.array(numbers)[ranked],
@@ -377,16 +377,21 @@ class _Moves:
         turned: Array = (row_shares[:, self._distance != 0] > 0.5).mean(axis=1)
         return turned
 
-    def greedy(self, units: Sequence[int], enough: float, most: int) -> tuple[tuple[int, ...], Array, float]:
-        """Add one unit after the other, each time the one that helps most, until they move the outcome far enough."""
+    def greedy(
+        self, units: Sequence[int], alone: tuple[Array, Array], enough: float, most: int
+    ) -> tuple[tuple[int, ...], Array, float]:
+        """Add one unit after the other, each time the one that helps most, until they move the outcome far enough.
+
+        ``alone``: the shares of each unit alone, as `of` gives them.
+        """
         chosen: list[int] = []
         shares: list[float] = []
         turned = 0.0
         while len(chosen) < most and (not shares or shares[-1] < enough):
-            left = sorted(set(units) - set(chosen))
+            left = [unit for unit in units if unit not in chosen]
             if not left:
                 break
-            row_shares, of_sets = self.of([[*chosen, unit] for unit in left])
+            row_shares, of_sets = self.of([[*chosen, unit] for unit in left]) if chosen else alone
             best = int(np.argmax(of_sets))
             if of_sets[best] <= (shares[-1] if shares else 0.0):
                 break
