@@ -30,6 +30,7 @@ smartquotes = False
 highlight_language = "none"
 
 html_theme = "furo"
+pygments_dark_style = "monokai"
 html_title = f"Latchwork {release}"
 # Excerpts of the pages found would be fetched, which browsers refuse for pages that lie on a disk.
 html_show_search_summary = False

@@ -104,7 +104,7 @@ def is_in_ci(command):
 def shell(block, command, folder):
     package = Path(lw.__file__).parents[1]
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, timeout=300,
+        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60,
         env=os.environ | {"PYTHONPATH": str(package)},
     )  # fmt: skip
     assert done.returncode == 0, f"{block.place}: {command}\n{done.stdout}{done.stderr}"
