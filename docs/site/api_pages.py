@@ -105,10 +105,10 @@ def _module_page(name: str, module: ModuleType, full_names: list[str]) -> str:
         subject = [f".. automodule:: {name}"]
     else:  # autodoc only imports by the other name
         subject = [f".. py:module:: {name}", inspect.getdoc(module) or ""]
-    table = [".. autosummary::\n   :nosignatures:", _indented(f"~{each}" for each in full_names)]
+    names = [full_name.removeprefix(f"{name}.") for full_name in full_names]
+    table = [".. autosummary::\n   :nosignatures:", _indented(f"~{each}" for each in names)]
     entries = [".. toctree::\n   :hidden:", _indented(f"{each.split('.')[-1]} <{each}>" for each in full_names)]
-    # Full names are looked up from no module.
-    return _joined(_heading(name), *subject, ".. currentmodule:: None", *table, *entries)
+    return _joined(_heading(name), *subject, f".. currentmodule:: {name}", *table, *entries)
 
 
 def _object_page(full_name: str) -> str:

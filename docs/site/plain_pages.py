@@ -69,13 +69,23 @@ class ObjectLinks(SphinxTransform):
 def resolve_short_name(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Element
 ) -> nodes.Element | None:
-    """Find the only object whose name ends so: docstrings say `Trainer.step` in other modules than its own too."""
-    name, objects = f".{node['reftarget']}", env.domains.python_domain.objects
-    # An object may have several names, by which it is imported here and there.
-    places = {(entry.docname, entry.node_id) for full_name, entry in objects.items() if full_name.endswith(name)}
-    if node["refdomain"] != "py" or len(places) != 1:
+    """Find an object by the end of its name, as docstrings say `Trainer.step` in other modules than its own too.
+
+    That is the object of this name in the innermost package around, or the only one anywhere.
+    """
+    if node["refdomain"] != "py":
         return None
-    return make_refnode(app.builder, node["refdoc"], *places.pop(), content, node["reftarget"])
+    name, objects = node["reftarget"], env.domains.python_domain.objects
+    around = (node.get("py:module") or "").split(".")
+    inner = [".".join([*around[:depth], name]) for depth in range(len(around), 0, -1)]
+    found = [objects[each] for each in inner if each in objects][:1]
+    # An object may have several names, by which it is imported here and there.
+    anywhere = {(each.docname, each.node_id): each for full, each in objects.items() if full.endswith(f".{name}")}
+    if not found and len(anywhere) == 1:
+        found = list(anywhere.values())
+    return (
+        make_refnode(app.builder, node["refdoc"], found[0].docname, found[0].node_id, content, name) if found else None
+    )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
