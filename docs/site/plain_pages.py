@@ -83,9 +83,9 @@ def resolve_short_name(
     anywhere = {(each.docname, each.node_id): each for full, each in objects.items() if full.endswith(f".{name}")}
     if not found and len(anywhere) == 1:
         found = list(anywhere.values())
-    return (
-        make_refnode(app.builder, node["refdoc"], found[0].docname, found[0].node_id, content, name) if found else None
-    )
+    if not found:
+        return None
+    return make_refnode(app.builder, node["refdoc"], found[0].docname, found[0].node_id, content, name)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
