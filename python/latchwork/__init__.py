@@ -3,7 +3,7 @@
 Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, and `Network`, a chain of them,
 which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
-`load` reads what `save` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. `explain`
+`load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. `explain`
 says what a model did and why, `plot` draws it. Shapes and names are PyTorch's throughout.
 """
 

@@ -101,7 +101,7 @@ def save(model: Savable, path: FilePath) -> None:
 
 
 def load(path: FilePath) -> Any:
-    """Read whatever `save` wrote: a layer, a network or an estimator.
+    """Read whatever ``save`` wrote: a layer, a network or an estimator.
 
     Nothing in the file is executed.
 
