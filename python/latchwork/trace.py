@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
@@ -103,7 +103,7 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
         """Return a layer and direction by name, or a layer by number."""
         if isinstance(key, str):
             return self._layers[key]
-        return self._layers[self._names_by_number()[key]]
+        return self._layers[names_by_number(self)[key]]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
@@ -147,13 +147,6 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
         """Of the only layer and direction: the output of each step."""
         return self._only("hidden").hidden
 
-    def _names_by_number(self) -> list[str]:
-        """Name the direction of each layer that its number stands for."""
-        names: dict[str, str] = {}
-        for name in self._layers:
-            names.setdefault(name.removesuffix("_reverse"), name)
-        return list(names.values())
-
     def _only(self, signal: str) -> LayerTrace:
         if len(self._layers) != 1:
             raise AttributeError(
@@ -161,6 +154,14 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
                 f'use trace["name"].{signal} with one of {", ".join(self._layers)}'
             )
         return next(iter(self._layers.values()))
+
+
+def names_by_number(names: Iterable[str]) -> list[str]:
+    """Of the names of layers and directions, give for each layer the direction that its number stands for."""
+    chosen: dict[str, str] = {}
+    for name in names:
+        chosen.setdefault(name.removesuffix("_reverse"), name)
+    return list(chosen.values())
 
 
 def trace_of(tape: Tape[S]) -> Trace[S]:

@@ -263,8 +263,8 @@ def test_a_clip_that_a_value_lies_within(dtype):
     [
         ("l1", 0, ValueError, "layer: expected one of l0, got 'l1'"),
         (1, 0, IndexError, "layer: expected -1 to 0, got 1"),
-        (0.5, 0, TypeError, "layer: expected a name, a number or None, got float"),
-        (True, 0, TypeError, "layer: expected a name, a number or None, got bool"),
+        (0.5, 0, TypeError, "layer: expected str or int, got float"),
+        (True, 0, TypeError, "layer: expected str or int, got bool"),
         (0, 7, IndexError, "unit: expected -7 to 6, got 7"),
         (0, [0, -8], IndexError, "unit: expected -7 to 6, got -8"),
         (0, 1.0, TypeError, "unit: expected integers, got dtype float64"),

@@ -1,8 +1,8 @@
 """Answers to what a model did: which step wrote what a cell holds, what each gate did, and which unit is the cause.
 
-`memory`, `written_by` and `erased_by` read a trace; `saliency` and `integrated_gradients` ask for gradients; `clamp` and
-`ablate` hold gates open or shut; `probe` reads labels from units, `swap` and `responsible` find causes; `explorer` writes
-one page of HTML.
+`memory`, `written_by` and `erased_by` read a trace. `saliency` and `integrated_gradients` ask for gradients. `clamp`
+and `ablate` hold gates open or shut. `probe` reads labels from units; `swap` and `responsible` find causes. `explorer`
+writes a page of HTML.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.trace import Trace
+from latchwork.trace import Trace, names_by_number
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -26,15 +26,21 @@ def checked_trace(trace: Any) -> Trace[Any]:
     return trace
 
 
-def layer_name(trace: Trace[Any], layer: Any) -> str:
-    """Read a layer and direction: a name of the trace, or a number as ``trace[number]`` takes it."""
+def layer_name(names: Collection[str], layer: Any) -> str:
+    """Read a layer and direction of a trace, or of such names: by name, or by number as ``trace[number]`` takes it.
+
+    Raises
+    ------
+    ValueError, IndexError, TypeError
+        If there is none of that name or number, or it is neither.
+    """
     if isinstance(layer, str):
-        if layer not in trace:
-            names = ", ".join(trace) or "none, because the network has no LSTM"
-            raise ValueError(f"layer: expected one of {names}, got {layer!r}")
+        if layer not in names:
+            known = ", ".join(names) or "none, because the network has no LSTM"
+            raise ValueError(f"layer: expected one of {known}, got {layer!r}")
         return layer
-    names_by_number = trace._names_by_number()
-    return names_by_number[position("layer", layer, len(names_by_number), "str or int")]
+    numbered = names_by_number(names)
+    return numbered[position("layer", layer, len(numbered), "str or int")]
 
 
 def position(name: str, value: Any, size: int, expected: str = "int") -> int:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from latchwork._arrays import integer_array, shape_text
+from latchwork.explain._choices import layer_name, position
 from latchwork.lstm import LSTM
 from latchwork.network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from latchwork._arrays import Array
     from latchwork._sequence import SequenceModule
 
@@ -55,26 +53,8 @@ class Place(NamedTuple):
         return activations
 
 
-def layer_name(names: Sequence[str], layer: Any) -> str:
-    """Find a layer and direction among a trace's names: by name or number, as ``trace[...]`` takes it; None: the first.
-
-    Raises
-    ------
-    ValueError, IndexError, TypeError
-        If there is none of that name or number, or it is neither.
-    """
-    if layer is None:
-        return names[0]
-    if isinstance(layer, str):
-        if layer not in names:
-            raise ValueError(f"layer: expected one of {', '.join(names)}, got {layer!r}")
-        return layer
-    forward = [name for name in names if not name.endswith("_reverse")] or list(names)
-    return forward[one_index("layer", layer, len(forward), "a name, a number or None")]
-
-
 def place_of(module: Any, layer: Any) -> Place:
-    """Find a layer and direction of an LSTM or a network; see `layer_name`. ValueError, IndexError or TypeError."""
+    """Find a layer and direction of an LSTM or a network; None: the first. ValueError, IndexError or TypeError."""
     if not isinstance(module, (LSTM, Network)):
         hint = "; its network_ is one" if hasattr(module, "network_") else ""
         raise TypeError(f"network: expected a Network or an LSTM, got {type(module).__name__}{hint}")
@@ -82,7 +62,7 @@ def place_of(module: Any, layer: Any) -> Place:
     lstms = [(index, each) for index, each in enumerate(modules) if isinstance(each, LSTM)]
     if not lstms:
         raise ValueError(f"network: expected one with an LSTM, got {module!r}")
-    name = layer_name([name for names in module._trace_names for name in names], layer)
+    name = layer_name([name for names in module._trace_names for name in names], 0 if layer is None else layer)
     for number, ((index, lstm), names) in enumerate(zip(lstms, module._trace_names, strict=True)):
         if name in names:
             return Place(name, index, number, names.index(name), lstm)
@@ -110,7 +90,7 @@ def unit_numbers(name: str, units: Any, count: int) -> list[int]:
     numbers = integer_array(name, list(units) if isinstance(units, (range, set, frozenset)) else units)
     if numbers.ndim > 1:
         raise ValueError(f"{name}: expected an int or a sequence of ints, got an array {shape_text(numbers.shape)}")
-    return list(dict.fromkeys(one_index(name, number, count) for number in numbers.reshape(-1).tolist()))
+    return list(dict.fromkeys(position(name, number, count) for number in numbers.reshape(-1).tolist()))
 
 
 def step_numbers(name: str, step: Any, rows: int, steps: int, last: int) -> Array:
@@ -123,16 +103,3 @@ def step_numbers(name: str, step: Any, rows: int, steps: int, last: int) -> Arra
         got = numbers[wrong].reshape(-1)[0]
         raise IndexError(f"{name}: expected {-steps} to {last} for {steps} steps, got {got}")
     return np.where(numbers < 0, numbers + steps, numbers)
-
-
-def one_index(name: str, value: Any, count: int, kind: str = "an int") -> int:
-    """Read an int from 0 to ``count - 1``, or from the end if it is negative. IndexError or TypeError."""
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected {kind}, got bool")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected {kind}, got {type(value).__name__}") from None
-    if not -count <= number < count:
-        raise IndexError(f"{name}: expected {-count} to {count - 1}, got {number}")
-    return number % count

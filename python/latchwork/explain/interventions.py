@@ -125,7 +125,7 @@ class Ablation:
 
     @property
     def increases(self) -> Array:
-        """By how much the loss rises without each unit, in the order of `units`; below 0: the unit does harm."""
+        """By how much the loss rises without each unit, in the order of ``units``; below 0: the unit does harm."""
         increases: Array = self.losses - self.baseline
         return increases
 

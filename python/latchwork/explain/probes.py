@@ -11,7 +11,8 @@ import numpy as np
 from latchwork._arrays import as_array, boolean, integer, lengths_array, mask_array, real_number, shape_text
 from latchwork._foreign import is_table
 from latchwork._random import Random
-from latchwork.explain._places import layer_name, one_index, step_numbers
+from latchwork.explain._choices import layer_name, position
+from latchwork.explain._places import step_numbers
 from latchwork.explain._readout import Moments, Pairwise, chunks_of
 from latchwork.trace import LayerTrace, Trace
 
@@ -355,14 +356,14 @@ def _batch(
     trace: Trace[Any], labels: Any, layer: Any, signal: Any, step: Any, lengths: Any, where: Any, batch_first: bool,
     member: Any, place: str,
 ) -> _Batch:  # fmt: skip
-    name = layer_name(list(trace), layer)
+    name = layer_name(trace, 0 if layer is None else layer)
     if not isinstance(signal, str) or signal not in LayerTrace._fields:
         raise ValueError(f"signal: expected one of {', '.join(LayerTrace._fields)}, got {signal!r}")
     values: Array = getattr(trace[name], signal)
     if member is not None:
         if values.ndim == 2:
             raise ValueError("member: expected None for a trace of one member, got a number")
-        values = values[one_index("member", member, len(values))]
+        values = values[position("member", member, len(values))]
     elif values.ndim == 4:
         raise ValueError(f"member: expected which of {len(values)} to read, got None")
     batched = values.ndim == 3
