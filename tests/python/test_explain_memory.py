@@ -160,6 +160,16 @@ def test_batch_first_and_unbatched_have_the_axes_of_the_trace():
             assert_same_bits(of_one, whole[:, 2])
 
 
+class Foreign:
+    """An array of another library: neither a sequence nor NumPy's."""
+
+    def __init__(self, numbers):
+        self._numbers = numbers
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self._numbers, dtype)
+
+
 def test_chosen_units_and_rows_are_those_of_the_whole():
     lstm = random_lstm(input_size=3, hidden_size=7, bidirectional=True)
     start, common = arguments_of(lstm, masked=True)
@@ -170,6 +180,8 @@ def test_chosen_units_and_rows_are_those_of_the_whole():
         assert_same_bits(some.terms, whole.terms[:, [3, 1]][..., [4, -1, 0]])
         assert_same_bits(some.start, whole.start[[3, 1]][:, [4, -1, 0]])
         assert_same_bits(some.cell, whole.cell[[3, 1]][:, [4, -1, 0]])
+        foreign = explain.memory(trace, 3, name, unit=Foreign([4, -1, 0]))
+        assert_same_bits(foreign.terms, whole.terms[..., [4, -1, 0]])
         one = explain.memory(trace, 3, name, unit=-2, row=3)
         assert_same_bits(one.terms, whole.terms[:, 3, -2])
         assert_same_bits((one.start, one.cell), (whole.start[3, -2], whole.cell[3, -2]))
@@ -229,6 +241,7 @@ def test_layers_of_a_network_by_name_and_number():
             explain.memory(trace, 3, bad)
     with pytest.raises(IndexError, match="layer: expected -3 to 2, got 3"):
         explain.memory(trace, 3, 3)
+    assert_same_bits(explain.memory(trace, 0, None).terms, explain.memory(trace, 0, 0).terms)
     with pytest.raises(TypeError, match="layer: expected str or int, got float"):
         explain.memory(trace, 3, 1.0)
     without = lw.Network([lw.Linear(3, 2, seed=0)]).trace(np.ones((4, 1, 3)))

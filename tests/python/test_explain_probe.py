@@ -5,18 +5,21 @@ import numpy as np
 import pytest
 from comparison import assert_close, assert_same_bits
 from latchwork.explain import _readout, probe
-from latchwork.trace import LayerTrace, Trace
+from latchwork.trace import LayerTrace
 from layers import normal, random_lstm
 
 STEPS, ROWS, UNITS = 5, 9, 4
 LENGTHS = np.array([5, 3, 0, 5, 4, 1, 2, 5, 5])
 
 
-def trace_of(cell, hidden=None):
-    """A trace that holds what a test wants it to."""
+def trace_of(cell, batch_first=False, x=None, **options):
+    """The trace of a real call whose cells are then what a test wants them to be."""
     cell = np.asarray(cell)
-    other = np.zeros_like(cell)
-    return Trace(other, (), {"l0": LayerTrace(other, other, other, other, cell, other if hidden is None else hidden)})
+    layer = lw.LSTM(1, cell.shape[-1], batch_first=batch_first, dtype=cell.dtype)
+    module = lw.Network([layer], members=len(cell)) if cell.ndim == 4 or x is not None else layer
+    trace = module.trace(np.zeros((*cell.shape[-3:-1], 1)) if x is None else x, **options)
+    trace[0].cell[...] = cell
+    return trace
 
 
 def cells(seed=0, shape=(STEPS, ROWS, UNITS), dtype="float32"):
@@ -67,7 +70,7 @@ def test_two_classes_by_counting_pairs(kind, labels_of):
     second = np.random.RandomState(1).random_sample((ROWS,) if labels_of == "sequence" else (STEPS, ROWS)) < 0.4
     labels = {"int": np.where(second, 7, 3), "bool": second, "str": np.where(second, "she", "he"),
               "object": np.where(second, "she", "he").astype(object)}[kind]  # fmt: skip
-    found = probe(trace_of(cell), labels, lengths=LENGTHS, folds=None)
+    found = probe(trace_of(cell, lengths=LENGTHS), labels, folds=None)
     valid = counted()
     wanted = np.broadcast_to(second, (STEPS, ROWS))[valid]
     expected = np.array([area(cell[..., unit][valid], wanted) for unit in range(UNITS)])
@@ -140,7 +143,7 @@ def test_numbers_predicted_by_loops(strength, dtype, monkeypatch):
     monkeypatch.setattr(_readout, "_CHUNK", 12)
     cell = normal(0, (STEPS, ROWS, UNITS), dtype)
     labels = cell[..., 1] - 0.5 * cell[..., 2] + 3 + 0.3 * normal(1, (STEPS, ROWS), "float64")
-    found = probe(trace_of(cell), labels, lengths=LENGTHS, folds=99, ridge=strength)
+    found = probe(trace_of(cell, lengths=LENGTHS), labels, folds=99, ridge=strength)
     valid, error, baseline = counted(), 0.0, 0.0
     x = cell.astype(np.float64)
     for row in range(ROWS):
@@ -241,21 +244,26 @@ def test_labels_that_go_with_nothing_are_read_by_chance():
 # ---- Which steps count.
 
 
-def test_padding_where_and_step_leave_steps_out():
+def test_padding_skipped_steps_where_and_step_leave_steps_out():
     cell, labels = cells(), np.random.RandomState(1).randint(0, 2, (STEPS, ROWS))
-    where = np.random.RandomState(2).random_sample((STEPS, ROWS)) < 0.6
+    where, skip = (np.random.RandomState(seed).random_sample((STEPS, ROWS)) < 0.6 for seed in (2, 3))
+    step = np.arange(STEPS)[:, np.newaxis]
     clean = cell.copy()
-    for options, valid in (
-        ({"lengths": LENGTHS}, counted()),
-        ({"where": where}, where),
-        ({"where": where.astype(float), "lengths": LENGTHS}, where & counted()),
-        ({"step": 2}, np.arange(STEPS)[:, np.newaxis] == np.full(ROWS, 2)),
-        ({"step": -4, "lengths": LENGTHS}, (np.arange(STEPS)[:, np.newaxis] == 1) & counted()),
-        ({"step": np.arange(ROWS) % STEPS}, np.arange(STEPS)[:, np.newaxis] == np.arange(ROWS) % STEPS),
+    for of_call, options, valid in (
+        ({"lengths": LENGTHS}, {}, counted()),
+        ({"skip": skip}, {}, ~skip),
+        ({"skip": skip, "lengths": LENGTHS}, {}, ~skip & counted()),
+        ({}, {"where": where}, where),
+        ({"lengths": LENGTHS}, {"where": where.astype(float)}, where & counted()),
+        ({}, {"step": 2}, step == np.full(ROWS, 2)),
+        ({"lengths": LENGTHS}, {"step": -4}, (step == 1) & counted()),
+        ({"lengths": LENGTHS}, {"step": LENGTHS - 1}, step == LENGTHS - 1),
+        ({"skip": skip}, {"step": 2}, (step == np.full(ROWS, 2)) & ~skip),
+        ({}, {"step": np.arange(ROWS) % STEPS}, step == np.arange(ROWS) % STEPS),
     ):
         cell = clean.copy()
         cell[~valid] = np.nan
-        found = probe(trace_of(cell), labels, **options, folds=None)
+        found = probe(trace_of(cell, **of_call), labels, **options, folds=None)
         expected = [area(clean[..., unit][valid], labels[valid] == 1) for unit in range(UNITS)]
         assert_close(in_order(found), expected, 1e-14)
         assert (found.steps, found.sequences) == (valid.sum(), valid.any(axis=0).sum())
@@ -263,24 +271,69 @@ def test_padding_where_and_step_leave_steps_out():
 
 def test_batch_first():
     cell, labels = cells(), np.random.RandomState(1).randint(0, 2, (STEPS, ROWS))
-    where, step = labels + np.arange(ROWS) % 2 < 2, np.arange(ROWS) % STEPS
-    for options, given in (({"lengths": LENGTHS}, labels), ({"where": where}, labels), ({"step": step}, labels[0])):
-        expected = probe(trace_of(cell), given, **options, folds=3)
-        turned = {name: value.T if name == "where" else value for name, value in options.items()}
-        found = probe(trace_of(cell.swapaxes(0, 1)), given.T, **turned, folds=3, batch_first=True)
+    mask, step = labels + np.arange(ROWS) % 2 < 2, np.arange(ROWS) % STEPS
+    for of_call, options, given in (
+        ({"lengths": LENGTHS}, {}, labels),
+        ({"skip": ~mask}, {}, labels),
+        ({}, {"where": mask}, labels),
+        ({}, {"step": step}, labels[0]),
+    ):
+        expected = probe(trace_of(cell, **of_call), given, **options, folds=3)
+        of_call, options = ({name: value.T for name, value in each.items()} for each in (of_call, options))
+        found = probe(trace_of(cell.swapaxes(0, 1), batch_first=True, **of_call), given.T, **options, folds=3)
         assert_same_bits(found.scores, expected.scores)
         assert found.linear == expected.linear
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_members_are_read_one_by_one(batch_first):
+    """Whatever the members have for themselves: x, lengths and skipped steps."""
+    cell, labels = cells(shape=(3, STEPS, ROWS, UNITS)), np.random.RandomState(1).randint(0, 2, (STEPS, ROWS))
+    lengths = np.stack([LENGTHS, np.full(ROWS, STEPS), LENGTHS[::-1]])
+    skip = np.random.RandomState(3).random_sample((3, STEPS, ROWS)) < 0.4
+
+    def turned(array):
+        return array.swapaxes(-1, -2) if batch_first else array
+
+    given = cell.swapaxes(1, 2) if batch_first else cell
+    for own in ({}, {"lengths": lengths}, {"skip": skip}, {"lengths": lengths, "skip": skip[0]}):
+        of_call = {name: turned(value) if name == "skip" else value for name, value in own.items()}
+        trace = trace_of(given, batch_first, np.zeros((3, *given.shape[1:3], 1)), **of_call)
+        for member in range(3):
+            alone = {name: value[member] if value.shape[0] == 3 else value for name, value in own.items()}
+            expected = probe(trace_of(cell[member], **alone), labels, folds=3)
+            for number in (member, member - 3):
+                found = probe(trace, turned(labels), member=number, folds=3)
+                assert_same_bits(found.scores, expected.scores)
+                assert (found.linear, found.steps) == (expected.linear, expected.steps)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("steps", [3, STEPS])
+def test_an_unbatched_trace_of_several_members(steps, batch_first):
+    """As many steps as members, or not: the axis of the members is never taken for that of the rows."""
+    cell, labels = cells(shape=(3, steps, UNITS)), np.arange(steps) % 2
+    skip = np.arange(steps) == 0
+    for options, counts in (({}, np.ones(steps, bool)), ({"skip": skip}, ~skip)):
+        trace = trace_of(cell, batch_first, np.zeros((steps, 1)), **options)
+        for member in range(3):
+            found = probe(trace, labels, member=member, folds=None)
+            expected = [area(cell[member, counts, unit], labels[counts] == 1) for unit in range(UNITS)]
+            assert_close(in_order(found), expected, 1e-14)
+            assert (found.steps, found.sequences) == (counts.sum(), 1)
+    with pytest.raises(ValueError, match=rf"labels: expected one label or \({steps},\), got \({steps}, 1\)"):
+        probe(trace, labels[:, np.newaxis], member=0)
 
 
 @pytest.mark.parametrize("labels_of", ["sequence", "step"])
 def test_several_traces_are_one_batch(labels_of):
     cell = cells()
     labels = normal(1, (ROWS,) if labels_of == "sequence" else (STEPS, ROWS))
-    expected = probe(trace_of(cell), labels, lengths=LENGTHS, folds=ROWS)
+    expected = probe(trace_of(cell, lengths=LENGTHS), labels, folds=ROWS)
     parts = [slice(0, 4), slice(4, 9)]
     several = probe(
-        [trace_of(cell[:, part]) for part in parts], [labels[..., part] for part in parts],
-        lengths=[LENGTHS[part] for part in parts], folds=ROWS,
+        [trace_of(cell[:, part], lengths=LENGTHS[part]) for part in parts], [labels[..., part] for part in parts],
+        folds=ROWS,
     )  # fmt: skip
     single = probe(
         [trace_of(cell[: LENGTHS[row], row]) for row in range(ROWS)],
@@ -330,13 +383,11 @@ def test_real_traces_by_layer_signal_and_member():
         (range(9), {"layer": 1}, IndexError, "layer: expected -1 to 0, got 1"),
         (range(9), {"signal": "cells"}, ValueError, "signal: expected one of input_gate, .*, got 'cells'"),
         (range(9), {"step": 5}, IndexError, "step: expected -5 to 4 for 5 steps, got 5"),
-        (range(9), {"lengths": [1]}, ValueError, r"lengths: expected \(N,\) with N = 9, got \(1,\)"),
         (range(9), {"where": np.ones(9, bool)}, ValueError, r"where: expected \(5, 9\), got \(9,\)"),
         (range(9), {"where": np.zeros((5, 9), bool)}, ValueError, "traces: expected at least one step that counts"),
         (range(9), {"folds": 1}, ValueError, "folds: expected at least 2, got 1"),
         (range(9), {"ridge": 0}, ValueError, "ridge: expected a number above 0, got 0"),
-        (range(9), {"batch_first": 1}, TypeError, "batch_first: expected bool, got int"),
-        (range(9), {"lengths": [5] + [0] * 8}, ValueError, "labels: expected at least two classes"),
+        ([0] + [1] * 8, {"where": np.arange(9) < np.ones((5, 1))}, ValueError, "labels: expected at least two classes"),
         (["a", "b"] + ["a"] * 7, {}, ValueError, "expected at least two sequences of each class, got one of 'b'"),
         (np.diag(range(5))[:, [0, 1, 2, 3, 4, 0, 0, 0, 0]], {"step": 4}, ValueError, "got one of 4"),
     ],
@@ -348,15 +399,14 @@ def test_what_probe_refuses(labels, options, error, message):
 
 def test_traces_that_are_none():
     trace = trace_of(cells())
-    with pytest.raises(
-        TypeError, match="traces: expected a Trace or a sequence of them, got LayerTrace; give the whole"
-    ):
+    expected = r"traces: expected a Trace, as module.trace\(x\) returns it, or a list of them, got "
+    with pytest.raises(TypeError, match=expected + "LayerTrace; layer= names one of its layers"):
         probe(trace["l0"], range(9))
-    with pytest.raises(TypeError, match="traces: expected a Trace or a sequence of them, got ndarray"):
+    with pytest.raises(TypeError, match=expected + "ndarray"):
         probe(cells(), range(9))
     with pytest.raises(ValueError, match="traces: expected at least one, got none"):
         probe([], [])
-    with pytest.raises(TypeError, match=r"traces\[1\]: expected a Trace, got int"):
+    with pytest.raises(TypeError, match=r"traces\[1\]: expected a Trace, as module.trace\(x\) returns it, got int"):
         probe([trace, 1], [range(9), range(9)])
     with pytest.raises(ValueError, match="labels: expected one for each of 2 traces, got 3"):
         probe([trace, trace], [1, 2, 3])
@@ -370,11 +420,9 @@ def test_traces_that_are_none():
         probe(trace_of(np.full((5, 9, 1), np.nan)), range(9))
     with pytest.raises(ValueError, match=r"folds: expected at least two sequences to divide, got 1; cut"):
         probe(trace_of(cells()[:, 0]), range(5))
-    with pytest.raises(ValueError, match="lengths: expected None for an unbatched trace, got lengths"):
-        probe(trace_of(cells()[:, 0]), range(5), lengths=[3])
     with pytest.raises(ValueError, match=r"member: expected which of 3 to read, got None"):
         probe(trace_of(cells(shape=(3, 5, 9, 2))), range(9))
     with pytest.raises(IndexError, match=r"member: expected -3 to 2, got 3"):
         probe(trace_of(cells(shape=(3, 5, 9, 2))), range(9), member=3)
-    with pytest.raises(ValueError, match="member: expected None for a trace of one member, got a number"):
+    with pytest.raises(ValueError, match="member: expected None, because there is one member only, got 0"):
         probe(trace_of(cells()[:, 0]), range(5), member=0)

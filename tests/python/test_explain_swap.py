@@ -446,7 +446,7 @@ def test_tokens_and_several_lstms():
         ({"outcome": (0, 2)}, IndexError, "outcome: expected -2 to 1, got 2"),
         ({"outcome": (0, 1, 1)}, ValueError, "outcome: expected a function or a pair of features, got 3 items"),
         ({"outcome": 1}, TypeError, "outcome: expected a function or a pair of features, got int"),
-        ({"outcome": ([0, 1], 1)}, ValueError, "outcome: expected a pair of features, got several in one place"),
+        ({"outcome": ([0, 1], 1)}, TypeError, "outcome: expected int, got list"),
         ({"outcome": (0, 0)}, ValueError, "outcome: expected one that differs between the two runs"),
         ({"outcome": lambda output: output}, ValueError, r"outcome: expected one number for each row, \(4,\), got"),
         ({"outcome": lambda output: output[0, :, 0] / 0}, ValueError, "outcome: expected finite numbers"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latchwork._sequence import computed_steps
-from latchwork.explain._choices import checked_trace, layer_name, position, positions
+from latchwork.explain._choices import check_none, checked_trace, layer_name, position, positions
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -31,11 +31,11 @@ class Cells:
         axes = course.axes
         self._step = position("step", step, course.steps)
         self._units = positions("unit", unit, self._signals.cell.shape[-1])
-        if row is not None and not axes.batched:
-            raise ValueError(f"row: expected None, because x was unbatched, got {row!r}")
+        if not axes.batched:
+            check_none("row", row, "x was unbatched")
         self._rows = positions("row", row, course.rows) if axes.batched else 0
-        if member is not None and axes.members is None:
-            raise ValueError(f"member: expected None, because there is one member only, got {member!r}")
+        if axes.members is None:
+            check_none("member", member, "there is one member only")
         self._members = 0 if axes.members is None else positions("member", member, axes.members)
 
         self.dtype = self._signals.cell.dtype

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.explain._places import check_one_member, step_numbers
+from latchwork.explain._choices import step_numbers
+from latchwork.explain._places import check_one_member
 from latchwork.layers import Linear
 from latchwork.lstm import LSTM
 from latchwork.network import Network

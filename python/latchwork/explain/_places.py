@@ -1,18 +1,14 @@
-"""Which layer and which units are meant: by name or number, for networks and traces alike."""
+"""Where a layer and direction lies in a network."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from latchwork._arrays import integer_array, shape_text
-from latchwork.explain._choices import layer_name, position
+from latchwork.explain._choices import layer_name
 from latchwork.lstm import LSTM
 from latchwork.network import Network
 
 if TYPE_CHECKING:
-    from latchwork._arrays import Array
     from latchwork._sequence import SequenceModule
 
 
@@ -62,7 +58,7 @@ def place_of(module: Any, layer: Any) -> Place:
     lstms = [(index, each) for index, each in enumerate(modules) if isinstance(each, LSTM)]
     if not lstms:
         raise ValueError(f"network: expected one with an LSTM, got {module!r}")
-    name = layer_name([name for names in module._trace_names for name in names], 0 if layer is None else layer)
+    name = layer_name([name for names in module._trace_names for name in names], layer)
     for number, ((index, lstm), names) in enumerate(zip(lstms, module._trace_names, strict=True)):
         if name in names:
             return Place(name, index, number, names.index(name), lstm)
@@ -77,29 +73,7 @@ def check_one_member(network: SequenceModule[Any]) -> None:
         )
 
 
-def unit_numbers(name: str, units: Any, count: int) -> list[int]:
-    """Read one unit or several, from 0 to ``count - 1`` or from the end if negative; each once, in the order given.
-
-    Raises
-    ------
-    IndexError, ValueError, TypeError
-        If there is no such unit, or the argument is neither an int nor a sequence of them.
-    """
-    if isinstance(units, (str, bytes, bool, np.bool_)) or units is None:
-        raise TypeError(f"{name}: expected an int or a sequence of ints, got {type(units).__name__}")
-    numbers = integer_array(name, list(units) if isinstance(units, (range, set, frozenset)) else units)
-    if numbers.ndim > 1:
-        raise ValueError(f"{name}: expected an int or a sequence of ints, got an array {shape_text(numbers.shape)}")
-    return list(dict.fromkeys(position(name, number, count) for number in numbers.reshape(-1).tolist()))
-
-
-def step_numbers(name: str, step: Any, rows: int, steps: int, last: int) -> Array:
-    """Read one step for all rows, (), or one for each, (N,): from 0 to ``last``, negative ones from ``steps`` back."""
-    numbers = integer_array(name, step)
-    if numbers.shape not in ((), (rows,)):
-        raise ValueError(f"{name}: expected an int or one for each row, ({rows},), got {shape_text(numbers.shape)}")
-    wrong = (numbers < -steps) | (numbers > last)
-    if wrong.any():
-        got = numbers[wrong].reshape(-1)[0]
-        raise IndexError(f"{name}: expected {-steps} to {last} for {steps} steps, got {got}")
-    return np.where(numbers < 0, numbers + steps, numbers)
+def numbers_per_step(network: SequenceModule[Any]) -> int:
+    """Estimate how many numbers a run keeps for each step and row: outputs, and what layers pass to each other."""
+    between = sum(2 * size.states * size.hidden for size in network._state_sizes)
+    return int(3 * network._core.output_size + between)

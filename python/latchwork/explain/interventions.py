@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from latchwork.explain._choices import some_units, unit_numbers
 from latchwork.explain._held_gates import copy_with_bias, held_gates, hold
-from latchwork.explain._places import check_one_member, place_of, unit_numbers
+from latchwork.explain._places import check_one_member, numbers_per_step, place_of
 from latchwork.lstm import LSTM
 from latchwork.network import Network
 from latchwork.optim import SGD
@@ -211,9 +212,7 @@ def ablate(
     """
     place = place_of(network, layer)
     check_one_member(network)
-    chosen = unit_numbers("units", range(place.units) if units is None else units, place.units)
-    if not chosen:
-        raise ValueError("units: expected at least one, got none")
+    chosen = some_units("units", units, place.units)
     values = _by_gate(input_gate, forget_gate, candidate, output_gate)
     if all(value is None for value in values.values()):
         values["output"] = 0.0
@@ -289,6 +288,5 @@ def _copies_at_once(network: Network, x_size: int) -> int:
     """Estimate how many copies fit: their weights, packed weights and gradients, and what they compute at each step."""
     numbers = 4 * sum(value.size for value in network.parameters.values())
     features = 1 if network._vocabulary is not None else network._core.input_size
-    widths = 3 * network._core.output_size + sum(2 * size.states * size.hidden for size in network._state_sizes)
-    numbers += x_size // features * widths
+    numbers += x_size // features * numbers_per_step(network)
     return max(1, _BYTES // max(1, numbers * network.dtype.itemsize))

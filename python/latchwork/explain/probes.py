@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from latchwork._arrays import as_array, boolean, integer, lengths_array, mask_array, real_number, shape_text
+from latchwork._arrays import as_array, integer, mask_array, real_number, shape_text
 from latchwork._foreign import is_table
 from latchwork._random import Random
-from latchwork.explain._choices import layer_name, position
-from latchwork.explain._places import step_numbers
+from latchwork._sequence import computed_steps
+from latchwork.explain._choices import check_none, checked_trace, layer_name, position, step_numbers
 from latchwork.explain._readout import Moments, Pairwise, chunks_of
 from latchwork.trace import LayerTrace, Trace
 
@@ -75,9 +75,7 @@ def probe(
     layer: str | int | None = None,
     signal: str = "cell",
     step: Any = None,
-    lengths: Any = None,
     where: Any = None,
-    batch_first: bool = False,
     member: int | None = None,
     folds: int | None = 5,
     ridge: float = 1e-2,
@@ -91,27 +89,24 @@ def probe(
     Parameters
     ----------
     traces : Trace or sequence of Trace
-        What ``trace`` gave, of one batch or of several, of the same network.
+        What ``trace`` gave, of one batch or of several, of the same network. Steps that are padding or that ``skip``
+        left out do not count; what these are, and in which order the axes come, the traces know from the calls.
     labels : array_like
-        One for each sequence, (N,), or one for each step, in the axes of the trace: (T, N), with ``batch_first``
-        (N, T); unbatched one alone, or (T,). Integers, booleans and strings are classes; floats are numbers. For a
-        sequence of traces a sequence of such labels, and so for ``lengths`` and ``where``.
+        One for each sequence, (N,), or one for each step, in the axes of x: (T, N), with ``batch_first`` (N, T);
+        unbatched one alone, or (T,). Integers, booleans and strings are classes; floats are numbers. For a sequence of
+        traces a sequence of such labels, and so for ``where``.
     layer : str or int, optional
         Which layer and direction, as ``trace[layer]`` takes it. None: the first.
     signal : str, default "cell"
         What of the units to read: "cell", "hidden", "input_gate", "forget_gate", "candidate" or "output_gate".
     step : int or (N,) array_like of int, optional
-        The only step that counts; for all sequences, or for each its own; from the end if negative. For a sequence of
-        traces an int, or a sequence of such steps. None: all steps count.
-    lengths : array_like of int, optional
-        (N,): as for the call that was traced. Padding does not count. None: there is none.
+        The only step that counts; for all sequences, or for each its own; negative ones from T back. Of sequences that
+        are padding there, none counts; the last step of each is ``step=lengths - 1``. For a sequence of traces an int,
+        or a sequence of such steps. None: all steps count.
     where : array_like of bool, optional
-        Which steps count, in the axes of labels for each step. Steps that ``skip`` left out should not: their gates are
-        zero. None: all that are no padding.
-    batch_first : bool, default False
-        Whether the traced network was built with ``batch_first=True``.
+        Which steps count, in the axes of labels for each step. None: all.
     member : int, optional
-        Which member to read, if the network has several.
+        Which member to read: needed if the network has several.
     folds : int, optional
         In how many parts the sequences are divided for the cross-validation, at least 2. Fewer, if there are fewer
         sequences or, where each sequence is of one class, fewer of the rarest class. None: no linear combination is
@@ -167,7 +162,7 @@ def probe(
     >>> found.measure, float(found.scores[0])
     ('auc', 1.0)
     """
-    batches = _batches(traces, labels, layer, signal, step, lengths, where, boolean("batch_first", batch_first), member)
+    batches = _batches(traces, labels, layer, signal, step, where, member)
     count = None if folds is None else integer("folds", folds, 2)
     strength = real_number("ridge", ridge)
     if strength <= 0:
@@ -315,26 +310,21 @@ def _predictions(values: Array, targets: Array, folds: Array, ridge: float) -> l
     return result
 
 
-def _batches(
-    traces: Any, labels: Any, layer: Any, signal: Any, step: Any, lengths: Any, where: Any, batch_first: bool,
-    member: Any,
-) -> list[_Batch]:  # fmt: skip
-    if isinstance(traces, Trace):
-        return [_batch(traces, labels, layer, signal, step, lengths, where, batch_first, member, "")]
+def _batches(traces: Any, labels: Any, layer: Any, signal: Any, step: Any, where: Any, member: Any) -> list[_Batch]:
+    # A LayerTrace is a tuple, too.
     if isinstance(traces, LayerTrace) or not isinstance(traces, (list, tuple)):
-        hint = "; give the whole trace and layer=" if isinstance(traces, LayerTrace) else ""
-        raise TypeError(f"traces: expected a Trace or a sequence of them, got {type(traces).__name__}{hint}")
+        trace = checked_trace(traces, "traces", ", or a list of them")
+        return [_batch(trace, labels, layer, signal, step, where, member, "")]
     if not traces:
         raise ValueError("traces: expected at least one, got none")
     count = len(traces)
     steps = step if _is_sequence(step) else [step] * count
     each = [_one_for_each(name, value, count) for name, value in
-            (("labels", labels), ("step", steps), ("lengths", lengths), ("where", where))]  # fmt: skip
+            (("labels", labels), ("step", steps), ("where", where))]  # fmt: skip
     batches = []
-    for place, (trace, own, at, ends, mask) in enumerate(zip(traces, *each, strict=True)):
-        if not isinstance(trace, Trace):
-            raise TypeError(f"traces[{place}]: expected a Trace, got {type(trace).__name__}")
-        batches.append(_batch(trace, own, layer, signal, at, ends, mask, batch_first, member, f"[{place}]"))
+    for number, (trace, own, at, mask) in enumerate(zip(traces, *each, strict=True)):
+        place = f"[{number}]"
+        batches.append(_batch(checked_trace(trace, f"traces{place}"), own, layer, signal, at, mask, member, place))
     return batches
 
 
@@ -353,49 +343,37 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _batch(
-    trace: Trace[Any], labels: Any, layer: Any, signal: Any, step: Any, lengths: Any, where: Any, batch_first: bool,
-    member: Any, place: str,
-) -> _Batch:  # fmt: skip
-    name = layer_name(trace, 0 if layer is None else layer)
+    trace: Trace[Any], labels: Any, layer: Any, signal: Any, step: Any, where: Any, member: Any, place: str
+) -> _Batch:
+    name = layer_name(trace, layer)
     if not isinstance(signal, str) or signal not in LayerTrace._fields:
         raise ValueError(f"signal: expected one of {', '.join(LayerTrace._fields)}, got {signal!r}")
-    values: Array = getattr(trace[name], signal)
-    if member is not None:
-        if values.ndim == 2:
-            raise ValueError("member: expected None for a trace of one member, got a number")
-        values = values[position("member", member, len(values))]
-    elif values.ndim == 4:
-        raise ValueError(f"member: expected which of {len(values)} to read, got None")
-    batched = values.ndim == 3
-    if not batched:
-        values = values[:, np.newaxis]
-    elif batch_first:
-        values = values.swapaxes(0, 1)
-    steps, rows = values.shape[:2]
-    shape = (steps,) if not batched else (rows, steps) if batch_first else (steps, rows)
-
-    def of_steps(array: Array) -> Array:
-        """View what is in the axes of labels for each step as (T, N)."""
-        return array[:, np.newaxis] if not batched else array.swapaxes(0, 1) if batch_first else array
+    course = trace._course
+    steps, rows, axes = course.steps, course.rows, course.axes.of_one_member
+    values = course.axes.to_core(getattr(trace[name], signal))
+    computed = computed_steps(steps, course.lengths, course.skip)
+    if course.axes.members is None:
+        check_none("member", member, "there is one member only")
+    elif member is None:
+        raise ValueError(f"member: expected which of {course.axes.members} to read, got None")
+    else:
+        number = position("member", member, course.axes.members)
+        values = values[number]
+        if computed is not None and computed.ndim == 3:
+            computed = computed[number]
+    counts = np.ones((steps, rows), bool) if computed is None else computed.copy()
 
     own = _label_array(f"labels{place}", labels)
-    if own.shape == shape:
-        own = of_steps(own)
-    elif own.shape == ((rows,) if batched else ()):
-        own = np.broadcast_to(own, (steps, rows))
+    of_steps, of_rows = axes.shape(steps, rows), axes.shape(steps, rows, sequence=False)
+    if own.shape == of_steps:
+        own = axes.to_core(own)
+    elif own.shape == of_rows:
+        own = np.broadcast_to(axes.to_core(own, sequence=False), (steps, rows))
     else:
-        expected = f"({rows},) or {shape_text(shape)}" if batched else f"one label or {shape_text(shape)}"
-        raise ValueError(f"labels{place}: expected {expected}, got {shape_text(own.shape)}")
-    counts = np.ones((steps, rows), bool)
-    if lengths is not None:
-        if not batched:
-            raise ValueError(f"lengths{place}: expected None for an unbatched trace, got lengths")
-        try:
-            counts &= np.arange(steps)[:, np.newaxis] < lengths_array(lengths, steps, rows)
-        except (ValueError, TypeError) as error:
-            raise type(error)(str(error).replace("lengths", f"lengths{place}", 1)) from None
+        expected = shape_text(of_rows) if axes.batched else "one label"
+        raise ValueError(f"labels{place}: expected {expected} or {shape_text(of_steps)}, got {shape_text(own.shape)}")
     if where is not None:
-        counts &= of_steps(mask_array(f"where{place}", where, shape))
+        counts &= axes.to_core(mask_array(f"where{place}", where, of_steps))
     if step is not None:
         counts &= np.arange(steps)[:, np.newaxis] == step_numbers(f"step{place}", step, rows, steps, steps - 1)
     chosen = np.nonzero(counts.T)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from latchwork._arrays import as_array, integer, real_number, shape_text
+from latchwork.explain._choices import position, some_units, unit_numbers
 from latchwork.explain._continued import Stopped, check_forward, checked_stops
-from latchwork.explain._places import place_of, unit_numbers
+from latchwork.explain._places import numbers_per_step, place_of
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -252,9 +253,7 @@ def responsible(
     runs = _Runs(network, x, other_x, step, layer, parts, other_step, state, other_state, lengths, other_lengths, reset,
                  skip)  # fmt: skip
     place = runs.place
-    numbers = sorted(unit_numbers("units", range(place.units) if units is None else units, place.units))
-    if not numbers:
-        raise ValueError("units: expected at least one, got none")
+    numbers = sorted(some_units("units", units, place.units))
     moves = _Moves(runs, outcome)
     row_shares, shares = moves.of([[unit] for unit in numbers])
     together, together_shares, together_turned = moves.greedy(numbers, (row_shares, shares), threshold, limit)
@@ -315,9 +314,7 @@ class _Runs:
 
     def sets_at_once(self, steps: int) -> int:
         """Estimate how many runs may stand side by side."""
-        sizes = self.network._state_sizes
-        widths = 3 * self.network._core.output_size + sum(2 * size.states * size.hidden for size in sizes)
-        widths += self.call.x[0, 0].size if self.call.x.size else 1
+        widths = numbers_per_step(self.network) + (self.call.x[0, 0].size if self.call.x.size else 1)
         if not self.network._core.keeps_sequence:
             steps = self.call.steps
         return max(1, _BYTES // max(1, steps * self.call.rows * int(widths) * int(self.network.dtype.itemsize)))
@@ -457,7 +454,5 @@ def _checked_contrast(outcome: Any, features: int) -> tuple[int, int]:
         raise TypeError(f"outcome: expected a function or a pair of features, got {type(outcome).__name__}")
     if len(outcome) != 2:
         raise ValueError(f"outcome: expected a function or a pair of features, got {len(outcome)} items")
-    first, second = (unit_numbers("outcome", feature, features) for feature in outcome)
-    if len(first) != 1 or len(second) != 1:
-        raise ValueError("outcome: expected a pair of features, got several in one place")
-    return first[0], second[0]
+    first, second = (position("outcome", feature, features) for feature in outcome)
+    return first, second
