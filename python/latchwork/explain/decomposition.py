@@ -49,7 +49,7 @@ class Ranking(NamedTuple):
 
 
 def memory(
-    trace: Any, step: int, layer: str | int = 0, *, unit: Any = None, row: Any = None, member: Any = None
+    trace: Any, step: int, layer: str | int | None = None, *, unit: Any = None, row: Any = None, member: Any = None
 ) -> Memory:
     """Write what cells hold after a step as a sum over the steps that wrote it.
 
@@ -67,8 +67,9 @@ def memory(
     step : int
         After which step the cells are looked at, from 0 to T - 1, or from the end if it is negative. It is the place in
         the sequence: a reverse direction, which starts at the end, has terms from this step on.
-    layer : str or int, default 0
+    layer : str or int, optional
         The layer and direction, as ``trace[layer]`` takes it: ``"l0_reverse"``, in a network ``"1.l0"``, or a number.
+        None: the first.
     unit : int or sequence of int, optional
         Which hidden units, from 0 to H - 1 or from the end. None: all.
     row : int or sequence of int, optional
@@ -123,7 +124,7 @@ def memory(
 
 
 def written_by(
-    trace: Any, step: int, layer: str | int = 0, *, unit: Any = None, row: Any = None, member: Any = None
+    trace: Any, step: int, layer: str | int | None = None, *, unit: Any = None, row: Any = None, member: Any = None
 ) -> Ranking:
     """Rank the steps that wrote what cells hold after a step.
 
@@ -151,7 +152,7 @@ def written_by(
 
 
 def erased_by(
-    trace: Any, step: int, layer: str | int = 0, *, unit: Any = None, row: Any = None, member: Any = None
+    trace: Any, step: int, layer: str | int | None = None, *, unit: Any = None, row: Any = None, member: Any = None
 ) -> Ranking:
     """Rank the steps, up to a step, at which the forget gate took most from what cells held.
 

@@ -361,7 +361,7 @@ def _batch(
         values = values[number]
         if computed is not None and computed.ndim == 3:
             computed = computed[number]
-    counts = np.ones((steps, rows), bool) if computed is None else computed.copy()
+    counts = np.ones((steps, rows), bool) if computed is None else computed
 
     own = _label_array(f"labels{place}", labels)
     of_steps, of_rows = axes.shape(steps, rows), axes.shape(steps, rows, sequence=False)
@@ -373,9 +373,10 @@ def _batch(
         expected = shape_text(of_rows) if axes.batched else "one label"
         raise ValueError(f"labels{place}: expected {expected} or {shape_text(of_steps)}, got {shape_text(own.shape)}")
     if where is not None:
-        counts &= axes.to_core(mask_array(f"where{place}", where, of_steps))
+        counts = counts & axes.to_core(mask_array(f"where{place}", where, of_steps))
     if step is not None:
-        counts &= np.arange(steps)[:, np.newaxis] == step_numbers(f"step{place}", step, rows, steps, steps - 1)
+        numbers = step_numbers(f"step{place}", step, rows, steps, steps - 1)
+        counts = counts & (np.arange(steps)[:, np.newaxis] == numbers)
     chosen = np.nonzero(counts.T)
     return _Batch(name, values.swapaxes(0, 1)[chosen], own.T[chosen], chosen[0])
 
