@@ -1,6 +1,8 @@
 """explain.saliency and explain.integrated_gradients: which inputs an output depends on."""
 
 import copy
+import re
+from pathlib import Path
 
 import latchwork as lw
 import numpy as np
@@ -432,3 +434,13 @@ def test_bad_baselines_of_tokens_are_refused():
     ):
         with pytest.raises(error, match=message):
             integrated_gradients(network, tokens, output=0, baseline=baseline)
+
+
+def test_the_examples_of_the_page_run():
+    page = Path(__file__).parents[2] / "docs" / "explain-gradients.md"
+    examples = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert len(examples) == 6
+    names = {}
+    for number, example in enumerate(examples, start=1):
+        exec(compile(example, f"docs/explain-gradients.md, example {number}", "exec"), names)
+    assert abs(names["true"].state[1]).max() > 0

@@ -165,7 +165,7 @@ def integrated_gradients(
 
         - ``state`` None: it is not, and x begins from the warmed-up state too, as if the past had been the baseline.
           ``output`` is the module's from there. A module that starts from zeros reacts to its first inputs as it never
-          does again, so without a warm-up the first steps of x seem to matter most.
+          does again, and without a warm-up they seem to matter more, or less, than in the middle of a long sequence.
         - ``state`` given: x begins from it, the line leads from the warmed-up state to it too, and what this change
           adds is attributed to the start state: what the past of x was worth.
     steps : int, default 50
@@ -386,12 +386,12 @@ class _Chosen:
         if output is None and core.output_size != 1:
             raise ValueError(f"output: expected which of the {core.output_size} features of the output, got None")
         self._features = _indices("output", 0 if output is None else output, core.output_size, rows)
-        self._exists, self._steps = np.ones(rows, np.bool_), np.zeros(rows, np.int64)
+        self._steps = np.zeros(rows, np.int64)
         if not core.keeps_sequence:
             if step is not None:
                 raise ValueError(f"step: expected None for a network whose output has no steps, got {step!r}")
         elif step is None:
-            self._exists, self._steps = lengths > 0, np.maximum(lengths - 1, 0)
+            self._steps = np.maximum(lengths - 1, 0)  # the output of an empty row is zero there
         else:
             self._steps = _indices("step", step, runs.steps, rows)
             for place in np.argwhere(self._steps >= lengths)[:1].tolist():
@@ -406,7 +406,7 @@ class _Chosen:
         d_output = np.zeros_like(tape.output)
         view = self._runs.core_output(d_output)
         if view.size:
-            view[self._places(len(shares))] = self._exists[..., np.newaxis, :] * shares[:, np.newaxis]
+            view[self._places(len(shares))] = shares[:, np.newaxis]
         return d_output
 
     def outputs(self, tape: Tape[Any], points: int) -> Array:
@@ -414,7 +414,7 @@ class _Chosen:
         view = self._runs.core_output(tape.output)
         if not view.size:
             return np.zeros((*view.shape[:-3], points, self._runs.rows), view.dtype)
-        return np.where(self._exists[..., np.newaxis, :], view[self._places(points)], np.zeros((), view.dtype))
+        return np.asarray(view[self._places(points)])
 
     def _places(self, points: int) -> tuple[Array, ...]:
         """Index the output of each point and row in the core's axes."""
