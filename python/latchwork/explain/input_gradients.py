@@ -169,8 +169,8 @@ def integrated_gradients(
         - ``state`` given: x begins from it, the line leads from the warmed-up state to it too, and what this change
           adds is attributed to the start state: what the past of x was worth.
     steps : int, default 50
-        How many points of the line are run, at the places of Gauss and Legendre. The batch has ``steps`` + 2 times as
-        many rows as x.
+        1 to 1000: how many points of the line are run, at the places of Gauss and Legendre. The batch has ``steps`` + 2
+        times as many rows as x.
     checkpoint : int, optional
         As for ``record``: trades memory for time on long sequences. The result is the same bit for bit.
 
