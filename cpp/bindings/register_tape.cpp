@@ -1,7 +1,9 @@
 // Binds Tape32 and Tape64, which give the gradients and signals of one recording.
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "options.hpp"
 #include "register.hpp"
@@ -9,9 +11,41 @@
 namespace latchwork::python {
 namespace {
 
+constexpr std::size_t signal_count = std::tuple_size_v<SignalArrays<float>>;
+
+// Reads where the gradients with respect to the signals go: for each LSTM and each of its layers and directions one
+// array for each signal. None: they are not wanted. Appends what must be kept alive to `kept`.
+template <class T>
+ChainSignals<T> signal_arrays(const TapeBinding<T>& self, const py::object& d_signals, std::vector<py::object>& kept) {
+  ChainSignals<T> all;
+  if (d_signals.is_none()) return all;
+  const Network<T>& network = *self.network;
+  const py::tuple modules = tuple_of(d_signals, "d_signals", network.lstm_count(), "one list for each LSTM");
+  for (Index module = 0; module < network.lstm_count(); ++module) {
+    const LstmOptions& lstm = network.lstm(module);
+    const std::string name = "d_signals[" + std::to_string(module) + "]";
+    const py::tuple states = tuple_of(modules[static_cast<std::size_t>(module)], name, lstm.states(),
+                                      "one list for each layer and direction");
+    std::vector<SignalArrays<T>>& of_module = all.emplace_back();
+    for (const py::handle& state : states) {
+      const py::tuple items = tuple_of(state, name, static_cast<Index>(signal_count), "one array for each signal");
+      SignalArrays<T>& arrays = of_module.emplace_back();
+      for (std::size_t signal = 0; signal < signal_count; ++signal) {
+        const bool hidden = static_cast<Signal>(signal) == Signal::hidden;
+        const Index size = hidden ? lstm.hidden_output_size() : lstm.hidden_size;
+        arrays[signal] =
+            contiguous<T>(items[signal], name, with_members(network.members(), {self.steps, self.rows, size}));
+      }
+      kept.push_back(items);
+    }
+  }
+  return all;
+}
+
 template <class T>
 void backward(const TapeBinding<T>& self, const py::object& d_output, const py::object& d_end,
-              const py::object& parameters, bool accumulate, const py::object& d_input, const py::object& d_start) {
+              const py::object& parameters, bool accumulate, const py::object& d_input, const py::object& d_start,
+              const py::object& d_signals) {
   const Network<T>& network = *self.network;
   SequenceView<const T> d_output_view;
   if (!d_output.is_none()) {
@@ -27,10 +61,12 @@ void backward(const TapeBinding<T>& self, const py::object& d_output, const py::
         member_sequence<T>(d_input, "d_input", network.members(), {self.steps, self.rows, network.input_size()});
   }
   const StateArrays<T> d_start_arrays(network, self.rows, d_start, "d_start");
+  std::vector<py::object> kept;
+  const ChainSignals<T> signals = signal_arrays(self, d_signals, kept);
 
   const GilRelease release;
   self.tape->backward(d_output_view, d_end_arrays.states, parameter_data, accumulate, d_input_view,
-                      d_start_arrays.states);
+                      d_start_arrays.states, {}, signals);
 }
 
 template <class T>
@@ -56,7 +92,7 @@ template <class T>
 void register_tape_class(py::module_& module, const char* name) {
   py::class_<TapeBinding<T>>(module, name, py::is_final())
       .def("backward", &backward<T>, py::arg("d_output"), py::arg("d_end"), py::arg("parameters"),
-           py::arg("accumulate"), py::arg("d_input"), py::arg("d_start"))
+           py::arg("accumulate"), py::arg("d_input"), py::arg("d_start"), py::arg("d_signals") = py::none())
       .def_property_readonly("mask_seed",
                              [](const TapeBinding<T>& self) { return optional_seed(self.tape->mask_seed()); })
       .def("signal", &signal<T>, py::arg("lstm"), py::arg("state"), py::arg("signal"), py::arg("values"));

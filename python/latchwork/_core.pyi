@@ -128,7 +128,8 @@ class Network32(metaclass=_Bound):
 
 class _Tape(metaclass=_Bound):
     def __init__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # a network makes them
-    # parameters: (M * parameters,), written, or added to if accumulate. d_input: as x. d_start: as start.
+    # parameters: (M * parameters,), written, or added to if accumulate. d_input: as x. d_start: as start. d_signals:
+    # for each LSTM and each of its states the six arrays of signal(), in the order given there; written.
     def backward(
         self,
         d_output: _Array | None,
@@ -137,6 +138,7 @@ class _Tape(metaclass=_Bound):
         accumulate: bool,
         d_input: _Array | None,
         d_start: _States | None,
+        d_signals: Sequence[Sequence[Sequence[_Array]]] | None = None,
     ) -> None: ...
     @property
     def mask_seed(self) -> int | None: ...

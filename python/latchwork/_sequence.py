@@ -28,7 +28,7 @@ from latchwork.tape import Tape
 if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork.stream import Stream
-    from latchwork.trace import Trace
+    from latchwork.trace import GateGradients, LayerTrace, Trace
 
 Pairs = list[tuple["Array", "Array"]]
 
@@ -421,6 +421,12 @@ class SequenceModule(Module, Generic[S]):
         if not axes.batched:
             core_pairs = [(axes.state_to_core(hidden), axes.state_to_core(cell)) for hidden, cell in pairs]
         return self._user_states(pairs), core_pairs
+
+    def _new_gate_gradients(self, call: Call) -> tuple[GateGradients, list[list[LayerTrace]]]:
+        """Allocate gradients with respect to the gates: the user's arrays, and the core's views of them."""
+        from latchwork.trace import new_gate_gradients
+
+        return new_gate_gradients(call, self._trace_names, self._state_sizes, self.dtype)
 
     def _user_states(self, pairs: Pairs) -> S:
         """Give states the form in which the user has them."""

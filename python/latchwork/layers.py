@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -75,6 +75,9 @@ class RowsModule(Module):
 
     def _new_states(self, call: RowsCall) -> tuple[tuple[()], list[Any]]:
         return (), []
+
+    def _new_gate_gradients(self, call: RowsCall) -> NoReturn:
+        raise ValueError(f"gates: expected False for a layer without gates, got True for {self!r}")
 
 
 class Embedding(RowsModule):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, SupportsIndex
 
 import numpy as np
 
-from latchwork._arrays import check_shape, real_array
+from latchwork._arrays import boolean, check_shape, real_array
 from latchwork._module import S
 from latchwork._parameters import ParameterGradients, flat_size
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork._sequence import SequenceModule
     from latchwork.layers import RowsModule
+    from latchwork.trace import GateGradients
 
 
 class Gradients(Generic[S]):
@@ -31,16 +32,23 @@ class Gradients(Generic[S]):
     parameters : ParameterGradients
         With respect to the parameters: a mapping from PyTorch's names to views of one contiguous buffer,
         ``parameters.flat``.
+    gates : GateGradients or None
+        With respect to every gate activation, cell and output at each step of each layer and direction, by the names
+        and in the shapes of a trace: ``gates["l0"].forget_gate``. None if they were not asked for.
     """
 
-    def __init__(self, x: Array | None, state: S, parameters: ParameterGradients) -> None:
+    def __init__(
+        self, x: Array | None, state: S, parameters: ParameterGradients, gates: GateGradients | None = None
+    ) -> None:
         self.x = x
         self.state = state
         self.parameters = parameters
+        self.gates = gates
 
     def __repr__(self) -> str:
         """Show the shapes."""
-        return f"Gradients(x={None if self.x is None else self.x.shape}, parameters={self.parameters!r})"
+        gates = "" if self.gates is None else f", gates={self.gates!r}"
+        return f"Gradients(x={None if self.x is None else self.x.shape}, parameters={self.parameters!r}{gates})"
 
 
 class Tape(Generic[S]):
@@ -75,6 +83,7 @@ class Tape(Generic[S]):
         into: Gradients[S] | None = None,
         *,
         input_gradient: bool = True,
+        gates: bool = False,
     ) -> Gradients[S]:
         """Backpropagate through the whole recording. May be called again, and from several threads.
 
@@ -92,6 +101,10 @@ class Tape(Generic[S]):
             Whether to compute the gradient with respect to the input. False leaves ``x`` of the result None, which
             saves a sixth of the arithmetic of one layer whose input is as wide as the layer. The other gradients are
             the same bit for bit.
+        gates : bool, default False
+            Whether to keep the gradients with respect to the gate activations, the cell and h of every step too, in
+            ``gates`` of the result, see `GateGradients`. The other gradients are the same bit for bit. It needs memory
+            for six numbers for each unit, step and row, with ``checkpoint`` too.
 
         Returns
         -------
@@ -113,14 +126,20 @@ class Tape(Generic[S]):
         if d_state is not None:
             core_d_state = module._core_states("d_state", ("d_h_n", "d_c_n"), d_state, call.axes, call.rows)
         parameters = self._parameter_gradients(into)
+        wants_gates = boolean("gates", gates)
         d_x = core_d_x = None
         if input_gradient and module._vocabulary is None:
             d_x = np.empty(call.axes.shape(call.steps, call.rows, module._core.input_size), module.dtype)
             core_d_x = call.axes.to_core(d_x)
         d_start: Any
         d_start, core_d_start = module._new_states(call)
-        self._core.backward(core_d_output, core_d_state, parameters.flat, into is not None, core_d_x, core_d_start)
-        return Gradients(d_x, d_start, parameters)
+        d_gates = core_d_gates = None
+        if wants_gates:
+            d_gates, core_d_gates = module._new_gate_gradients(call)
+        self._core.backward(
+            core_d_output, core_d_state, parameters.flat, into is not None, core_d_x, core_d_start, core_d_gates
+        )
+        return Gradients(d_x, d_start, parameters, d_gates)
 
     def _parameter_gradients(self, into: Gradients[S] | None) -> ParameterGradients:
         layout, dtype = self._module._layout, self._module.dtype

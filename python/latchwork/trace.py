@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from latchwork._arrays import Array
     from latchwork._axes import Axes
-    from latchwork._sequence import SequenceModule, StateSize
+    from latchwork._sequence import Call, SequenceModule, StateSize
     from latchwork.tape import Tape
 
 
 class LayerTrace(NamedTuple):
     """One layer in one direction, each (T, N, hidden_size) in the axes of the output, zero in padding.
 
-    The ranges are those of the default activations.
+    The ranges are those of the default activations. In `GateGradients` the same names hold gradients.
     """
 
     input_gate: Array
@@ -59,45 +59,13 @@ class CellCourse(NamedTuple):
     cell_clip: float | None
 
 
-class Trace(Mapping[str, LayerTrace], Generic[S]):
-    """Every gate and cell of every layer, direction and step: made by ``trace`` of an `LSTM` or a `Network`.
+class LayerSignals(Mapping[str, LayerTrace]):
+    """What `Trace` and `GateGradients` share: `LayerTrace` by the name of a layer and direction."""
 
-    A mapping: ``trace["l0"]``, ``trace["l0_reverse"]``, in a network with the layer's number before it:
-    ``trace["1.l0"]``. ``trace[k]`` is the forward direction of layer ``k``, counted over all LSTMs, or its reverse
-    direction if that is the only one. With one layer and one direction ``trace.input_gate`` and the others are there
-    too. If the network has several members, their axis is in front.
+    _noun: ClassVar[str]  # what error messages call it
 
-    Attributes
-    ----------
-    output : numpy.ndarray
-        What a call returns.
-    start
-        The state before the first step, in the form of ``state``: what was passed in, or else the layers' own start
-        state. A ``reset`` at the first step discards it.
-    state
-        The state after the last step.
-
-    Notes
-    -----
-    The gates are those of Gers, Schmidhuber and Cummins, "Learning to forget", Neural Computation 12 (2000), which
-    added the forget gate to Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9 (1997).
-    """
-
-    def __init__(
-        self,
-        output: Array,
-        start: S,
-        state: S,
-        layers: dict[str, LayerTrace],
-        course: Course,
-        cell_courses: dict[str, CellCourse],
-    ) -> None:
-        self.output = output
-        self.start = start
-        self.state = state
+    def __init__(self, layers: dict[str, LayerTrace]) -> None:
         self._layers = layers
-        self._course = course
-        self._cell_courses = cell_courses
 
     def __getitem__(self, key: str | int) -> LayerTrace:
         """Return a layer and direction by name, or a layer by number."""
@@ -115,7 +83,7 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
 
     def __repr__(self) -> str:
         """Show the names."""
-        return f"Trace({', '.join(self._layers)})"
+        return f"{type(self).__name__}({', '.join(self._layers)})"
 
     @property
     def input_gate(self) -> Array:
@@ -150,10 +118,89 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
     def _only(self, signal: str) -> LayerTrace:
         if len(self._layers) != 1:
             raise AttributeError(
-                f"trace.{signal}: expected one layer and direction, got {len(self._layers)}; "
-                f'use trace["name"].{signal} with one of {", ".join(self._layers)}'
+                f"{self._noun}.{signal}: expected one layer and direction, got {len(self._layers)}; "
+                f'use {self._noun}["name"].{signal} with one of {", ".join(self._layers)}'
             )
         return next(iter(self._layers.values()))
+
+
+class Trace(LayerSignals, Generic[S]):
+    """Every gate and cell of every layer, direction and step: made by ``trace`` of an `LSTM` or a `Network`.
+
+    A mapping: ``trace["l0"]``, ``trace["l0_reverse"]``, in a network with the layer's number before it:
+    ``trace["1.l0"]``. ``trace[k]`` is the forward direction of layer ``k``, counted over all LSTMs, or its reverse
+    direction if that is the only one. With one layer and one direction ``trace.input_gate`` and the others are there
+    too. If the network has several members, their axis is in front.
+
+    Attributes
+    ----------
+    output : numpy.ndarray
+        What a call returns.
+    start
+        The state before the first step, in the form of ``state``: what was passed in, or else the layers' own start
+        state. A ``reset`` at the first step discards it.
+    state
+        The state after the last step.
+
+    Notes
+    -----
+    The gates are those of Gers, Schmidhuber and Cummins, "Learning to forget", Neural Computation 12 (2000), which
+    added the forget gate to Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9 (1997).
+    """
+
+    _noun = "trace"
+
+    def __init__(
+        self,
+        output: Array,
+        start: S,
+        state: S,
+        layers: dict[str, LayerTrace],
+        course: Course,
+        cell_courses: dict[str, CellCourse],
+    ) -> None:
+        super().__init__(layers)
+        self.output = output
+        self.start = start
+        self.state = state
+        self._course = course
+        self._cell_courses = cell_courses
+
+
+class GateGradients(LayerSignals):
+    """The gradient of a loss with respect to every number that a `Trace` shows: made by ``tape.backward(gates=True)``.
+
+    A mapping with the names of the trace: ``gates["l0"].forget_gate`` has the shape of ``trace["l0"].forget_gate``, and
+    with one layer and one direction ``gates.forget_gate`` is there too. It is zero in padding and where ``skip`` is
+    true.
+
+    Notes
+    -----
+    An element says how fast the loss changes if that number alone is changed, at that step alone, and all that is
+    computed from it follows, at this and at all other steps: the total derivative with the activation as a free
+    variable, whatever the gate would have computed. So with c_prev, i, f, g, o and c of one step, d_c the gradient with
+    respect to c and d_h that with respect to o * tanh(c)::
+
+        d_i = d_c * g        d_f = d_c * c_prev        d_g = d_c * i        d_o = d_h * tanh(c)
+
+    They come from before the multiplication by the slope of the gate's activation, and are as exact where a gate is
+    saturated and the slope zero as elsewhere.
+
+    ``input_gate``, ``forget_gate``
+        Coupled gates are one number: each follows from the other, ``input_gate`` is d_c * (g - c_prev), and
+        ``forget_gate`` exactly minus that. Without a forget gate ``forget_gate`` is the gradient with respect to the 1
+        by which c_prev is multiplied: d_c * c_prev.
+    ``candidate``
+        With respect to g before it is dropped, if ``recurrent_dropout_on="candidate"`` does.
+    ``cell``
+        With respect to the cell as the trace shows it, limited by ``cell_clip``. If zoneout acts on the cell, h comes
+        from the cell before zoneout, so that of this number only later steps depend.
+    ``hidden``
+        With respect to the layer's own h after projection and zoneout: through what reads the output of the layer, and
+        through the next step.
+    """
+
+    _noun = "gates"
 
 
 def names_by_number(names: Iterable[str]) -> list[str]:
@@ -169,7 +216,8 @@ def trace_of(tape: Tape[S]) -> Trace[S]:
     call = tape._call
     module: SequenceModule[S] = tape._module  # type: ignore[assignment]  # no other module is traced
     start, core_start = module._new_states(call)
-    layers, cell_courses = {}, {}
+    arrays = _new_arrays(call, module._state_sizes, tape.output.dtype)
+    cell_courses = {}
     lstms = [options for options in module._config.modules if options["kind"] == "lstm"]
     parts = zip(lstms, module._trace_names, module._state_sizes, strict=True)
     for lstm, (options, names, size) in enumerate(parts):
@@ -177,13 +225,8 @@ def trace_of(tape: Tape[S]) -> Trace[S]:
         for part, values in enumerate(core_start[lstm]):
             values[...] = own[part][..., np.newaxis, :] if call.start is None else call.start[lstm][part]
         for state, name in enumerate(names):
-            signals = []
-            for signal in LayerTrace._fields:
-                features = size.hidden if signal == "hidden" else size.cell
-                values = np.empty(call.axes.core_shape(call.steps, call.rows, features), tape.output.dtype)
-                tape._core.signal(lstm, state, signal, values)
-                signals.append(call.axes.from_core(values))
-            layers[name] = LayerTrace(*signals)
+            for signal, signal_values in arrays[lstm][state]._asdict().items():
+                tape._core.signal(lstm, state, signal, signal_values)
             cell_courses[name] = CellCourse(
                 core_start[lstm][1][..., state, :, :],
                 own[1][..., state, np.newaxis, :],
@@ -192,7 +235,37 @@ def trace_of(tape: Tape[S]) -> Trace[S]:
             )
     lengths, reset, skip = (None if mask is None else mask.copy() for mask in (call.lengths, call.reset, call.skip))
     course = Course(call.axes, call.steps, call.rows, lengths, reset, skip)
+    layers = _by_name(call, arrays, module._trace_names)
     return Trace(tape.output, start, tape.state, layers, course, cell_courses)
+
+
+def new_gate_gradients(
+    call: Call, trace_names: Sequence[Sequence[str]], state_sizes: Sequence[StateSize], dtype: np.dtype[Any]
+) -> tuple[GateGradients, list[list[LayerTrace]]]:
+    """Allocate gradients with respect to the gates: the user's arrays, and the core's views of them."""
+    arrays = _new_arrays(call, state_sizes, dtype)
+    return GateGradients(_by_name(call, arrays, trace_names)), arrays
+
+
+def _new_arrays(call: Call, state_sizes: Sequence[StateSize], dtype: np.dtype[Any]) -> list[list[LayerTrace]]:
+    """Allocate what the core writes: for each LSTM one `LayerTrace` for each of its layers and directions."""
+
+    def of_state(size: StateSize) -> LayerTrace:
+        features = [size.hidden if signal == "hidden" else size.cell for signal in LayerTrace._fields]
+        return LayerTrace(*(np.empty(call.axes.core_shape(call.steps, call.rows, each), dtype) for each in features))
+
+    return [[of_state(size) for _ in range(size.states)] for size in state_sizes]
+
+
+def _by_name(
+    call: Call, arrays: Sequence[Sequence[LayerTrace]], trace_names: Sequence[Sequence[str]]
+) -> dict[str, LayerTrace]:
+    """View the core's arrays as the user's, by the names of layers and directions."""
+    return {
+        name: LayerTrace(*map(call.axes.from_core, signals))
+        for names, states in zip(trace_names, arrays, strict=True)
+        for name, signals in zip(names, states, strict=True)
+    }
 
 
 def _own_start(

@@ -19,12 +19,6 @@ LstmOptions random_options(Random& random) {
   return options;
 }
 
-template <class T>
-bool same_gradients(const Gradients<T>& one, const Gradients<T>& other) {
-  return same_bits(one.parameters, other.parameters) && same_bits(one.x, other.x) && same_bits(one.h_0, other.h_0) &&
-         same_bits(one.c_0, other.c_0);
-}
-
 // The gradients of a recording to which only h_0 or only c_0 was passed.
 template <class T>
 Gradients<T> gradients_from_half_a_state(const Network<T>& network, const Problem& problem, bool hidden,

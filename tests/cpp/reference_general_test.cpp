@@ -117,7 +117,8 @@ TEST_CASE("reference: clips, worked out by hand") {
   CHECK(record.result.c_n[0] == 0.35);  // 1/3 * 0.1 + 2/3 * 0.6 is larger
   CHECK(record.result.h_n[0] == exactly(2.0 / 3.0 * std::tanh(0.35)));
 
-  // No gradient passes through a clip beyond its bound. At the bound itself it does, as in torch.clamp.
+  // No gradient passes through a clip beyond its bound. At the bound itself it passes through that of pre-activations,
+  // as in torch.clamp.
   problem.d_result = {{1.0}, {1.0}, {1.0}};
   const reference::LstmGradients stopped = run_backward(problem);
   CHECK(stopped.c_0[0] == 0.0);

@@ -39,6 +39,17 @@ std::string described_variant(const LstmOptions& o) {
 // All results and gradients of one problem, with their names.
 using Tensors = std::vector<std::pair<std::string, std::vector<double>>>;
 
+// Appends the gradients with respect to the signals, [state][signal].
+template <class T>
+void add_signals(const std::vector<std::vector<std::vector<T>>>& signals, Tensors& tensors) {
+  for (std::size_t state = 0; state < signals.size(); ++state) {
+    std::size_t at = 0;
+    for (const char* name : {"input gate", "forget gate", "candidate", "output gate", "cell", "hidden"}) {
+      tensors.push_back({name + (" of state " + std::to_string(state)), converted<double>(signals[state][at++])});
+    }
+  }
+}
+
 Tensors reference_tensors(const Problem& problem) {
   const reference::LstmRecord record = reference::lstm_forward(problem.options, problem.parameters, problem.input);
   const reference::LstmGradients gradients =
@@ -50,6 +61,7 @@ Tensors reference_tensors(const Problem& problem) {
     const auto begin = gradients.parameters.begin() + spec.offset;
     tensors.push_back({spec.name, {begin, begin + spec.size()}});
   }
+  add_signals(gradients.signals, tensors);
   return tensors;
 }
 
@@ -65,6 +77,8 @@ Tensors library_tensors(const Problem& problem, const RecordOptions& options) {
     CHECK(same_bits(called.c_n, results.c_n));
   }
   const Gradients<T> gradients = run_backward(*tape, problem);
+  const AllGradients<T> all = run_backward_with_signals(*tape, problem);
+  CHECK(same_gradients(all.others, gradients));
   const auto doubles = [](const std::vector<T>& values) { return converted<double>(values); };
   Tensors tensors{{"output", doubles(results.output)}, {"h_n", doubles(results.h_n)},
                   {"c_n", doubles(results.c_n)},       {"x", doubles(gradients.x)},
@@ -73,6 +87,7 @@ Tensors library_tensors(const Problem& problem, const RecordOptions& options) {
     const auto begin = gradients.parameters.begin() + spec.offset;
     tensors.push_back({spec.name, doubles({begin, begin + spec.size()})});
   }
+  add_signals(all.signals, tensors);
   return tensors;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -110,6 +111,18 @@ States<T> states_of(const States<T>& states, Index member) {
   for (const State<T>& state : states) own.push_back(state.of(member));
   return own;
 }
+
+// What a trace shows of one layer and direction.
+enum class Signal { input_gate, forget_gate, candidate, output_gate, cell, hidden };
+
+// An array for each signal of one layer and direction, in the order of Signal: (members, steps, rows, H) contiguous, or
+// (members, steps, rows, P) for the hidden state of a layer with projection.
+template <class T>
+using SignalArrays = std::array<T*, 6>;
+
+// For each LSTM module of the chain, one SignalArrays for each of its layers times directions. Empty: not wanted.
+template <class T>
+using ChainSignals = std::vector<std::vector<SignalArrays<T>>>;
 
 inline constexpr Index most_gradient_blocks = 1024;
 

@@ -15,9 +15,6 @@ template <class T>
 struct Recording;
 }
 
-// What a trace shows of one layer and direction.
-enum class Signal { input_gate, forget_gate, candidate, output_gate, cell, hidden };
-
 // A function that backward() calls for each module and member, from the top of the chain down, when the gradient with
 // respect to the parameters of that module is complete: `count` numbers at `gradient`. Modules without parameters are
 // left out. It is called on the thread that called backward(). With one member it is called before the gradients of the
@@ -44,8 +41,14 @@ class Tape {
   // Computes the gradients of a loss from its gradients with respect to the output (d_output) and to the end states
   // (d_end; empty: zeros). parameters: parameter_count() numbers, member after member, which are overwritten, or added
   // to if `accumulate`. d_input and d_start are overwritten; null or empty: not wanted. d_input is zero in padding.
+  // d_signals: the gradients with respect to what signal() writes, overwritten, and zero in padding and at skipped
+  // steps; empty: not wanted. The gradient with respect to a signal of one step and row says how the loss changes if
+  // that number alone is changed and everything that is computed from it follows. A forget gate that is coupled follows
+  // from the input gate, and the other way round. Without a forget gate it is the gradient with respect to the 1 that
+  // c_prev is multiplied by. All else is the same bit for bit, whether or not d_signals are wanted.
   void backward(const SequenceView<const T>& d_output, const States<const T>& d_end, T* parameters, bool accumulate,
-                const SequenceView<T>& d_input, const States<T>& d_start, const ModuleReady<T>& ready = {}) const;
+                const SequenceView<T>& d_input, const States<T>& d_start, const ModuleReady<T>& ready = {},
+                const ChainSignals<T>& d_signals = {}) const;
 
   // Writes one signal: (members, steps, rows, H) contiguous, or (members, steps, rows, P) for the hidden state of a
   // layer with projection, with zeros in padding. `lstm` counts the LSTM modules of the chain, `state` the layers times

@@ -48,8 +48,9 @@ EIGEN_ALWAYS_INLINE CellStateGradient<T> cell_state_gradient(const Gates<T>& gat
 
 template <class T>
 struct CellGradient {
-  Gates<T> pre;      // with respect to the pre-activations
-  Packet<T> c_prev;  // with respect to c_prev
+  Gates<T> gates;  // with respect to the gates after activation
+  Gates<T> pre;    // with respect to the pre-activations
+  Packet<T> c, c_prev;
 };
 
 // The gradient of the plain cell. d_c_later is the gradient with respect to c that comes from later steps; what comes
@@ -61,8 +62,10 @@ EIGEN_ALWAYS_INLINE CellGradient<T> cell_gradient(const Gates<T>& gate, const Pa
   const Packet<T> d_o = multiply(d_h, tanh_c);
   const Packet<T> d_c = multiply_add(multiply(d_h, gate.o), tanh_slope<T>(tanh_c), d_c_later);
   const CellStateGradient<T> d = cell_state_gradient<T>(gate, c_prev, d_c);
-  return {{multiply(d.i, sigmoid_slope<T>(gate.i)), multiply(d.f, sigmoid_slope<T>(gate.f)),
+  return {{d.i, d.f, d.g, d_o},
+          {multiply(d.i, sigmoid_slope<T>(gate.i)), multiply(d.f, sigmoid_slope<T>(gate.f)),
            multiply(d.g, tanh_slope<T>(gate.g)), multiply(d_o, sigmoid_slope<T>(gate.o))},
+          d_c,
           d.c_prev};
 }
 

@@ -122,7 +122,9 @@ class GeneralBackward {
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
       const Packet<T> d_h = load(cell_.d_h[row] + unit);
       const Index at = place.tile.number(row, panel) * lanes<T>;
-      store(d_gates(place, row, panel) + places_.o, multiply(d_h, load(place.activated_cell + at)));
+      const Packet<T> d_o = multiply(d_h, load(place.activated_cell + at));
+      store(d_gates(place, row, panel) + places_.o, d_o);
+      if (cell_.d_signals != nullptr) store(d_signal(row, 3) + unit, d_o);
       store(place.d_activated_cell + at, multiply(d_h, load(gates_of(place, row, panel) + places_.o)));
     });
     multiply_by_slope<T>(variant_.cell, T(0), place.tile.registers(), place.activated_cell, lanes<T>,
@@ -149,6 +151,8 @@ class GeneralBackward {
         store(d_peephole(row, panel) + places_.peephole_o, multiply(d_o, c));
       }
       Packet<T> d_later = load(cell_.d_c[row] + unit);
+      // After zoneout, the cell is read by later steps alone.
+      if (args_.cell_zoneout != nullptr && cell_.d_signals != nullptr) store(d_signal(row, 4) + unit, d_later);
       Packet<T> d_c_prev_by_zoneout = zero;
       if (args_.cell_zoneout != nullptr) {
         const Packet<T> z = load(args_.cell_zoneout[row] + unit);
@@ -156,6 +160,7 @@ class GeneralBackward {
         d_later = multiply(subtract(one, z), d_later);
       }
       d_c = add(d_c, d_later);
+      if (args_.cell_zoneout == nullptr && cell_.d_signals != nullptr) store(d_signal(row, 4) + unit, d_c);
       if (variant_.cell_clip > T(0)) d_c = where_less(magnitude(c), broadcast(variant_.cell_clip), d_c, zero);
 
       const T* factor = candidate_factor(row, unit);
@@ -165,7 +170,14 @@ class GeneralBackward {
       if (places_.own_forget) {
         store(d + places_.f, gradient.f);
       } else if (variant_.coupled) {
-        gradient.i = subtract(gradient.i, gradient.f);
+        const CellStateGradient<T> apart = gradient;
+        gradient.i = subtract(apart.i, apart.f);
+        gradient.f = subtract(apart.f, apart.i);
+      }
+      if (cell_.d_signals != nullptr) {
+        store(d_signal(row, 0) + unit, gradient.i);
+        store(d_signal(row, 1) + unit, gradient.f);
+        store(d_signal(row, 2) + unit, gradient.g);
       }
       store(d + places_.i, gradient.i);
       store(d + places_.g, gradient.g);
@@ -274,6 +286,7 @@ class GeneralBackward {
   T* d_gates(const BackwardPlace<T>& place, Index row, Index panel) const {
     return place.d_gates + place.tile.number(row, panel) * places_.width;
   }
+  T* d_signal(Index row, Index signal) const { return cell_.d_signals[row] + signal * panels_ * lanes<T>; }
   T* d_peephole(Index row, Index panel) const { return args_.d_peephole[row] + panel * args_.d_peephole_panel_stride; }
   const T* candidate_factor(Index row, Index unit) const {
     return args_.candidate_factor == nullptr ? nullptr : args_.candidate_factor[row] + unit;

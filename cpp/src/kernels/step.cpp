@@ -67,7 +67,7 @@ template <class T, int Rows, int Panels, int Tail, int Fetch>
   }
 }
 
-template <class T, int Registers>
+template <class T, int Registers, bool Signals>
 EIGEN_ALWAYS_INLINE void differentiate_panel(const CellBackwardArgs<T>& args, Index row, Index panel) {
   constexpr Index unit_count = lanes<T>;
   const Index unit = panel * unit_count;
@@ -82,6 +82,34 @@ EIGEN_ALWAYS_INLINE void differentiate_panel(const CellBackwardArgs<T>& args, In
       cell_gradient<T>(gates, load(args.c[row] + unit), load(args.c_prev[row] + unit), d_h, load(args.d_c[row] + unit));
   store(args.d_c[row] + unit, gradient.c_prev);
   store_panel<T, Registers>(args.d_gates[row] + panel * args.d_gates_panel_stride, gradient.pre);
+  if constexpr (Signals) {
+    const Index padded = (args.units + unit_count - 1) / unit_count * unit_count;
+    T* const d_signals = args.d_signals[row] + unit;
+    store(d_signals, gradient.gates.i);
+    store(d_signals + padded, gradient.gates.f);
+    store(d_signals + 2 * padded, gradient.gates.g);
+    store(d_signals + 3 * padded, gradient.gates.o);
+    store(d_signals + 4 * padded, gradient.c);
+  }
+}
+
+template <class T, bool Signals>
+EIGEN_ALWAYS_INLINE void differentiate_panels(const CellBackwardArgs<T>& args, Index panel_begin, Index panel_end) {
+  const bool has_compact = args.last_registers < 4 && panel_end * lanes<T> > args.units;
+  const Index full_end = has_compact ? panel_end - 1 : panel_end;
+  for (Index row = 0; row < args.rows; ++row) {
+    for (Index panel = panel_begin; panel < full_end; ++panel) differentiate_panel<T, 4, Signals>(args, row, panel);
+  }
+  if (!has_compact || panel_begin == panel_end) return;
+  with_compact<T>(args.last_registers, [&]<int Registers>(Constant<Registers>) {
+    for (Index row = 0; row < args.rows; ++row) differentiate_panel<T, Registers, Signals>(args, row, full_end);
+  });
+}
+
+// Apart from cell_backward(), which then stays as fast as it is without signals.
+template <class T>
+[[gnu::noinline]] void differentiate_with_signals(const CellBackwardArgs<T>& args, Index panel_begin, Index panel_end) {
+  differentiate_panels<T, true>(args, panel_begin, panel_end);
 }
 
 }  // namespace
@@ -107,15 +135,8 @@ template <class T>
 
 template <class T>
 void cell_backward(const CellBackwardArgs<T>& args, Index panel_begin, Index panel_end) {
-  const bool has_compact = args.last_registers < 4 && panel_end * lanes<T> > args.units;
-  const Index full_end = has_compact ? panel_end - 1 : panel_end;
-  for (Index row = 0; row < args.rows; ++row) {
-    for (Index panel = panel_begin; panel < full_end; ++panel) differentiate_panel<T, 4>(args, row, panel);
-  }
-  if (!has_compact || panel_begin == panel_end) return;
-  with_compact<T>(args.last_registers, [&]<int Registers>(Constant<Registers>) {
-    for (Index row = 0; row < args.rows; ++row) differentiate_panel<T, Registers>(args, row, full_end);
-  });
+  if (args.d_signals != nullptr) return differentiate_with_signals<T>(args, panel_begin, panel_end);
+  differentiate_panels<T, false>(args, panel_begin, panel_end);
 }
 
 template void step<float>(const StepArgs<float>&, Index, Index);

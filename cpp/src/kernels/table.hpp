@@ -148,7 +148,14 @@ struct CellBackwardArgs {  // the gradient of the gates' equations, for one step
   T* const* d_gates;
   Index d_gates_panel_stride;
   Index last_registers = 4;  // fewer: the last panel of gates and d_gates is compact
+  // Null: not wanted. For each row cell_signals padded rows one after another: the gradients with respect to i, f, g
+  // and o after activation, and with respect to c. If f follows from i, the gradient with respect to i takes that in,
+  // and that with respect to f, from which i would follow, is its negative.
+  T* const* d_signals = nullptr;
 };
+
+// How many padded rows CellBackwardArgs::d_signals has.
+inline constexpr Index cell_signals = 5;
 
 // How many registers of hidden units the backward pass of the general cell takes at once, unless one row has more.
 inline constexpr Index backward_tile_registers = 8;

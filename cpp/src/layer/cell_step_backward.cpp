@@ -92,6 +92,7 @@ class CellStepBackward {
     args.d_gates = p_.d_gates;
     args.d_gates_panel_stride = slots_ * weights_.panels.width();
     args.last_registers = weights_.panels.last_registers();
+    args.d_signals = p_.d_signals;
     if (room_ == nullptr) {
       // Unless h is projected, each thread takes the units whose d_h it computed in the product of the step before:
       // they are in its cache.

@@ -28,8 +28,9 @@ struct CellBackwardPointers {
   // What each row adds to the gradients with respect to these parameters.
   T **d_peephole, **d_norm_ih_weight, **d_norm_hh_weight;
   T** d_norm_cell;  // two consecutive padded rows: weight, bias
+  T** d_signals;    // see CellBackwardArgs
 
-  static constexpr Index arrays_read = 11, arrays_written = 13;
+  static constexpr Index arrays_read = 11, arrays_written = 14;
 
   // Calls task(array) for every array.
   template <class Task>
@@ -39,7 +40,7 @@ struct CellBackwardPointers {
       task(*array);
     }
     for (T*** array : {&d_hidden, &d_new_hidden, &d_dropped_hidden, &d_projected, &d_unprojected_hidden, &d_c, &d_gates,
-                       &d_ih, &d_hh, &d_peephole, &d_norm_ih_weight, &d_norm_hh_weight, &d_norm_cell}) {
+                       &d_ih, &d_hh, &d_peephole, &d_norm_ih_weight, &d_norm_hh_weight, &d_norm_cell, &d_signals}) {
       task(*array);
     }
   }

@@ -60,6 +60,8 @@ struct LayerBackwardCall {
   T* d_start_hidden = nullptr;  // null: not wanted
   T* d_start_cell = nullptr;
   Index gradient_blocks = 0;  // see RecordOptions
+  // The gradients with respect to the signals, (steps, rows, H or P) each; padding is not written. Null: not wanted.
+  const SignalArrays<T>* d_signals = nullptr;
 };
 
 // Returns the gradients with respect to the parameters, which lie in the workspace.

@@ -63,6 +63,7 @@ class LayerBackward {
     }
     if (weights_.hidden_zoneout.size() > 0) d_new_hidden_ = workspace.take_zeros(rows * padded_h_);
     if (record_.hidden_dropout != nullptr) d_dropped_hidden_ = workspace.take(rows * padded_h_);
+    if (call.d_signals != nullptr) d_signals_ = workspace.take(rows * cell_signals * weights_.padded);
     drop_unused_pointers();
     steady_ = schedule_.batch.lengths == nullptr && !schedule_.may_restart() && !general_ && weights_.projection == 0 &&
               d_new_hidden_ == nullptr && d_dropped_hidden_ == nullptr;
@@ -144,6 +145,9 @@ class LayerBackward {
   }
   T* d_hidden(Index row) const { return d_hidden_ + (row - positions().row_begin()) * padded_h_; }
   T* d_cell(Index row) const { return d_cell_ + (row - positions().row_begin()) * weights_.padded; }
+  T* d_signals(Index row) const {
+    return d_signals_ + (row - positions().row_begin()) * cell_signals * weights_.padded;
+  }
 
   void drop_unused_pointers() {
     CellBackwardPointers<T>& pointers = arrays_->pointers;
@@ -152,6 +156,7 @@ class LayerBackward {
     if (record_.candidate_dropout == nullptr) pointers.candidate_dropout = nullptr;
     if (weights_.cell_zoneout.size() == 0) pointers.cell_zoneout = nullptr;
     if (call_.d_output.data == nullptr) pointers.d_output = nullptr;
+    if (d_signals_ == nullptr) pointers.d_signals = nullptr;
   }
 
   void begin_carry() {
@@ -206,7 +211,9 @@ class LayerBackward {
         count = point(chunk.gradients, order, part, pointers);
       }
       if (count == 0) continue;
+      if (d_signals_ != nullptr) write_d_hidden(order, part);
       cell_step_backward(weights_, kernels_, count, positions.capacity(), pointers, room, order, units_);
+      if (d_signals_ != nullptr) write_d_cell_signals(order, part);
       if (!schedule_.may_restart() && !weights_.learns_start) continue;
       for (Index row = part.row_begin; row < part.row_end; ++row) {
         if (schedule_.active(schedule_.step(order), row)) restart(chunk.gradients, order, row);
@@ -238,6 +245,7 @@ class LayerBackward {
         pointers.norm_hh[count] = record_.norm_hh + slot * weights_.packed_size;
         pointers.norm_scale[count] = record_.norm_scale + slot * norm_scales;
       }
+      if (d_signals_ != nullptr) pointers.d_signals[count] = d_signals(row);
       point_to_factors(pointers, count, slot, row);
       ++count;
     }
@@ -282,6 +290,39 @@ class LayerBackward {
     }
   }
 
+  // Calls task(row, number of the step and row in the caller's arrays of signals) for the rows that take part in a
+  // step.
+  template <class Task>
+  void for_active_rows(Index order, const RowPart& part, Task&& task) const {
+    const Index step = schedule_.step(order);
+    for (Index row = part.row_begin; row < part.row_end; ++row) {
+      if (schedule_.active(step, row)) task(row, step * rows_ + row);
+    }
+  }
+
+  // The gradient with respect to h, before the step changes it to that of h_prev.
+  void write_d_hidden(Index order, const RowPart& part) const {
+    T* const d_hiddens = (*call_.d_signals)[static_cast<std::size_t>(Signal::hidden)];
+    for_active_rows(order, part, [&](Index row, Index place) {
+      const T* const from_later = d_hidden(row);
+      T* const to = d_hiddens + place * h_size_;
+      std::copy_n(from_later, h_size_, to);
+      if (call_.d_output.data == nullptr) return;
+      const T* const d_output = call_.d_output.at(schedule_.step(order), row);
+      for (Index at = 0; at < h_size_; ++at) to[at] = from_later[at] + d_output[at];
+    });
+  }
+
+  // The gradients with respect to the gates and the cell, which the step has just computed.
+  void write_d_cell_signals(Index order, const RowPart& part) const {
+    for_active_rows(order, part, [&](Index row, Index place) {
+      for (Index signal = 0; signal < cell_signals; ++signal) {
+        std::copy_n(d_signals(row) + signal * weights_.padded, weights_.units,
+                    (*call_.d_signals)[static_cast<std::size_t>(signal)] + place * weights_.units);
+      }
+    });
+  }
+
   // If the layer's own start state precedes a step, the gradient with respect to the state ends there. It is kept if
   // the start state is trained.
   void restart(const ChunkGradients<T>& gradients, Index order, Index row) const {
@@ -316,6 +357,7 @@ class LayerBackward {
   // Arrays that only variants need; see CellBackwardPointers.
   T* d_unprojected_hidden_ = nullptr;                        // [row][padded]
   T *d_new_hidden_ = nullptr, *d_dropped_hidden_ = nullptr;  // [row][padded H or P]
+  T* d_signals_ = nullptr;                                   // if wanted: [row][cell_signals][padded]
   T* rooms_ = nullptr;                                       // [part][room_size_]
   Index room_size_ = 0;
 };

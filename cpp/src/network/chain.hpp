@@ -41,6 +41,6 @@ template <class T>
 void chain_backward(const Chain<T>& chain, const ChainRecord<T>& record, SequenceView<const T> d_output,
                     const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
                     const States<T>& d_start, Workspace<T>& workspace,
-                    const std::function<void(std::size_t module)>& ready);
+                    const std::function<void(std::size_t module)>& ready, const ChainSignals<T>& d_signals = {});
 
 }  // namespace latchwork

@@ -45,12 +45,22 @@ void dropout_backward(const Kernels<T>& kernels, const DropoutMask& mask, const 
   }
 }
 
+template <class T>
+void clear_signal_padding(const Batch& batch, const LstmOptions& lstm, const std::vector<SignalArrays<T>>& d_signals) {
+  for (const SignalArrays<T>& of_state : d_signals) {
+    for (std::size_t signal = 0; signal < of_state.size(); ++signal) {
+      const Index size = signal_size(lstm, static_cast<Signal>(signal));
+      clear_padding(batch, size, contiguous(of_state[signal], batch.rows, size));
+    }
+  }
+}
+
 // The gradients with respect to the weights that the chain computed with.
 template <class T>
 void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, SequenceView<const T> d_output,
                       const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
                       const States<T>& d_start, Workspace<T>& workspace,
-                      const std::function<void(std::size_t module)>& ready) {
+                      const std::function<void(std::size_t module)>& ready, const ChainSignals<T>& d_signals) {
   const std::vector<ModuleOptions>& modules = chain.network.modules;
   const Kernels<T>& kernels = chain.kernels;
   std::size_t lstm_index =
@@ -95,7 +105,9 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
       if (!d_start.empty()) gradient.d_start = d_start[lstm_index];
       gradient.parameters = parameters;
       gradient.accumulate = accumulate;
+      if (!d_signals.empty()) gradient.d_signals = &d_signals[lstm_index];
       stack_backward(call, recording.options, record.stack, gradient, workspace);
+      if (!d_signals.empty()) clear_signal_padding(record.batch, *lstm, d_signals[lstm_index]);
     } else if (std::holds_alternative<LinearOptions>(module)) {
       LinearGradient<T> gradient;
       gradient.d_output = d_result;
@@ -136,10 +148,10 @@ template <class T>
 void chain_backward(const Chain<T>& chain, const ChainRecord<T>& recording, SequenceView<const T> d_output,
                     const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
                     const States<T>& d_start, Workspace<T>& workspace,
-                    const std::function<void(std::size_t module)>& ready) {
+                    const std::function<void(std::size_t module)>& ready, const ChainSignals<T>& d_signals) {
   if (!drops_weights(chain.network.modules, recording.options)) {
     return backward_through(chain, recording, d_output, d_end, parameters, accumulate, d_input, d_start, workspace,
-                            ready);
+                            ready, d_signals);
   }
   // The chain computed with weights of which dropout had zeroed some and scaled the others. The same factors turn the
   // gradients with respect to those weights into the gradients with respect to the parameters.
@@ -152,13 +164,14 @@ void chain_backward(const Chain<T>& chain, const ChainRecord<T>& recording, Sequ
     for (Index at = 0; at < size; ++at) to[at] = accumulate ? to[at] + from[at] : from[at];
     if (ready) ready(module);
   };
-  backward_through<T>(chain, recording, d_output, d_end, dropped, false, d_input, d_start, workspace, finish_module);
+  backward_through<T>(chain, recording, d_output, d_end, dropped, false, d_input, d_start, workspace, finish_module,
+                      d_signals);
 }
 
 #define LATCHWORK_INSTANTIATE(T)                                                                                      \
   template void chain_backward<T>(const Chain<T>&, const ChainRecord<T>&, SequenceView<const T>,                      \
                                   const States<const T>&, T*, bool, SequenceView<T>, const States<T>&, Workspace<T>&, \
-                                  const std::function<void(std::size_t)>&);
+                                  const std::function<void(std::size_t)>&, const ChainSignals<T>&);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)
 #undef LATCHWORK_INSTANTIATE

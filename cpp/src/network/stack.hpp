@@ -28,6 +28,11 @@ struct StackCall {
   const PackedLayer<T>& layer(Index state) const { return weights->layers[static_cast<std::size_t>(state)]; }
 };
 
+// How many numbers a signal has at each step and row.
+inline Index signal_size(const LstmOptions& lstm, Signal signal) {
+  return signal == Signal::hidden ? lstm.hidden_output_size() : lstm.hidden_size;
+}
+
 // Inference. The output of the last layer is written to `output`.
 template <class T>
 void stack_forward(const StackCall<T>& call, const State<const T>& start, SequenceView<T> output, const State<T>& end,
@@ -51,6 +56,8 @@ struct StackGradient {
   State<T> d_start;
   T* parameters = nullptr;  // the gradients of all modules
   bool accumulate = false;
+  // For each layer and direction, see LayerBackwardCall. Null: not wanted.
+  const std::vector<SignalArrays<T>>* d_signals = nullptr;
 };
 
 template <class T>

@@ -10,6 +10,7 @@
 #include "network/chain.hpp"
 #include "network/members.hpp"
 #include "network/recording.hpp"
+#include "network/signal_gradients.hpp"
 #include "network/skipped_call.hpp"
 
 namespace latchwork {
@@ -171,12 +172,13 @@ std::optional<std::uint64_t> Tape<T>::mask_seed() const {
 template <class T>
 void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const T>& d_end, T* parameters,
                        bool accumulate, const SequenceView<T>& d_input, const States<T>& d_start,
-                       const ModuleReady<T>& ready) const {
+                       const ModuleReady<T>& ready, const ChainSignals<T>& d_signals) const {
   const detail::Recording<T>& recording = *recording_;
   const detail::NetworkParts<T>& parts = *recording.network;
   detail::check_states(parts, "d_end", d_end);
   detail::check_places(parts, "d_input", d_input, recording.members.front().batch);
   detail::check_places(parts, "d_start", d_start, recording.members.front().batch);
+  detail::SignalGradients<T> signals(recording, d_signals);
   const FlushToZero flush;
   const Batch& batch = recording.members.front().batch;
   const Index work = parts.members * (recording.work + batch.steps * batch.rows * work_of_a_round);
@@ -193,14 +195,16 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
         // In reverse order, because the record of the last member is the likeliest to be in a cache.
         for (Index member = end - 1; member >= begin; --member) {
           Workspace<T> workspace(cache);
-          chain_backward(
-              Chain<T>(parts, *recording.weights, member), recording.members[static_cast<std::size_t>(member)],
-              sequences.d_output().of(member), detail::member_states(parts, d_end, member, own_d_end),
-              parameters + member * parts.member_parameter_count, accumulate, sequences.d_input().of(member),
-              detail::member_states(parts, d_start, member, own_d_start), workspace, ready_modules.meanwhile());
+          chain_backward(Chain<T>(parts, *recording.weights, member),
+                         recording.members[static_cast<std::size_t>(member)], sequences.d_output().of(member),
+                         detail::member_states(parts, d_end, member, own_d_end),
+                         parameters + member * parts.member_parameter_count, accumulate, sequences.d_input().of(member),
+                         detail::member_states(parts, d_start, member, own_d_start), workspace,
+                         ready_modules.meanwhile(), signals.of(member));
         }
       });
   sequences.finish();
+  signals.finish();
   ready_modules.afterwards();
 }
 
@@ -214,7 +218,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
       recording.computed == nullptr ? recording.members.front().batch.steps : recording.computed->steps();
   const Index units_per_panel = recording.weights->kernels->units;
   const LongCall long_call;
-  const Index size = signal == Signal::hidden ? lstm.hidden_output_size() : lstm.hidden_size;
+  const Index size = signal_size(lstm, signal);
   for (std::size_t member = 0; member < recording.members.size(); ++member) {
     const ChainRecord<T>& member_record = recording.members[member];
     if (member_record.options.checkpoint > 0) {

@@ -49,6 +49,7 @@ CellGradients cell_backward(const Weights& weights, const CellStep& step, const 
                             Weights& d_weights) {
   const std::size_t units = step.c.size();
   CellGradients d{Vector(step.x.size()), Vector(step.h_prev.size()), Vector(units)};
+  d.i = d.f = d.g = d.o = d.c = Vector(units);
   const auto pre_activation_backward = [&](std::size_t gate, std::size_t unit, double d_a) {
     const std::size_t row = gate * units + unit;
     dot_backward(weights.weight_ih, row, step.x, d_a, d_weights.weight_ih, d.x);
@@ -70,6 +71,11 @@ CellGradients cell_backward(const Weights& weights, const CellStep& step, const 
     const double d_i = d_cell * g;
     const double d_g = d_cell * i;
     d.c_prev[u] = d_cell * f;
+    d.i[u] = d_i;
+    d.f[u] = d_f;
+    d.g[u] = d_g;
+    d.o[u] = d_o;
+    d.c[u] = d_cell;
 
     // sigmoid' = s (1 - s), tanh' = 1 - tanh^2
     pre_activation_backward(0, u, d_i * i * (1.0 - i));

@@ -30,8 +30,11 @@ struct CellStep {
 
 CellStep cell_forward(const Weights& weights, const Vector& x, const Vector& h_prev, const Vector& c_prev);
 
+// i, f, g, o and c: with respect to the values of the gates and of c as this step has them. Each says how the loss
+// changes if that value alone is changed, and everything that is computed from it follows.
 struct CellGradients {
   Vector x, h_prev, c_prev;
+  Vector i{}, f{}, g{}, o{}, c{};
 };
 
 // d_h and d_c: the gradients of a loss with respect to this step's h and c, including what comes through later steps.

@@ -119,10 +119,12 @@ DirectionRecord direction_forward(const DirectionInput& input, const Sequence& x
   return record;
 }
 
-void direction_backward(const DirectionInput& input, const DirectionRecord& record, const Sequence& d_hs,
-                        RowState& d_state, Sequence& d_xs, RowState& d_start, GeneralWeights& d_weights) {
+DirectionSignals direction_backward(const DirectionInput& input, const DirectionRecord& record, const Sequence& d_hs,
+                                    RowState& d_state, Sequence& d_xs, RowState& d_start, GeneralWeights& d_weights) {
   const auto& [cell, walk, masks] = input;
   Vector d_shown(d_state.h.size());
+  const Sequence zeros(walk.length(), Vector(d_state.c.size()));
+  DirectionSignals signals{zeros, zeros, zeros, zeros, zeros, Sequence(walk.length(), Vector(d_state.h.size()))};
   for (std::size_t n = walk.length(); n-- > 0;) {
     const std::size_t t = walk.step(n);
     if (walk.skip[t]) {
@@ -136,6 +138,13 @@ void direction_backward(const DirectionInput& input, const DirectionRecord& reco
       const ZoneoutGradients d_c = zoneout_backward(masks.cell_zoneout[t], d_state.c);
       const Vector d_hidden = project_backward(cell.weights, step.h, d_h.updated, d_weights);
       const CellGradients d = any_cell_backward(cell, masks.candidate[t], step, d_hidden, d_c.updated, d_weights);
+      signals.i[t] = d.i;
+      signals.f[t] = d.f;
+      signals.g[t] = d.g;
+      signals.o[t] = d.o;
+      // With zoneout the step's h comes from c before zoneout, and only later steps read c after it.
+      signals.c[t] = masks.cell_zoneout[t].empty() ? d.c : d_state.c;
+      signals.h[t] = d_state.h;
       add(d.x, d_xs[t]);
       d_state = {times(masks.recurrent, d.h_prev), d.c_prev};
       add(d_h.old, d_state.h);
@@ -148,6 +157,7 @@ void direction_backward(const DirectionInput& input, const DirectionRecord& reco
       d_state = {Vector(d_state.h.size()), Vector(d_state.c.size())};
     }
   }
+  return signals;
 }
 
 }  // namespace latchwork::reference

@@ -59,9 +59,15 @@ struct DirectionInput {
 DirectionRecord direction_forward(const DirectionInput& input, const Sequence& xs, const RowState& start,
                                   RowState& state);
 
+// The gradients with respect to the gates of each step and to the state after it, [t]; zeros at a step that is left
+// out.
+struct DirectionSignals {
+  Sequence i, f, g, o, c, h;
+};
+
 // `d_state` is the gradient with respect to the end state before the call, and with respect to the start state after
-// it. Adds to d_xs, d_start and d_weights.
-void direction_backward(const DirectionInput& input, const DirectionRecord& record, const Sequence& d_hs,
-                        RowState& d_state, Sequence& d_xs, RowState& d_start, GeneralWeights& d_weights);
+// it. Adds to d_xs, d_start and d_weights. Returns the gradients with respect to the signals.
+DirectionSignals direction_backward(const DirectionInput& input, const DirectionRecord& record, const Sequence& d_hs,
+                                    RowState& d_state, Sequence& d_xs, RowState& d_start, GeneralWeights& d_weights);
 
 }  // namespace latchwork::reference

@@ -160,6 +160,7 @@ CellGradients general_cell_backward(const GeneralCell& cell, const Vector& candi
   const std::size_t units = step.c.size();
   const Rows rows(options, units);
   CellGradients d{Vector(step.x.size()), Vector(step.h_prev.size()), Vector(units)};
+  d.i = d.f = d.g = d.c = Vector(units);
 
   // h = o act(cell_to_output)
   Vector d_o(units), d_cell_to_output(units);
@@ -187,23 +188,33 @@ CellGradients general_cell_backward(const GeneralCell& cell, const Vector& candi
   for (std::size_t n = 0; n < units; ++n) {
     gate_backward(activations.output, rows.o + n, d_o[n]);
     peep_backward(rows.o + n, rows.peephole_o + n, step.c[n], d_cell[n]);
+    d.c[n] = d_cell[n];
 
     // c = f c_prev + i (factor g)
     const double factor = candidate_mask.empty() ? 1.0 : candidate_mask[n];
-    const double d_unclipped = d_cell[n] * clip_slope(step.unclipped[n], options.cell_clip);
-    const double d_f = d_unclipped * step.c_prev[n];
-    double d_i = d_unclipped * (factor * step.g[n]);
+    // At the bound itself, which a cell reaches exactly if f is 1 and nothing is added, the gradient is zero: the
+    // library keeps the cell after it is clipped, and cannot tell it from one that was beyond.
+    const bool cut = options.cell_clip && std::abs(step.unclipped[n]) >= *options.cell_clip;
+    const double d_unclipped = cut ? 0.0 : d_cell[n];
+    d.f[n] = d_unclipped * step.c_prev[n];
+    d.i[n] = d_unclipped * (factor * step.g[n]);
+    d.g[n] = d_unclipped * step.i[n] * factor;
     d.c_prev[n] = d_unclipped * step.f[n];
-    if (options.forget_gate == ForgetGate::coupled) d_i -= d_f;  // f = 1 - i
+    if (options.forget_gate == ForgetGate::coupled) {  // f = 1 - i, and i = 1 - f
+      d.i[n] -= d.f[n];
+      d.f[n] = -d.i[n];
+    }
 
-    gate_backward(activations.candidate, rows.g + n, d_unclipped * step.i[n] * factor);
+    gate_backward(activations.candidate, rows.g + n, d.g[n]);
     if (own_forget_gate) {
-      gate_backward(activations.forget, rows.f + n, d_f);
+      gate_backward(activations.forget, rows.f + n, d.f[n]);
       peep_backward(rows.f + n, rows.peephole_f + n, step.c_prev[n], d.c_prev[n]);
     }
-    gate_backward(activations.input, n, d_i);
+    gate_backward(activations.input, n, d.i[n]);
     peep_backward(n, n, step.c_prev[n], d.c_prev[n]);
   }
+
+  d.o = d_o;
 
   // a = u + v + b
   for (std::size_t row = 0; row < rows.all; ++row) {

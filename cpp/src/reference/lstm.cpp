@@ -172,8 +172,12 @@ LstmGradients lstm_backward(const LstmOptions& options, const Vector& parameters
   LstmGradients gradients{{},
                           geometry.zeros(input.steps, options.input_size),
                           geometry.zeros(options.states(), options.hidden_output_size()),
-                          geometry.zeros(options.states(), options.hidden_size)};
+                          geometry.zeros(options.states(), options.hidden_size),
+                          {}};
   const Index h_size = options.hidden_output_size();
+  std::vector<Vector> no_signals(5, geometry.zeros(input.steps, options.hidden_size));
+  no_signals.push_back(geometry.zeros(input.steps, h_size));
+  gradients.signals.assign(weights.size(), no_signals);
   for (Index row = 0; row < input.rows; ++row) {
     Sequence d_ys = geometry.sequence(d_result.output, row, options.output_size());
     for (Index layer = options.num_layers; layer-- > 0;) {
@@ -189,9 +193,13 @@ LstmGradients lstm_backward(const LstmOptions& options, const Vector& parameters
         }
         RowState d_start = geometry.zero_state();
         RowState d_state = geometry.state(d_result.h_n, d_result.c_n, d_start, state, row);
-        direction_backward({cell, geometry.walk(row, direction), geometry.row_masks(s, row)},
-                           record.directions[s][static_cast<std::size_t>(row)], d_hs, d_state, d_xs, d_start,
-                           d_weights[s]);
+        const DirectionSignals signals = direction_backward(
+            {cell, geometry.walk(row, direction), geometry.row_masks(s, row)},
+            record.directions[s][static_cast<std::size_t>(row)], d_hs, d_state, d_xs, d_start, d_weights[s]);
+        std::size_t at = 0;
+        for (const Sequence* each : {&signals.i, &signals.f, &signals.g, &signals.o, &signals.c, &signals.h}) {
+          geometry.store_sequence(*each, row, gradients.signals[s][at++]);
+        }
         geometry.store_state(d_state, state, row, gradients.h_0, gradients.c_0);
         if (input.h_0.empty()) add(d_state.h, d_start.h);
         if (input.c_0.empty()) add(d_state.c, d_start.c);

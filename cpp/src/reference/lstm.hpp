@@ -48,6 +48,9 @@ struct LstmGradients {
   Vector parameters;  // in the order of parameter_layout()
   Vector x;
   Vector h_0, c_0;  // with respect to each row's start state, whether it was passed in or is the layer's own
+  // With respect to i, f, g, o (T, N, H each), c (T, N, H) and h (T, N, H or P) of each step, [state][signal]. Zeros in
+  // padding and at steps that are left out.
+  std::vector<std::vector<Vector>> signals;
 };
 
 LstmRecord lstm_forward(const LstmOptions& options, const Vector& parameters, const LstmInput& input);

@@ -286,6 +286,39 @@ Gradients<T> run_backward(const Tape<T>& tape, const Problem& problem) {
   return gradients;
 }
 
+// The gradients with respect to the signals, [state][signal], and all other gradients of the same call.
+template <class T>
+struct AllGradients {
+  Gradients<T> others;
+  std::vector<std::vector<std::vector<T>>> signals;
+};
+
+template <class T>
+AllGradients<T> run_backward_with_signals(const Tape<T>& tape, const Problem& problem) {
+  const Arrays<T> arrays(problem);
+  const LstmOptions& options = problem.options;
+  AllGradients<T> all{Gradients<T>(problem), {}};
+  const auto places = static_cast<std::size_t>(arrays.steps * arrays.rows);
+  std::vector<std::vector<T>> of_state(6, std::vector<T>(places * static_cast<std::size_t>(options.hidden_size)));
+  of_state.back().resize(places * static_cast<std::size_t>(options.hidden_output_size()));
+  for (std::vector<T>& values : of_state) std::fill(values.begin(), values.end(), unwritten<T>);
+  all.signals.assign(static_cast<std::size_t>(options.states()), of_state);
+  std::vector<SignalArrays<T>> pointers(all.signals.size());
+  for (std::size_t state = 0; state < pointers.size(); ++state) {
+    for (std::size_t signal = 0; signal < 6; ++signal) pointers[state][signal] = all.signals[state][signal].data();
+  }
+  tape.backward(arrays.d_output_view(), arrays.d_end(), all.others.parameters.data(), false,
+                {all.others.x.data(), arrays.rows * arrays.input_size, arrays.input_size},
+                {{all.others.h_0.data(), all.others.c_0.data()}}, {}, {pointers});
+  return all;
+}
+
+template <class T>
+bool same_gradients(const Gradients<T>& one, const Gradients<T>& other) {
+  return same_bits(one.parameters, other.parameters) && same_bits(one.x, other.x) && same_bits(one.h_0, other.h_0) &&
+         same_bits(one.c_0, other.c_0);
+}
+
 // Fills padding and steps that are left out with NaN, because what lies there must not matter.
 inline void spoil_unused(Problem& problem) {
   reference::LstmInput& input = problem.input;

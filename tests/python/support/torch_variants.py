@@ -40,6 +40,7 @@ class Direction:
         if isinstance(given, tuple):
             given = given[backward]
         self.act = {gate: activation(given.get(gate, default)) for gate, default in DEFAULTS.items()}
+        self.signals = []  # of each step in the order of computation: i, f, g, o, c, h as a trace shows them
 
     def start_state(self, rows):
         """What a state becomes at a reset, and the start state if none is passed."""
@@ -72,7 +73,7 @@ class Direction:
             for gate in gates.replace("g", "").replace("o", ""):
                 a[gate] = a[gate] + peephole[gate] * c
         i = act["input"](self.clipped(a["i"], lstm.clip))
-        f = 1 - i if lstm.forget_gate == "coupled" else torch.ones_like(i)
+        f = 1 - i if lstm.forget_gate == "coupled" else torch.ones_like(i).requires_grad_()
         if own_forget_gate:
             f = act["forget"](self.clipped(a["f"], lstm.clip))
         g = act["candidate"](self.clipped(a["g"], lstm.clip))
@@ -84,7 +85,24 @@ class Direction:
         if lstm.proj_size:
             new_h = new_h @ p["weight_hr"].T
         p_hidden, p_cell = lstm.zoneout
-        return p_hidden * h + (1 - p_hidden) * new_h, p_cell * c + (1 - p_cell) * new_c
+        # Zoneout of a share of zero must not become another number, with a gradient of its own.
+        shown_h = p_hidden * h + (1 - p_hidden) * new_h if p_hidden else new_h
+        shown_c = p_cell * c + (1 - p_cell) * new_c if p_cell else new_c
+        self.signals.append((i, f, g, o, shown_c, shown_h))
+        for signal in self.signals[-1]:
+            signal.retain_grad()
+        return shown_h, shown_c
+
+    def signal_gradients(self):
+        """After backward(): the gradients with respect to i, f, g, o, c and h, each (T, N, size)."""
+        steps = self.signals[::-1] if self.backward else self.signals
+        d = [
+            torch.stack([torch.zeros_like(one) if one.grad is None else one.grad for one in signal])
+            for signal in zip(*steps, strict=True)
+        ]
+        if self.lstm.forget_gate == "coupled":  # i follows from f as f does from i, through which autograd went
+            d[1] = -d[0]
+        return d
 
     def run(self, x, state, valid, reset):
         """Output (T, N, H_out) and end state; ``valid`` and ``reset`` are boolean (T, N)."""
@@ -105,8 +123,11 @@ class Direction:
 
 
 def run(lstm, parameters, x, start, valid, reset):
-    """The whole stack. ``start``: pairs of (N, size), one for each layer and direction."""
-    ends, directions = [], 2 if lstm.bidirectional else 1
+    """The whole stack: output, end states, and the directions that computed them.
+
+    ``start``: pairs of (N, size), one for each layer and direction.
+    """
+    ends, all_directions, directions = [], [], 2 if lstm.bidirectional else 1
     for layer in range(lstm.num_layers):
         outputs = []
         for place in range(directions):
@@ -114,13 +135,16 @@ def run(lstm, parameters, x, start, valid, reset):
             output, end = direction.run(x, start[layer * directions + place], valid, reset)
             outputs.append(output)
             ends.append(end)
+            all_directions.append(direction)
         output = torch.cat(outputs, dim=-1)
         x = output + x if lstm.residual and layer > 0 else output
-    return x, tuple(torch.stack(part) for part in zip(*ends, strict=True))
+    return x, tuple(torch.stack(part) for part in zip(*ends, strict=True)), all_directions
 
 
-def answer(lstm, x, start, d_output, d_state, lengths=None, reset=None):
+def answer(lstm, x, start, d_output, d_state, lengths=None, reset=None, gates=False):
     """Results and gradients by name, as layers.results_of() has them, for a batch whose padding is finite.
+
+    With ``gates`` those with respect to the gates instead: for each layer and direction a list in a trace's order.
 
     They are computed in float64 for either dtype: norms of a few units amplify errors, so that PyTorch's float32 is off
     by more than is allowed here.
@@ -145,12 +169,14 @@ def answer(lstm, x, start, d_output, d_state, lengths=None, reset=None):
             backward = lstm.reverse or place % directions == 1
             own = Direction(lstm, parameters, place // directions, backward).start_state(rows)
             pairs[place] = tuple(part + more for part, more in zip(own, pair, strict=True))
-    output, (h_n, c_n) = run(lstm, parameters, leaf, pairs, valid, reset)
+    output, (h_n, c_n), directions = run(lstm, parameters, leaf, pairs, valid, reset)
     loss = sum(
         (part * tensor(weight, dtype)).sum()
         for part, weight in zip((output, h_n, c_n), (d_output, *d_state), strict=True)
     )
     loss.backward()
+    if gates:
+        return [[one.numpy() for one in direction.signal_gradients()] for direction in directions]
     results = {"output": output.detach(), "h_n": h_n.detach(), "c_n": c_n.detach()}
     results |= {"x": leaf.grad, "h_0": h_0.grad, "c_0": c_0.grad}
     # A start state that no row uses has no gradient in PyTorch.
