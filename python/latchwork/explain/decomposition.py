@@ -211,7 +211,7 @@ def _parts(cells: Cells) -> _Parts:
     first = cells.first()
     forgotten = np.arange(cells.count)[:, np.newaxis, np.newaxis] < first
     np.copyto(since_after, 0, where=forgotten)
-    _refuse_cuts(cells, since_after)
+    refuse_cuts(cells, since_after)
 
     terms = cells.written() * since_after
     _flush(terms, cells.tiny)
@@ -225,7 +225,7 @@ def _parts(cells: Cells) -> _Parts:
     return _Parts(terms, start, step_sizes, start_size, step_sizes.sum(axis=1, keepdims=True) + start_size)
 
 
-def _refuse_cuts(cells: Cells, since: Array) -> None:
+def refuse_cuts(cells: Cells, since: Array | float = 1.0) -> None:
     """Raise ValueError if ``cell_clip`` cut a cell and ``since``, what is left of it, is not 0."""
     cut = cells.cut()
     if cut is None:
