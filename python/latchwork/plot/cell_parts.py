@@ -31,7 +31,7 @@ def draw_cell(ax: Any, step: CellStep, highlight: str | None) -> None:
 
 
 def number(value: float) -> str:
-    """Write a number as the diagram does: three decimals, or two digits where those would say nothing or be too many."""
+    """Write a number as the diagram does: three decimals, or two digits where three decimals say too little."""
     plain = value == 0 or (math.isfinite(value) and 0.0005 <= abs(value) < 1000)
     return (f"{value:.3f}" if plain else f"{value:.2g}").replace("-", "\u2212")
 
