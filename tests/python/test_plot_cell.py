@@ -225,6 +225,21 @@ def test_texts_do_not_overlap_at_any_size(name, size):
         assert_inside(ax.figure, boxes)
 
 
+def test_texts_and_lines_have_the_size_of_their_axes():
+    trace = random_lstm(input_size=3, hidden_size=5).trace(normal(1, (7, 3)))
+    ax = lw.plot.cell(trace, 3, 2, ax=Figure((12, 7)).subplots())
+    large = [text.get_window_extent().height for text in texts(ax)]
+    ax.figure.set_size_inches(6, 3.5)
+    ax.apply_aspect()
+    np.testing.assert_allclose([text.get_window_extent().height for text in texts(ax)], np.array(large) / 2, rtol=0.2)
+    widths = []
+    for size in ((6, 3.5), (12, 7)):
+        ax.figure.set_size_inches(size)
+        ax.figure.draw_without_rendering()
+        widths.append(max(patch.get_linewidth() for patch in ax.patches))
+    assert widths[1] == pytest.approx(2 * widths[0])
+
+
 def test_texts_fit_their_boxes():
     for activation in ("sigmoid", "hard_sigmoid", "thresholded_relu", "leaky_relu", "softplus", "relu"):
         names = dict.fromkeys(("input", "forget", "output", "candidate", "cell"), activation)

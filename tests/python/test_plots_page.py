@@ -1,5 +1,7 @@
 """docs/plots.md: its code makes its pictures, and the model does what the page says of it."""
 
+import doctest
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -11,6 +13,15 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib, which is not
 from matplotlib import image, pyplot
 
 DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("module", ["gate_maps", "memory_areas", "cell_diagram", "training_curves"])
+def test_docstring_examples_run_as_they_stand(module):
+    documented = importlib.import_module(f"latchwork.plot.{module}")
+    failed, attempted = doctest.testmod(documented, globs={}, extraglobs={})
+    pyplot.close("all")
+    assert attempted > 0
+    assert failed == 0
 
 
 @pytest.mark.slow
