@@ -108,7 +108,7 @@ def _decode(codes, scales):
 def terms(trace, start, own_start, unit, step, *, reverse=False, resets=(), skips=(), zoneout=0.0, clip=np.inf):
     """What each step wrote into a cell, by plain loops in double: the written and the cut terms, and the start's.
 
-    ``trace``: the signals (T, H) of one row; ``start``, ``own_start``: the cells before the first step and after resets.
+    ``trace``: the signals (T, H) of one row; ``start``, ``own_start``: the cells at the start and after resets.
     """
     last = len(trace["cell"]) - 1
     i, f, g, c = (np.asarray(trace[name], np.float64)[:, unit] for name in SIGNALS[:3] + SIGNALS[4:5])

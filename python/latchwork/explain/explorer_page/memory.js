@@ -33,7 +33,7 @@ function memoryTerms(layer, unit, step) {
   size += Math.abs(start);
   const cell = layer.at("cell", unit, step), rest = cell - sum;
   const adjusted = size > 0 ? Math.abs(rest) / size : Math.abs(rest) > 0 ? 1 : 0;
-  const exact = adjusted <= 0.01;
+  const exact = Number.isFinite(rest) && adjusted <= 0.01;
   if (exact && size > 0) {
     const share = rest / size;
     const change = (term) => term + share * Math.abs(term);
