@@ -190,9 +190,10 @@ class TestPointing:
         mouse(page, (5, 5), button=False)
         check_equations(page, run[2], 30, 4)
         written, cut, start = terms(run[2], np.zeros(UNITS), np.zeros(UNITS), 4, 30)
-        rows = page.execute_script(
-            "return [...document.querySelectorAll('#writers tbody tr')].map((tr) => [...tr.cells].map((c) => c.innerText))"
-        )
+        rows = page.execute_script("""
+            return [...document.querySelectorAll("#writers tbody tr")].map((tr) =>
+              [...tr.cells].map((td) => td.innerText));
+        """)
         order = np.argsort(-abs(written), kind="stable")[:8]
         assert [int(row[0]) for row in rows[:8]] == order.tolist()
         assert [row[1] for row in rows[:8]] == [TOKENS[step] for step in order]

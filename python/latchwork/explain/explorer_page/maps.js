@@ -40,6 +40,7 @@ class Maps {
 
   // Gives the canvases the size of the view, and shares the height out.
   resize() {
+    this._drawn = null; // a canvas that gets a size is empty
     const {view, layer} = this, width = view.clientWidth, height = view.clientHeight;
     this.scale = window.devicePixelRatio || 1;
     for (const canvas of [this.picture, this.marks]) {
@@ -136,9 +137,19 @@ class Maps {
     else if (y + this.rowHeight > view.scrollTop + this.mapHeight) view.scrollTop = y + this.rowHeight - this.mapHeight;
   }
 
+  // The maps are drawn anew only if what they show has changed, the bars each time.
   draw(memory) {
-    const context = this.picture.getContext("2d"), {scale} = this;
+    const context = this.picture.getContext("2d"), {scale, view} = this;
     context.setTransform(scale, 0, 0, scale, 0, 0);
+    const drawn = [this.layer, this.order, this.theme, this.stepWidth, view.scrollLeft, view.scrollTop];
+    if (!this._drawn || drawn.some((each, place) => each !== this._drawn[place])) this._drawMaps(context);
+    this._drawn = drawn;
+    context.fillStyle = this.colours.ground;
+    context.fillRect(0, this.barsY - TITLE, this.width, view.clientHeight);
+    this._drawBars(context, memory);
+  }
+
+  _drawMaps(context) {
     context.fillStyle = this.colours.ground;
     context.fillRect(0, 0, this.width, this.view.clientHeight);
     this.firstStep = Math.max(0, Math.floor(this.view.scrollLeft / this.stepWidth));
@@ -146,7 +157,6 @@ class Maps {
     this._drawAxis(context);
     for (const rect of this.rects) this._drawMap(context, rect);
     this._drawTracks(context);
-    this._drawBars(context, memory);
   }
 
   _drawAxis(context) {
@@ -245,29 +255,31 @@ class Maps {
     const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
     const colours = signed ? this.palettes.signed : this.palettes.gate;
     const {low} = bounds, factor = 255.999 / (bounds.high - bounds.low);
-    const edges = spans(width, this.view.scrollLeft / this.stepWidth, 1 / (this.stepWidth * scale), steps);
-    const rowEdges = spans(height, top / rowHeight, 1 / (rowHeight * scale), rows);
+    const columns = spans(width, this.view.scrollLeft / this.stepWidth, 1 / (this.stepWidth * scale), steps);
+    const lines = spans(height, top / rowHeight, 1 / (rowHeight * scale), rows);
+    const count = columns.from.length, sums = new Float64Array(count), shades = new Uint32Array(count);
+    // Step by step in the order in which they lie in memory, which is what takes the time if all are visible.
+    const first = columns.from[0], columnOf = new Uint32Array(columns.to[count - 1] - first + 1);
+    for (let column = 0; column < count; column++) columnOf.fill(column, columns.from[column] - first, columns.to[column] - first + 1);
+    let shadesOf = -1;
     for (let y = 0; y < height; y++) {
-      const first = rowEdges[2 * y], last = rowEdges[2 * y + 1], at = y * width;
-      if (y > 0 && first === rowEdges[2 * y - 2] && last === rowEdges[2 * y - 1]) {
+      const line = lines.of[y], at = y * width;
+      if (line === shadesOf) {
         pixels.copyWithin(at, at - width, at);
         continue;
       }
-      let before = -1, colour = 0;
-      for (let x = 0; x < width; x++) {
-        const from = edges[2 * x], to = edges[2 * x + 1];
-        if (from !== before || to !== from) {
-          let sum = 0;
-          for (let row = first; row <= last; row++) {
-            const start = (projected ? row : this.order[row]) * steps;
-            for (let k = start + from; k <= start + to; k++) sum += values[k];
-          }
-          const mean = sum / ((last - first + 1) * (to - from + 1)), place = (mean - low) * factor;
-          colour = colours[Number.isFinite(mean) ? (place < 0 ? 0 : place > 255 ? 255 : place | 0) : 256];
-          before = from;
-        }
-        pixels[at + x] = colour;
+      shadesOf = line;
+      sums.fill(0);
+      for (let row = lines.from[line]; row <= lines.to[line]; row++) {
+        const start = (projected ? row : this.order[row]) * steps + first;
+        for (let k = 0; k < columnOf.length; k++) sums[columnOf[k]] += values[start + k];
       }
+      const high = lines.to[line] - lines.from[line] + 1;
+      for (let column = 0; column < count; column++) {
+        const mean = sums[column] / (high * (columns.to[column] - columns.from[column] + 1)), place = (mean - low) * factor;
+        shades[column] = colours[Number.isFinite(mean) ? (place < 0 ? 0 : place > 255 ? 255 : place | 0) : 256];
+      }
+      for (let x = 0; x < width; x++) pixels[at + x] = shades[columns.of[x]];
     }
     return image;
   }
@@ -436,14 +448,18 @@ class Maps {
   }
 }
 
-// For each of `count` pixels the first and the last item in it: pixel 0 begins at item `start`, and each is `size` items.
+// What `count` pixels show: pixel 0 begins at item `start`, and each is `size` items. Gives the first and the last item of
+// each stretch of items that pixels show alike, and for each pixel which stretch it shows.
 function spans(count, start, size, items) {
-  const edges = new Int32Array(2 * count);
+  const from = [], to = [], of = new Int32Array(count);
   for (let pixel = 0; pixel < count; pixel++) {
     const first = Math.min(items - 1, Math.floor(start + pixel * size + 1e-9));
-    const last = size > 1 ? Math.floor(start + (pixel + 1) * size + 1e-9) - 1 : first;
-    edges[2 * pixel] = first;
-    edges[2 * pixel + 1] = Math.max(first, Math.min(items - 1, last));
+    const last = size > 1 ? Math.min(items - 1, Math.max(first, Math.floor(start + (pixel + 1) * size + 1e-9) - 1)) : first;
+    if (!from.length || from[from.length - 1] !== first) {
+      from.push(first);
+      to.push(last);
+    }
+    of[pixel] = from.length - 1;
   }
-  return edges;
+  return {from: Int32Array.from(from), to: Int32Array.from(to), of};
 }
