@@ -143,7 +143,7 @@ def explorer(
     trace = network.trace(x, state, lengths, reset, skip=skip)
     shown, blocks = [], {}
     for place, selected in enumerate(selection):
-        facts, coded = sequence_facts(network, trace, layers, selected)
+        facts, coded = sequence_facts(trace, layers, selected)
         own_labels = selected.token_numbers(network) if labels is None else labels[selected.row]
         facts["tokens"] = [arguments.label_text(label) for label in own_labels[: selected.steps]]
         facts["tracks"] = arguments.track_facts(

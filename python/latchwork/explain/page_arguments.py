@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from latchwork.explain._choices import positions
 
 if TYPE_CHECKING:
     from latchwork._sequence import Call
@@ -65,21 +66,9 @@ def _read_text(model: Any, name: str, text: Any) -> tuple[Any, list[str]]:
 
 
 def chosen(name: str, value: Any, count: int) -> list[int]:
-    """Read an index or several: None means all. IndexError, TypeError, ValueError."""
-    if value is None:
-        return list(range(count))
-    indices = []
-    for each in value if isinstance(value, (list, tuple, range, np.ndarray)) and np.ndim(value) else [value]:
-        if isinstance(each, (bool, np.bool_)):
-            raise TypeError(f"{name}: expected an int or several, got bool")
-        try:
-            index = operator.index(each)
-        except TypeError:
-            raise TypeError(f"{name}: expected an int or several, got {type(each).__name__}") from None
-        if not -count <= index < count:
-            raise IndexError(f"{name}: expected {-count} to {count - 1}, got {index}")
-        indices.append(index % count)
-    if not indices:
+    """Read an index or several; None: all. IndexError, TypeError; ValueError if there is none."""
+    indices = np.arange(count)[positions(name, value, count)].reshape(-1).tolist()
+    if not indices and value is not None:
         raise ValueError(f"{name}: expected at least one, got none")
     return list(dict.fromkeys(indices))
 

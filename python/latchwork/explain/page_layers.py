@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from latchwork.explain.page_codes import Coded, encode
+from latchwork.plot.unit_order import similar_side_by_side
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -25,8 +26,6 @@ class Layer(NamedTuple):
     """Those of the LSTM, in the core's words."""
     activations: Mapping[str, Any]
     """Those of this direction."""
-    place: tuple[int, int]
-    """Which LSTM it belongs to, and which of its states is this layer's and direction's."""
 
     @property
     def units(self) -> int:
@@ -97,21 +96,12 @@ class Selected(NamedTuple):
             return [""] * self.steps
         return [str(token) for token in self._of_member(self.call.x, 2)[: self.steps, self.row]]
 
-    def own_start(self, network: SequenceModule[Any], layer: Layer) -> Array:
-        """Give the cell (H,) with which the layer starts, and again after a reset."""
-        prefix, _, key = layer.name.rpartition(".")
-        name = f"{prefix}.c_0_{key}" if prefix else f"c_0_{key}"
-        if not layer.options["learn_start_state"]:
-            return np.zeros(layer.units)
-        return self._of_member(np.asarray(network.parameters[name]), 1)
-
-    def start(self, network: SequenceModule[Any], layer: Layer) -> Array:
-        """Give the cell (H,) before the first step."""
-        if self.call.start is None:
-            return self.own_start(network, layer)
-        lstm, state = layer.place
-        cells: Array = self._of_member(self.call.start[lstm][1], 3)[state, self.row]
-        return cells
+    def starts(self, trace: Trace[Any], name: str) -> tuple[Array, Array]:
+        """Give the cell (H,) of a layer before the first step, and after a reset."""
+        course = trace._cell_courses[name]
+        start: Array = self._of_member(course.start, 2)[self.row]
+        restart: Array = self._of_member(course.restart, 2)[0]
+        return start, restart
 
     def _of_member(self, array: Array, rank: int) -> Array:
         """Leave out the axis of members, which an array has if it has more than ``rank`` axes."""
@@ -123,38 +113,16 @@ def layers_of(network: SequenceModule[Any]) -> list[Layer]:
     """List the layers and directions in the order of the trace."""
     options_of_lstms = [options for options in network._config.modules if options["kind"] == "lstm"]
     layers = []
-    for lstm, (options, names) in enumerate(zip(options_of_lstms, network._trace_names, strict=True)):
-        for state, name in enumerate(names):
+    for options, names in zip(options_of_lstms, network._trace_names, strict=True):
+        for name in names:
             activations = options["activations"]
             second = len(activations) > 1 and options["direction"] == "both" and name.endswith("_reverse")
-            layers.append(Layer(name, options, activations[1 if second else 0], (lstm, state)))
+            layers.append(Layer(name, options, activations[1 if second else 0]))
     return layers
 
 
-def similarity_order(cells: Array) -> list[int]:
-    """Order units (T, H) so that neighbours have similar cells over time.
-
-    A chain that begins with the unit whose cell varies most and goes on with the one, of those that are left, whose
-    cell correlates most with the last.
-    """
-    values = np.where(np.isfinite(cells), cells, 0.0).astype(np.float64)
-    values -= values.mean(axis=0)
-    size = np.sqrt(np.sum(values * values, axis=0))
-    values /= np.where(size > 0, size, 1.0)
-    similarity = values.T @ values
-    unit = int(size.argmax())
-    order = [unit]
-    left = np.ones(len(size), dtype=np.bool_)
-    left[unit] = False
-    while left.any():
-        unit = int(np.where(left, similarity[unit], -np.inf).argmax())
-        left[unit] = False
-        order.append(unit)
-    return order
-
-
 def sequence_facts(
-    network: SequenceModule[Any], trace: Trace[Any], layers: Sequence[Layer], selected: Selected
+    trace: Trace[Any], layers: Sequence[Layer], selected: Selected
 ) -> tuple[dict[str, Any], list[list[Coded]]]:
     """Give what the page knows of one sequence, and for each layer its signals."""
     of_layers, coded = [], []
@@ -163,11 +131,12 @@ def sequence_facts(
         # Where a step is left out, the output gate is zero, and h is carried through.
         names = GATES if layer.hidden_follows and selected.call.skip is None else (*GATES, "hidden")
         coded.append([encode(selected.values(getattr(signals, name))) for name in names])
+        start, restart = selected.starts(trace, layer.name)
         of_layers.append(
             {
-                "start": _numbers(selected.start(network, layer)),
-                "ownStart": _numbers(selected.own_start(network, layer)),
-                "similar": similarity_order(selected.values(signals.cell)),
+                "start": _numbers(start),
+                "restart": _numbers(restart),
+                "similar": similar_side_by_side(selected.values(signals.cell)).tolist(),
                 "signals": names,
                 "scaled": [signal.scales is not None for signal in coded[-1]],
             }

@@ -48,7 +48,7 @@ class LayerValues {
     this.sequence = sequence;
     this.similar = ofLayer.similar;
     this.start = ofLayer.start.map(number);
-    this.ownStart = ofLayer.ownStart.map(number);
+    this.restart = ofLayer.restart.map(number);
     this.resets = new Set(sequence.resets);
     this.skips = new Set(sequence.skips);
     this.signals = {};
@@ -107,7 +107,7 @@ class LayerValues {
 
   startOf(unit, step) {
     const reset = this.resets.has(this.facts.reverse ? step + 1 : step);
-    return reset ? this.ownStart[unit] : this.start[unit];
+    return reset ? this.restart[unit] : this.start[unit];
   }
 
   at(name, unit, step) {
