@@ -201,9 +201,9 @@ class Maps {
 
   _cut(context, text, width, room) {
     if (width <= room) return text;
-    const characters = [...text].slice(0, 60);
-    while (characters.length > 1 && context.measureText(characters.join("") + "…").width > room) characters.pop();
-    return characters.join("") + "…";
+    let length = Math.min([...text].length, 60);
+    while (length > 3 && context.measureText(shortened(text, length)).width > room) length--;
+    return shortened(text, length);
   }
 
   _drawMap(context, rect) {
@@ -383,8 +383,8 @@ class Maps {
     context.font = this._font(10);
     context.fillStyle = colours.quiet;
     context.textAlign = "right";
-    if (high > 0) context.fillText(shown(high), GUTTER - 4, yOf(high) + 3);
-    if (low < 0) context.fillText(shown(low), GUTTER - 4, yOf(low) - 2);
+    if (high > 0.04 * size) context.fillText(shown(high), GUTTER - 4, yOf(high) + 3);
+    if (low < -0.04 * size) context.fillText(shown(low), GUTTER - 4, yOf(low) - 2);
     if (Math.abs(yOf(high) - zero) > 16 && Math.abs(yOf(low) - zero) > 16) context.fillText("0", GUTTER - 4, zero);
     else if (!size) context.fillText("0", GUTTER - 4, zero);
   }

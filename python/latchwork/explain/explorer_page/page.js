@@ -108,7 +108,7 @@ function showOrder() {
   at("all-units").hidden = !units || wrong;
   if (!order.includes(state.unit)) state.unit = order[0];
   state.maps.show(layer, order, sequenceFacts().tokens, sequenceFacts().tracks);
-  if (state.maps.unitHeight === null && state.maps.fitHeight < 2) state.maps.unitHeight = 2;
+  if (state.maps.unitHeight === null && state.maps.fitHeight < 1) state.maps.unitHeight = 2;
   if (state.maps.unitHeight !== null && state.maps.unitHeight < state.maps.fitHeight) state.maps.unitHeight = null;
   state.maps.resize();
   at("view").scrollTop = Math.min(at("view").scrollTop, at("sizer").clientHeight - at("view").clientHeight);

@@ -1,6 +1,6 @@
 // What stands beside the pictures: the equations of a step, the steps that wrote a cell, and the range.
 
-const MOST_WRITERS = 8;
+const MOST_WRITERS = 6;
 
 // An element. Text that comes from the user's data only ever goes in as text.
 function element(name, attributes, ...content) {
@@ -19,8 +19,8 @@ function formula(text) {
   return element("span", {class: "formula"}, ...parts);
 }
 
-function label(text) {
-  return element("bdi", {class: "label"}, readable(text));
+function label(text, length = Infinity) {
+  return element("bdi", {class: "label"}, shortened(readable(text), length));
 }
 
 function gateFormula(layer, gate, letter) {
@@ -115,7 +115,7 @@ function showMemory(layer, memory, labels, goTo) {
     element("td", {class: "bar"}, bar(value / most), element("span", {}, shown(value))), element("td", {}, wrote), element("td", {}, keptSince));
   const rows = terms.slice(0, MOST_WRITERS).map((each) => row(
     element("button", {type: "button", class: "link", onclick: () => goTo(each.step), "aria-label": `go to step ${each.step}`}, String(each.step)),
-    label(labels[each.step]), each.term + each.cut,
+    label(labels[each.step], 12), each.term + each.cut,
     shown(layer.at("input_gate", unit, each.step) * layer.at("candidate", unit, each.step)), percent(kept[each.step])));
   if (start) rows.push(row("start", "", start, shown(layer.startOf(unit, memory.first)), percent(memory.startKept)));
   const others = terms.slice(MOST_WRITERS).reduce((total, each) => total + each.term + each.cut, 0);

@@ -26,6 +26,13 @@ function readable(label) {
   return label.trim() && /^\S+( \S+)+$/.test(label) ? visible(label).replaceAll("␣", " ") : visible(label);
 }
 
+// A text of at most so many characters. What is left out is in the middle, because times differ at their ends.
+function shortened(text, length) {
+  const characters = [...text], end = Math.floor((length - 1) / 2);
+  if (characters.length <= length) return text;
+  return `${characters.slice(0, length - 1 - end).join("")}…${end ? characters.slice(-end).join("") : ""}`;
+}
+
 // Three digits.
 function shown(value) {
   if (Number.isNaN(value)) return "NaN";
