@@ -30,11 +30,10 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = commands.add_parser(
         "gates",
         help="a picture of the gates, or the explorer",
-        description="Run a model over a text (a language model) or over the rows of a CSV table (an LSTM or a network), "
-        "and show what every gate and cell did. FILE.html is one page to explore, of the first "
-        f"{STEPS_ON_A_PAGE:,} characters or rows; those after them are where it looks for other places in which the "
-        f"same units are on. FILE.png is a picture of the first {STEPS_IN_A_PICTURE} in the first layer, and needs "
-        "latchwork[plot].",
+        description="Run a model over a text (a language model) or the rows of a CSV table (an LSTM or a network), and "
+        f"show what every gate and cell did. FILE.html is one page to explore, of the first {STEPS_ON_A_PAGE:,} "
+        "characters or rows; those after them are where it looks for other places in which the same units are on. "
+        f"FILE.png is a picture of the first {STEPS_IN_A_PICTURE} in the first layer, and needs latchwork[plot].",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="a file written by Latchwork; - is standard input")
