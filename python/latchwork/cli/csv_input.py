@@ -1,0 +1,95 @@
+"""Tables that commands read: CSV with a column for each input of a network."""
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from latchwork.cli.errors import CommandError
+from latchwork.cli.input import read_text, shown
+
+
+class Table(NamedTuple):
+    """The rows of a file."""
+
+    rows: list[list[Any]]
+    labels: list[str] | None  # of a column in front of the others, if there is one
+
+
+def read_table(path: str, columns: int, number: Callable[[str], float]) -> Table:
+    """Read a CSV file that has a column for each input, and perhaps one with labels in front of them.
+
+    A first line in which the columns of the inputs hold no numbers has names. Lines without anything in them are passed
+    over. CommandError.
+
+    Parameters
+    ----------
+    path
+        The file; ``-`` is standard input.
+    columns
+        How many inputs there are.
+    number
+        `int` or `float`: what the inputs are.
+    """
+    name, lines = shown(path), _lines(path)
+    if not lines:
+        raise CommandError(f"{name}: expected rows of numbers, got none")
+    width = len(lines[0][1])
+    if width not in (columns, columns + 1):
+        raise CommandError(
+            f"{name}: expected {_plural(columns, 'column')}, one for each input of the network, or one more with "
+            f"labels in front of them, got {width} in line {lines[0][0]}; columns are separated by commas"
+        )
+    first = width - columns
+    if not any(_is_number(text) for text in lines[0][1][first:]):
+        names, lines = lines[0][1], lines[1:]
+    else:
+        names = [str(place) for place in range(1, width + 1)]
+    if not lines:
+        raise CommandError(f"{name}: expected rows of numbers, got only names")
+    rows = []
+    for line, fields in lines:
+        if len(fields) != width:
+            raise CommandError(
+                f"{name}: expected {_plural(width, 'column')} as in the first line, got {len(fields)} in line {line}"
+            )
+        rows.append(
+            [
+                _number(text, number, f"{name}: line {line}, column {names[first + place]}")
+                for place, text in enumerate(fields[first:])
+            ]
+        )
+    return Table(rows, [fields[0] for _, fields in lines] if first else None)
+
+
+def _lines(path: str) -> list[tuple[int, list[str]]]:
+    """Read lines that have something in them, with the number of the last line of the file that each takes."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        return [(reader.line_num, fields) for fields in reader if any(field.strip() for field in fields)]
+    except csv.Error as error:
+        raise CommandError(f"{shown(path)}: line {reader.line_num} is no CSV: {error}") from error
+
+
+def _number(text: str, number: Callable[[str], float], place: str) -> float:
+    try:
+        value = number(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        kind = "an integer" if number is int else "a finite number"
+        raise CommandError(f"{place}: expected {kind}, got {text.strip()!r}")
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
