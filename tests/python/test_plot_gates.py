@@ -90,15 +90,16 @@ def test_similar_units_stand_side_by_side():
     low, high = 0.2 + 0.1 * random.random_sample((STEPS, 10)), 0.7 + 0.1 * random.random_sample((STEPS, 10))
     courses = np.empty((STEPS, 20))
     courses[:, ::2], courses[:, 1::2] = low, high
-    order = similar_side_by_side(courses)
-    assert sorted(order) == list(range(20))
-    assert set(order[:10]) == set(range(1, 20, 2))
+    for kinds, first in ((courses, 1), (1 - courses, 0)):
+        order = similar_side_by_side(kinds)
+        assert sorted(order) == list(range(20))
+        assert set(order[:10]) == set(range(first, 20, 2))
 
 
 def test_order_joins_the_nearest_on_average():
     """Against clusters joined by plain loops."""
     random = np.random.RandomState(1)
-    for count in (1, 2, 3, 17):
+    for count in (1, 2, 3, 17, 17, 17, 31):
         courses = random.random_sample((5, count))
         clusters = [[unit] for unit in range(count)]
 

@@ -126,6 +126,15 @@ def test_long_sequences_with_few_steps_of_their_own():
     assert chosen.get_ylabel() == "size, summed over 2 units"
 
 
+def test_a_start_state_that_counts_little_is_one_of_the_others():
+    lstm = random_lstm(input_size=3, hidden_size=4, dtype="float64")
+    start = np.zeros((1, 2, 4)), np.full((1, 2, 4), 1e-3)
+    trace = lstm.trace(normal(1, (30, 2, 3)), start)
+    ax = lw.plot.memory(trace, unit=1)
+    assert "start state" not in areas(ax)
+    check(ax, trace, "l0", 0, 1, 30, 1e-12)
+
+
 def test_gates_below_zero_turn_signs():
     lstm = random_lstm(input_size=3, hidden_size=3, activations={"forget": ("affine", 0.5, -0.4)}, dtype="float64")
     trace = lstm.trace(normal(1, (30, 2, 3)))

@@ -99,9 +99,9 @@ def memory(
     the layer's own start state, and steps before it have the term 0. Steps that ``skip`` leaves out keep everything and
     write nothing. In padding all is 0.
 
-    Terms are computed in double precision and returned in the dtype of the trace. The rest of the difference between
-    ``cell`` and the sum is the rounding of the cell itself: relative to the largest cell of the trace 1e-6 in up to 100
-    steps and 6e-8 T in more for float32, 1e-13 for float64. What is too small for the dtype's normal numbers is 0.
+    Terms are computed in double precision and returned in the dtype of the trace. They differ from ``cell`` by no more
+    than its own rounding: of the largest cell so far 1e-6 in up to 100 steps and 6e-8 T in more for float32, 1e-13 for
+    float64. What is too small to be a normal number of the dtype is 0.
 
     NaN and infinity are taken as the trace has them. A candidate that is NaN or infinite makes the term of its own step
     NaN or infinite, a forget gate that is NaN makes all terms before it NaN, and an infinity times a forget gate of 0
@@ -204,20 +204,19 @@ class _Parts(NamedTuple):
 
 def _parts(cells: Cells) -> _Parts:
     """Compute the terms. ValueError if they would not add up to the cell."""
-    since_before = np.multiply.accumulate(cells.kept()[:, ::-1], axis=1)[:, ::-1]  # the step's own gate included
-    _flush(since_before, cells.tiny)
-    since_after = np.ones_like(since_before)
-    since_after[:, :-1] = since_before[:, 1:]
+    # What is left of c_prev of each step: the product of its own forget gate and all later ones.
+    left = np.multiply.accumulate(cells.kept()[:, ::-1], axis=1)[:, ::-1]
+    _flush(left, cells.tiny)
     first = cells.first()
     forgotten = np.arange(cells.count)[:, np.newaxis, np.newaxis] < first
-    np.copyto(since_after, 0, where=forgotten)
-    refuse_cuts(cells, since_after)
+    _refuse_cuts(cells, forgotten, left)
 
-    terms = cells.written() * since_after
+    terms = cells.written()
+    terms[:, :-1] *= left[:, 1:]
     _flush(terms, cells.tiny)
     np.copyto(terms, 0, where=forgotten)
     start = np.where(cells.restarts.any(axis=1, keepdims=True), cells.restart, cells.start)
-    start = start * np.take_along_axis(since_before, np.minimum(first, cells.count - 1), axis=1)
+    start = start * np.take_along_axis(left, np.minimum(first, cells.count - 1), axis=1)
     _flush(start, cells.tiny)
     np.copyto(start, 0, where=first == cells.count)
 
@@ -225,13 +224,18 @@ def _parts(cells: Cells) -> _Parts:
     return _Parts(terms, start, step_sizes, start_size, step_sizes.sum(axis=1, keepdims=True) + start_size)
 
 
-def refuse_cuts(cells: Cells, since: Array | float = 1.0) -> None:
-    """Raise ValueError if ``cell_clip`` cut a cell and ``since``, what is left of it, is not 0."""
+def _refuse_cuts(cells: Cells, forgotten: Array, left: Array) -> None:
+    """Raise ValueError if ``cell_clip`` cut a cell of which something is left."""
     cut = cells.cut()
-    if cut is None:
-        return
-    cut &= since != 0
-    if not cut.any():
+    if cut is not None:
+        cut &= ~forgotten
+        cut[:, :-1] &= left[:, 1:] != 0
+    refuse_cut(cells, cut)
+
+
+def refuse_cut(cells: Cells, cut: Array | None) -> None:
+    """Raise ValueError if ``cut``, in the form of what ``cells.cut`` returns, says that a cell was cut."""
+    if cut is None or not cut.any():
         return
     member, number, row, unit = (int(each[0]) for each in np.nonzero(cut))
     raise ValueError(

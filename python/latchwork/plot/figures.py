@@ -48,12 +48,12 @@ def checked_ax(ax: Any) -> Any:
     return ax
 
 
-def new_axes(count: int, size: tuple[float, float], *, shared: bool = True) -> list[Any]:
-    """Make a figure of pyplot's with panels one above the other, on one x axis if it is ``shared``."""
+def new_axes(count: int, size: tuple[float, float]) -> list[Any]:
+    """Make a figure of pyplot's with panels one above the other, which share their x axis."""
     from matplotlib import pyplot  # type: ignore[import-not-found,unused-ignore]
 
     figure = pyplot.figure(figsize=size, layout="constrained")
-    return list(figure.subplots(count, 1, sharex=shared, squeeze=False)[:, 0])
+    return list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
 
 
 def foreground(ax: Any) -> Any:

@@ -104,7 +104,7 @@ def gates(
     >>> import latchwork as lw
     >>> import numpy as np
     >>> trace = lw.LSTM(3, 8, seed=0).trace(np.ones((20, 3)))
-    >>> axes = lw.plot.gates(trace, signals=["forget_gate", "cell"], labels="a text of 20 chars.")
+    >>> axes = lw.plot.gates(trace, signals=["forget_gate", "cell"], labels="twenty letters, here")
     >>> axes.shape
     (2,)
     """

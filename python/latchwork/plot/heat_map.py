@@ -29,7 +29,8 @@ class HeatMap(AxesImage):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, ax: Any, values: Any, cmap: Any, low: float, high: float) -> None:
         rows, columns = values.shape
-        super().__init__(ax, cmap=cmap, interpolation="nearest", origin="upper")
+        extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
+        super().__init__(ax, cmap=cmap, interpolation="nearest", origin="upper", extent=extent)
         self.set_data(values)
         # matplotlib lays figures out by it, before anything is drawn.
         self._extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from latchwork.explain._choices import positions
-from latchwork.explain.decomposition import Memory, refuse_cuts
+from latchwork.explain.decomposition import Memory, refuse_cut
 from latchwork.plot.figures import CATEGORIES, REST, checked_ax, foreground, new_axes, require_matplotlib
 from latchwork.plot.layer_view import LayerView, label_steps
 from latchwork.plot.step_labels import step_labels
@@ -101,7 +101,7 @@ def memory(
     if units.size == 0:
         raise ValueError("unit: expected at least one, got none")
     cells = view.cells(view.last_computed, units if units.ndim else int(units))
-    refuse_cuts(cells)
+    refuse_cut(cells, cells.cut())
     ax = checked_ax(ax)
     courses = _courses(cells, len(CATEGORIES), signed=not units.ndim)
     if view.reverse:
