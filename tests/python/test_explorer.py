@@ -262,6 +262,18 @@ class TestCorpus:
         assert page.facts["layers"][0]["scale"] == pytest.approx(float(scale))
         np.testing.assert_array_equal(page.corpus()[2][0], expected_levels(lstm.trace(corpus).cell, float(scale)))
 
+    def test_a_value_at_a_threshold_reaches_it(self, path):
+        affine = {"input": ("affine", 1.0, 1.0), "candidate": "affine"}
+        lstm = lw.LSTM(1, 2, proj_size=1, forget_gate=False, activations=affine, seed=0)
+        with lstm.edit() as parameters:
+            for name in parameters:
+                parameters[name][:] = 0
+            parameters["bias_ih_l0"][2:4] = 0.5, -0.5  # so that the cells are multiples of 0.5
+        x = np.zeros((4, 1))
+        np.testing.assert_array_equal(lstm.trace(x).cell[:, 0], [0.5, 1.0, 1.5, 2.0])
+        levels = show(path, lstm, x, corpus=x).corpus()[2][0]
+        np.testing.assert_array_equal(levels, [[3, -3], [5, -5], [6, -6], [7, -7]])
+
     @pytest.mark.parametrize("as_list", [False, True])
     def test_one_sequence_or_several(self, path, as_list):
         network = lw.Network([lw.Embedding(5, 2, seed=0), lw.LSTM(2, 3, seed=0)])

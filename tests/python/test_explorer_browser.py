@@ -346,7 +346,7 @@ class TestRange:
             assert self.shown_units(page) == expected
             summary = text_of(page, "#range-summary")
             assert summary.startswith(f"{len(expected)} unit" if expected else "No unit is on throughout")
-            assert page.find_element("id", "keep-units").is_enabled() == bool(expected)
+            assert page.find_element("id", "keep-units").is_displayed() == bool(expected)
             found += len(expected)
         assert found > 5
 
@@ -368,7 +368,8 @@ class TestRange:
             "return [...document.querySelectorAll('#places li')].map((li) => [Number(li.dataset.from),"
             " Number(li.dataset.to), Number(li.dataset.count), li.innerText, li.querySelector('mark').innerText])"
         )
-        assert [item[2] for item in items] == sorted((item[2] for item in items), reverse=True)
+        order = [(-item[2], abs(item[1] - item[0] - (last - first))) for item in items]
+        assert order == sorted(order)
         sources = {"sequence": 0, "corpus": 0}
         for begin, end, count, text, marked in items:
             assert text.startswith(f"{count} of {len(on)}, ")
@@ -390,7 +391,7 @@ class TestRange:
                 expected = [f"c{step}" for step in range(begin, end + 1)]
             assert marked.split() == expected
         assert min(sources.values()) > 0
-        # No place with all units on is missing, unless it lies beside the chosen range.
+        # No place with all units on is missing.
         whole = {item[0] for item in items if item[2] == len(on) and "corpus" in item[3]}
         starts = {
             70 * part + step
@@ -504,13 +505,14 @@ class TestControls:
             const rect = maps.rects.find((each) => each.name === arguments[0]), row = state.order.indexOf(arguments[2]);
             return at_pixel(maps.xOf(arguments[1]) + maps.stepWidth / 2, rect.y + (row + 0.5) * maps.rowHeight);
         """
-        for unit in range(UNITS):
-            gate, cell = run[2]["forget_gate"][7, unit], run[2]["candidate"][7, unit]
-            red, green, blue = pixels(page, script, "forget_gate", 7, unit)
-            assert (red < 120) == (gate > 0.48) or abs(gate - 0.48) < 0.06
-            red, green, blue = pixels(page, script, "candidate", 7, unit)
-            assert (red > blue) == (cell > 0) or abs(cell) < 0.1
-            assert green < 255
+        for order in ("number", "activity"):
+            choose(page, "order", order)
+            for unit in range(UNITS):
+                gate, candidate = run[2]["forget_gate"][7, unit], run[2]["candidate"][7, unit]
+                red, _, _ = pixels(page, script, "forget_gate", 7, unit)
+                assert (red < 120) == (gate > 0.48) or abs(gate - 0.48) < 0.06
+                red, _, blue = pixels(page, script, "candidate", 7, unit)
+                assert (red > blue) == (candidate > 0) or abs(candidate) < 0.1
 
 
 def open_page(browser, tmp_path, network, x, **keywords):

@@ -172,7 +172,9 @@ class Maps {
     context.textAlign = "center";
     for (let step = Math.ceil(this.firstStep / every) * every; step <= this.lastStep; step += every) {
       const text = String(step), middle = this.xOf(step) + this.stepWidth / 2;
-      context.fillText(text, Math.max(middle, GUTTER + 1 + context.measureText(text).width / 2), NUMBERS / 2 + 1);
+      const half = context.measureText(text).width / 2;
+      if (middle + half > this.width && step > this.firstStep) break; // rather no number than a part of it
+      context.fillText(text, Math.max(middle, GUTTER + 1 + half), NUMBERS / 2 + 1);
     }
     if (this.labelRoom) {
       context.fillStyle = this.colours.text;

@@ -1,6 +1,7 @@
 // Units that are on throughout a range of steps, and other places where the same units are.
 
-const MOST_PLACES = 40;
+// In the sequence, and in the corpus.
+const MOST_PLACES = 20;
 
 // Each unit that stays at or above the threshold from `from` to `to` (sign 1), or at or below minus it (sign -1).
 function unitsOn(layer, from, to, threshold) {
@@ -41,10 +42,15 @@ function countsInCorpus(corpus, layer, on, needed) {
   return counts;
 }
 
+// By how many steps two stretches differ in length.
+function unlike(place, range) {
+  return Math.abs((place.to - place.from) - (range.to - range.from));
+}
+
 // Stretches of steps in which many of the units are on at once: first those of all units, then of one less, down to half
-// of them; among equals the longer first. `ends`: where sequences end, which no stretch crosses; `avoid`: a stretch to
-// leave out.
-function placesOf(counts, ends, units, avoid) {
+// of them; among equals first those that are about as long as the range. `ends`: where sequences end, which no stretch
+// crosses; `avoid`: a stretch to leave out.
+function placesOf(counts, ends, units, range, avoid) {
   const taken = new Uint8Array(counts.length), places = [];
   if (avoid) taken.fill(1, avoid.from, avoid.to + 1);
   for (let least = units; least >= Math.max(1, Math.ceil(units / 2)) && places.length < MOST_PLACES; least--) {
@@ -62,9 +68,9 @@ function placesOf(counts, ends, units, avoid) {
       }
       begin = end;
     }
-    found.sort((a, b) => (b.to - b.from) - (a.to - a.from) || a.from - b.from);
+    found.sort((a, b) => unlike(a, range) - unlike(b, range) || a.from - b.from);
     for (const place of found) taken.fill(1, place.from, place.to + 1);
     places.push(...found);
   }
-  return places;
+  return places.slice(0, MOST_PLACES);
 }

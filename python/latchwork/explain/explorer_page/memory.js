@@ -14,11 +14,11 @@ function memoryTerms(layer, unit, step) {
     first = k;
     if (!layer.skips.has(k)) {
       const f = layer.at("forget_gate", unit, k), cPrev = layer.cPrev(unit, k);
-      const let_in = layer.at("input_gate", unit, k) * layer.at("candidate", unit, k);
-      const whole = f * cPrev + let_in;
+      const letIn = layer.at("input_gate", unit, k) * layer.at("candidate", unit, k);
+      const whole = f * cPrev + letIn;
       const over = Math.min(clip, Math.max(-clip, whole)) - whole;
       kept[k] = product;
-      written[k] = (1 - zoneout) * let_in * product;
+      written[k] = (1 - zoneout) * letIn * product;
       cut[k] = (1 - zoneout) * over * product;
       product *= zoneout + (1 - zoneout) * f;
       size += Math.abs(written[k]) + Math.abs(cut[k]);

@@ -15,7 +15,7 @@ function notice(text) {
 
 async function start() {
   if (typeof DecompressionStream === "undefined") {
-    notice("This browser is too old to unpack the data: it takes Chromium 80, Firefox 113, Safari 16.4 or later.");
+    notice("This browser is too old to unpack the data: it takes Chromium 86, Firefox 113, Safari 16.4 or later.");
     return;
   }
   state.about = JSON.parse(new TextDecoder().decode(await unpacked("about")));
@@ -146,16 +146,16 @@ function showRange() {
   showUnitsOn(on, {from, to}, Number((limit * layer.facts.scale).toPrecision(3)), layer.facts.projects ? "c" : "h", (unit) => choose({unit, reveal: true}));
   const groups = [{
     name: "this sequence", labels: tokens,
-    places: on.length ? placesOf(countsHere(layer, on, limit), [layer.steps], on.length, {from, to}) : [],
+    places: on.length ? placesOf(countsHere(layer, on, limit), [layer.steps], on.length, {from, to}, {from, to}) : [],
     goTo: (place) => choose({step: place.from, from: place.from, to: place.to, reveal: true}),
   }];
   if (corpus) {
     groups.push({
       name: "the corpus", labels: corpus.tokens, goTo: null,
-      places: on.length ? placesOf(countsInCorpus(corpus, layerNumber, on, threshold + 1), corpus.ends, on.length, null) : [],
+      places: on.length ? placesOf(countsInCorpus(corpus, layerNumber, on, threshold + 1), corpus.ends, on.length, {from, to}, null) : [],
     });
   }
-  showPlaces(groups, on.length);
+  showPlaces(groups, on.length, {from, to});
 }
 
 // Draws at the next frame, once, however often it is asked for.

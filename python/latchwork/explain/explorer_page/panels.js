@@ -142,21 +142,21 @@ function showUnitsOn(on, range, threshold, watched, goToUnit) {
     {type: "button", class: side > 0 ? "chip positive" : "chip negative", onclick: () => goToUnit(unit), "data-unit": unit,
       title: side > 0 ? "above zero" : "below zero", "aria-label": `unit ${unit}, ${side > 0 ? "above" : "below"} zero`},
     `${side > 0 ? "+" : "−"} ${unit}`)));
-  document.getElementById("keep-units").disabled = !on.length;
+  for (const id of ["keep-units", "places-title"]) document.getElementById(id).hidden = !on.length;
 }
 
 // `groups`: where places were looked for, and what was found there.
-function showPlaces(groups, units) {
+function showPlaces(groups, units, range) {
   const list = document.getElementById("places"), items = [];
   for (const {name, places, labels, goTo} of groups) {
     for (const place of places) items.push({name, place, labels, goTo});
   }
-  items.sort((a, b) => b.place.count - a.place.count);
-  const kept = items.slice(0, MOST_PLACES), where = groups.map((group) => group.name).join(" and ");
+  items.sort((a, b) => b.place.count - a.place.count || unlike(a.place, range) - unlike(b.place, range));
+  const where = groups.map((group) => group.name).join(" and ");
   document.getElementById("places-summary").textContent = !units ? "" : items.length
-    ? `${items.length > kept.length || groups.some((group) => group.places.length >= MOST_PLACES) ? `The first ${kept.length} places` : plural(items.length, "place")} in ${where} where at least half of them are on, most units first:`
+    ? `${groups.some((group) => group.places.length === MOST_PLACES) ? `${items.length} of the places` : plural(items.length, "place")} in ${where} where at least half of them are on: most units first, then those of about the same length.`
     : `There is no other place in ${where} where at least half of them are on.`;
-  list.replaceChildren(...kept.map(({name, place, labels, goTo}) => {
+  list.replaceChildren(...items.map(({name, place, labels, goTo}) => {
     const steps = place.to > place.from ? `steps ${place.from - place.begin}–${place.to - place.begin}` : `step ${place.from - place.begin}`;
     const head = `${place.count} of ${units}, ${name}, ${steps}`;
     return element("li", {"data-from": place.from, "data-to": place.to, "data-count": place.count},
@@ -167,7 +167,9 @@ function showPlaces(groups, units) {
 
 // The labels of a stretch of steps, marked, with some of those before and after it.
 function around(labels, place) {
-  const separator = labels.some((text) => [...text].length > 1) ? " " : "", room = separator ? 6 : 24;
+  // Characters are written as a text, words with spaces between them.
+  const longer = labels.reduce((count, each) => count + ([...each].length > 1 ? 1 : 0), 0);
+  const separator = longer > 0.2 * labels.length ? " " : "", room = separator ? 6 : 24;
   const text = (from, to) => {
     const long = to - from > 60 ? [...labels.slice(from, from + 30), "…", ...labels.slice(to - 30, to)] : labels.slice(from, to);
     return long.map(readable).join(separator);
