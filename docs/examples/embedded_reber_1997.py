@@ -69,10 +69,12 @@ def create(blocks, seeds):
     return network
 
 
-def correct(network, sets):
-    """Say of each member and string whether every prediction is right: (members, strings)."""
-    output, _ = network(sets.x, lengths=sets.lengths)
-    return reber.right(output, sets.possible).all(axis=1)
+def correct(network, sets, wanted):
+    """Say of each member that is wanted, and each string, whether every prediction is right: (members, strings)."""
+    output, _ = network(sets.x, lengths=np.where(wanted[:, np.newaxis], sets.lengths, 0))
+    result = np.zeros(sets.lengths.shape, bool)
+    result[wanted] = reber.right(output[wanted], sets.possible[wanted]).all(axis=1)
+    return result
 
 
 def train(blocks, seeds, progress=lambda message: None):
@@ -93,7 +95,7 @@ def train(blocks, seeds, progress=lambda message: None):
         blocks.tie(gradients.parameters)
         optimizer.step(gradients)
         if sequences % CHECK == 0:
-            solved = training & correct(network, sets).all(axis=1)
+            solved = correct(network, sets, training).all(axis=1)
             needed |= dict.fromkeys(np.array(seeds)[solved].tolist(), sequences)
             training &= ~solved
             if not training.any():

@@ -217,20 +217,22 @@ class TestEmbeddedReber1997:
             assert abs(values[blocks.count :]).max() <= 0.2
 
     def test_one_wrong_prediction_makes_a_string_wrong(self, embedded_reber, reber):
-        sets = embedded_reber.sets_of((0, 10))
+        sets = embedded_reber.sets_of((0, 10, 20))
+        wanted = np.array([True, True, False])
 
         class Oracle:
             def __call__(self, x, lengths):
                 assert_same_bits(x, sets.x)
-                assert_same_bits(lengths, sets.lengths)
+                assert_same_bits(lengths[:2], sets.lengths[:2])
+                assert not lengths[2].any()
                 output = sets.possible.copy()
-                output[sets.x[..., 0] == 0] *= 1.5
                 output[1, sets.lengths[1, 7] - 1, 7] *= -1  # the last prediction of a string
                 output[0, 0, 300] = reber.ONE_HOT[0]  # its first one
                 return output, None
 
-        wrong = np.argwhere(~embedded_reber.correct(Oracle(), sets))
-        assert wrong.tolist() == [[0, 300], [1, 7]]
+        correct = embedded_reber.correct(Oracle(), sets, wanted)
+        assert np.argwhere(~correct[:2]).tolist() == [[0, 300], [1, 7]]
+        assert not correct[2].any()
 
 
 class TestTemporalOrder1997:
@@ -293,19 +295,29 @@ class TestContinualReber2000:
             assert (values[-4:].tolist() == [0.5, 1, 1.5, 2]) == setting.forget_gates
 
     @pytest.mark.parametrize("number", [0, 1, 2])
-    def test_a_test_counts_symbols_before_the_first_mistake(self, continual_reber, reber, number):
-        setting, seeds = continual_reber.SETTINGS[number], (3, 4, 5)
+    def test_a_test_counts_symbols_before_the_first_mistake(self, continual_reber, reber, monkeypatch, number):
+        setting, seeds, steps = continual_reber.SETTINGS[number], (3, 4, 5), 450
         network = continual_reber.create(setting, seeds)
-        correct = continual_reber.test(setting, network, seeds, np.array([True, False, True]), "this")
-        for member, seed in ((0, 3), (2, 5)):
-            symbols, possible, _, first = reber.Streams([random.Random(f"this of {seed}")], 10).read(100)
+        output = np.empty((3, steps, 10, 7), np.float32)
+        for member, seed in enumerate(seeds):
+            symbols, _, _, first = reber.Streams([random.Random(f"this of {seed}")], 10).read(steps)
             stream = network.member(member).stream(10)
-            right = np.empty((100, 10), bool)
             for step, x in enumerate(reber.ONE_HOT[symbols[0]]):
-                output = stream.step(x, reset=first[0, step] if setting.external_reset else None)
-                right[step] = reber.right(output, possible[0, step])
-            assert not right.all(axis=0).any()
-            assert correct[member].tolist() == right.argmin(axis=0).tolist()
+                output[member, step] = stream.step(x, reset=first[0, step] if setting.external_reset else None)
+
+        def looks_right(output, possible=None):
+            """Take a rare pattern of bits for a mistake, because untrained networks make one at once."""
+            return np.ascontiguousarray(output[..., 0]).view(np.uint32) % 300 != 0
+
+        right = looks_right(output)
+        expected = np.where(right.all(axis=1), steps, right.argmin(axis=1))
+        assert (expected < 100).any()
+        assert ((expected > 200) & (expected < steps)).any()
+        assert (expected == steps).any()
+        monkeypatch.setattr(reber, "right", looks_right)
+        monkeypatch.setattr(continual_reber, "LONGEST", steps)
+        correct = continual_reber.test(setting, network, seeds, np.array([True, False, True]), "this")
+        assert correct[[0, 2]].tolist() == expected[[0, 2]].tolist()
         assert not correct[1].any()
 
     def test_a_test_goes_on_to_the_longest_stream(self, continual_reber, reber, monkeypatch):
@@ -328,6 +340,17 @@ class TestContinualReber2000:
         assert read == 20_000
         assert correct[0].tolist() == mistakes[0].tolist()
         assert correct[1].tolist() == [20_000] * 3 + [19_999] + [20_000] * 6
+
+    def test_a_network_learns_the_same_in_any_company(self, continual_reber, monkeypatch):
+        monkeypatch.setattr(continual_reber, "UPDATES", 100)
+        monkeypatch.setattr(continual_reber, "CHECK", 50)
+        for setting in continual_reber.SETTINGS[1::2]:
+            first = continual_reber.train(setting, (0, 1))
+            second = continual_reber.train(setting, (2, 1, 3))
+            assert list(first) == [0, 1]
+            assert first[1] == second[1]
+            assert first[1].streams > 100
+            assert len(set(second.values())) == 3
 
     def test_what_is_perfect_and_good(self, continual_reber):
         kinds = [(1000, False, False), (1001, False, True), (99_999, False, True), (100_000, True, False)]
