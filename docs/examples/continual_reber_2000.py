@@ -158,7 +158,7 @@ def train(setting, seeds, progress=lambda message: None):
     return results
 
 
-def main(seeds=range(10)):
+def main(seeds=range(20)):
     """Train networks in each setting, and print what they came to beside the paper's."""
     print(
         f"{'':<31}  {'perfect':>7}  {'streams until then':^21}  {'good':>4}  {'mean stream':>11}  "
