@@ -3,15 +3,15 @@
 python docs/examples/adding_1997.py
 """
 
-import sys
 from typing import NamedTuple
 
 import latchwork as lw
 import numpy as np
+from memory_blocks import ACTIVATIONS, Blocks
+from progress import show_progress
 
 T = 100  # the shortest sequence; the longest is a tenth longer
-BLOCKS, BLOCK_SIZE = 2, 2
-UNITS = BLOCKS * BLOCK_SIZE
+BLOCKS = Blocks(2, 2)
 INPUT_GATE_BIAS = (-3.0, -6.0)  # one for each block
 TOLERANCE = 0.04  # a sequence is right if its error is below
 BATCH = 4
@@ -57,45 +57,28 @@ def draw(count, rng):
     return x, lengths, target[:, None]
 
 
-def gates(rows):
-    """View input and output gates in one of the LSTM's tensors: (gate, block, unit of the block, column)."""
-    return rows.reshape(3, BLOCKS, BLOCK_SIZE, -1)[::2]  # the order is i, g, o
-
-
 def create(seed):
     """Create the network: all weights within +-0.1, except the biases of the input gates."""
-    cell = {"candidate": ("scaled_tanh", 2, 0.5), "cell": ("scaled_tanh", 1, 0.5)}
-    lstm = lw.LSTM(2, UNITS, forget_gate=False, activations=cell)
-    network = lw.Network([lstm, lw.Last(), lw.Linear(UNITS, 1)])  # the output unit's sigmoid is in `answer`
+    lstm = lw.LSTM(2, BLOCKS.cells, forget_gate=False, activations=ACTIVATIONS)
+    network = lw.Network([lstm, lw.Last(), lw.Linear(BLOCKS.cells, 1)])  # the output unit's sigmoid is in `answer`
     rng = np.random.default_rng(seed)
     with network.edit() as parameters:
         for name, parameter in parameters.items():
             parameter[...] = rng.uniform(-0.1, 0.1, parameter.shape)
-            if name.endswith("bias_ih_l0"):
-                gates(parameter)[0] = np.reshape(INPUT_GATE_BIAS, (BLOCKS, 1, 1))
             if name.endswith("bias_hh_l0"):
                 parameter[...] = 0  # one bias is enough
             elif name.endswith("_l0"):
-                gates(parameter)[...] = gates(parameter)[:, :, :1]
+                gates = BLOCKS.gates(name, parameter)
+                if "bias" in name:
+                    gates["input"][...] = np.reshape(INPUT_GATE_BIAS, (BLOCKS.count, 1))
+                for gate in (gates["input"], gates["output"]):
+                    gate[...] = gate[:, :1]
     return network
 
 
 def answer(output):
     """Apply the output unit's sigmoid."""
     return 1 / (1 + np.exp(-output))
-
-
-def tie(gradients):
-    """Make the units of a block share their gates.
-
-    The gradient with respect to a shared weight is the sum of the gradients of its copies. Each copy gets that sum, so
-    copies that started equal stay equal. ``bias_hh`` stays zero.
-    """
-    for name, gradient in gradients.items():
-        if name.endswith("bias_hh_l0"):
-            gradient[...] = 0
-        elif name.endswith("_l0"):
-            gates(gradient)[...] = gates(gradient).sum(axis=2, keepdims=True)
 
 
 def train(network, rng, progress):
@@ -110,7 +93,7 @@ def train(network, rng, progress):
         if recent.mean() < 0.01 and recent.max() < TOLERANCE:
             return sequences
         gradients = tape.backward(error / BATCH)  # of the mean cross-entropy between answer and target
-        tie(gradients.parameters)
+        BLOCKS.tie(gradients.parameters)
         optimizer.step(gradients)
         if sequences % 1000 == 0:
             progress(f"{sequences:,} sequences, mean error of the last {RECENT:,} {recent.mean():.4f}")
@@ -125,12 +108,6 @@ def trial(seed, progress=lambda message: None):
     output, _ = network(x, lengths=lengths)
     error = np.abs(answer(output) - target)
     return Result(seed, sequences, int((error >= TOLERANCE).sum()), float(error.mean()))
-
-
-def show_progress(message):
-    """Rewrite one line, if there is a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{message}", end="", file=sys.stderr, flush=True)
 
 
 def main(seeds=range(10)):

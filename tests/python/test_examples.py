@@ -1,8 +1,7 @@
-"""The programs in docs/examples, and the examples in docstrings."""
+"""The adding problem in docs/examples, and the examples in docstrings."""
 
 import doctest
 import importlib
-import importlib.util
 from pathlib import Path
 
 import latchwork as lw
@@ -32,11 +31,9 @@ def test_docstring_examples_run_as_they_stand(path, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def adding_1997():
-    specification = importlib.util.spec_from_file_location("adding_1997", EXAMPLES / "adding_1997.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def adding_1997(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module("adding_1997")
 
 
 class TestAdding1997:
@@ -86,7 +83,7 @@ class TestAdding1997:
         tape = network.record(x, lengths=lengths)
         d_output = rng.normal(size=tape.output.shape)
         before, after = tape.backward(d_output).parameters, tape.backward(d_output).parameters
-        adding_1997.tie(after)
+        adding_1997.BLOCKS.tie(after)
         for name in ("0.weight_ih_l0", "0.weight_hh_l0", "0.bias_ih_l0"):
             for gate in (0, 2):  # input and output gate; the candidate, 1, is each unit's own
                 rows = slice(4 * gate, 4 * gate + 4)
@@ -107,8 +104,9 @@ class TestAdding1997:
             adding_1997.train(network, np.random.default_rng(3), lambda message: None)
         for name in ("0.weight_ih_l0", "0.weight_hh_l0", "0.bias_ih_l0"):
             assert abs(network.parameters[name] - start[name]).min() > 0
-            gates = adding_1997.gates(network.parameters[name])
-            assert_same_bits(gates[:, :, 0], gates[:, :, 1])
+            gates = adding_1997.BLOCKS.gates(name, network.parameters[name])
+            for gate in ("input", "output"):
+                assert_same_bits(gates[gate][:, 0], gates[gate][:, 1])
         assert not network.parameters["0.bias_hh_l0"].any()
 
     @pytest.mark.slow
