@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from latchwork._arrays import Array
+    from latchwork._sequence import SequenceModule
 
 
 class Place(NamedTuple):
@@ -69,7 +70,7 @@ def layer_name(names: Sequence[str], layer: Any) -> str:
             raise ValueError(f"layer: expected one of {', '.join(names)}, got {layer!r}")
         return layer
     forward = [name for name in names if not name.endswith("_reverse")] or list(names)
-    return forward[_index("layer", layer, len(forward), "a name, a number")]
+    return forward[one_index("layer", layer, len(forward), "a name, a number or None")]
 
 
 def place_of(module: Any, layer: Any) -> Place:
@@ -88,6 +89,14 @@ def place_of(module: Any, layer: Any) -> Place:
     raise AssertionError(name)
 
 
+def check_one_member(network: SequenceModule[Any]) -> None:
+    """Raise ValueError if a network has several members."""
+    if network._members is not None:
+        raise ValueError(
+            f"network: expected one of one member, got one of {network._members}; network.member(m) is one of them"
+        )
+
+
 def unit_numbers(name: str, units: Any, count: int) -> list[int]:
     """Read one unit or several, from 0 to ``count - 1`` or from the end if negative; each once, in the order given.
 
@@ -101,7 +110,7 @@ def unit_numbers(name: str, units: Any, count: int) -> list[int]:
     numbers = integer_array(name, list(units) if isinstance(units, (range, set, frozenset)) else units)
     if numbers.ndim > 1:
         raise ValueError(f"{name}: expected an int or a sequence of ints, got an array {shape_text(numbers.shape)}")
-    return list(dict.fromkeys(_index(name, number, count, "an int") for number in numbers.reshape(-1).tolist()))
+    return list(dict.fromkeys(one_index(name, number, count) for number in numbers.reshape(-1).tolist()))
 
 
 def step_numbers(name: str, step: Any, rows: int, steps: int, last: int) -> Array:
@@ -116,13 +125,14 @@ def step_numbers(name: str, step: Any, rows: int, steps: int, last: int) -> Arra
     return np.broadcast_to(np.where(numbers < 0, numbers + steps, numbers), (rows,))
 
 
-def _index(name: str, value: Any, count: int, kind: str) -> int:
+def one_index(name: str, value: Any, count: int, kind: str = "an int") -> int:
+    """Read an int from 0 to ``count - 1``, or from the end if it is negative. IndexError or TypeError."""
     if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected {kind} or None, got bool")
+        raise TypeError(f"{name}: expected {kind}, got bool")
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: expected {kind} or None, got {type(value).__name__}") from None
+        raise TypeError(f"{name}: expected {kind}, got {type(value).__name__}") from None
     if not -count <= number < count:
         raise IndexError(f"{name}: expected {-count} to {count - 1}, got {number}")
     return number % count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from latchwork.explain._held_gates import copy_with_bias, held_gates, hold
-from latchwork.explain._places import place_of, unit_numbers
+from latchwork.explain._places import check_one_member, place_of, unit_numbers
 from latchwork.lstm import LSTM
 from latchwork.network import Network
 from latchwork.optim import SGD
@@ -210,10 +210,7 @@ def ablate(
     (8,)
     """
     place = place_of(network, layer)
-    if network._members is not None:
-        raise ValueError(
-            f"network: expected one of one member, got one of {network._members}; network.member(m) is one of them"
-        )
+    check_one_member(network)
     chosen = unit_numbers("units", range(place.units) if units is None else units, place.units)
     if not chosen:
         raise ValueError("units: expected at least one, got none")
