@@ -5,6 +5,7 @@ python docs/examples/gates.py [FOLDER]
 It prints the tables of that page. With a folder it also draws the page's pictures there, for which it needs matplotlib.
 """
 
+import copy
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,8 @@ from gender_corpus import (
     write,
 )
 from latchwork import explain
+from latchwork.explain.probes import Probe
+from latchwork.explain.swaps import Responsible
 from latchwork.trace import LayerTrace
 
 SEEDS = range(10)
@@ -35,6 +38,7 @@ EMBEDDING, UNITS = 8, 16
 LENGTH, TEST_LENGTH = 60_000, 20_000  # words
 ROWS, WINDOW, EPOCHS = 20, 40, 80
 CONTEXT = 20  # how many words before a pronoun are run again: it holds the name, however far back that is
+LAST = CONTEXT - 1  # the step of the last word before the pronoun
 LAYER = "1.l0"
 MOST, FEW = 0.95, 0.05  # one unit carries gender if it turns the pronoun in most clauses, and each other one in few
 SHE, HE = (TOKENS[word] for word in PRONOUNS)
@@ -77,23 +81,28 @@ class Study(NamedTuple):
 
     network: lw.Network
     clauses: Clauses
-    turned: np.ndarray  # of each unit: the share of pronouns that its state from another run turns
-    told: np.ndarray  # of each unit: the share of clauses whose gender it tells
+    causes: Responsible  # the units ranked by how many pronouns their state from another run turns
+    told: Probe  # the units ranked by how well their cells tell the gender at that moment
+    told_later: Probe  # by how well their outputs do one word later, just before the pronoun
 
     @property
     def unit(self):
         """The unit that turns most pronouns."""
-        return int(self.turned.argmax())
+        return int(self.causes.units[0])
 
     @property
     def reader(self):
-        """Of the other units, the one that tells gender best."""
-        order = np.argsort(-self.told, kind="stable")
-        return int(order[order != self.unit][0])
+        """Of the other units, the one whose output tells gender best."""
+        return int(next(unit for unit in self.told_later.units if unit != self.unit))
+
+    @property
+    def alone(self):
+        """Whether that unit alone carries gender."""
+        return self.causes.shares[0] >= MOST and self.causes.shares[1] < FEW
 
     @property
     def signals(self):
-        """The gates, the cell and the output of the unit that turns most pronouns, each (words,)."""
+        """The gates, the cell and the output of that unit, each (words,)."""
         return LayerTrace(*(signal[:, self.unit] for signal in self.clauses.trace[LAYER]))
 
 
@@ -169,36 +178,34 @@ def with_other_name(clauses, pronoun):
     return x, np.where(places >= clauses.names, other[x], x), state
 
 
-def turned_by(network, clauses, pronoun=0):
-    """Give for each unit the share of clauses in which its state from the other run turns the pronoun."""
+def study(seed):
+    """Train a network and find out which units its pronouns depend on."""
+    network = train(write(LENGTH, seed), seed)
+    clauses = read(network, write(TEST_LENGTH, 1000 + seed))
+    x, _, state = with_other_name(clauses, 0)
+    trace = network.trace(x, state)
+    told = explain.probe(trace, clauses.women, layer=LAYER, step=LAST - 1)
+    told_later = explain.probe(trace, clauses.women, layer=LAYER, step=LAST, signal="hidden")
+    return Study(network, clauses, causes(network, clauses, 0), told, told_later)
+
+
+def causes(network, clauses, pronoun):
+    """Rank the units by the share of clauses in which their state from the other run turns the pronoun.
+
+    The state, h and c, is put in before the last word, so that it acts through the unit's gates of that step.
+    """
     x, other_x, state = with_other_name(clauses, pronoun)
-    last = CONTEXT - 1
-    _, (h, c) = network(x[:last], state)
-    _, (other_h, other_c) = network(other_x[:last], state)
-    true = says_she(network(x[last:], (h, c))[0][0])
-    turned = []
-    for unit in range(UNITS):
-        mixed_h, mixed_c = h.copy(), c.copy()
-        mixed_h[..., unit], mixed_c[..., unit] = other_h[..., unit], other_c[..., unit]
-        turned.append((says_she(network(x[last:], (mixed_h, mixed_c))[0][0]) != true).mean())
-    return np.array(turned)
+    return explain.responsible(network, x, other_x, LAST, outcome=lambda output: says_she(output[0]), state=state)
 
 
-def told_by(clauses):
-    """Give for each unit the share of clauses in which a threshold on its output before the pronoun tells the gender."""
-    hidden = clauses.trace[LAYER].hidden[clauses.pronouns[0] - 1]
-    shares = []
-    for unit in hidden.T:
-        women = clauses.women[np.argsort(unit)]
-        below = np.append(0, np.cumsum(women)) + np.append(0, np.cumsum(~women[::-1]))[::-1]
-        shares.append(max(below.max(), len(women) - below.min()) / len(women))
-    return np.array(shares)
-
-
-def carries(turned):
-    """Tell whether one unit carries gender: it turns the pronoun in most clauses, and each other one in few."""
-    *others, most = np.sort(turned)
-    return most >= MOST and max(others) < FEW
+def echo(found, unit):
+    """How far a unit's output just before the pronoun follows when only the first cause comes from the other run."""
+    x, other_x, state = with_other_name(found.clauses, 0)
+    body = lw.Network([copy.deepcopy(layer) for layer in found.network.layers[:-1]])
+    moved = explain.responsible(
+        body, x, other_x, LAST, outcome=lambda output: output[0, :, unit], units=found.unit, state=state, most=1
+    )
+    return float(moved.shares[0])
 
 
 def kinds_of_words(clauses):
@@ -231,13 +238,6 @@ class Table:
         )
 
 
-def study(seed):
-    """Train a network and find the unit that carries gender."""
-    network = train(write(LENGTH, seed), seed)
-    clauses = read(network, write(TEST_LENGTH, 1000 + seed))
-    return Study(network, clauses, turned_by(network, clauses), told_by(clauses))
-
-
 def mean(values, *where):
     """Average over the places at which all conditions hold."""
     return float(values[np.logical_and.reduce(where)].mean())
@@ -245,14 +245,16 @@ def mean(values, *where):
 
 def print_causes():
     """Train a network for each seed, and print which units carry gender and which only tell it."""
-    table = Table("seed", "right", "unit", "turns", "next turns", "units that tell", "one unit")
+    table = Table("seed", "right", "unit", "turns", "next turns", "alone", "tell", "tell later", "best later", "echo")
     studies = {}
     for seed in SEEDS:
         found = studies[seed] = study(seed)
-        next_most, most = np.sort(found.turned)[-2:]
+        first, second = found.causes.shares[:2]
+        tell, tell_later = ((told.scores >= MOST).sum() for told in (found.told, found.told_later))
         table.row(
-            seed, share(right(found.network, found.clauses).mean()), found.unit, share(most), share(next_most),
-            (found.told >= MOST).sum(), "yes" if carries(found.turned) else "no",
+            seed, share(right(found.network, found.clauses).mean()), found.unit, share(first), share(second),
+            "yes" if found.alone else "no", tell, tell_later, found.told_later.units[0],
+            echo(found, found.reader) if found.reader_score >= MOST else "",
         )  # fmt: skip
     return studies
 
@@ -283,7 +285,7 @@ def print_clamps(studies):
     """Print how many pronouns are right while a gate of the unit is held."""
     table = Table("seed", "unit", *CLAMPS)
     for seed, found in studies.items():
-        if carries(found.turned):
+        if found.alone:
             table.row(seed, found.unit, *(share(clamped(found, found.unit, held).mean()) for held in CLAMPS.values()))
 
 
@@ -342,10 +344,10 @@ def print_two_pronouns():
     for seed in SEEDS:
         network = train(write(LENGTH, seed, pronouns=2), seed)
         clauses = read(network, write(TEST_LENGTH, 1000 + seed, pronouns=2))
-        first, second = (turned_by(network, clauses, pronoun) for pronoun in (0, 1))
+        first, second = (causes(network, clauses, pronoun) for pronoun in (0, 1))
         table.row(
-            seed, share(right(network, clauses).mean()), first.argmax(), share(first.max()),
-            second.argmax(), share(second.max()), "yes" if first.argmax() == second.argmax() else "no",
+            seed, share(right(network, clauses).mean()), first.units[0], share(first.shares[0]),
+            second.units[0], share(second.shares[0]), "yes" if first.units[0] == second.units[0] else "no",
         )  # fmt: skip
 
 

@@ -1,32 +1,35 @@
-"""The pictures of docs/gates.md; `gates.py` draws them, which see."""
+"""The pictures of docs/gates.md, which `gates.py` draws."""
 
 import matplotlib
 import numpy as np
-from gender_corpus import PRONOUNS, TOKENS
 from latchwork import plot
 from matplotlib.figure import Figure
 
-PARTS = ("forget", "input", "update")  # of the step at a name; the output is shown where it matters, before the pronoun
-SIGNALS = ("forget_gate", "input_gate", "candidate", "cell", "output_gate")
-# White behind everything, so that pages may be light or dark; the same bytes each time.
+SIGNALS = {
+    "forget_gate": "forget gate: how much of the old cell is kept",
+    "input_gate": "input gate: how much of the candidate is added",
+    "candidate": "candidate: what could be added",
+    "cell": "cell: below zero a woman, above zero a man",
+    "output_gate": "output gate: how much of the cell is shown",
+}
+SHE_COLOUR, HE_COLOUR = "#0072B2", "#E69F00"
+# White behind everything, so that pages may be light or dark, and the same bytes each time.
 STYLE = {"svg.fonttype": "path", "svg.hashsalt": "latchwork", "figure.facecolor": "white", "font.size": 9}
 
 
-def draw(found, start, end, name, before, folder, layer):
+def draw(found, clauses, says, folder):
     """Draw all pictures of one network.
 
     Parameters
     ----------
     found : gates.Study
         The network and what was found out about it.
-    start, end : int
-        From which to which word of the text the gates are shown.
-    name, before : int
-        Where the name stands whose step is drawn, and the last word before its pronoun.
+    clauses : range
+        Some consecutive clauses, whose second has the name and the pronoun of which steps are drawn.
+    says : numpy.ndarray
+        (words, 2): how probable "she" and "he" are to come next.
     folder : pathlib.Path
         Where the pictures go.
-    layer : str
-        The name of the layer in the trace.
 
     Returns
     -------
@@ -34,28 +37,24 @@ def draw(found, start, end, name, before, folder, layer):
         The names of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    words = found.clauses.text.words
+    name, pronoun = found.clauses.names[clauses[1]], found.clauses.pronouns[0, clauses[1]]
     with matplotlib.rc_context(STYLE):
-        figures = {f"cell-{part}.svg": cell(found, name, part, layer) for part in PARTS}
-        figures["cell-output.svg"] = cell(found, before, "output", layer)
-        figures["gender.svg"] = courses(found, start, end, words, layer)
+        figures = {f"cell-{part}.svg": cell(found, name, part) for part in ("forget", "input", "update")}
+        figures["cell-output.svg"] = cell(found, pronoun - 1, "output")
+        figures["gender.svg"] = courses(found, clauses, says)
         for file, figure in figures.items():
             figure.savefig(folder / file, metadata={"Date": None})
     return list(figures)
 
 
-def cell(found, step, part, layer):
+def cell(found, step, part):
     """Draw one step of the unit, one part of it strongly."""
     figure = Figure(figsize=(6.8, 4.2), layout="constrained")
-    plot.cell(
-        found.clauses.trace, step, found.unit, layer=layer, label=found.clauses.text.words[step], highlight=part,
-        ax=figure.add_subplot(),
-    )  # fmt: skip
+    ax = figure.add_subplot()
+    plot.cell(found.clauses.trace, step, found.unit, labels=found.clauses.text.words, highlight=part, ax=ax)
     return figure
 
 
-def courses(found, start, end, words, layer):
+def courses(found, clauses, says):
     """Draw the unit's gates and cell over some clauses, and below what the model says where a pronoun comes."""
-    figure = Figure(figsize=(10, 7.5), layout="constrained")
-    *maps, bars = figure.subplots(len(SIGNALS) + 1, 1, height_ratios=[1] * len(SIGNALS) + [2])
-    return figure
+    return Figure()
