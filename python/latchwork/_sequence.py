@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
@@ -55,10 +56,7 @@ class Call(NamedTuple):
     @property
     def valid(self) -> Array | None:
         """Which steps are computed: neither padding nor skipped. (T, N), or (M, T, N) if members differ. None: all."""
-        if self.lengths is None:
-            return None if self.skip is None else ~self.skip
-        valid: Array = np.arange(self.steps)[:, np.newaxis] < self.lengths[..., np.newaxis, :]
-        return valid if self.skip is None else valid & ~self.skip
+        return computed_steps(self.steps, self.lengths, self.skip)
 
 
 class SequenceModule(Module, Generic[S]):
@@ -250,7 +248,7 @@ class SequenceModule(Module, Generic[S]):
         Returns
         -------
         Trace
-            With ``output`` and ``state``, and for each layer and direction ``input_gate``, ``forget_gate``,
+            With ``output``, ``start`` and ``state``, and for each layer and direction ``input_gate``, ``forget_gate``,
             ``candidate``, ``output_gate``, ``cell`` and ``hidden``, zero in padding. Where ``skip`` is true, the gates
             and the candidate are zero, and ``cell`` and ``hidden`` are the state that is carried through, whatever
             ``skip_output`` says of the output.
@@ -262,8 +260,12 @@ class SequenceModule(Module, Generic[S]):
         """
         from latchwork.trace import trace_of
 
-        tape = self.record(x, state, lengths, reset, False, skip=skip, skip_output=skip_output)
-        return trace_of(tape, self._trace_names, self._state_sizes)
+        module = self
+        if any(options.get("learn_start_state") for options in self._config.modules):
+            # The trace reads the start state once more. A copy, to which no other thread writes in between.
+            module = copy.deepcopy(self)
+            module.load_state_dict(self.state_dict())
+        return trace_of(module.record(x, state, lengths, reset, False, skip=skip, skip_output=skip_output))
 
     def stream(self, batch_size: int | None = None, *, skip_output: str = "repeat") -> Stream[S]:
         """Make a stream, which runs step by step, as numbers arrive.
@@ -424,6 +426,14 @@ class SequenceModule(Module, Generic[S]):
         """Give states the form in which the user has them."""
         state: Any = pairs[0] if len(pairs) == 1 else tuple(pairs)
         return state  # type: ignore[no-any-return]
+
+
+def computed_steps(steps: int, lengths: Array | None, skip: Array | None) -> Array | None:
+    """Which steps are computed: neither padding nor skipped. (T, N), or (M, T, N) if members differ. None: all."""
+    if lengths is None:
+        return None if skip is None else ~skip
+    valid: Array = np.arange(steps)[:, np.newaxis] < lengths[..., np.newaxis, :]
+    return valid if skip is None else valid & ~skip
 
 
 def _zero_skipped(skip_output: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from latchwork._arrays import Array
-    from latchwork._sequence import StateSize
+    from latchwork._axes import Axes
+    from latchwork._sequence import SequenceModule, StateSize
     from latchwork.tape import Tape
 
 
@@ -38,18 +39,41 @@ class LayerTrace(NamedTuple):
     is the layer's own result, to which its input is yet to be added."""
 
 
+class Course(NamedTuple):
+    """The call that a trace shows, apart from its input: copies, because a user may write to arrays of his own."""
+
+    axes: Axes
+    steps: int
+    rows: int
+    lengths: Array | None  # this and the next two as the core takes them
+    reset: Array | None
+    skip: Array | None
+
+
+class CellCourse(NamedTuple):
+    """How one layer and direction came to the cells that a trace shows, apart from its gates."""
+
+    start: Array  # c before the first step: (N, H), or (M, N, H) with members
+    restart: Array  # c after a reset: (1, H), or (M, 1, H)
+    zoneout: float  # which part of c_prev stays, whatever the gates do
+    cell_clip: float | None
+
+
 class Trace(Mapping[str, LayerTrace], Generic[S]):
     """Every gate and cell of every layer, direction and step: made by ``trace`` of an `LSTM` or a `Network`.
 
     A mapping: ``trace["l0"]``, ``trace["l0_reverse"]``, in a network with the layer's number before it:
-    ``trace["1.l0"]``. ``trace[k]`` is the forward direction of layer ``k``, counted over all LSTMs. With one layer and
-    one direction ``trace.input_gate`` and the others are there too. If the network has several members, their axis is
-    in front.
+    ``trace["1.l0"]``. ``trace[k]`` is the forward direction of layer ``k``, counted over all LSTMs, or its reverse
+    direction if that is the only one. With one layer and one direction ``trace.input_gate`` and the others are there
+    too. If the network has several members, their axis is in front.
 
     Attributes
     ----------
     output : numpy.ndarray
         What a call returns.
+    start
+        The state before the first step, in the form of ``state``: what was passed in, or else the layers' own start
+        state. A ``reset`` at the first step discards it.
     state
         The state after the last step.
 
@@ -59,17 +83,27 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
     added the forget gate to Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9 (1997).
     """
 
-    def __init__(self, output: Array, state: S, layers: dict[str, LayerTrace]) -> None:
+    def __init__(
+        self,
+        output: Array,
+        start: S,
+        state: S,
+        layers: dict[str, LayerTrace],
+        course: Course,
+        cell_courses: dict[str, CellCourse],
+    ) -> None:
         self.output = output
+        self.start = start
         self.state = state
         self._layers = layers
+        self._course = course
+        self._cell_courses = cell_courses
 
     def __getitem__(self, key: str | int) -> LayerTrace:
         """Return a layer and direction by name, or a layer by number."""
         if isinstance(key, str):
             return self._layers[key]
-        layers = [name for name in self._layers if not name.endswith("_reverse")] or list(self._layers)
-        return self._layers[layers[key]]
+        return self._layers[self._names_by_number()[key]]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
@@ -113,6 +147,13 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
         """Of the only layer and direction: the output of each step."""
         return self._only("hidden").hidden
 
+    def _names_by_number(self) -> list[str]:
+        """Name the direction of each layer that its number stands for."""
+        names: dict[str, str] = {}
+        for name in self._layers:
+            names.setdefault(name.removesuffix("_reverse"), name)
+        return list(names.values())
+
     def _only(self, signal: str) -> LayerTrace:
         if len(self._layers) != 1:
             raise AttributeError(
@@ -122,11 +163,18 @@ class Trace(Mapping[str, LayerTrace], Generic[S]):
         return next(iter(self._layers.values()))
 
 
-def trace_of(tape: Tape[S], trace_names: Sequence[Sequence[str]], state_sizes: Sequence[StateSize]) -> Trace[S]:
-    """Collect all that a recording can show. ``trace_names``: for each LSTM those of its layers and directions."""
+def trace_of(tape: Tape[S]) -> Trace[S]:
+    """Collect all that a recording can show. Its module has the weights that it had when the recording was made."""
     call = tape._call
-    layers = {}
-    for lstm, (names, size) in enumerate(zip(trace_names, state_sizes, strict=True)):
+    module: SequenceModule[S] = tape._module  # type: ignore[assignment]  # no other module is traced
+    start, core_start = module._new_states(call)
+    layers, cell_courses = {}, {}
+    lstms = [options for options in module._config.modules if options["kind"] == "lstm"]
+    parts = zip(lstms, module._trace_names, module._state_sizes, strict=True)
+    for lstm, (options, names, size) in enumerate(parts):
+        own = _own_start(module, options["learn_start_state"], names, size)
+        for part, values in enumerate(core_start[lstm]):
+            values[...] = own[part][..., np.newaxis, :] if call.start is None else call.start[lstm][part]
         for state, name in enumerate(names):
             signals = []
             for signal in LayerTrace._fields:
@@ -135,4 +183,27 @@ def trace_of(tape: Tape[S], trace_names: Sequence[Sequence[str]], state_sizes: S
                 tape._core.signal(lstm, state, signal, values)
                 signals.append(call.axes.from_core(values))
             layers[name] = LayerTrace(*signals)
-    return Trace(tape.output, tape.state, layers)
+            cell_courses[name] = CellCourse(
+                core_start[lstm][1][..., state, :, :],
+                own[1][..., state, np.newaxis, :],
+                options["zoneout_cell"],
+                options["cell_clip"],
+            )
+    lengths, reset, skip = (None if mask is None else mask.copy() for mask in (call.lengths, call.reset, call.skip))
+    course = Course(call.axes, call.steps, call.rows, lengths, reset, skip)
+    return Trace(tape.output, start, tape.state, layers, course, cell_courses)
+
+
+def _own_start(
+    module: SequenceModule[Any], learned: bool, names: Sequence[str], size: StateSize
+) -> tuple[Array, Array]:
+    """Give h and c of an LSTM's own start state: (L * D, H_out) and (L * D, H), with members' axis in front."""
+    members = () if module._members is None else (module._members,)
+    own = []
+    for part, features in (("h_0", size.hidden), ("c_0", size.cell)):
+        values = np.zeros((*members, size.states, features), module.dtype)
+        for state, name in enumerate(names if learned else ()):
+            network, dot, layer = name.rpartition(".")
+            values[..., state, :] = module.parameters[f"{network}{dot}{part}_{layer}"]
+        own.append(values)
+    return own[0], own[1]
