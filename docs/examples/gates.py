@@ -76,6 +76,17 @@ class Clauses(NamedTuple):
     pronouns: np.ndarray  # (pronouns in a clause, clauses): where they stand
 
 
+class Piece(NamedTuple):
+    """A few clauses of a text, one after another."""
+
+    words: list[str]
+    trace: lw.Trace
+    c_0: np.ndarray  # (units,): the cells before the first word
+    names: np.ndarray  # where the name of each clause stands
+    pronouns: np.ndarray  # where its pronoun stands
+    probabilities: np.ndarray  # (words, 2): how probable "she" and "he" are to come next
+
+
 class Study(NamedTuple):
     """What was found out about the network of one seed."""
 
@@ -92,8 +103,9 @@ class Study(NamedTuple):
 
     @property
     def reader(self):
-        """Of the other units, the one whose output tells gender best."""
-        return int(next(unit for unit in self.told_later.units if unit != self.unit))
+        """Of the other units, the one whose output tells gender best; None if none tells it well."""
+        scores = zip(self.told_later.units, self.told_later.scores, strict=True)
+        return next((int(unit) for unit, score in scores if unit != self.unit and score >= MOST), None)
 
     @property
     def alone(self):
@@ -229,7 +241,7 @@ class Table:
 
     def row(self, *cells):
         """Print a row; fractions with two decimals."""
-        self._print([f"{each:.2f}" if isinstance(each, float) else str(each) for each in cells])
+        self._print([f"{each:.2f}" if isinstance(each, float | np.floating) else str(each) for each in cells])
 
     def _print(self, cells):
         print(
@@ -250,11 +262,12 @@ def print_causes():
     for seed in SEEDS:
         found = studies[seed] = study(seed)
         first, second = found.causes.shares[:2]
+        reader = found.reader
         tell, tell_later = ((told.scores >= MOST).sum() for told in (found.told, found.told_later))
         table.row(
             seed, share(right(found.network, found.clauses).mean()), found.unit, share(first), share(second),
             "yes" if found.alone else "no", tell, tell_later, found.told_later.units[0],
-            echo(found, found.reader) if found.reader_score >= MOST else "",
+            "" if reader is None else echo(found, reader),
         )  # fmt: skip
     return studies
 
@@ -361,50 +374,76 @@ def signed(value):
     return f"{value:+.2f}"
 
 
-def excerpt(clauses):
-    """Find the shortest piece of four clauses about a woman, a man, a man and a woman: its first and last word."""
+def excerpt(found):
+    """Take the shortest piece of the text that has four clauses about a woman, a man, a man and a woman."""
+    clauses = found.clauses
     ends = np.append(clauses.names[1:], len(clauses.tokens))
-    wanted = [True, False, False, True]
-    found = [k for k in range(len(ends) - 3) if clauses.women[k : k + 4].tolist() == wanted]
-    first = min(found, key=lambda k: ends[k + 3] - clauses.names[k])
-    return int(clauses.names[first]), int(ends[first + 3])
+    pieces = [
+        (ends[k + 3] - clauses.names[k], k)
+        for k in range(len(ends) - 3)
+        if clauses.women[k : k + 4].tolist() == [True, False, False, True]
+    ]
+    k = min(pieces)[1]
+    start, end = clauses.names[k], ends[k + 3]
+    layer = clauses.trace[LAYER]
+    trace = found.network.trace(clauses.tokens[start:end], (layer.hidden[[start - 1]], layer.cell[[start - 1]]))
+    exponentials = np.exp(trace.output - trace.output.max(axis=-1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return Piece(
+        clauses.text.words[start:end],
+        trace,
+        layer.cell[start - 1],
+        clauses.names[k : k + 4] - start,
+        clauses.pronouns[0, k : k + 4] - start,
+        probabilities[:, [SHE, HE]],
+    )
 
 
-def print_steps(found, steps):
-    """Print all that happens in one unit at some steps."""
-    table = Table("word", "c_prev", "f", "f c_prev", "i", "g", "i g", "c", "o", "h")
-    signals, words = found.signals, found.clauses.text.words
-    for step in steps:
-        i, f, g, o, c, h = (signal[step] for signal in signals)
-        c_prev = signals.cell[step - 1]
-        numbers = [c_prev, f, f * c_prev, i, g, i * g, c, o, h]
+def print_steps(piece, unit):
+    """Print all that happens in the unit at each name, at the word before the pronoun, and at the pronoun."""
+    table = Table("word", "c_prev", "f", "f c_prev", "i", "g", "i g", "c", "o", "h", "she", "he")
+    i, f, g, o, c, h = (signal[:, unit] for signal in piece.trace[LAYER])
+    c_prev = np.append(piece.c_0[unit], c[:-1])
+    for step in np.sort(np.concatenate([piece.names, piece.pronouns - 1, piece.pronouns])):
         table.row(
-            words[step], *(signed(each) if k in (0, 2, 4, 5, 6, 8) else float(each) for k, each in enumerate(numbers))
+            piece.words[step],
+            signed(c_prev[step]),
+            f[step],
+            signed(f[step] * c_prev[step]),
+            i[step],
+            signed(g[step]),
+            signed(i[step] * g[step]),
+            signed(c[step]),
+            o[step],
+            signed(h[step]),
+            *piece.probabilities[step],
         )
 
 
 def main(folder=None):
     """Print the tables of the page, and draw its pictures into a folder."""
-    print("Which unit carries gender\n")
+    print("Which units carry gender\n")
     studies = print_causes()
     found = studies[SHOWN]
-    start, end = excerpt(found.clauses)
-    print(f"\nSeed {SHOWN}, unit {found.unit}: {' '.join(found.clauses.text.words[start:end])}\n")
-    print_steps(found, range(start, end))
+    piece = excerpt(found)
+    print(f"\nSeed {SHOWN}, unit {found.unit}, in these clauses: {' '.join(piece.words)}\n")
+    print_steps(piece, found.unit)
     print("\nAt every name\n")
     print_names(found)
     print("\nAt every kind of word\n")
     print_words(found)
     print("\nForget gates\n")
     print_forget_gates(studies)
-    print("\nGates held: pronouns that are right\n")
+    print("\nPronouns that are right while a gate is held\n")
     print_clamps_by_gender(found)
     print()
     print_clamps(studies)
     print("\nTwo pronouns in a clause\n")
     print_two_pronouns()
     if folder is not None:
-        pass
+        import gates_pictures
+
+        print("\nPictures:", *gates_pictures.draw(piece, found.unit, folder))
 
 
 if __name__ == "__main__":

@@ -1,33 +1,24 @@
 """The pictures of docs/gates.md, which `gates.py` draws."""
 
 import matplotlib
-import numpy as np
 from latchwork import plot
 from matplotlib.figure import Figure
 
-SIGNALS = {
-    "forget_gate": "forget gate: how much of the old cell is kept",
-    "input_gate": "input gate: how much of the candidate is added",
-    "candidate": "candidate: what could be added",
-    "cell": "cell: below zero a woman, above zero a man",
-    "output_gate": "output gate: how much of the cell is shown",
-}
-SHE_COLOUR, HE_COLOUR = "#0072B2", "#E69F00"
+SIGNALS = ("forget_gate", "input_gate", "candidate", "cell", "output_gate")
+COLOURS = {"she": "#0072B2", "he": "#E69F00"}
 # White behind everything, so that pages may be light or dark, and the same bytes each time.
 STYLE = {"svg.fonttype": "path", "svg.hashsalt": "latchwork", "figure.facecolor": "white", "font.size": 9}
 
 
-def draw(found, clauses, says, folder):
-    """Draw all pictures of one network.
+def draw(piece, unit, folder):
+    """Draw all pictures of one unit.
 
     Parameters
     ----------
-    found : gates.Study
-        The network and what was found out about it.
-    clauses : range
-        Some consecutive clauses, whose second has the name and the pronoun of which steps are drawn.
-    says : numpy.ndarray
-        (words, 2): how probable "she" and "he" are to come next.
+    piece : gates.Piece
+        A few clauses; the steps drawn are those of the second one's name and of the word before its pronoun.
+    unit : int
+        Which unit.
     folder : pathlib.Path
         Where the pictures go.
 
@@ -37,24 +28,32 @@ def draw(found, clauses, says, folder):
         The names of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name, pronoun = found.clauses.names[clauses[1]], found.clauses.pronouns[0, clauses[1]]
+    name, pronoun = piece.names[1], piece.pronouns[1]
     with matplotlib.rc_context(STYLE):
-        figures = {f"cell-{part}.svg": cell(found, name, part) for part in ("forget", "input", "update")}
-        figures["cell-output.svg"] = cell(found, pronoun - 1, "output")
-        figures["gender.svg"] = courses(found, clauses, says)
+        figures = {f"gates-{part}.svg": cell(piece, unit, name, part) for part in ("forget", "input", "update")}
+        figures["gates-output.svg"] = cell(piece, unit, pronoun - 1, "output")
+        figures["gates-gender.svg"] = courses(piece, unit)
         for file, figure in figures.items():
             figure.savefig(folder / file, metadata={"Date": None})
     return list(figures)
 
 
-def cell(found, step, part):
+def cell(piece, unit, step, part):
     """Draw one step of the unit, one part of it strongly."""
-    figure = Figure(figsize=(6.8, 4.2), layout="constrained")
-    ax = figure.add_subplot()
-    plot.cell(found.clauses.trace, step, found.unit, labels=found.clauses.text.words, highlight=part, ax=ax)
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    plot.cell(piece.trace, step, unit, labels=piece.words, highlight=part, ax=figure.add_subplot())
     return figure
 
 
-def courses(found, clauses, says):
-    """Draw the unit's gates and cell over some clauses, and below what the model says where a pronoun comes."""
-    return Figure()
+def courses(piece, unit):
+    """Draw the unit's gates and cell over the clauses, and below what the model says where a pronoun comes next."""
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    *maps, bars = figure.subplots(len(SIGNALS) + 1, 1, sharex=True, height_ratios=[1] * len(SIGNALS) + [2])
+    plot.gates(piece.trace, units=unit, labels=piece.words, signals=SIGNALS, axes=maps)
+    before = piece.pronouns - 1
+    for place, (word, colour) in enumerate(COLOURS.items()):
+        bars.bar(before + 0.4 * place - 0.2, piece.probabilities[before, place], 0.4, color=colour, label=word)
+    bars.set_ylim(0, 1)
+    bars.set_title("how probable the model holds the next word to be", loc="left", fontsize="medium")
+    bars.legend()
+    return figure

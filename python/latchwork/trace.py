@@ -57,6 +57,9 @@ class CellCourse(NamedTuple):
     restart: Array  # c after a reset: (1, H), or (M, 1, H)
     zoneout: float  # which part of c_prev stays, whatever the gates do
     cell_clip: float | None
+    hidden_start: Array  # the same of h
+    hidden_restart: Array
+    options: Mapping[str, Any]  # of its LSTM, in the core's words
 
 
 class Trace(Mapping[str, LayerTrace], Generic[S]):
@@ -188,6 +191,9 @@ def trace_of(tape: Tape[S]) -> Trace[S]:
                 own[1][..., state, np.newaxis, :],
                 options["zoneout_cell"],
                 options["cell_clip"],
+                core_start[lstm][0][..., state, :, :],
+                own[0][..., state, np.newaxis, :],
+                options,
             )
     lengths, reset, skip = (None if mask is None else mask.copy() for mask in (call.lengths, call.reset, call.skip))
     course = Course(call.axes, call.steps, call.rows, lengths, reset, skip)

@@ -45,10 +45,7 @@ class Cells:
         # Rounded as the core rounds them.
         self._stays = float(self.dtype.type(own.zoneout))
         self._replaced = float(self.dtype.type(1) - self.dtype.type(own.zoneout))
-        self.start, self.restart = (
-            self._chosen(values if axes.members is not None else values[np.newaxis])[:, np.newaxis]
-            for values in (own.start, np.broadcast_to(own.restart, own.start.shape))
-        )
+        self.start, self.restart = self._starts(own.start, own.restart)
         self.restarts = self._restarts()
 
     def signal(self, name: str) -> Array:
@@ -72,17 +69,20 @@ class Cells:
         written *= self._replaced
         return written
 
-    def previous(self) -> Array:
-        """Give c_prev of each step."""
-        cell = self.signal("cell")
-        previous = np.empty(cell.shape)
-        previous[:, 1:] = cell[:, :-1]
-        previous[:, :1] = self.start
+    def previous(self, name: str = "cell") -> Array:
+        """Give c_prev of each step, or h_prev for the name "hidden" if h is not projected."""
+        after = self.signal(name)
+        start, restart = self.start, self.restart
+        if name == "hidden":
+            start, restart = self._starts(self._own.hidden_start, self._own.hidden_restart)
+        previous = np.empty(after.shape)
+        previous[:, 1:] = after[:, :-1]
+        previous[:, :1] = start
         padding = self._padding()
         if padding is not None:
             # A reverse direction carries its start state through the padding, in which the trace shows zeros.
-            np.copyto(previous[:, 1:], self.start, where=padding[:, :-1])
-        np.copyto(previous, self.restart, where=self.restarts)
+            np.copyto(previous[:, 1:], start, where=padding[:, :-1])
+        np.copyto(previous, restart, where=self.restarts)
         return previous
 
     def first(self) -> Array:
@@ -143,6 +143,13 @@ class Cells:
             self._of_user(sorted_amounts.astype(self.dtype), True, False),
             self._of_user(sorted_shares.astype(self.dtype), True, False),
         )
+
+    def _starts(self, start: Array, restart: Array) -> tuple[Array, Array]:
+        """Choose from a state before the first step, and from the one after a reset."""
+        whole = start, np.broadcast_to(restart, start.shape)
+        if self._course.axes.members is None:
+            whole = whole[0][np.newaxis], whole[1][np.newaxis]
+        return self._chosen(whole[0])[:, np.newaxis], self._chosen(whole[1])[:, np.newaxis]
 
     def _restarts(self) -> Array:
         """Say before which steps the state becomes the layer's own start state."""
