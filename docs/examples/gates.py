@@ -5,219 +5,36 @@ python docs/examples/gates.py [FOLDER]
 It prints the tables of that page. With a folder it also draws the page's pictures there, for which it needs matplotlib.
 """
 
-import copy
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
-import latchwork as lw
 import numpy as np
-from gender_corpus import (
-    ADJECTIVES,
-    CONJUNCTIONS,
-    FEELINGS,
-    MEN,
-    PLACES,
-    PRONOUNS,
-    THINGS,
-    TOKENS,
-    VERBS,
-    VOCABULARY,
-    WOMEN,
-    Text,
-    write,
+from gender_corpus import KINDS, MEN, TOKENS, VOCABULARY, WOMEN, write
+from gender_model import (
+    LAYER,
+    LENGTH,
+    TELLS,
+    TEST_LENGTH,
+    causes,
+    clamped,
+    echo,
+    excerpt,
+    read,
+    right,
+    study,
+    train,
 )
 from latchwork import explain
-from latchwork.explain.probes import Probe
-from latchwork.explain.swaps import Responsible
-from latchwork.trace import LayerTrace
 
 SEEDS = range(10)
 SHOWN = 5  # the seed of the pictures
-EMBEDDING, UNITS = 8, 16
-LENGTH, TEST_LENGTH = 60_000, 20_000  # words
-ROWS, WINDOW, EPOCHS = 20, 40, 80
-CONTEXT = 20  # how many words before a pronoun are run again: it holds the name, however far back that is
-LAST = CONTEXT - 1  # the step of the last word before the pronoun
-LAYER = "1.l0"
-MOST, FEW = 0.95, 0.05  # one unit carries gender if it turns the pronoun in most clauses, and each other one in few
-SHE, HE = (TOKENS[word] for word in PRONOUNS)
-KINDS = {
-    "verb": VERBS,
-    "the": ["the"],
-    "adjective": ADJECTIVES,
-    "thing": THINGS,
-    "near": ["near"],
-    "place": PLACES,
-    "because, and": CONJUNCTIONS,
-    "she": ["she"],
-    "he": ["he"],
-    "was": ["was"],
-    "feeling": FEELINGS,
-    ".": ["."],
-}
+SHUT = 0.1  # a forget gate is shut at some words if its mean there is below this
 CLAMPS = {
     "nothing": {},
     "forget gate held open": {"forget_gate": 1.0},
     "forget gate held shut": {"forget_gate": 0.0},
     "input gate held shut": {"input_gate": 0.0},
 }
-
-
-class Clauses(NamedTuple):
-    """A text, what the model did with it, and where its clauses have their names and pronouns."""
-
-    text: Text
-    tokens: np.ndarray
-    trace: lw.Trace
-    names: np.ndarray  # where the name of each clause stands
-    women: np.ndarray  # whether it is a woman's
-    changed: np.ndarray  # whether the name before it was of the other gender
-    pronouns: np.ndarray  # (pronouns in a clause, clauses): where they stand
-
-
-class Piece(NamedTuple):
-    """A few clauses of a text, one after another."""
-
-    words: list[str]
-    trace: lw.Trace
-    c_0: np.ndarray  # (units,): the cells before the first word
-    names: np.ndarray  # where the name of each clause stands
-    pronouns: np.ndarray  # where its pronoun stands
-    probabilities: np.ndarray  # (words, 2): how probable "she" and "he" are to come next
-
-
-class Study(NamedTuple):
-    """What was found out about the network of one seed."""
-
-    network: lw.Network
-    clauses: Clauses
-    causes: Responsible  # the units ranked by how many pronouns their state from another run turns
-    told: Probe  # the units ranked by how well their cells tell the gender at that moment
-    told_later: Probe  # by how well their outputs do one word later, just before the pronoun
-
-    @property
-    def unit(self):
-        """The unit that turns most pronouns."""
-        return int(self.causes.units[0])
-
-    @property
-    def reader(self):
-        """Of the other units, the one whose output tells gender best; None if none tells it well."""
-        scores = zip(self.told_later.units, self.told_later.scores, strict=True)
-        return next((int(unit) for unit, score in scores if unit != self.unit and score >= MOST), None)
-
-    @property
-    def alone(self):
-        """Whether that unit alone carries gender."""
-        return self.causes.shares[0] >= MOST and self.causes.shares[1] < FEW
-
-    @property
-    def signals(self):
-        """The gates, the cell and the output of that unit, each (words,)."""
-        return LayerTrace(*(signal[:, self.unit] for signal in self.clauses.trace[LAYER]))
-
-
-def train(text, seed):
-    """Train a language model to predict each next word of the text."""
-    network = lw.Network(
-        [
-            lw.Embedding(len(VOCABULARY), EMBEDDING, seed=3 * seed),
-            lw.LSTM(EMBEDDING, UNITS, forget_bias=1.0, seed=3 * seed + 1),
-            lw.Linear(UNITS, len(VOCABULARY), seed=3 * seed + 2),
-        ]
-    )
-    tokens = tokens_of(text)
-    steps = (len(tokens) - 1) // (ROWS * WINDOW) * WINDOW
-    x = tokens[: ROWS * steps].reshape(ROWS, steps).T
-    y = tokens[1 : ROWS * steps + 1].reshape(ROWS, steps).T
-    schedule = lw.optim.schedules.Cosine(3e-2, steps=EPOCHS * steps // WINDOW)
-    trainer = lw.Trainer(network, "cross_entropy", lw.optim.AdamW(lr=schedule, weight_decay=0.01), clip_norm=1.0)
-    for _ in range(EPOCHS):
-        state = None
-        for start in range(0, steps, WINDOW):
-            window = slice(start, start + WINDOW)
-            _, state = trainer.step(x[window], y[window], state)
-    return network
-
-
-def tokens_of(text):
-    """Give the words' numbers."""
-    return np.array([TOKENS[word] for word in text.words])
-
-
-def read(network, text):
-    """Run the model over a text; clauses whose pronoun has too few words before it are left out."""
-    tokens = tokens_of(text)
-    pronouns = np.array(text.pronouns)
-    enough = pronouns[:, 0] > CONTEXT
-    names, pronouns = np.array(text.names)[enough], pronouns[enough].T
-    women = tokens[names] < len(WOMEN)
-    changed = np.append(False, women[1:] != women[:-1])
-    return Clauses(text, tokens, network.trace(tokens), names, women, changed, pronouns)
-
-
-def says_she(output):
-    """Tell whether "she" is more probable than "he", whatever else the model may expect."""
-    return output[..., SHE] > output[..., HE]
-
-
-def right(network, clauses):
-    """Tell for each pronoun whether the model holds the right one to be the more probable one."""
-    output, _ = network(clauses.tokens)
-    return says_she(output[clauses.pronouns - 1]) == clauses.women
-
-
-def with_other_name(clauses, pronoun):
-    """Give the words before a pronoun of each clause, and the same words with a name of the other gender.
-
-    Returns
-    -------
-    x, other_x : numpy.ndarray
-        (CONTEXT, clauses): tokens. A pronoun between the name and this one is of the other gender too.
-    state : tuple
-        The state before these words, from the run over all of the text.
-    """
-    end = clauses.pronouns[pronoun]
-    places = end - CONTEXT + np.arange(CONTEXT)[:, None]
-    x = clauses.tokens[places]
-    other = np.arange(len(VOCABULARY))  # of each word
-    other[: len(WOMEN) + len(MEN)] = np.roll(other[: len(WOMEN) + len(MEN)], len(WOMEN))
-    other[[SHE, HE]] = HE, SHE
-    layer = clauses.trace[LAYER]
-    before = places[0] - 1
-    state = layer.hidden[before][None], layer.cell[before][None]
-    return x, np.where(places >= clauses.names, other[x], x), state
-
-
-def study(seed):
-    """Train a network and find out which units its pronouns depend on."""
-    network = train(write(LENGTH, seed), seed)
-    clauses = read(network, write(TEST_LENGTH, 1000 + seed))
-    x, _, state = with_other_name(clauses, 0)
-    trace = network.trace(x, state)
-    told = explain.probe(trace, clauses.women, layer=LAYER, step=LAST - 1)
-    told_later = explain.probe(trace, clauses.women, layer=LAYER, step=LAST, signal="hidden")
-    return Study(network, clauses, causes(network, clauses, 0), told, told_later)
-
-
-def causes(network, clauses, pronoun):
-    """Rank the units by the share of clauses in which their state from the other run turns the pronoun.
-
-    The state, h and c, is put in before the last word, so that it acts through the unit's gates of that step.
-    """
-    x, other_x, state = with_other_name(clauses, pronoun)
-    return explain.responsible(network, x, other_x, LAST, outcome=lambda output: says_she(output[0]), state=state)
-
-
-def echo(found, unit):
-    """How far a unit's output just before the pronoun follows when only the first cause comes from the other run."""
-    x, other_x, state = with_other_name(found.clauses, 0)
-    body = lw.Network([copy.deepcopy(layer) for layer in found.network.layers[:-1]])
-    moved = explain.responsible(
-        body, x, other_x, LAST, outcome=lambda output: output[0, :, unit], units=found.unit, state=state, most=1
-    )
-    return float(moved.shares[0])
 
 
 def kinds_of_words(clauses):
@@ -235,7 +52,7 @@ class Table:
     """A table in Markdown, printed row by row."""
 
     def __init__(self, *header):
-        self._widths = [max(4, len(each)) for each in header]
+        self._widths = [max(7, len(each)) for each in header]
         self._print(header)
         print("|" + "|".join(f" {'-' * (width - 1)}: " for width in self._widths) + "|")
 
@@ -250,153 +67,34 @@ class Table:
         )
 
 
-def mean(values, *where):
-    """Average over the places at which all conditions hold."""
-    return float(values[np.logical_and.reduce(where)].mean())
-
-
 def print_causes():
-    """Train a network for each seed, and print which units carry gender and which only tell it."""
-    table = Table("seed", "right", "unit", "turns", "next turns", "alone", "tell", "tell later", "best later", "echo")
+    """Train a network for each seed, and print which unit carries gender."""
+    table = Table("seed", "right", "unit", "turns", "next turns", "alone", "after the name", "turns")
     studies = {}
     for seed in SEEDS:
         found = studies[seed] = study(seed)
+        early = found.causes_after_name
         first, second = found.causes.shares[:2]
-        reader = found.reader
-        tell, tell_later = ((told.scores >= MOST).sum() for told in (found.told, found.told_later))
         table.row(
-            seed, share(right(found.network, found.clauses).mean()), found.unit, share(first), share(second),
-            "yes" if found.alone else "no", tell, tell_later, found.told_later.units[0],
-            "" if reader is None else echo(found, reader),
+            seed, share(right(found.network, found.clauses)), found.unit, share(first), share(second),
+            "yes" if found.alone else "no", early.units[0], share(early.shares[0]),
         )  # fmt: skip
+    alone = sum(found.alone for found in studies.values())
+    from_name_on = sum(found.from_name_on for found in studies.values())
+    print(f"\nOne unit alone carries gender before the pronoun in {alone} of {len(studies)} seeds.")
+    print(f"In {from_name_on} of these it does so from the name on.")
     return studies
 
 
-def print_forget_gates(studies):
-    """Print what the forget gate of the unit does at names and pronouns."""
-    table = Table(
-        "seed", "unit", *(f"{name} after {before}" for name in "WM" for before in "WM"), "she", "he", "was", "else"
-    )
+def print_told(studies):
+    """Print from how many units gender can be read, whether they are causes or not."""
+    table = Table("seed", "unit", "tell", "best", "tell later", "best later", "it turns", "echo")
     for seed, found in studies.items():
-        forget, clauses = found.signals.forget_gate, found.clauses
-        at_names = forget[clauses.names]
-        kinds = kinds_of_words(clauses)
-        special = [kinds[kind] for kind in ("women's names", "men's names", "she", "he", "was")]
-        table.row(
-            seed,
-            found.unit,
-            mean(at_names, clauses.women, ~clauses.changed),
-            mean(at_names, clauses.women, clauses.changed),
-            mean(at_names, ~clauses.women, clauses.changed),
-            mean(at_names, ~clauses.women, ~clauses.changed),
-            *(float(forget[places].mean()) for places in special[2:]),
-            float(np.delete(forget, np.concatenate(special)).mean()),
-        )
-
-
-def print_clamps(studies):
-    """Print how many pronouns are right while a gate of the unit is held."""
-    table = Table("seed", "unit", *CLAMPS)
-    for seed, found in studies.items():
-        if found.alone:
-            table.row(seed, found.unit, *(share(clamped(found, found.unit, held).mean()) for held in CLAMPS.values()))
-
-
-def clamped(found, unit, held):
-    """Tell for each clause whether the pronoun is right while gates of a unit are held."""
-    network = explain.clamp(found.network, LAYER, unit, **held) if held else found.network
-    return right(network, found.clauses)[0]
-
-
-def print_clamps_by_gender(found):
-    """Print for one network at whose pronouns the clamped gates act; another unit's gates for comparison."""
-    table = Table("unit", "held", "all", "women", "men")
-    women = found.clauses.women
-    for unit in (found.unit, found.reader):
-        for name, held in CLAMPS.items():
-            if held or unit == found.unit:
-                hit = clamped(found, unit, held)
-                table.row(unit, name, share(hit.mean()), share(hit[women].mean()), share(hit[~women].mean()))
-
-
-def print_names(found):
-    """Print what the gates do at each name, and what the cell holds before and after it."""
-    table = Table("name", "times", "c_prev", "forget gate", "input gate", "candidate", "c")
-    names, tokens, signals = found.clauses.names, found.clauses.tokens, found.signals
-    for name in WOMEN + MEN:
-        places = names[tokens[names] == TOKENS[name]]
-        table.row(
-            name,
-            len(places),
-            signed(signals.cell[places - 1].mean()),
-            float(signals.forget_gate[places].mean()),
-            float(signals.input_gate[places].mean()),
-            signed(signals.candidate[places].mean()),
-            signed(signals.cell[places].mean()),
-        )
-
-
-def print_words(found):
-    """Print what the gates do at each kind of word."""
-    table = Table("word", "forget gate", "input gate", "input gate x candidate", "output gate")
-    signals = found.signals
-    written = signals.input_gate * signals.candidate
-    for kind, places in kinds_of_words(found.clauses).items():
-        table.row(
-            kind,
-            float(signals.forget_gate[places].mean()),
-            float(signals.input_gate[places].mean()),
-            signed(written[places].mean()),
-            float(signals.output_gate[places].mean()),
-        )
-
-
-def print_two_pronouns():
-    """Train networks on clauses with two pronouns, and print which unit turns which."""
-    table = Table("seed", "right", "first: unit", "turns", "second: unit", "turns", "same unit")
-    for seed in SEEDS:
-        network = train(write(LENGTH, seed, pronouns=2), seed)
-        clauses = read(network, write(TEST_LENGTH, 1000 + seed, pronouns=2))
-        first, second = (causes(network, clauses, pronoun) for pronoun in (0, 1))
-        table.row(
-            seed, share(right(network, clauses).mean()), first.units[0], share(first.shares[0]),
-            second.units[0], share(second.shares[0]), "yes" if first.units[0] == second.units[0] else "no",
-        )  # fmt: skip
-
-
-def share(value):
-    """Write a share in percent."""
-    return f"{100 * value:.1f} %"
-
-
-def signed(value):
-    """Write a number with its sign."""
-    return f"{value:+.2f}"
-
-
-def excerpt(found):
-    """Take the shortest piece of the text that has four clauses about a woman, a man, a man and a woman."""
-    clauses = found.clauses
-    ends = np.append(clauses.names[1:], len(clauses.tokens))
-    pieces = [
-        (ends[k + 3] - clauses.names[k], k)
-        for k in range(len(ends) - 3)
-        if clauses.women[k : k + 4].tolist() == [True, False, False, True]
-    ]
-    k = min(pieces)[1]
-    start, end = clauses.names[k], ends[k + 3]
-    layer = clauses.trace[LAYER]
-    trace = found.network.trace(clauses.tokens[start:end], (layer.hidden[[start - 1]], layer.cell[[start - 1]]))
-    exponentials = np.exp(trace.output - trace.output.max(axis=-1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    return Piece(
-        clauses.text.words[start:end],
-        trace,
-        layer.cell[start - 1],
-        clauses.names[k : k + 4] - start,
-        clauses.pronouns[0, k : k + 4] - start,
-        probabilities[:, [SHE, HE]],
-    )
+        tell, tell_later = ((told.scores >= TELLS).sum() for told in (found.told, found.told_later))
+        best = found.told_later.units[0]
+        turned = share(found.causes.shares[found.causes.units == best])
+        heard = "" if found.reader is None else echo(found)
+        table.row(seed, found.unit, tell, found.told.units[0], tell_later, best, turned, heard)
 
 
 def print_steps(piece, unit):
@@ -406,39 +104,163 @@ def print_steps(piece, unit):
     c_prev = np.append(piece.c_0[unit], c[:-1])
     for step in np.sort(np.concatenate([piece.names, piece.pronouns - 1, piece.pronouns])):
         table.row(
-            piece.words[step],
-            signed(c_prev[step]),
-            f[step],
-            signed(f[step] * c_prev[step]),
-            i[step],
-            signed(g[step]),
-            signed(i[step] * g[step]),
-            signed(c[step]),
-            o[step],
-            signed(h[step]),
-            *piece.probabilities[step],
+            piece.words[step], signed(c_prev[step]), f[step], signed(f[step] * c_prev[step]), i[step], signed(g[step]),
+            signed(i[step] * g[step]), signed(c[step]), o[step], signed(h[step]), *piece.probabilities[step],
+        )  # fmt: skip
+
+
+def print_names(found):
+    """Print what the gates do at each name, and what the cell holds before and after it."""
+    table = Table("name", "times", "c_prev", "forget gate", "input gate", "candidate", "c")
+    names, tokens = found.clauses.names, found.clauses.tokens
+    _, _, _, _, cell, _ = signals = found.signals
+    for name in WOMEN + MEN:
+        places = names[tokens[names] == TOKENS[name]]
+        means = [signal[places].mean() for signal in (signals.forget_gate, signals.input_gate)]
+        table.row(
+            name, len(places), signed(cell[places - 1].mean()), *means, signed(signals.candidate[places].mean()),
+            signed(cell[places].mean()),
+        )  # fmt: skip
+
+
+def print_words(found):
+    """Print what the gates do at each kind of word."""
+    table = Table(f"{'word':>13}", "forget gate", "input gate", "input gate x candidate", "output gate")
+    signals = found.signals
+    for kind, places in kinds_of_words(found.clauses).items():
+        written = (signals.input_gate * signals.candidate)[places].mean()
+        forget, add, show = (
+            signal[places].mean() for signal in (signals.forget_gate, signals.input_gate, signals.output_gate)
         )
+        table.row(kind, forget, add, signed(written), show)
+
+
+def print_forget_gates(studies):
+    """Print what the forget gate of the first cause does in each network where it is alone."""
+    names = ("W after W", "W after M", "M after M", "M after W")
+    table = Table("seed", "unit", *names, "she", "he", "was", "other")
+    shut = []
+    for seed, found in studies.items():
+        if not found.alone:
+            continue
+        forget, clauses, kinds = found.signals.forget_gate, found.clauses, kinds_of_words(found.clauses)
+        at_names = [
+            forget[clauses.names[(clauses.women == women) & (clauses.changed == changed)]].mean()
+            for women in (True, False)
+            for changed in (False, True)
+        ]
+        named = [kinds[kind] for kind in ("women's names", "men's names")]
+        after = [kinds[kind] for kind in ("she", "he", "was")]
+        other = np.delete(forget, np.concatenate(named + after)).mean()
+        table.row(seed, found.unit, *at_names, *(forget[places].mean() for places in after), other)
+        shut.append(sum(forget[places].mean() < SHUT for places in named))
+    one, both, none = (shut.count(genders) for genders in (1, 2, 0))
+    print(f"\nThe forget gate is shut at the names of one gender in {one} of these networks, at all names in {both}.")
+    print(f"It is open or half open at all names in {none}.")
+
+
+def print_cells(studies):
+    """Print what the cell of the first cause holds before a pronoun and at the end of the clause."""
+    table = Table("seed", "unit", "W, before pronoun", "M, before pronoun", "W, at the end", "M, at the end")
+    for seed, found in studies.items():
+        if found.alone:
+            women = found.clauses.women
+            places = found.clauses.pronouns[0] - 1, found.clauses.ends
+            means = [signed(found.signals.cell[each[who]].mean()) for each in places for who in (women, ~women)]
+            table.row(seed, found.unit, *means)
+
+
+def print_signs(found):
+    """Print how the sign of the cell goes with the gender of the name."""
+    clauses, negative = found.clauses, found.signals.cell < 0
+    as_named = [
+        negative[name:pronoun] == woman
+        for name, pronoun, woman in zip(clauses.names, clauses.pronouns[0], clauses.women, strict=True)
+    ]
+    print(
+        f"From a name to its pronoun the cell is below zero for women and above zero for men at "
+        f"{share(np.concatenate(as_named))} of the words."
+    )
+    print(f"It is below zero at the end of {share(negative[clauses.ends])} of the clauses.")
+
+
+def print_clamps_of(found):
+    """Print which pronouns are right while gates of the unit are held, or those of the one that tells next best."""
+    table = Table("unit", f"{'held':>21}", "all", "women", "men")
+    women = found.clauses.women
+    other = next(unit for unit in found.told.units if unit != found.unit)
+    for unit in (found.unit, other):
+        for name, held in CLAMPS.items():
+            if held or unit == found.unit:
+                hit = clamped(found, unit, held)
+                table.row(unit, name, share(hit), share(hit[women]), share(hit[~women]))
+    ever_open = explain.clamp(found.network, LAYER, found.unit, forget_gate=1.0)
+    _, (_, c) = ever_open(found.clauses.tokens)
+    print(f"\nWith its forget gate held open, the cell is at {c[0, found.unit]:,.0f} after the last word.")
+
+
+def print_clamps(studies):
+    """Print how many pronouns are right while a gate of the unit is held, in each network where it is alone."""
+    table = Table("seed", "unit", *CLAMPS)
+    for seed, found in studies.items():
+        if found.alone:
+            table.row(seed, found.unit, *(share(clamped(found, found.unit, held)) for held in CLAMPS.values()))
+
+
+def print_two_pronouns():
+    """Train networks on clauses with two pronouns, and print which unit turns which."""
+    table = Table("seed", "right", "first: unit", "turns", "second: unit", "turns", "same unit")
+    same = []
+    for seed in SEEDS:
+        network = train(write(LENGTH, seed, pronouns=2), seed)
+        clauses = read(network, write(TEST_LENGTH, 1000 + seed, pronouns=2))
+        first, second = (causes(network, clauses, pronoun) for pronoun in (0, 1))
+        same.append(first.units[0] == second.units[0])
+        table.row(
+            seed, share(right(network, clauses)), first.units[0], share(first.shares[0]), second.units[0],
+            share(second.shares[0]), "yes" if same[-1] else "no",
+        )  # fmt: skip
+    print(f"\nThe same unit turns both pronouns best in {sum(same)} of {len(same)} seeds.")
+
+
+def share(values):
+    """Write the mean of shares, or of what is true or false, in percent."""
+    return f"{100 * np.mean(values):.1f} %"
+
+
+def signed(value):
+    """Write a number with its sign."""
+    return f"{value:+.2f}"
 
 
 def main(folder=None):
     """Print the tables of the page, and draw its pictures into a folder."""
-    print("Which units carry gender\n")
+    print(f"A training text has {LENGTH:,} words, of which {len(VOCABULARY)} are different.\n")
     studies = print_causes()
+    print("\nFrom which units gender can be read:\n")
+    print_told(studies)
     found = studies[SHOWN]
     piece = excerpt(found)
-    print(f"\nSeed {SHOWN}, unit {found.unit}, in these clauses: {' '.join(piece.words)}\n")
+    print(
+        f"\nUnit {found.unit} of seed {SHOWN}, in a text of {len(found.clauses.names):,} clauses, four of which are:\n"
+    )
+    print(f"> {' '.join(piece.words)}\n")
     print_steps(piece, found.unit)
-    print("\nAt every name\n")
+    print("\nThe means at every name:\n")
     print_names(found)
-    print("\nAt every kind of word\n")
+    print("\nThe means at every kind of word:\n")
     print_words(found)
-    print("\nForget gates\n")
-    print_forget_gates(studies)
-    print("\nPronouns that are right while a gate is held\n")
-    print_clamps_by_gender(found)
     print()
+    print_signs(found)
+    print("\nPronouns that are right while a gate is held:\n")
+    print_clamps_of(found)
+    print("\nThe same in all networks in which one unit carries gender:\n")
     print_clamps(studies)
-    print("\nTwo pronouns in a clause\n")
+    print("\nThe forget gates of these units:\n")
+    print_forget_gates(studies)
+    print("\nTheir cells:\n")
+    print_cells(studies)
+    print("\nTwo pronouns in a clause:\n")
     print_two_pronouns()
     if folder is not None:
         import gates_pictures

@@ -15,6 +15,20 @@ THINGS = ("basket", "bicycle", "chair", "guitar", "lamp", "mirror")
 PLACES = ("bridge", "garden", "kitchen", "river", "station", "tower")
 CONJUNCTIONS = ("because", "and")
 FEELINGS = ("bored", "cheerful", "hungry", "proud", "sleepy", "tired")
+KINDS = {  # of words that are no names
+    "verb": VERBS,
+    "the": ["the"],
+    "adjective": ADJECTIVES,
+    "thing": THINGS,
+    "near": ["near"],
+    "place": PLACES,
+    "because, and": CONJUNCTIONS,
+    "she": ["she"],
+    "he": ["he"],
+    "was": ["was"],
+    "feeling": FEELINGS,
+    ".": ["."],
+}
 VOCABULARY = (
     *WOMEN, *MEN, *PRONOUNS, *VERBS, *ADJECTIVES, *THINGS, *PLACES, *CONJUNCTIONS, *FEELINGS,
     "the", "near", "was", "so", ".",
