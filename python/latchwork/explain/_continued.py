@@ -26,13 +26,17 @@ class Stopped:
         Of one member, with forward directions only.
     call : Call
         The whole batch.
-    stops : (N,) ndarray of int
-        Before which step each row stops.
+    stops : () or (N,) ndarray of int
+        Before which step all rows stop, or each.
     alive : (N,) ndarray of bool, optional
         Which rows need to be run at all. None: all.
 
     Attributes
     ----------
+    steps : int
+        How many steps are left in the row that has most, padding included.
+    stops, left : (N,) ndarray of int
+        Before which step each row stopped, and how many of its steps are still to come.
     state : list of (h, c)
         For each LSTM the state of every row before its stop, (layers, N, size).
     """
@@ -40,10 +44,11 @@ class Stopped:
     def __init__(self, network: SequenceModule[Any], call: Call, stops: Array, alive: Array | None = None) -> None:
         self._body, self._head = _split(network)
         self._call = call
+        self.steps = int(call.steps - stops.min(initial=call.steps))
+        self.stops: Array = np.broadcast_to(stops, (call.rows,))
         ends = np.full(call.rows, call.steps) if call.lengths is None else call.lengths
-        self.left: Array = np.maximum(ends - stops, 0)  # how many steps of each row are still to come
-        self._stops = stops
-        run = np.where(self.left > 0 if alive is None else alive, stops, 0)
+        self.left: Array = np.maximum(ends - self.stops, 0)
+        run = np.where(self.left > 0 if alive is None else alive, self.stops, 0)
         last = int(run.max(initial=0))
         same = bool((run == last).all())
         parts = [None if part is None else part[:last] for part in (call.x, call.reset, call.skip)]
@@ -51,11 +56,6 @@ class Stopped:
         self._before, self.state = _run(
             self._body, parts[0], None if same else run, parts[1], call.start, parts[2], last_step=self._head is None
         )
-
-    @property
-    def steps(self) -> int:
-        """How many steps are left in the row that has most."""
-        return int(self._call.steps - self._stops.min(initial=self._call.steps))
 
     def go_on(self, state: Pairs, repeats: int, steps: int) -> Array:
         """Run on from states that differ: (repeats * N) rows, those of one repeat side by side.
@@ -77,7 +77,7 @@ class Stopped:
 
     def _from_stop(self, array: Array, count: int, repeats: int) -> Array:
         """Give each row's steps from its stop on, once for each repeat."""
-        index = np.minimum(self._stops + np.arange(count)[:, np.newaxis], self._call.steps - 1)
+        index = np.minimum(self.stops + np.arange(count)[:, np.newaxis], self._call.steps - 1)
         return np.tile(array[index, np.arange(self._call.rows)], (1, repeats) + (1,) * (array.ndim - 2))
 
     def _pooled(self, after: Array, repeats: int) -> Array:
@@ -87,11 +87,11 @@ class Stopped:
         features = after.shape[-1]
         whole = np.zeros((call.steps, repeats, call.rows, features), after.dtype)
         of_repeats = after.reshape(-1, repeats, call.rows, features)
-        for row, stop in enumerate(self._stops.tolist()):
+        for row, stop in enumerate(self.stops.tolist()):
             if self.left[row]:
                 whole[:stop, :, row] = self._before[:stop, np.newaxis, row]
                 whole[stop:, :, row] = of_repeats[: call.steps - stop, :, row]
-        ends = np.where(self.left > 0, self._stops + self.left, 0)
+        ends = np.where(self.left > 0, self.stops + self.left, 0)
         masks = [None if mask is None else np.tile(mask, (1, repeats)) for mask in (call.reset, call.skip)]
         x = whole.reshape(call.steps, -1, features)
         return _run(self._head, x, np.tile(ends, repeats), masks[0], None, masks[1])[0]

@@ -114,7 +114,7 @@ def unit_numbers(name: str, units: Any, count: int) -> list[int]:
 
 
 def step_numbers(name: str, step: Any, rows: int, steps: int, last: int) -> Array:
-    """Read one step for all rows, or one for each: (N,), from 0 to ``last``, negative ones from ``steps`` back."""
+    """Read one step for all rows, (), or one for each, (N,): from 0 to ``last``, negative ones from ``steps`` back."""
     numbers = integer_array(name, step)
     if numbers.shape not in ((), (rows,)):
         raise ValueError(f"{name}: expected an int or one for each row, ({rows},), got {shape_text(numbers.shape)}")
@@ -122,7 +122,7 @@ def step_numbers(name: str, step: Any, rows: int, steps: int, last: int) -> Arra
     if wrong.any():
         got = numbers[wrong].reshape(-1)[0]
         raise IndexError(f"{name}: expected {-steps} to {last} for {steps} steps, got {got}")
-    return np.broadcast_to(np.where(numbers < 0, numbers + steps, numbers), (rows,))
+    return np.where(numbers < 0, numbers + steps, numbers)
 
 
 def one_index(name: str, value: Any, count: int, kind: str = "an int") -> int:

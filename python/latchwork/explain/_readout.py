@@ -78,7 +78,7 @@ class Pairwise:
 
     def __init__(self, classes: int) -> None:
         self._right = np.zeros((classes, classes))
-        self.pairs = np.zeros((classes, classes))
+        self._pairs = np.zeros((classes, classes))
 
     def add_values(self, of_classes: Sequence[Array]) -> None:
         """Compare the values of one unit, which the classes have: (steps of the class,) each."""
@@ -97,15 +97,15 @@ class Pairwise:
 
     def mean(self, either_way: bool) -> float:
         """Average over the pairs of which there are both; ``either_way``: each taken as rising or as falling."""
-        there = self.pairs > 0
-        areas = self._right[there] / self.pairs[there]
+        there = self._pairs > 0
+        areas = self._right[there] / self._pairs[there]
         return float((np.maximum(areas, 1.0 - areas) if either_way else areas).mean())
 
     def _add(self, first: int, second: int, values: Array, ordered: Array) -> None:
         """Count how often a value exceeds one of the other class; ties count half."""
         below = np.searchsorted(ordered, values, "left").sum() + np.searchsorted(ordered, values, "right").sum()
         self._right[first, second] += below / 2
-        self.pairs[first, second] += float(len(values)) * len(ordered)
+        self._pairs[first, second] += float(len(values)) * len(ordered)
 
 
 def chunks_of(values: Array) -> Iterator[Array]:

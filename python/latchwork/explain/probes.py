@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from latchwork._arrays import as_array, boolean, integer, lengths_array, mask_array, real_number, shape_text
+from latchwork._foreign import is_table
 from latchwork._random import Random
 from latchwork.explain._places import layer_name, one_index, step_numbers
 from latchwork.explain._readout import Moments, Pairwise, chunks_of
@@ -111,8 +112,9 @@ def probe(
     member : int, optional
         Which member to read, if the network has several.
     folds : int, optional
-        In how many parts the sequences are divided for the cross-validation, at least 2; at most one for each sequence.
-        None: no linear combination is fitted. Default 5.
+        In how many parts the sequences are divided for the cross-validation, at least 2. Fewer, if there are fewer
+        sequences or, where each sequence is of one class, fewer of the rarest class. None: no linear combination is
+        fitted. Default 5.
     ridge : float, default 1e-2
         Above 0: how much the linear combination is held back, as a share of the units' own variance.
     seed : int, optional
@@ -127,7 +129,8 @@ def probe(
     ------
     ValueError
         If a shape does not fit, if there are fewer than two classes or all numbers are equal, if what is read or a
-        label that counts is not finite, or if there are too few sequences to divide.
+        label that counts is not finite, or if there are too few sequences to divide, which needs at least two of each
+        class.
     IndexError
         If there is no such layer, step or member.
     TypeError
@@ -146,8 +149,8 @@ def probe(
     *The linear combination* is fitted by ridge regression in float64 to all units, each divided by its standard
     deviation: to the numbers, or to an indicator of each class. All steps of a sequence lie in one fold, because
     neighbouring steps are nearly equal and would give the answer away; each fold is predicted by a fit to the others.
-    Its score is of the same kind, over the folds predicted; R2 compares with the mean of the labels that were fitted,
-    and is below 0 if that mean is better. The classes of sequences are spread over the folds evenly.
+    Its score is of the same kind. Pairs of steps are compared within a fold; R2 compares with the mean of the labels
+    that were fitted, and is below 0 if that mean is better. The classes of sequences are spread over the folds evenly.
 
     Each step counts alike, so long sequences count more. Scores of single units are not cross-validated, having next to
     nothing to fit; but with few sequences the best of many units looks good by chance alone. To see how good, probe
@@ -228,7 +231,7 @@ class _Samples:
             self.classes = tuple(names.tolist())
             if len(names) < 2:
                 raise ValueError(
-                    f"labels: expected at least two classes in the steps that count, got {names[0]!r} only"
+                    f"labels: expected at least two classes in the steps that count, got {self.classes[0]!r} only"
                 )
 
     def folds(self, count: int, random: Random) -> Array:
@@ -240,16 +243,25 @@ class _Samples:
                 "say folds=None for the scores of single units alone"
             )
         order = np.argsort(random.uniform(sequences), kind="stable")
+        count = min(count, sequences)
         if self.classes:
-            # If each sequence is of one class, every fold gets its share of each class.
+            # If each sequence is of one class, every fold needs some of each class, and so does what is fitted.
             first = np.full(sequences, len(self.classes))
             np.minimum.at(first, self.sequence_of, self.labels)
             last = np.full(sequences, -1)
             np.maximum.at(last, self.sequence_of, self.labels)
             if (first == last).all():
                 order = order[np.argsort(first[order], kind="stable")]
+                of_classes = np.bincount(first)
+                rarest = int(np.argmin(of_classes))
+                if of_classes[rarest] < 2:
+                    raise ValueError(
+                        f"folds: expected at least two sequences of each class, got one of {self.classes[rarest]!r}; "
+                        "say folds=None for the scores of single units alone"
+                    )
+                count = min(count, int(of_classes[rarest]))
         fold = np.empty(sequences, np.int64)
-        fold[order] = np.arange(sequences) % min(count, sequences)
+        fold[order] = np.arange(sequences) % count
         of_steps: Array = fold[self.sequence_of]
         return of_steps
 
@@ -270,11 +282,6 @@ def _class_scores(samples: _Samples, folds: Array | None, ridge: float) -> tuple
     for part, predicted, _ in _predictions(samples.values, indicators, folds, ridge):
         labels = samples.labels[part]
         areas.add_decisions([predicted[labels == each] for each in range(count)])
-    if not areas.pairs.any():
-        raise ValueError(
-            "folds: expected folds in which there are steps of different classes, got none; take fewer folds or more "
-            "sequences"
-        )
     return scores, areas.mean(either_way=False)
 
 
@@ -319,7 +326,7 @@ def _batches(
     if not traces:
         raise ValueError("traces: expected at least one, got none")
     count = len(traces)
-    steps = [step] * count if step is None or np.ndim(step) == 0 else step
+    steps = step if _is_sequence(step) else [step] * count
     each = [_one_for_each(name, value, count) for name, value in
             (("labels", labels), ("step", steps), ("lengths", lengths), ("where", where))]  # fmt: skip
     batches = []
@@ -333,11 +340,15 @@ def _batches(
 def _one_for_each(name: str, value: Any, count: int) -> Any:
     if value is None:
         return [None] * count
-    if not isinstance(value, (list, tuple, np.ndarray)) or np.ndim(value) == 0 and isinstance(value, np.ndarray):
+    if not _is_sequence(value):
         raise TypeError(f"{name}: expected a sequence, one for each trace, got {type(value).__name__}")
     if len(value) != count:
         raise ValueError(f"{name}: expected one for each of {count} traces, got {len(value)}")
     return value
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or isinstance(value, np.ndarray) and value.ndim > 0
 
 
 def _batch(
@@ -391,11 +402,17 @@ def _batch(
 
 
 def _label_array(name: str, labels: Any) -> Array:
+    if is_table(labels) and not hasattr(labels, "columns") and _are_words(np.asarray(labels, dtype=object)):
+        labels = np.asarray(labels, dtype=object)  # a column of words, which numbers may not be read from
     array = as_array(name, labels)
-    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.reshape(-1).tolist()):
+    if array.dtype.kind == "O" and _are_words(array):
         array = array.astype(str)
     if array.dtype.kind not in "biufU":
         raise TypeError(
             f"{name}: expected integers, booleans or strings (classes), or floats (numbers), got dtype {array.dtype}"
         )
     return array
+
+
+def _are_words(array: Array) -> bool:
+    return all(isinstance(each, str) for each in array.reshape(-1).tolist())

@@ -252,13 +252,13 @@ def responsible(
     runs = _Runs(network, x, other_x, step, layer, parts, other_step, state, other_state, lengths, other_lengths, reset,
                  skip)  # fmt: skip
     place = runs.place
-    numbers = unit_numbers("units", range(place.units) if units is None else units, place.units)
+    numbers = sorted(unit_numbers("units", range(place.units) if units is None else units, place.units))
     if not numbers:
         raise ValueError("units: expected at least one, got none")
     moves = _Moves(runs, outcome)
     row_shares, shares = moves.of([[unit] for unit in numbers])
-    together, together_shares, together_turned = moves.greedy(numbers, threshold, limit)
-    ranked = np.lexsort((np.array(numbers), -shares))
+    together, together_shares, together_turned = moves.greedy(numbers, (row_shares, shares), threshold, limit)
+    ranked = np.argsort(-shares, kind="stable")
     return Responsible(
         place.name,
         np.array(numbers)[ranked],
@@ -291,7 +291,7 @@ class _Runs:
             lengths if other_lengths is None else other_lengths, reset, skip,
         )  # fmt: skip
         _check_alike(self.call, other)
-        other_stops = checked_stops("other_step", step if other_step is None else other_step, other, end=True)
+        other_stops = checked_stops("other_step", stops if other_step is None else other_step, other, end=True)
         self.own = Stopped(network, self.call, stops)
         self.alive: Array = self.own.left > 0
         if other.lengths is not None:
@@ -299,8 +299,9 @@ class _Runs:
             if ended.any():
                 row = int(np.argmax(ended))
                 raise ValueError(
-                    f"other_step: expected at most the length of each row of other_x, "
-                    f"got {other_stops[row]} for row {row}, whose length is {other.lengths[row]}"
+                    f"other_step: expected at most the length of each row of other_x, got "
+                    f"{np.broadcast_to(other_stops, ended.shape)[row]} for row {row}, "
+                    f"whose length is {other.lengths[row]}"
                 )
         self._other: Pairs = Stopped(network, other, other_stops, self.alive).state
 
@@ -355,7 +356,7 @@ class _Moves:
         self._at_once = runs.sets_at_once(self._steps)
         self.own = self._numbers(runs.outputs([[]], self._steps)[0])
         self.other = self._numbers(runs.outputs_of_other_state(self._steps))
-        self._distance = np.where(runs.alive, self.other - self.own, 0.0)
+        self._distance = self.other - self.own  # 0 in rows that have ended
         if not self._distance.any():
             raise ValueError("outcome: expected one that differs between the two runs in some row, got equal ones")
 
@@ -376,16 +377,21 @@ class _Moves:
         turned: Array = (row_shares[:, self._distance != 0] > 0.5).mean(axis=1)
         return turned
 
-    def greedy(self, units: Sequence[int], enough: float, most: int) -> tuple[tuple[int, ...], Array, float]:
-        """Add one unit after the other, each time the one that helps most, until they move the outcome far enough."""
+    def greedy(
+        self, units: Sequence[int], alone: tuple[Array, Array], enough: float, most: int
+    ) -> tuple[tuple[int, ...], Array, float]:
+        """Add one unit after the other, each time the one that helps most, until they move the outcome far enough.
+
+        ``alone``: the shares of each unit alone, as `of` gives them.
+        """
         chosen: list[int] = []
         shares: list[float] = []
         turned = 0.0
         while len(chosen) < most and (not shares or shares[-1] < enough):
-            left = sorted(set(units) - set(chosen))
+            left = [unit for unit in units if unit not in chosen]
             if not left:
                 break
-            row_shares, of_sets = self.of([[*chosen, unit] for unit in left])
+            row_shares, of_sets = self.of([[*chosen, unit] for unit in left]) if chosen else alone
             best = int(np.argmax(of_sets))
             if of_sets[best] <= (shares[-1] if shares else 0.0):
                 break
