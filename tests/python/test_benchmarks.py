@@ -37,6 +37,14 @@ def test_the_factors_of_members_are_printed(tmp_path: Path) -> None:
             assert f"| {kind} | {each * 1e3:.2f} | {together * 1e3:.2f} | {each / together:.2f} |" in done.stdout
 
 
+def test_the_decomposition_is_timed() -> None:
+    done = run("decomposition.py", "--steps", "40", "--units", "5", "--dtype", "float64")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"^  (\w+) +\d\.\d{3} s, at most", done.stdout, flags=re.MULTILINE) == [
+        "memory", "written_by", "erased_by"
+    ] * 2  # fmt: skip
+
+
 # A sitecustomize.py, which Python imports when it starts: it makes each training step ten times.
 SLOW_TRAINER = """
 import latchwork as lw

@@ -158,15 +158,15 @@ class Cells:
             return np.zeros((1, 1, 1, 1), np.bool_)
         if self._reverse:
             # It restarts at the step before. What is said in padding never matters.
-            lengths, steps = self._course.lengths, self._course.steps
-            valid = reset if lengths is None else reset & _steps_below(lengths, steps)
-            reset = np.zeros_like(valid)
-            reset[..., :-1, :] = valid[..., 1:, :]
+            valid = computed_steps(self._course.steps, self._course.lengths, None)
+            after = reset if valid is None else reset & valid
+            reset = np.zeros_like(after)
+            reset[..., :-1, :] = after[..., 1:, :]
         return self._mask(reset)
 
     def _padding(self) -> Array | None:
-        lengths = self._course.lengths
-        return None if lengths is None else ~self._mask(_steps_below(lengths, self._course.steps))
+        valid = computed_steps(self._course.steps, self._course.lengths, None)
+        return None if valid is None else ~self._mask(valid)
 
     def _mask(self, mask: Array) -> Array:
         return self._chosen(self._in_order(mask[..., np.newaxis]), units=False)
@@ -194,12 +194,6 @@ class Cells:
         if self._course.axes.batch_first:
             return values.swapaxes(1, 2)[members, rows, :, of_units]
         return values[members, :, rows, of_units]
-
-
-def _steps_below(lengths: Array, steps: int) -> Array:
-    """Say which steps are no padding: (T, N), or (M, T, N)."""
-    below: Array = np.arange(steps)[:, np.newaxis] < lengths[..., np.newaxis, :]
-    return below
 
 
 def _index(choice: Choice) -> Array | slice:

@@ -99,9 +99,9 @@ def memory(
     the layer's own start state, and steps before it have the term 0. Steps that ``skip`` leaves out keep everything and
     write nothing. In padding all is 0.
 
-    Terms are computed in double precision and returned in the dtype of the trace. The rest of the difference between
-    ``cell`` and the sum is the rounding of the cell itself: relative to the largest cell of the trace 1e-6 in up to 100
-    steps and 6e-8 T in more for float32, 1e-13 for float64. What is too small for the dtype's normal numbers is 0.
+    Terms are computed in double precision and returned in the dtype of the trace. They differ from ``cell`` by no more
+    than its own rounding: of the largest cell so far 1e-6 in up to 100 steps and 6e-8 T in more for float32, 1e-13 for
+    float64. What is too small to be a normal number of the dtype is 0.
 
     NaN and infinity are taken as the trace has them. A candidate that is NaN or infinite makes the term of its own step
     NaN or infinite, a forget gate that is NaN makes all terms before it NaN, and an infinity times a forget gate of 0
