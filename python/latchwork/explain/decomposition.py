@@ -227,11 +227,15 @@ def _parts(cells: Cells) -> _Parts:
 def _refuse_cuts(cells: Cells, forgotten: Array, left: Array) -> None:
     """Raise ValueError if ``cell_clip`` cut a cell of which something is left."""
     cut = cells.cut()
-    if cut is None:
-        return
-    cut &= ~forgotten
-    cut[:, :-1] &= left[:, 1:] != 0
-    if not cut.any():
+    if cut is not None:
+        cut &= ~forgotten
+        cut[:, :-1] &= left[:, 1:] != 0
+    refuse_cut(cells, cut)
+
+
+def refuse_cut(cells: Cells, cut: Array | None) -> None:
+    """Raise ValueError if ``cut``, in the form of what ``cells.cut`` returns, says that a cell was cut."""
+    if cut is None or not cut.any():
         return
     member, number, row, unit = (int(each[0]) for each in np.nonzero(cut))
     raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from latchwork.explain._choices import positions
 from latchwork.plot.figures import checked_axes, new_axes, require_matplotlib, stands_below
-from latchwork.plot.layer_view import GATES, LayerView
+from latchwork.plot.layer_view import GATES, LayerView, label_steps
 from latchwork.plot.unit_order import similar_side_by_side
 from latchwork.trace import LayerTrace
 
@@ -114,12 +114,19 @@ def gates(
     chosen = _ordered_units(view, units, order)
     given = checked_axes(axes, len(names))
     drawn = new_axes(len(names), (9.0, 0.9 + 1.6 * len(names))) if given is None else given
+    labelled = [not any(stands_below(other, ax) for other in drawn) for ax in drawn]
     for ax, name in zip(drawn, names, strict=True):
-        _draw(ax, view, name, chosen, labelled=not any(stands_below(other, ax) for other in drawn))
+        _draw(ax, view, name, chosen)
+    # The labelled ones last, because axes that share their x axis share what was set last.
+    for ax, is_labelled in sorted(zip(drawn, labelled, strict=True), key=lambda pair: pair[1]):
+        label_steps(ax, view.labels, view.steps)
+        if not is_labelled:
+            ax.set_xlabel("")
+            ax.tick_params(axis="x", labelbottom=False)
     return np.array(drawn, dtype=object)
 
 
-def _draw(ax: Any, view: LayerView, name: str, units: Array, labelled: bool) -> None:
+def _draw(ax: Any, view: LayerView, name: str, units: Array) -> None:
     from latchwork.plot.heat_map import HeatMap
     from latchwork.plot.ticks import label_positions
 
@@ -136,14 +143,6 @@ def _draw(ax: Any, view: LayerView, name: str, units: Array, labelled: bool) -> 
     ax.set_ylabel("feature" if own_features else "unit")
     label_positions(ax.yaxis, [str(row) for row in rows], rotates=False, numbers=False)
     ax.tick_params(axis="y", labelsize="small")
-    if labelled:
-        steps = view.labels.texts
-        numbers = [str(step) for step in range(view.steps)]
-        label_positions(ax.xaxis, steps or numbers, rotates=view.labels.rotates, numbers=steps is None)
-        ax.tick_params(axis="x", labelsize="small")
-        ax.set_xlabel(view.labels.name)
-    else:
-        ax.tick_params(axis="x", labelbottom=False)
 
 
 def _title(view: LayerView, name: str) -> str:

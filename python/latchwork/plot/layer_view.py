@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from latchwork._arrays import Array
+    from latchwork.plot.step_labels import StepLabels
 
 GATES = ("input_gate", "forget_gate", "output_gate")
 
@@ -88,6 +89,16 @@ def _only_or_chosen(name: str, value: Any, size: int | None) -> int | None:
     """Read a row or a member; without such an axis 0 is the only one."""
     chosen = position(name, value, 1 if size is None else size)
     return None if size is None else chosen
+
+
+def label_steps(ax: Any, labels: StepLabels, steps: int) -> None:
+    """Label the x axis of matplotlib axes, on which steps are at whole numbers."""
+    from latchwork.plot.ticks import label_positions
+
+    numbers = [str(step) for step in range(steps)]
+    label_positions(ax.xaxis, labels.texts or numbers, rotates=labels.rotates, numbers=labels.texts is None)
+    ax.tick_params(axis="x", labelsize="small")
+    ax.set_xlabel(labels.name)
 
 
 class CellStep(NamedTuple):

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from latchwork.explain._choices import positions
-from latchwork.explain.decomposition import refuse_cuts
+from latchwork.explain.decomposition import Memory, refuse_cut
 from latchwork.plot.figures import CATEGORIES, REST, checked_ax, foreground, new_axes, require_matplotlib
-from latchwork.plot.layer_view import LayerView
+from latchwork.plot.layer_view import LayerView, label_steps
+from latchwork.plot.step_labels import step_labels
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork.explain._cells import Cells
 
-_WIDE, _NARROW = 5.5, 2.5  # inches of axes beside which a legend fits, and above which two columns of it do
+_BESIDE = 0.45  # the largest legend that stands beside the areas, in widths of the axes
 START = -1  # stands for the start state among the steps
 
 
@@ -29,16 +30,19 @@ def memory(
     labels: Any = None,
     ax: Any = None,
 ) -> Any:
-    """Draw which earlier steps wrote what a cell holds at each step: the terms of `explain.memory` as stacked areas.
+    """Draw which steps wrote what a cell holds, at each step: the terms of `explain.memory` as stacked areas.
 
     At each step the areas are the terms that the cell is the sum of: those above zero are stacked upwards from zero,
     those below zero downwards, so that the cell, a line, is the difference of the two heights. The seven steps whose
     areas are largest have colours of their own; the start state may be one of them. All others together are grey.
 
+    For what `explain.memory` returned, which is of one step, the terms are bars over the steps that wrote them.
+
     Parameters
     ----------
-    trace : Trace
-        Of an `LSTM` or a `Network`.
+    trace : Trace or Memory
+        Of an `LSTM` or a `Network`; or what ``explain.memory(trace, step, unit=..., row=...)`` returned for one unit
+        and one sequence, and then nothing but ``labels`` and ``ax`` may be given.
     layer : str or int, default 0
         The layer and direction, as ``trace[layer]`` takes it.
     unit : int or sequence of int, optional
@@ -63,9 +67,9 @@ def memory(
     ------
     ValueError
         If there is no such layer, the row has no step or ``labels`` are not as many as there are steps; or if
-        ``cell_clip`` cut one of the cells, which is then no sum of terms.
+        ``cell_clip`` cut one of the cells, which is then no sum of terms; or if a `Memory` is of several cells.
     TypeError
-        If ``trace`` is no `Trace`, or another argument is of a wrong type.
+        If ``trace`` is neither, or another argument is of a wrong type.
     IndexError
         If a row, member or unit is out of range.
     ImportError
@@ -88,12 +92,16 @@ def memory(
     'cell of unit 2'
     """
     require_matplotlib()
+    if isinstance(trace, Memory):
+        if unit is not None or (layer, row, member) != (0, 0, 0):
+            raise ValueError("trace: expected a Trace to choose from, got a Memory together with a choice")
+        return _draw_one_step(trace, labels, checked_ax(ax))
     view = LayerView(trace, layer, row, member, labels)
     units = np.arange(view.units)[positions("unit", unit, view.units)]
     if units.size == 0:
         raise ValueError("unit: expected at least one, got none")
     cells = view.cells(view.last_computed, units if units.ndim else int(units))
-    refuse_cuts(cells)
+    refuse_cut(cells, cells.cut())
     ax = checked_ax(ax)
     courses = _courses(cells, len(CATEGORIES), signed=not units.ndim)
     if view.reverse:
@@ -180,8 +188,6 @@ def _sums_by_sign(written: Array, survives: Array) -> Array:
 
 
 def _draw(ax: Any, view: LayerView, courses: _Courses) -> None:
-    from latchwork.plot.ticks import label_positions
-
     edges = np.arange(view.steps + 1) - 0.5
     above, below = np.zeros(view.steps), np.zeros(view.steps)
     areas = [
@@ -201,25 +207,49 @@ def _draw(ax: Any, view: LayerView, courses: _Courses) -> None:
     ax.stairs(courses.total, edges, baseline=None, color=foreground(ax), linewidth=1.4, label=line)
     ax.axhline(0, color=foreground(ax), linewidth=0.6)
     ax.set_xlim(edges[0], edges[-1])
-    texts = view.labels.texts or [str(step) for step in range(view.steps)]
-    label_positions(ax.xaxis, texts, rotates=view.labels.rotates, numbers=view.labels.texts is None)
-    ax.tick_params(axis="x", labelsize="small")
-    ax.set_xlabel(view.labels.name)
-    _draw_legend(ax, f"{view.name}: what each step wrote, as long as it is kept")
+    label_steps(ax, view.labels, view.steps)
+    _draw_legend(ax, view.name)
 
 
-def _draw_legend(ax: Any, title: str) -> None:
+def _draw_one_step(memory: Memory, labels: Any, ax: Any) -> Any:
+    """Draw the terms of one cell after one step."""
+    if memory.terms.ndim != 1:
+        raise ValueError(
+            "trace: expected a Memory of one unit and one sequence, as explain.memory(trace, step, unit=..., row=...) "
+            f"returns it, got terms of the shape {memory.terms.shape}"
+        )
+    steps = len(memory.terms)
+    names = step_labels(labels, steps, steps)
+    if ax is None:
+        ax = new_axes(1, (9.0, 4.0))[0]
+    edges = np.arange(steps + 1) - 0.5
+    ax.stairs(memory.terms, edges, baseline=0.0, fill=True, facecolor=CATEGORIES[0], label="what each step wrote")
+    if memory.start:
+        ax.bar(-1, float(memory.start), width=1.0, color=CATEGORIES[1], label="start state")
+    ax.axhline(float(memory.cell), color=foreground(ax), linewidth=1.4, linestyle="--", label="cell: the sum of all")
+    ax.axhline(0, color=foreground(ax), linewidth=0.6)
+    ax.set_xlim(-1.5 if memory.start else -0.5, edges[-1])
+    label_steps(ax, names, steps)
+    ax.set_ylabel("part of the cell")
+    ax.legend(fontsize="small")
+    return ax
+
+
+def _draw_legend(ax: Any, name: str) -> None:
+    """Draw the legend beside the areas, or where that leaves them too narrow, above them in as many columns as fit."""
     handles, names = ax.get_legend_handles_labels()
-    width = ax.get_window_extent().width / ax.figure.dpi
-    common = {"borderaxespad": 0.0, "fontsize": "small", "frameon": False}
-    if width >= _WIDE:
-        ax.set_title(title, loc="left", fontsize="medium", wrap=True)
-        # What is drawn on top is on top of the legend too.
-        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "title": "written by"}
-        ax.legend(handles[::-1], names[::-1], **place, **common)
-    else:
-        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "title": f"{title}, written by"}
-        ax.legend(handles, names, ncols=2 if width >= _NARROW else 1, alignment="left", **place, **common)
+    room = ax.get_window_extent().width
+    common = {"borderaxespad": 0.0, "fontsize": "small", "frameon": False, "handlelength": 1.2, "columnspacing": 1.2}
+    # What is drawn on top is on top of the legend too.
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "title": "written by"}
+    if ax.legend(handles[::-1], names[::-1], **beside, **common).get_window_extent().width <= _BESIDE * room:
+        ax.set_title(f"{name}: what each step wrote, as long as it is kept", loc="left", fontsize="medium", wrap=True)
+        return
+    above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "title": f"{name}, written by", "alignment": "left"}
+    for columns in (3, 2, 1):
+        # A layout engine makes the axes a little wider than they are yet.
+        if ax.legend(handles, names, ncols=columns, **above, **common).get_window_extent().width <= 1.1 * room:
+            return
 
 
 def _rest_name(courses: _Courses) -> str:

@@ -90,8 +90,10 @@ def _times(values: Sequence[Any]) -> StepLabels:
     if len(dates) == 1:
         texts = [time if date else "NaT" for (date, _), time in zip(pairs, times, strict=True)]
         return StepLabels(tuple(texts), f"time on {next(iter(dates))}", False)
-    texts = [f"{date} {time}" if date else "NaT" for (date, _), time in zip(pairs, times, strict=True)]
-    return StepLabels(tuple(texts), "time", False)
+    years = {date.rpartition("-")[0].rpartition("-")[0] for date in dates}
+    year, name = (f"{next(iter(years))}-", f"time in {next(iter(years))}") if len(years) == 1 else ("", "time")
+    both = [(date.removeprefix(year), time) for (date, _), time in zip(pairs, times, strict=True)]
+    return StepLabels(tuple(f"{date} {time}" if date else "NaT" for date, time in both), name, False)
 
 
 def _date_and_time(value: Any) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from latchwork.plot.figures import CATEGORIES, checked_axes, foreground, new_axes, require_matplotlib
+from latchwork._foreign import is_table
+from latchwork.plot.figures import CATEGORIES, checked_axes, foreground, new_axes, require_matplotlib, stands_below
 
 _EPOCHS = ("epoch", "epochs")
 # What a record says of its place in the training rather than of the result.
@@ -43,15 +44,15 @@ def training(history: Any, *, axes: Any = None) -> Any:
 
     Parameters
     ----------
-    history : mapping, sequence of mappings, or a fitted estimator
-        A mapping from names to one number for each epoch, or for each epoch a mapping from names to numbers, as
-        ``LSTMLanguageModel.history_`` has them; or what holds one of these as ``history_`` or ``history``, as a fitted
-        estimator and what Keras's ``fit`` returns do. A name that begins with ``val_``, ``valid_`` or ``validation_``
-        is of held-out data, ``test_`` of test data, ``train_`` or ``training_`` or none of them of the training data.
-        ``lr`` or ``learning_rate`` is the learning rate, ``grad_norm``, ``gradient_norm`` or ``norm`` the gradient's;
-        ``epoch`` numbers the epochs, which otherwise count from 1. What only counts (``seconds``, ``characters``,
-        ``samples``, ``steps``) and what is no number is not drawn. None, NaN and a name that a record lacks leave a
-        gap.
+    history : mapping, DataFrame, sequence of mappings, or a fitted estimator
+        A mapping or a table of pandas from names to one number for each epoch, or for each epoch a mapping from names
+        to numbers, as ``LSTMLanguageModel.history_`` has them; or what holds one of these as ``history_`` or
+        ``history``, as a fitted estimator and what Keras's ``fit`` returns do. A name that begins with ``val_``,
+        ``valid_`` or ``validation_`` is of held-out data, ``test_`` of test data, ``train_``, ``training_`` or none of
+        them of the training data. ``lr`` or ``learning_rate`` is the learning rate, ``grad_norm``, ``gradient_norm`` or
+        ``norm`` the gradient's; ``epoch`` numbers the epochs, which otherwise count from 1. What only counts
+        (``seconds``, ``characters``, ``samples``, ``steps``) and what is no number is not drawn. None, NaN and a name
+        that a record lacks leave a gap.
     axes : matplotlib Axes or sequence of them, optional
         One for each panel. None: a new figure of pyplot's.
 
@@ -86,8 +87,11 @@ def training(history: Any, *, axes: Any = None) -> Any:
     drawn = new_axes(len(panels), (6.4, 1.0 + 2.0 * len(panels))) if given is None else given
     for ax, (name, lines) in zip(drawn, panels.items(), strict=True):
         _draw(ax, name, lines, epochs)
-    for ax in drawn if given is not None else drawn[-1:]:
-        ax.set_xlabel("epoch")
+    for ax in drawn:
+        if any(stands_below(other, ax) for other in drawn):
+            ax.tick_params(axis="x", labelbottom=False)
+        else:
+            ax.set_xlabel("epoch")
     return np.array(drawn, dtype=object)
 
 
@@ -143,6 +147,8 @@ def _columns(history: Any) -> tuple[list[float], dict[str, list[float]]]:
     """Read the numbers of the epochs, and a list of as many numbers for each name that is drawn."""
     for attribute in ("history_", "history"):
         history = getattr(history, attribute, history)
+    if is_table(history) and hasattr(history, "columns"):
+        history = {name: history[name] for name in history.columns}
     if isinstance(history, Mapping):
         columns = {str(name): _sequence(f"history[{name!r}]", values) for name, values in history.items()}
         if len({len(values) for values in columns.values()}) > 1:
@@ -152,9 +158,10 @@ def _columns(history: Any) -> tuple[list[float], dict[str, list[float]]]:
     elif isinstance(history, Sequence) and not isinstance(history, (str, bytes)):
         columns, count = _of_records(history), len(history)
     else:
+        unfitted = ", which has no history_: call fit first" if hasattr(history, "fit") else ""
         raise TypeError(
             "history: expected a mapping of sequences, a sequence of mappings or a fitted estimator, "
-            f"got {type(history).__name__}"
+            f"got {type(history).__name__}{unfitted}"
         )
     if count == 0:
         raise ValueError("history: expected at least one epoch, got none")
