@@ -206,13 +206,15 @@ def clamped(found, unit, held):
 
 
 def excerpt(found):
-    """Take the shortest piece of the text that has four clauses about a woman, a man, a man and a woman."""
+    """Take the shortest piece of four clauses about a woman, two men and a woman, the men with either conjunction."""
     clauses = found.clauses
     ends = clauses.ends + 1
+    conjunctions = np.array(clauses.text.words)[clauses.pronouns[0] - 1]
     pieces = [
         (ends[k + 3] - clauses.names[k], k)
         for k in range(len(ends) - 3)
         if clauses.women[k : k + 4].tolist() == [True, False, False, True]
+        and conjunctions[k + 1] != conjunctions[k + 2]
     ]
     k = min(pieces)[1]
     start, end = clauses.names[k], ends[k + 3]
