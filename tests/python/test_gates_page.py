@@ -126,15 +126,18 @@ class TestModel:
             np.testing.assert_allclose(found.shares, shares[found.units], atol=1e-12)
             assert shares.max() > 0.1
 
-    def test_right_is_counted_pronoun_by_pronoun(self, briefly_trained):
-        model, network, clauses = briefly_trained
+    def test_right_is_counted_pronoun_by_pronoun(self, example):
+        model, corpus = example("gender_model"), example("gender_corpus")
+        # Not trained, so that one pronoun is not as right as the next.
+        network = lw.Network([lw.Embedding(51, 4, seed=0), lw.LSTM(4, 5, seed=1), lw.Linear(5, 51, seed=2)])
+        clauses = model.read(network, corpus.write(2000, seed=5))
         output, _ = network(clauses.tokens)
         right = [
             (output[place - 1, model.SHE] > output[place - 1, model.HE]) == (clauses.text.words[place] == "she")
             for place in clauses.pronouns[0]
         ]
         np.testing.assert_array_equal(model.right(network, clauses), [right])
-        assert np.mean(right) > 0.5
+        assert 0.2 < np.mean(right) < 0.8
 
 
 class TestPage:
