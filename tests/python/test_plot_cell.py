@@ -243,7 +243,7 @@ def test_texts_fit_their_boxes():
 def test_numbers_are_short_whatever_they_are():
     from latchwork.plot.cell_parts import number
 
-    values = {0.0: "0.000", 0.12345: "0.123", -0.5: "\u22120.500", 0.0001: "0.0001", 12345.0: "1.23e+04"}
+    values = {0.0: "0.000", 0.12345: "0.123", -0.5: "\u22120.500", 0.0001: "0.0001", 12345.0: "1.2e+04"}
     for value, text in values.items():
         assert number(value) == text
     assert number(float("nan")) == "nan"

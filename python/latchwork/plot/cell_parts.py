@@ -31,9 +31,9 @@ def draw_cell(ax: Any, step: CellStep, highlight: str | None) -> None:
 
 
 def number(value: float) -> str:
-    """Write a number as the diagram does: three decimals, or three digits where those would say nothing."""
+    """Write a number as the diagram does: three decimals, or two digits where three decimals say too little."""
     plain = value == 0 or (math.isfinite(value) and 0.0005 <= abs(value) < 1000)
-    return (f"{value:.3f}" if plain else f"{value:.3g}").replace("-", "\u2212")
+    return (f"{value:.3f}" if plain else f"{value:.2g}").replace("-", "\u2212")
 
 
 class _Diagram:

@@ -29,7 +29,8 @@ class HeatMap(AxesImage):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, ax: Any, values: Any, cmap: Any, low: float, high: float) -> None:
         rows, columns = values.shape
-        super().__init__(ax, cmap=cmap, interpolation="nearest", origin="upper")
+        extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
+        super().__init__(ax, cmap=cmap, interpolation="nearest", origin="upper", extent=extent)
         self.set_data(values)
         self.set_clim(low, high)
         ax.set_aspect("auto")
@@ -41,7 +42,7 @@ class HeatMap(AxesImage):  # type: ignore[misc,unused-ignore]
     def make_image(self, renderer: Any, magnification: float = 1.0, unsampled: bool = False) -> Any:
         """Draw in the size and the range that the axes show now."""
         image: Any = self
-        whole = image._A
+        whole, extent = image._A, image._extent
         box = self.axes.get_window_extent(renderer)
         in_view = [abs(high - low) for low, high in (self.axes.get_ylim(), self.axes.get_xlim())]
         pixels = box.height * magnification, box.width * magnification
@@ -54,7 +55,7 @@ class HeatMap(AxesImage):  # type: ignore[misc,unused-ignore]
             image._A, image._extent = means, (-0.5, columns - 0.5, rows - 0.5, -0.5)
             return super().make_image(renderer, magnification, unsampled)
         finally:
-            image._A, image._extent = whole, None
+            image._A, image._extent = whole, extent
 
 
 def _means(values: Any, block: int, axis: int) -> Any:

@@ -120,7 +120,8 @@ class Canvas:
 
     def dot(self, centre: Point, alpha: float) -> None:
         """Draw a point where a wire branches off."""
-        self.ax.add_patch(Circle(centre, 0.06, color=_mixed(self.ink, self.paper, alpha), linewidth=0, zorder=3))
+        color = _mixed(self.ink, self.paper, alpha)
+        self.ax.add_patch(Circle(centre, 0.06, color=color, linewidth=0, zorder=3 if alpha == 1 else 1.5))
 
     def frame(self, corner: Point, size: Point) -> None:
         """Draw the rounded rectangle around a cell."""
