@@ -41,7 +41,7 @@ def draw(piece, unit, folder):
 
 def cell(piece, unit, step, part):
     """Draw one step of the unit, one part of it strongly."""
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
     plot.cell(piece.trace, step, unit, labels=piece.words, highlight=part, ax=figure.add_subplot())
     return figure
 
