@@ -352,6 +352,30 @@ def test_a_warm_up_rises_in_equal_steps():
     assert [then(step) for step in range(5)] == [0.5, 1.0, 1.0, 0.5, 0.5]
 
 
+def between(first, last, share):
+    """Half a cosine from the first number to the last."""
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+@pytest.mark.parametrize(
+    ("schedule", "formula"),
+    [
+        (schedules.Constant(0.3), lambda step: 0.3),
+        (schedules.Step(0.5, 7, 0.25), lambda step: 0.5 * 0.25 ** (step // 7)),
+        (schedules.Cosine(0.5, 20, 0.01), lambda step: between(0.5, 0.01, min(step, 20) / 20)),
+        (
+            schedules.OneCycle(0.5, 40, 0.3, 0.04, 0.001),
+            lambda step: between(0.02, 0.5, step / 11) if step <= 11 else between(0.5, 5e-4, min(step - 11, 28) / 28),
+        ),
+        (schedules.Warmup(0.4, 3), lambda step: 0.4 * min(step + 1, 4) / 4),
+    ],
+    ids=["Constant", "Step", "Cosine", "OneCycle", "Warmup"],
+)
+def test_schedules_follow_their_formulas(schedule, formula):
+    steps = range(50)
+    np.testing.assert_allclose([schedule(step) for step in steps], [formula(step) for step in steps], rtol=1e-12)
+
+
 ALL = [
     schedules.Constant(0.1),
     schedules.Step(0.1, 3),
