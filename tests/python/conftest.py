@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import latchwork as lw
 import pytest
+from explorer_pages import messages, open_browser, prefer, resize
 from safetensors.numpy import load_file
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -65,3 +66,19 @@ def isa(request):
     """Each instruction set that runs here, chosen."""
     lw.set_isa(request.param)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    browser = open_browser()
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def browser(chromium):
+    """The browser, whose console must be empty at the end."""
+    resize(chromium, 1280, 800)
+    prefer(chromium, "light")
+    yield chromium
+    assert messages(chromium) == []

@@ -1,38 +1,31 @@
-"""explain.explorer in a headless browser: each interaction does what the page says, and the numbers are right."""
+"""explain.explorer in a headless browser: each interaction does what the page says."""
 
-import latchwork as lw
 import numpy as np
 import pytest
-from explorer_pages import SIGNALS, messages, open_browser, prefer, resize, settle, terms, visit, wait_for
+from explorer_actions import (
+    SHIFT,
+    action_chains,
+    check_equations,
+    choose,
+    chosen,
+    mouse,
+    number,
+    pixels,
+    point_of,
+    press,
+    shift,
+    shown,
+    text_of,
+)
+from explorer_pages import SIGNALS, messages, prefer, resize, settle, terms, visit, wait_for
 from latchwork.explain.page import explorer
 from layers import normal, random_lstm
 
-ActionChains = pytest.importorskip("selenium.webdriver.common.action_chains", reason="needs Selenium").ActionChains
-Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+Keys = pytest.importorskip("selenium.webdriver.common.keys", reason="Selenium is not installed").Keys
 
 STEPS, UNITS = 60, 12
 TOKENS = [f"w{step}" for step in range(STEPS)]
 TRACK = ["first"] * 20 + [None] * 20 + ["<b>last</b>"] * 20
-LAST_TERMS = """
-    const m = memoryTerms(state.layer, arguments[0], arguments[1]);
-    return [Array.from(m.written), Array.from(m.cut), m.start, m.cell, m.adjusted, m.exact];
-"""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    browser = open_browser()
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture
-def browser(chromium):
-    """The browser, whose console must be empty at the end."""
-    resize(chromium, 1280, 800)
-    prefer(chromium, "light")
-    yield chromium
-    assert messages(chromium) == []
 
 
 @pytest.fixture(scope="module")
@@ -63,113 +56,6 @@ def page_path(run, corpus, tmp_path_factory):
 def page(browser, page_path):
     visit(browser, page_path)
     return browser
-
-
-def shown(text):
-    """A text of the page, with minus signs that Python reads."""
-    return text.replace("\u2212", "-")
-
-
-def number(text):
-    return float(shown(text))
-
-
-def text_of(browser, selector):
-    return browser.execute_script("return document.querySelector(arguments[0]).innerText", selector)
-
-
-def choose(browser, element, value):
-    """Choose in a list or write into a field, as a user does."""
-    script = """
-        const field = document.getElementById(arguments[0]);
-        field.value = arguments[1];
-        for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, {bubbles: true}));
-    """
-    browser.execute_script(script, element, value)
-    settle(browser)
-
-
-def point_of(browser, signal, step, unit):
-    """Where a step and unit lie in the browser's window."""
-    script = """
-        const {maps, order} = state, box = at("view").getBoundingClientRect();
-        const rect = maps.rects.find((each) => each.name === arguments[0]);
-        return [box.left + maps.xOf(arguments[1]) + maps.stepWidth / 2,
-          box.top + rect.y + (order.indexOf(arguments[2]) + 0.5) * maps.rowHeight - at("view").scrollTop];
-    """
-    return [round(each) for each in browser.execute_script(script, signal, step, unit)]
-
-
-def pixels(browser, script, *arguments):
-    """Run a script that may call ``at_pixel(x, y)``, which gives red, green and blue of the picture.
-
-    It reads a copy, because Chromium complains in the console of reading a canvas that is drawn on.
-    """
-    before = """
-        const copy = document.createElement("canvas"), {maps} = state;
-        Object.assign(copy, {width: maps.picture.width, height: maps.picture.height});
-        const context = copy.getContext("2d", {willReadFrequently: true});
-        context.drawImage(maps.picture, 0, 0);
-        const at_pixel = (x, y) => [...context.getImageData(Math.round(x), Math.round(y), 1, 1).data].slice(0, 3);
-    """
-    return browser.execute_script(before + script, *arguments)
-
-
-def mouse(browser, *places, button=True):
-    """Move through the places; the button is down from the first to the last."""
-    chain = ActionChains(browser, duration=20)
-    pointer = chain.w3c_actions.pointer_action
-    pointer.move_to_location(*places[0])
-    if button:
-        pointer.pointer_down()
-        for place in places[1:]:
-            pointer.move_to_location(*place)
-        pointer.pointer_up()
-    chain.perform()
-    settle(browser)
-
-
-def press(browser, *keys):
-    """Send keys to what has the focus."""
-    ActionChains(browser).send_keys(*keys).perform()
-    settle(browser)
-
-
-def shift(browser, key):
-    ActionChains(browser).key_down(Keys.SHIFT).send_keys(key).key_up(Keys.SHIFT).perform()
-    settle(browser)
-
-
-def chosen(browser):
-    return browser.execute_script("return [state.step, state.unit, state.from, state.to]")
-
-
-def equations(browser):
-    script = """
-        return Object.fromEntries([...document.querySelectorAll(".equation")].map((line) =>
-          [line.dataset.symbol, [line.querySelector(".value").innerText, line.querySelector(".line").innerText]]));
-    """
-    return browser.execute_script(script)
-
-
-def check_equations(browser, signals, step, unit):
-    """What is shown, against the trace, to three digits."""
-    lines = equations(browser)
-    assert text_of(browser, "#step-title") == f"Step {step}, unit {unit}"
-    for symbol, name in zip("ifgoch", SIGNALS, strict=True):
-        expected = signals[name][step, unit]
-        assert number(lines[symbol][0]) == pytest.approx(expected, rel=6e-3, abs=6e-4), symbol
-    i, f, g, o, c, _ = (signals[name][step, unit] for name in SIGNALS)
-    c_prev = signals["cell"][step - 1, unit] if step else 0.0
-    formula, numbers = shown(lines["c"][1]).split("\n")
-    assert formula == "f \u00d7 cprev + i \u00d7 g"
-    parts = [float(part) for part in numbers.removeprefix("= ").replace(" + ", " \u00d7 ").split(" \u00d7 ")]
-    np.testing.assert_allclose(parts, [f, c_prev, i, g], rtol=6e-3, atol=6e-4)
-    formula, numbers = shown(lines["h"][1]).split("\n")
-    assert formula == "o \u00d7 tanh(c)"
-    assert numbers.startswith("= ")
-    output_gate, cell = numbers.removeprefix("= ").removesuffix(")").split(" \u00d7 tanh(")
-    np.testing.assert_allclose([float(output_gate), float(cell)], [o, c], rtol=6e-3, atol=6e-4)
 
 
 class TestPointing:
@@ -212,9 +98,9 @@ class TestPointing:
         mouse(page, point_of(page, "cell", 25, 2), point_of(page, "hidden", 21, 3))
         assert chosen(page)[2:] == [21, 25]
         mouse(page, point_of(page, "cell", 8, 2))
-        ActionChains(page).key_down(Keys.SHIFT).perform()
+        action_chains(page).key_down(SHIFT).perform()
         mouse(page, point_of(page, "cell", 14, 2))
-        ActionChains(page).key_up(Keys.SHIFT).perform()
+        action_chains(page).key_up(SHIFT).perform()
         assert chosen(page) == [8, 2, 8, 14]
 
     def test_bars_stand_where_steps_wrote(self, page, run):
@@ -283,7 +169,7 @@ class TestKeyboard:
         page.execute_script("document.activeElement.blur()")
         reached = []
         for _ in expected:
-            ActionChains(page).send_keys(Keys.TAB).perform()
+            action_chains(page).send_keys(Keys.TAB).perform()
             reached.append(page.execute_script("return document.activeElement.id || document.activeElement.innerText"))
             outline = page.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
             assert outline != "none", reached[-1]
@@ -515,153 +401,6 @@ class TestControls:
                 assert (red > blue) == (candidate > 0) or abs(candidate) < 0.1
 
 
-def open_page(browser, tmp_path, network, x, **keywords):
-    explorer(network, x, path=tmp_path / "gates.html", **keywords)
-    visit(browser, tmp_path / "gates.html")
-
-
-VARIANTS = {
-    "plain": {},
-    "float64": {"dtype": "float64"},
-    "coupled": {"forget_gate": "coupled"},
-    "no forget gate": {"forget_gate": False},
-    "peephole and layer norm": {"peephole": True, "layer_norm": True},
-    "zoneout": {"zoneout": (0.2, 0.3)},
-    "cell_clip": {"forget_gate": False, "cell_clip": 0.4},
-    "cell_clip and zoneout": {"cell_clip": 0.3, "zoneout": (0.0, 0.4)},
-    "projection": {"proj_size": 2},
-    "reverse": {"reverse": True},
-    "activations": {"activations": {"forget": "hard_sigmoid", "candidate": "affine", "cell": "softsign"}},
-    "start state": {"learn_start_state": True},
-}
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_terms_add_up_to_the_cell_in_every_variant(browser, tmp_path, variant):
-    lstm = random_lstm(**({"input_size": 3, "hidden_size": 7} | VARIANTS[variant]))
-    x, state = normal(1, (23, 3)), (normal(2, (1, lstm.proj_size or 7)), normal(3, (1, 7)))
-    reset, skip = np.zeros(23, bool), np.zeros(23, bool)
-    reset[[9, 17]] = skip[[5, 17, 22]] = True
-    zoneout, clip = lstm.zoneout[1], np.inf if lstm.cell_clip is None else lstm.cell_clip
-    own = lstm.parameters["c_0_l0"] if lstm.learn_start_state else np.zeros(7)
-    for marked in (False, True):
-        masks = {"reset": reset, "skip": skip} if marked else {}
-        trace = next(iter(lstm.trace(x, state, **masks).values()))
-        signals = {name: np.asarray(getattr(trace, name), np.float64) for name in SIGNALS}
-        open_page(browser, tmp_path, lstm, x, state=state, **masks)
-        cuts = 0
-        for unit, step in ((0, 22), (3, 16), (6, 8), (2, 0), (5, 12)):
-            written, cut, start, cell, adjusted, exact = browser.execute_script(LAST_TERMS, unit, step)
-            expected = terms(
-                signals, state[1][0], np.asarray(own, np.float64), unit, step, reverse=lstm.reverse, zoneout=zoneout,
-                clip=clip, resets=(9, 17) if marked else (), skips=(5, 17, 22) if marked else (),
-            )  # fmt: skip
-            size = abs(expected[0]).sum() + abs(expected[1]).sum() + abs(expected[2])
-            assert exact
-            assert adjusted < 1e-3
-            assert sum(written) + sum(cut) + start == pytest.approx(cell, abs=1e-9 * size)
-            assert cell == pytest.approx(signals["cell"][step, unit], rel=3e-4)
-            np.testing.assert_allclose(written, expected[0], atol=2e-3 * size)
-            np.testing.assert_allclose(cut, expected[1], atol=2e-3 * size)
-            assert start == pytest.approx(expected[2], abs=2e-3 * size)
-            cuts += np.count_nonzero(expected[1])
-        assert (cuts > 0) == (clip < np.inf)
-
-
-def test_terms_of_2000_steps_that_hardly_forget(browser, tmp_path):
-    # Forget gates of 0.9999 are where rounding to even steps of the value would be felt.
-    lstm = lw.LSTM(1, 4, seed=0)
-    with lstm.edit() as parameters:
-        parameters["bias_ih_l0"][4:8] = [9.2, 16.0, 5.0, 2.0]
-        parameters["bias_ih_l0"][0:4] = -6.0
-    x = normal(1, (2000, 1))
-    trace = lstm.trace(x)
-    signals = {name: np.asarray(getattr(trace, name), np.float64) for name in SIGNALS}
-    open_page(browser, tmp_path, lstm, x)
-    for unit in range(4):
-        written, cut, start, cell, adjusted, exact = browser.execute_script(LAST_TERMS, unit, 1999)
-        expected = terms(signals, np.zeros(4), np.zeros(4), unit, 1999)[0]
-        assert exact
-        assert adjusted < 3e-3
-        assert sum(written) + sum(cut) + start == pytest.approx(cell, rel=1e-9, abs=1e-12)
-        np.testing.assert_allclose(written, expected, rtol=0.01, atol=1e-7)
-        assert abs(sum(written) - signals["cell"][-1, unit]) <= 0.01 * abs(signals["cell"][-1, unit])
-
-
-def test_a_sum_that_is_not_a_number_is_said(browser, tmp_path):
-    lstm = random_lstm(input_size=1, hidden_size=2)
-    open_page(browser, tmp_path, lstm, np.array([[0.0], [1.0], [np.nan], [0.0]]))
-    choose(browser, "step", "1")
-    assert "Rounding" in text_of(browser, "#memory-summary")
-    choose(browser, "step", "3")
-    assert "not a number" in text_of(browser, "#memory-summary")
-    assert equations(browser)["c"][0] == "NaN"
-
-
-def test_hostile_texts_are_shown_as_texts(browser, tmp_path):
-    labels = ["<img src=x onerror=document.title='bad'>", "</script><script>document.title='bad'</script>", "\ud800",
-              "\u202eabc", "\n", "\x07", "a b", "\u05e9\u05dc\u05d5\u05dd", "\U0001f600", ""]  # fmt: skip
-    x = normal(0, (10, 2))
-    open_page(
-        browser,
-        tmp_path,
-        lw.LSTM(2, 3, seed=0),
-        x,
-        tokens=labels,
-        tracks={"<i>t": labels},
-        corpus=x,
-        corpus_tokens=labels,
-    )
-    expected = [*labels[:2], "\\ud800", "\\u202eabc", "\u21b5", "\u2407", *labels[6:9]]
-    for step, label in enumerate(expected):
-        choose(browser, "step", str(step))
-        assert text_of(browser, "#step-labels .label") == label
-    choose(browser, "from", "0")
-    choose(browser, "threshold", "0")
-    assert browser.title == "Latchwork: what the gates did"
-    assert (
-        browser.execute_script("return document.querySelectorAll('img, i:not([class]), b:not(.equation b)').length")
-        == 0
-    )
-
-
-def test_choice_of_sequence_and_layer(browser, tmp_path):
-    lstm = random_lstm(input_size=2, hidden_size=5, num_layers=2, bidirectional=True)
-    x, lengths = normal(1, (9, 2, 2)), [9, 4]
-    labels = [[f"{row}.{step}" for step in range(9)] for row in range(2)]
-    open_page(browser, tmp_path, lstm, x, lengths=lengths, tokens=labels)
-    trace = lstm.trace(x, lengths=lengths)
-    choose(browser, "step", "7")
-    for row in (1, 0):
-        for place, name in enumerate(trace):
-            choose(browser, "sequence", str(row))
-            choose(browser, "layer", str(place))
-            wait_for(browser, f"return state.layer.facts.name === '{name}' && state.layer.steps === {lengths[row]}")
-            settle(browser)
-            choose(browser, "step", "2")
-            signals = {each: np.asarray(getattr(trace[name], each)[:, row], np.float64) for each in SIGNALS}
-            lines = equations(browser)
-            for symbol, each in zip("ifgoch", SIGNALS, strict=True):
-                assert float(shown(lines[symbol][0])) == pytest.approx(signals[each][2, 0], rel=6e-3, abs=6e-4)
-            before = 3 if name.endswith("_reverse") else 1
-            c_prev = number(lines["c"][1].split("\n")[1].split("\u00d7 ")[1].split(" +")[0])
-            assert c_prev == pytest.approx(signals["cell"][before, 0], rel=6e-3, abs=6e-4)
-            assert text_of(browser, "#step-labels") == f"{row}.2"
-
-
-def test_projected_outputs_have_rows_of_their_own(browser, tmp_path):
-    lstm = random_lstm(input_size=2, hidden_size=6, proj_size=2)
-    x = normal(1, (9, 2))
-    open_page(browser, tmp_path, lstm, x)
-    left, top = point_of(browser, "hidden", 4, 0)
-    height = browser.execute_script("return state.maps.mapHeight")
-    mouse(browser, (left, round(top + 0.7 * height)), button=False)
-    value = float(lstm.trace(x).hidden[4, 1])
-    assert shown(text_of(browser, "#step-labels")).startswith("projected output 1: ")
-    assert number(text_of(browser, "#step-labels").rsplit(" ", 1)[1]) == pytest.approx(value, rel=6e-3, abs=6e-4)
-    assert "m of unit 0 = " in equations(browser)["h"][1]
-
-
 def test_a_damaged_file_says_so(chromium, page_path, tmp_path):
     text = page_path.read_text(encoding="utf-8")
     at = text.index('id="values-0-0"') + 400
@@ -687,21 +426,3 @@ def test_fits_the_window(browser, page_path, width, height):
     view = browser.execute_script("return at('view').getBoundingClientRect().toJSON()")
     assert view["width"] >= 0.6 * width
     assert browser.execute_script("return Math.min(...state.maps.rects.map((r) => r.height))") >= 24
-
-
-@pytest.mark.slow
-def test_opens_2000_steps_of_512_units(browser, tmp_path):
-    lstm = random_lstm(input_size=16, hidden_size=512)
-    x = normal(1, (2000, 16))
-    open_page(browser, tmp_path, lstm, x, tokens=[f"word{step}" for step in range(2000)])
-    choose(browser, "step", "1990")
-    choose(browser, "unit", "500")
-    trace = lstm.trace(x)
-    lines = equations(browser)
-    assert number(lines["c"][0]) == pytest.approx(float(trace.cell[1990, 500]), rel=6e-3, abs=6e-4)
-    assert browser.execute_script("const m = state.maps; return m.picture.width * m.picture.height") < 4 * 1280 * 800
-    choose(browser, "order", "similar")
-    browser.find_element("id", "fit-steps").click()
-    browser.find_element("id", "fit-units").click()
-    settle(browser)
-    assert browser.execute_script("return [state.maps.firstStep, state.maps.lastStep]") == [0, 1999]

@@ -32,8 +32,6 @@ class HeatMap(AxesImage):  # type: ignore[misc,unused-ignore]
         extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
         super().__init__(ax, cmap=cmap, interpolation="nearest", origin="upper", extent=extent)
         self.set_data(values)
-        # matplotlib lays figures out by it, before anything is drawn.
-        self._extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
         self.set_clim(low, high)
         ax.set_aspect("auto")
         ax.add_image(self)

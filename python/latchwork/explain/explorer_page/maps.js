@@ -189,7 +189,7 @@ class Maps {
   _drawLabel(context, step) {
     const text = this._texts[step], x = this.xOf(step) + this.stepWidth / 2, bottom = this.axis - 3;
     if (!text) return;
-    if (this._labelWidths[step] <= this.stepWidth) {
+    if (this._labelWidths[step] <= this.stepWidth - (text.length > 1 ? 3 : 0)) {
       context.fillText(text, x, bottom - 6);
       return;
     }

@@ -40,7 +40,7 @@ function fillChoices() {
     const parts = [];
     if (about.members > 1) parts.push(`member ${sequence.member}`);
     if (about.rows > 1) parts.push(`row ${sequence.row}`);
-    return option(place, `${parts.join(", ") || "the only one"} (${plural(sequence.steps, "step")})`);
+    return option(place, parts.join(", "));
   }));
   at("sequence-field").hidden = about.sequences.length < 2;
   at("layer").append(...about.layers.map((layer, place) => option(place, `${layer.name} (${plural(layer.units, "unit")}${layer.reverse ? ", from the end" : ""})`)));
