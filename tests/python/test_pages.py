@@ -68,8 +68,20 @@ def run_python(block, names):
         if imported and importlib.util.find_spec(peer) is None:
             raise Skipped(f"needs {peer}")
     with contextlib.redirect_stdout(io.StringIO()) as output:
-        exec(compile(block.text, block.place, "exec"), names)
+        try:
+            exec(compile(block.text, block.place, "exec"), names)
+        except ImportError as error:
+            missing = extra_missing(str(error))
+            if not missing:
+                raise
+            raise Skipped(missing) from error
     return output.getvalue().rstrip("\n")
+
+
+def extra_missing(message):
+    """Which extra of the package an error asks for; None: it is about something else."""
+    extra = re.search(r"pip install (latchwork\[\w+\])", message)
+    return f"needs {extra[1]}" if extra else None
 
 
 def run_command(block, command, folder):
@@ -107,6 +119,9 @@ def shell(block, command, folder):
         ["bash", "-euo", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60,
         env=os.environ | {"PYTHONPATH": str(package)},
     )  # fmt: skip
+    missing = extra_missing(done.stderr)
+    if done.returncode != 0 and missing:
+        raise Skipped(missing)
     assert done.returncode == 0, f"{block.place}: {command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
