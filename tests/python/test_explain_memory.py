@@ -1,37 +1,25 @@
 """explain.memory, written_by and erased_by: what cells hold, as a sum over the steps that wrote it."""
 
-import pickle
 import re
 
 import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_same_bits
-from decompositions import Course, gated_lstm, gates_input
+from decompositions import ROWS, STEPS, Course, arguments_of, gated_lstm, gates_input
 from generated import batches, lstms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latchwork import explain
-from layers import directions_of, normal, random_lstm
+from layers import normal, random_lstm
 from members import MEMBERS, Data, together
 from skips import masks
 from variants import PLAIN
 
-STEPS, ROWS = 9, 5
-LENGTHS = np.array([9, 6, 0, 9, 4])
 TOLERANCE = {"float32": 1e-6, "float64": 1e-13}
 WITHIN_BOUNDS = {
     name: options | ({"cell_clip": 50} if "cell_clip" in options else {}) for name, options in PLAIN.items()
 }
-
-
-def arguments_of(lstm, masked, seed=1):
-    """The start state and the masks of a call, or neither."""
-    states, hidden = lstm.num_layers * directions_of(lstm), lstm.proj_size or lstm.hidden_size
-    start = tuple(normal(seed + size, (states, ROWS, size), lstm.dtype) for size in (hidden, lstm.hidden_size))
-    if not masked:
-        return start, {}
-    return start, {"lengths": LENGTHS, "reset": masks(3, 0.25), "skip": masks(4, 0.3)}
 
 
 def courses_of(lstm, trace, start, common):
@@ -488,83 +476,8 @@ class TestExtremes:
             assert all((part == 0).all() for part in explain.memory(trace, at))
 
 
-class TestWhatATraceKeeps:
-    def test_the_start_state_in_the_form_of_the_end_state(self):
-        lstm = random_lstm(
-            input_size=3, hidden_size=5, num_layers=2, bidirectional=True, proj_size=2, learn_start_state=True
-        )
-        x = normal(1, (STEPS, ROWS, 3))
-        start = (normal(2, (4, ROWS, 2)), normal(3, (4, ROWS, 5)))
-        assert_same_bits(lstm.trace(x, start).start, start)
-        own = lstm.trace(x).start
-        for place, name in enumerate(["l0", "l0_reverse", "l1", "l1_reverse"]):
-            for part, kind in zip(own, ("h_0", "c_0"), strict=True):
-                expected = np.broadcast_to(lstm.parameters[f"{kind}_{name}"], part[place].shape)
-                assert_same_bits(part[place], np.ascontiguousarray(expected))
-        alone = lstm.trace(x[:, 0], tuple(part[:, 0] for part in start))
-        assert_same_bits(alone.start, tuple(part[:, 0] for part in start))
-        assert lstm.trace(x[:, 0]).start[1].shape == (4, 5)
-        again = lstm.trace(x, lstm.trace(x, start).state)
-        assert_same_bits(again.start, lstm.trace(x, start).state)
-
-    def test_of_networks(self):
-        x = normal(1, (STEPS, ROWS, 3))
-        network = lw.Network(
-            [lw.LSTM(3, 4, seed=0, learn_start_state=True), lw.LSTM(4, 5, seed=1), lw.Last()], members=2
-        )
-        network.parameters["0.c_0_l0"] = normal(2, (2, 4))
-        trace = network.trace(x)
-        (_, first), (_, second) = trace.start
-        assert_same_bits(first, np.ascontiguousarray(np.broadcast_to(normal(2, (2, 1, 1, 4)), (2, 1, ROWS, 4))))
-        assert second.shape == trace.state[1][1].shape == (2, 1, ROWS, 5)
-        assert (second == 0).all()
-        shared = (normal(3, (1, ROWS, 4)),) * 2
-        assert_same_bits(network.trace(x, (shared, second_state())).start[0][1][1], shared[1])
-        assert lw.Network([lw.Linear(3, 2, seed=0)]).trace(x).start == ()
-        inside = network[0].trace(x)
-        assert_same_bits(inside.start[1], first)
-        assert_same_bits(explain.memory(inside, 3), explain.memory(trace, 3, "0.l0"))
-
-    def test_it_stays_when_the_caller_writes_to_his_arrays(self):
-        lstm = random_lstm(input_size=3, hidden_size=5)
-        start, common = arguments_of(lstm, masked=True)
-        common["lengths"] = common["lengths"].copy()
-        trace = lstm.trace(normal(1, (STEPS, ROWS, 3)), start, **common)
-        before = explain.memory(trace, 5)
-        for array in (*start, *common.values()):
-            array[...] = 0
-        assert_same_bits(explain.memory(trace, 5), before)
-
-    def test_it_can_be_pickled(self):
-        lstm = random_lstm(input_size=3, hidden_size=5, batch_first=True, zoneout=(0.1, 0.2), learn_start_state=True)
-        trace = lstm.trace(normal(1, (ROWS, STEPS, 3)), reset=masks(3).T, lengths=LENGTHS)
-        again = pickle.loads(pickle.dumps(trace))
-        assert repr(again) == repr(trace) == "Trace(l0)"
-        for function in (explain.memory, explain.written_by, explain.erased_by):
-            assert_same_bits(function(again, 5), function(trace, 5))
-        assert_same_bits((again.start, again.state, again.output), (trace.start, trace.state, trace.output))
-
-    def test_the_start_state_is_of_the_moment_of_the_recording(self, monkeypatch):
-        lstm = random_lstm(input_size=3, hidden_size=5, learn_start_state=True)
-        own = lstm.parameters["c_0_l0"].copy()
-        record = lw.LSTM.record
-
-        def record_before_another_thread_writes(module, *arguments, **options):
-            tape = record(module, *arguments, **options)
-            lstm.parameters["c_0_l0"] = np.full(5, 7)
-            return tape
-
-        monkeypatch.setattr(lw.LSTM, "record", record_before_another_thread_writes)
-        trace = lstm.trace(normal(1, (STEPS, ROWS, 3)))
-        assert_same_bits(trace.start[1][0, 0], own)
-
-
 def spoilt_trace(value, signal, f, g):
     """A trace of four steps of one unit, with this value at step 2 of one signal alone."""
     trace = gated_lstm().trace(gates_input(i=np.ones(4), f=f, g=g))
     getattr(trace, signal)[2, 0] = value
     return trace
-
-
-def second_state():
-    return (np.zeros((1, ROWS, 5)),) * 2

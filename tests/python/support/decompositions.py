@@ -5,6 +5,20 @@ from dataclasses import dataclass
 import latchwork as lw
 import numpy as np
 from latchwork.trace import LayerTrace
+from layers import directions_of, normal
+from skips import masks
+
+STEPS, ROWS = 9, 5
+LENGTHS = np.array([9, 6, 0, 9, 4])
+
+
+def arguments_of(lstm, masked, seed=1):
+    """The start state and the masks of a call, or neither."""
+    states, hidden = lstm.num_layers * directions_of(lstm), lstm.proj_size or lstm.hidden_size
+    start = tuple(normal(seed + size, (states, ROWS, size), lstm.dtype) for size in (hidden, lstm.hidden_size))
+    if not masked:
+        return start, {}
+    return start, {"lengths": LENGTHS, "reset": masks(3, 0.25), "skip": masks(4, 0.3)}
 
 
 @dataclass
