@@ -15,8 +15,9 @@ inline std::string run_self(const std::string& environment, const std::string& n
   std::array<char, 4096> path{};
   const ssize_t length = readlink("/proc/self/exe", path.data(), path.size() - 1);
   if (length <= 0) return "no /proc/self/exe";
-  const std::string command = "env -u LATCHWORK_NUM_THREADS -u OMP_NUM_THREADS -u LATCHWORK_ISA " + environment + " '" +
-                              path.data() + "' --no-skip --minimal '--test-case=" + name + "'";
+  const std::string command = "env -u LATCHWORK_NUM_THREADS -u OMP_NUM_THREADS -u LATCHWORK_ISA " + environment +
+                              " " LATCHWORK_EMULATOR " '" + path.data() + "' --no-skip --minimal '--test-case=" + name +
+                              "'";
   std::FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return "no process";
   std::string output;
