@@ -1,7 +1,7 @@
 """A Sphinx extension: a page for each public object, written to docs/api before each build.
 
-Public is what ``__all__`` of one of `MODULES` names, and what these return by the annotations: classes of modules whose
-names have no underscore.
+Public is what ``__all__`` of one of `MODULES` names, and what these return, or have as an attribute, by the annotations
+and the docstrings: classes of modules whose names have no underscore.
 """
 
 import importlib
@@ -57,7 +57,7 @@ def returned_classes(documented: list[Any]) -> list[type]:
 
 
 def _names_returned_by(documented: Any) -> Iterator[str]:
-    """Yield every name in the annotations of what calls, methods and properties return."""
+    """Yield every name in the types of attributes and of what calls, methods and properties return."""
     members = [documented]
     if inspect.isclass(documented):
         members = [
@@ -65,6 +65,9 @@ def _names_returned_by(documented: Any) -> Iterator[str]:
             for name, member in inspect.getmembers(documented)
             if not name.startswith("_") or name in SPECIAL
         ]
+        attributes = (inspect.getdoc(documented) or "").partition("\nAttributes\n---")[2]
+        for types in re.findall(r"^\w[\w, ]* : (.+)$", attributes, flags=re.MULTILINE):
+            yield from re.findall(r"\w+", types)
     for member in members:
         if inspect.isfunction(member):
             yield from re.findall(r"\w+", str(member.__annotations__.get("return", "")))
