@@ -1,5 +1,8 @@
 """The pictures of docs/gates.md, which `gates.py` draws."""
 
+import io
+import re
+
 import matplotlib
 import numpy as np
 from latchwork import plot
@@ -35,8 +38,16 @@ def draw(piece, unit, folder):
         figures["gates-output.svg"] = cell(piece, unit, pronoun - 1, "output")
         figures["gates-gender.svg"] = courses(piece, unit)
         for file, figure in figures.items():
-            figure.savefig(folder / file, metadata={"Date": None})
+            (folder / file).write_text(svg(figure), encoding="utf-8")
     return list(figures)
+
+
+def svg(figure):
+    """Give a figure as SVG."""
+    written = io.StringIO()
+    figure.savefig(written, format="svg", metadata={"Date": None})
+    # matplotlib gives a pale formula its opacity as a whole and each character once more, so that nobody could read it.
+    return re.sub(r"(<tspan [^>]*); opacity: [\d.]+", r"\1", written.getvalue())
 
 
 def cell(piece, unit, step, part):
