@@ -1,8 +1,9 @@
 """Answers to what a model did: which step wrote what a cell holds, what each gate did, and which unit is the cause.
 
-`memory`, `written_by` and `erased_by` read a trace. `saliency` and `integrated_gradients` ask for gradients. `clamp`
-and `ablate` hold gates open or shut. `probe` reads labels from units; `swap` and `responsible` find causes. `explorer`
-writes a page of HTML.
+`memory`, `written_by` and `erased_by` say at which steps what a cell holds was written, or erased. `saliency` and
+`integrated_gradients` say on which inputs an output depends. `probe` says from which units a label can be read, `swap`
+and `responsible` which units an output comes from. `clamp` holds gates open or shut, and `ablate` does so with one unit
+after the other. `explorer` writes a page of HTML to look around in.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Ranking(NamedTuple):
 def memory(
     trace: Any, step: int, layer: str | int | None = None, *, unit: Any = None, row: Any = None, member: Any = None
 ) -> Memory:
-    """Write what cells hold after a step as a sum over the steps that wrote it.
+    """Split what cells hold after a step into a sum, with a term for each step that wrote it.
 
     The cell update ``c = f * c_prev + i * g``, put into itself again and again, gives::
 
@@ -80,7 +80,8 @@ def memory(
     Returns
     -------
     Memory
-        ``terms``, ``start`` and ``cell``, and the share of each step over the chosen units.
+        ``terms``, (T, N, H), ``start`` and ``cell``, (N, H), and the share of each step over the chosen units,
+        (T, N); without the axes of an int ``unit``, ``row`` or ``member``.
 
     Raises
     ------
@@ -110,6 +111,17 @@ def memory(
     from there on all terms are NaN, until a ``reset``.
 
     The equations are those of Gers, Schmidhuber and Cummins, "Learning to forget", Neural Computation 12 (2000).
+
+    Examples
+    --------
+    >>> import latchwork as lw
+    >>> import numpy as np
+    >>> trace = lw.LSTM(3, 8, seed=0).trace(np.ones((20, 4, 3)))
+    >>> memory = lw.explain.memory(trace, step=-1, row=0)
+    >>> memory.terms.shape, memory.cell.shape, memory.share.shape
+    ((20, 8), (8,), (20,))
+    >>> np.allclose(memory.terms.sum(axis=0) + memory.start, memory.cell, atol=1e-6)
+    True
     """
     cells = Cells(trace, step, layer, unit, row, member)
     with np.errstate(all="ignore"):
@@ -126,7 +138,7 @@ def memory(
 def written_by(
     trace: Any, step: int, layer: str | int | None = None, *, unit: Any = None, row: Any = None, member: Any = None
 ) -> Ranking:
-    """Rank the steps that wrote what cells hold after a step.
+    """Rank the steps by how much they wrote of what cells hold after a step.
 
     Parameters
     ----------
@@ -144,6 +156,15 @@ def written_by(
     ------
     TypeError, ValueError, IndexError
         As for `memory`.
+
+    Examples
+    --------
+    >>> import latchwork as lw
+    >>> import numpy as np
+    >>> trace = lw.LSTM(3, 8, seed=0).trace(np.ones((20, 4, 3)))
+    >>> written = lw.explain.written_by(trace, step=-1, unit=2, row=0)
+    >>> int(written.steps[0])  # the step that wrote most of what unit 2 holds at the end
+    19
     """
     cells = Cells(trace, step, layer, unit, row, member)
     with np.errstate(all="ignore"):
@@ -184,6 +205,15 @@ def erased_by(
     -----
     Forget gates with other activations than the sigmoid may leave the range from 0 to 1. One above 1 takes nothing, one
     below 0 more than there was, because the sign turns.
+
+    Examples
+    --------
+    >>> import latchwork as lw
+    >>> import numpy as np
+    >>> trace = lw.LSTM(3, 8, seed=0).trace(np.ones((20, 4, 3)))
+    >>> erased = lw.explain.erased_by(trace, step=-1, unit=2)
+    >>> erased.steps.shape  # (T, N): for each of the 4 rows the steps, the one that took most first
+    (20, 4)
     """
     cells = Cells(trace, step, layer, unit, row, member)
     with np.errstate(all="ignore"):

@@ -43,10 +43,11 @@ def explorer(
 ) -> None:
     """Write one page of HTML on which every gate, cell and output can be looked at, step by step and unit by unit.
 
-    The page needs no network and no server: a browser opens it from the disk (Chromium 86, Firefox 113, Safari 16.4 or
-    later). It shows heat maps of every layer and direction. Pointing at a step and a unit shows the cell's equations
-    with their numbers; a click shows which steps wrote what the cell holds; for a range of steps it lists the units
-    that were on throughout, and the other places where the same units are. ``docs/explorer.md`` describes it.
+    The page needs no server and no connection to the Internet: a browser opens it from the disk (Chromium 86, Firefox
+    113, Safari 16.4 or later). It shows heat maps of every layer and direction. Pointing at a step and a unit shows the
+    cell's equations with their numbers; a click shows which steps wrote what the cell holds; for a range of steps it
+    lists the units that were on throughout, and the other places where the same units are. ``docs/explorer.md``
+    describes it.
 
     Parameters
     ----------

@@ -1,4 +1,9 @@
-"""Pictures by matplotlib, the extra ``latchwork[plot]``. Each function takes ``ax=None`` and returns the axes."""
+"""Pictures by matplotlib, the extra ``latchwork[plot]``: gates, memory, one step of a cell, the course of a training.
+
+`gates` draws heat maps of all units over a sequence, `memory` which steps wrote what a cell holds, `cell` the diagram
+of one step of one unit with its numbers, and `training` losses epoch by epoch. Each draws on the axes that it is given
+as ``ax=`` or, if it has several panels, ``axes=``, or else in a figure of its own, and returns the axes.
+"""
 
 from __future__ import annotations
 
