@@ -1,10 +1,8 @@
 // Colours for values, which people who cannot tell red from green can tell apart, and colours of annotations.
 
-// From the value that is close to the background to the strong one, as red, green, blue.
-const GATE_COLOURS = {
-  light: [[247, 247, 244], [190, 214, 222], [106, 160, 185], [36, 101, 140], [6, 40, 75]],
-  dark: [[24, 27, 33], [27, 62, 84], [40, 112, 142], [95, 174, 191], [214, 240, 238]],
-};
+// From shut to open as red, green, blue: matplotlib's cividis, as lw.plot.gates has it, in both themes.
+const GATE_COLOURS = [[0, 34, 78], [66, 78, 108], [125, 124, 120], [188, 175, 111], [254, 232, 56]];
+// From negative to positive; zero is close to the background.
 const SIGNED_COLOURS = {
   light: [[5, 62, 122], [66, 133, 190], [170, 205, 229], [248, 247, 243], [250, 205, 150], [226, 125, 42], [145, 60, 0]],
   dark: [[150, 206, 255], [72, 142, 210], [34, 78, 122], [24, 27, 33], [120, 66, 22], [214, 120, 40], [255, 205, 140]],
@@ -30,9 +28,9 @@ function palette(stops, invalid) {
 }
 
 function palettes(theme) {
-  return {gate: palette(GATE_COLOURS[theme], INVALID[theme]), signed: palette(SIGNED_COLOURS[theme], INVALID[theme])};
+  return {gate: palette(GATE_COLOURS, INVALID[theme]), signed: palette(SIGNED_COLOURS[theme], INVALID[theme])};
 }
 
 function gradientStops(theme, signed) {
-  return (signed ? SIGNED_COLOURS : GATE_COLOURS)[theme].map((colour) => `rgb(${colour.join(",")})`);
+  return (signed ? SIGNED_COLOURS[theme] : GATE_COLOURS).map((colour) => `rgb(${colour.join(",")})`);
 }
