@@ -396,7 +396,7 @@ class TestControls:
             for unit in range(UNITS):
                 gate, candidate = run[2]["forget_gate"][7, unit], run[2]["candidate"][7, unit]
                 red, _, _ = pixels(page, script, "forget_gate", 7, unit)
-                assert (red < 120) == (gate > 0.48) or abs(gate - 0.48) < 0.06
+                assert (red > 120) == (gate > 0.48) or abs(gate - 0.48) < 0.06
                 red, _, blue = pixels(page, script, "candidate", 7, unit)
                 assert (red > blue) == (candidate > 0) or abs(candidate) < 0.1
 
