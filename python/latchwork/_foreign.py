@@ -1,4 +1,4 @@
-"""Numbers that NumPy alone does not read: bfloat16, and the columns of pandas that may have gaps.
+"""Numbers that NumPy alone does not read: bfloat16, tensors of one number, and columns of pandas that may have gaps.
 
 Nothing is imported for it: bfloat16 is the upper half of a float32, and a table is asked through its own methods.
 """
@@ -27,6 +27,12 @@ def bfloat16_numbers(array: Array) -> Array:
 def without_numpy_dtype(value: Any) -> Any | None:
     """Give a tensor that NumPy can read for one of PyTorch's in bfloat16; None for all other values."""
     return value.float() if str(getattr(value, "dtype", None)) == "torch.bfloat16" else None
+
+
+def without_tensor(value: Any) -> Any:
+    """Give the number in a tensor of one, PyTorch's or another's; all other values as they are."""
+    is_tensor = getattr(value, "shape", None) == () and hasattr(value, "__array__") and hasattr(value, "item")
+    return value.item() if is_tensor and not isinstance(value, (np.ndarray, np.generic)) else value
 
 
 def is_table(value: Any) -> bool:

@@ -212,6 +212,11 @@ class TestBadInput:
         (tmp_path / "text").write_text("a" * 999)
         self.fails(capsys, "expected at least 1,000 characters, got 999", "train", tmp_path / "text")
 
+    def test_output_is_not_the_text(self, capsys, text_file):
+        before = text_file.read_bytes()
+        self.fails(capsys, "--output: expected another file than DATA", "train", text_file, "-o", text_file)
+        assert text_file.read_bytes() == before
+
     @pytest.mark.parametrize("output", ["nowhere/model", "."])
     def test_output_is_checked_before_training(self, capsys, text_file, monkeypatch, output):
         monkeypatch.chdir(text_file.parent)

@@ -1,7 +1,9 @@
 """``latchwork gates``: texts and tables, pages and pictures, and what it refuses."""
 
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import latchwork as lw
@@ -100,6 +102,28 @@ def test_members(run):
     assert [each["member"] for each in Page(Path("gates.html")).facts["sequences"]] == [0, 1]
 
 
+def test_lines_that_hold_nothing(run):
+    """Those after the last row, which some programs write, are no rows; a column may be without a name."""
+    status, out, _ = run("table", "a,\n1,2\n\n3,4\n,\n , \n\n")
+    assert status == 0
+    assert out.startswith("shown     2 of 2 rows\n")
+
+
+@pytest.mark.parametrize(("name", "input_file"), [("DATA", "data"), ("MODEL", "model")])
+def test_an_output_that_is_one_of_the_inputs(models, tmp_path, capsys, name, input_file):
+    files = {"data": tmp_path / "data.html", "model": tmp_path / "model.html"}
+    files["data"].write_text("1,2\n")
+    shutil.copy(models / "table", files["model"])
+    link = tmp_path / "link.html"
+    link.symlink_to(files[input_file].name)
+    before = files[input_file].read_bytes()
+    for output in (files[input_file], link):
+        assert main(["gates", str(files["model"]), str(files["data"]), "-o", str(output)]) == 2
+        expected = f"latchwork: --output: expected another file than {name}, got '{output}'\n"
+        assert capsys.readouterr().err == expected
+        assert files[input_file].read_bytes() == before
+
+
 def test_standard_input(run, models):
     command = [sys.executable, "-m", "latchwork", "gates", str(models / "table"), "-"]
     result = subprocess.run(command, input=b"1,2\n3,4\n", capture_output=True, timeout=120)
@@ -121,6 +145,14 @@ class TestPicture:
             content = Path("gates.PNG").read_bytes()
             assert content.startswith(PNG)
             assert len(content) > 10_000
+
+    def test_characters_that_the_font_lacks(self, run):
+        pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            status, _, err = run("table", "\u4e2d,1,2\n\U0001f9e0,3,4\n", "-o", "gates.png")
+        assert (status, err) == (0, "")
+        assert not [str(each.message) for each in warned if "Glyph" in str(each.message)]
 
     def test_without_matplotlib(self, run, monkeypatch):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -149,6 +181,14 @@ class TestPicture:
         ("table", "1,2\n3,\n", [], "data: line 2, column 2: expected a finite number, got ''"),
         ("table", "1,2\n3,nan\n", [], "data: line 2, column 2: expected a finite number, got 'nan'"),
         ("table", '1,2\n"3,4\n', [], "is no CSV"),
+        ("table", "t0,,\nt1,1,2\n", [], "data: line 1, column 2: expected a finite number, got ''"),
+        ("table", ",\n1,2\n", [], "data: line 1, column 1: expected a finite number, got ''"),
+        ("table", "1,2\n,\n3,4\n", [], "data: line 2, column 1: expected a finite number, got ''"),
+        ("table", "NA,null\n1,2\n", [], "data: line 1, column 1: expected a finite number, got 'NA'"),
+        ("table", "1,2_0\n", [], "data: line 1, column 2: expected a finite number, got '2_0'"),
+        ("table", f"1,{'2' * 400}\n", [], f"expected a finite number, got '{'2' * 39}\u2026'"),
+        ("tokens", f"{'2' * 400}\n", [], f"expected an integer of at most 63 bits, got '{'2' * 39}\u2026'"),
+        ("tokens", f"{2**63}\n", [], "expected an integer of at most 63 bits, got '9223372036854775808'"),
         ("tokens", "7\n", [], "data: x: expected tokens from 0 to 3, got 7"),
         ("-", "-", [], "MODEL and DATA: expected at most one to be standard input, got - twice"),
     ],

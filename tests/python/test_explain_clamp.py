@@ -10,6 +10,7 @@ from comparison import assert_close, assert_same_bits, same_bits
 from latchwork.explain import ablate, clamp, interventions
 from layers import data, normal, random_lstm
 from members import VOCABULARY
+from tensors import Tensor
 from variants import EVERY, PLAIN, random_options
 
 SIZES = {"input_size": 3, "hidden_size": 7}
@@ -429,6 +430,14 @@ def test_a_loss_of_ones_own(with_gradient):
     found = ablate(network, x, y, own)
     assert_same_bits(found.losses, expected[found.units])
     assert ablate(network, x, y, own, units=3, lengths=LENGTHS, weights="mine").losses.shape == (1,)
+
+
+def test_a_batch_of_tensors():
+    network, x, y = network_and_batch()
+    expected = ablate(network, x, y, "squared_error")
+    found = ablate(network, Tensor(x), Tensor(y), "squared_error")
+    assert_same_bits(found.losses, expected.losses)
+    assert found != expected
 
 
 def test_what_ablate_refuses():

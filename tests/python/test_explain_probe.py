@@ -382,10 +382,11 @@ def test_real_traces_by_layer_signal_and_member():
         (range(9), {"layer": "l1"}, ValueError, "layer: expected one of l0, got 'l1'"),
         (range(9), {"layer": 1}, IndexError, "layer: expected -1 to 0, got 1"),
         (range(9), {"signal": "cells"}, ValueError, "signal: expected one of input_gate, .*, got 'cells'"),
-        (range(9), {"step": 5}, IndexError, "step: expected -5 to 4 for 5 steps, got 5"),
+        (range(9), {"step": 5}, IndexError, "step: expected -5 to 4, got 5"),
         (range(9), {"where": np.ones(9, bool)}, ValueError, r"where: expected \(5, 9\), got \(9,\)"),
         (range(9), {"where": np.zeros((5, 9), bool)}, ValueError, "traces: expected at least one step that counts"),
         (range(9), {"folds": 1}, ValueError, "folds: expected at least 2, got 1"),
+        (range(9), {"seed": -1}, ValueError, "seed: expected at least 0, got -1"),
         (range(9), {"ridge": 0}, ValueError, "ridge: expected a number above 0, got 0"),
         ([0] + [1] * 8, {"where": np.arange(9) < np.ones((5, 1))}, ValueError, "labels: expected at least two classes"),
         (["a", "b"] + ["a"] * 7, {}, ValueError, "expected at least two sequences of each class, got one of 'b'"),
@@ -397,7 +398,34 @@ def test_what_probe_refuses(labels, options, error, message):
         probe(trace_of(cells()), labels, **options)
 
 
+def test_labels_are_not_made_into_one_another():
+    trace = trace_of(cells())
+    with pytest.raises(TypeError, match="labels: expected the same kind for all traces, got integers and strings"):
+        probe([trace, trace], [np.arange(ROWS), list("abcabcabc")])
+
+
+@pytest.mark.parametrize("size", [1e-323, 1e-300, 1e300, 1.7e308])
+def test_labels_of_any_size(size):
+    trace = trace_of(cells())
+    labels = np.arange(ROWS) % 3 / 2
+    with np.errstate(over="raise", invalid="raise"):
+        found, expected = probe(trace, labels * size, step=0), probe(trace, labels, step=0)
+    assert_close(in_order(found), in_order(expected), 1e-12)
+    assert found.linear == pytest.approx(expected.linear)
+
+
+def test_results_compare_without_an_error():
+    trace = trace_of(cells())
+    first, second = (probe(trace, np.arange(ROWS) % 2) for _ in range(2))
+    assert first != second
+    assert first in {first}
+
+
 def test_traces_that_are_none():
+    with pytest.raises(TypeError, match=r"traces\[1\]: expected a Trace"):
+        probe([trace_of(cells()), None], [np.arange(ROWS)])
+    with pytest.raises(ValueError, match="layer: expected one of an LSTM, but the network has no LSTM"):
+        probe(lw.Network([lw.Linear(3, 2)]).trace(np.zeros((5, 2, 3))), [0, 1])
     trace = trace_of(cells())
     expected = r"traces: expected a Trace, as module.trace\(x\) returns it, or a list of them, got "
     with pytest.raises(TypeError, match=expected + "LayerTrace; layer= names one of its layers"):
@@ -414,7 +442,7 @@ def test_traces_that_are_none():
         probe([trace, trace], [range(9), range(3)])
     with pytest.raises(ValueError, match="traces: expected equally many units in each, got 3 and 4"):
         probe([trace, trace_of(cells(shape=(5, 9, 3)))], [range(9), range(9)])
-    with pytest.raises(TypeError, match="labels: expected classes for all traces or numbers for all, got both"):
+    with pytest.raises(TypeError, match="labels: expected the same kind for all traces, got integers and numbers"):
         probe([trace, trace], [range(9), np.arange(9.0)])
     with pytest.raises(ValueError, match="traces: expected finite numbers"):
         probe(trace_of(np.full((5, 9, 1), np.nan)), range(9))

@@ -256,7 +256,7 @@ def test_empty_batches():
     assert swap(lstm, empty, empty, 1, 2).output.shape == (4, 0, 7)
     x = normal(1, (1, 1, 3))
     assert swap(lstm, x, x, 1, 0).output.shape == (1, 1, 7)
-    with pytest.raises(IndexError, match="step: expected 0 to -1 for 0 steps, got 0"):
+    with pytest.raises(IndexError, match="step: expected an index, but there are none to choose from, got 0"):
         swap(lstm, x[:0], x[:0], 1, 0)
 
 
@@ -281,19 +281,21 @@ def test_arrays_are_read_only_and_strided():
         ({"proj_size": 2}, {}, ValueError, 'parts: expected "cell" for an LSTM with proj_size'),
         ({}, {"parts": "c"}, ValueError, "parts: expected \"hidden\", \"cell\" or both, got 'c'"),
         ({}, {"parts": ()}, ValueError, 'parts: expected "hidden", "cell" or both, got \'none\''),
+        ({}, {"parts": [np.zeros(2)]}, ValueError, r'"hidden", "cell" or both, got array\(\[0., 0.\]\)'),
         ({}, {"parts": 3}, TypeError, 'parts: expected "hidden", "cell" or both, got int'),
         ({}, {"units": 7}, IndexError, "units: expected -7 to 6, got 7"),
-        ({}, {"step": 6}, IndexError, "step: expected -6 to 5 for 6 steps, got 6"),
-        ({}, {"step": [0, 0, 0, -7]}, IndexError, "step: expected -6 to 5 for 6 steps, got -7"),
+        ({}, {"step": 6}, IndexError, "step: expected -6 to 5, got 6"),
+        ({}, {"step": [0, 0, 0, -7]}, IndexError, "step: expected -6 to 5, got -7"),
         ({}, {"step": [0, 1]}, ValueError, r"step: expected an int or one for each row, \(4,\), got \(2,\)"),
         ({}, {"step": 1.5}, TypeError, "step: expected integers, got dtype float64"),
         ({}, {"step": None}, TypeError, "step: expected integers, got dtype object"),
-        ({}, {"other_step": 7}, IndexError, "other_step: expected -6 to 6 for 6 steps, got 7"),
+        ({}, {"other_step": 7}, IndexError, "other_step: expected -6 to 6, got 7"),
         ({}, {"other_x": np.zeros((6, 3, 3))}, ValueError, r"other_x: expected as many rows .* \(6, 4\), got \(6, 3\)"),
         ({}, {"other_x": np.zeros((6, 3))}, ValueError, r"other_x: expected as many rows .*, \(6, 4\), got \(6,\)"),
         ({}, {"other_x": np.zeros((6, 4, 2))}, ValueError, r"^other_x: expected \(T, N, 3\)"),
         ({}, {"other_lengths": [1]}, ValueError, r"^other_lengths: expected \(N,\) with N = 4"),
         ({}, {"other_state": 3}, TypeError, "^other_state: expected a pair"),
+        ({}, {"other_state": (np.zeros((1, 4, 6)),) * 2}, ValueError, r"^other_state: h_0: expected .* 6\)$"),
         ({}, {"layer": "l1"}, ValueError, "layer: expected one of l0, got 'l1'"),
         ({}, {"other_x": np.zeros((5, 4, 3)), "step": 1, "reset": np.zeros((6, 4), bool)}, ValueError,
          r"reset: expected \(5, 4\), got \(6, 4\); other_x is run with the same mask"),

@@ -11,6 +11,7 @@ import pytest
 from explorer_pages import SIGNALS, Page
 from latchwork.explain.page import explorer
 from layers import normal, random_lstm
+from tensors import Tensor
 
 HOSTILE = [
     "</script><script>alert(1)</script>", "<!--", "<img src=x onerror=alert(1)>", '"', "'", "\\", "&amp;", "\x00", "\n",
@@ -48,6 +49,24 @@ def check_signals(page, trace, select=lambda array: array, sequence=0):
                 np.testing.assert_allclose(stored[name], values, rtol=1e-3, atol=1e-6)
             else:
                 assert_stored(stored[name], values, values.min(initial=0) >= 0 and values.max(initial=0) <= 1)
+
+
+def test_labels_from_tensors_and_tables(path):
+    x = normal(0, (4, 2))
+    missing = ["he", float("nan"), np.datetime64("NaT"), None]
+    page = show(path, lw.LSTM(2, 3, seed=0), x, tokens=Tensor([4, 5, 6, 7]), tracks={"who": missing})
+    assert page.facts["sequences"][0]["tokens"] == ["4", "5", "6", "7"]
+    assert page.facts["sequences"][0]["tracks"] == [{"name": "who", "labels": ["he"], "steps": [0, -1, -1, -1]}]
+
+
+def test_labels_that_are_a_table(path):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = pandas.DataFrame({name: ["x"] for name in "abcd"})
+    with pytest.raises(TypeError, match="tokens: expected a sequence of labels, got DataFrame"):
+        show(path, lw.LSTM(2, 3, seed=0), normal(0, (4, 2)), tokens=table)
+    column = pandas.Series(["he", None, pandas.NA, "she"], dtype="object")
+    page = show(path, lw.LSTM(2, 3, seed=0), normal(0, (4, 2)), tracks={"who": column})
+    assert page.facts["sequences"][0]["tracks"][0]["steps"] == [0, -1, -1, 1]
 
 
 class TestTheFile:

@@ -141,6 +141,31 @@ def test_choice_of_sequence_and_layer(browser, tmp_path):
             assert text_of(browser, "#step-labels") == f"{row}.2"
 
 
+def test_what_is_done_before_another_sequence_is_there(browser, tmp_path):
+    """The place pointed at may not exist in it, and what is found meanwhile is of the sequence that is still shown."""
+    lstm = random_lstm(input_size=2, hidden_size=5)
+    x, lengths = normal(1, (9, 2, 2)), [9, 4]
+    open_page(
+        browser, tmp_path, lstm, x, lengths=lengths, tokens=[[f"{row}.{step}" for step in range(9)] for row in "ab"]
+    )
+    choose(browser, "threshold", "1")
+    mouse(browser, point_of(browser, "cell", 8, 0), button=False)
+    assert text_of(browser, "#step-labels") == "a.8"
+    browser.execute_script("""
+        at("sequence").value = "1";
+        at("sequence").dispatchEvent(new Event("change"));
+        choose({step: 3, from: 2, to: 3});
+    """)
+    wait_for(browser, "return state.layer.steps === 4 && state.memory.written.length === 4")
+    settle(browser)
+    assert text_of(browser, "#step-labels") == "b.3"
+    expected = browser.execute_script("return unitsOn(state.layer, 2, 3, state.about.thresholds[1])")
+    assert browser.execute_script("return state.on") == expected
+    hidden = lstm.trace(x, lengths=lengths).hidden[2:4, 1]
+    on = np.flatnonzero((hidden >= 0.1).all(axis=0) | (hidden <= -0.1).all(axis=0))
+    assert [each["unit"] for each in expected] == on.tolist()
+
+
 def test_projected_outputs_have_rows_of_their_own(browser, tmp_path):
     lstm = random_lstm(input_size=2, hidden_size=6, proj_size=2)
     x = normal(1, (9, 2))

@@ -405,7 +405,10 @@ def test_what_is_no_trace_is_refused():
         with pytest.raises(TypeError, match="trace: expected a Trace"), nothing_drawn():
             lw.plot.gates(wrong)
     network = lw.Network([lw.Linear(3, 2)])
-    with pytest.raises(IndexError, match="layer: expected an index, but there are none"), nothing_drawn():
+    with (
+        pytest.raises(ValueError, match="layer: expected one of an LSTM, but the network has no LSTM"),
+        nothing_drawn(),
+    ):
         lw.plot.gates(network.trace(np.ones((4, 3))))
 
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from latchwork.plot.step_labels import step_labels, visible
+from tensors import Tensor
 
 
 def test_without_labels_steps_have_numbers():
@@ -48,6 +49,13 @@ def test_padding_may_or_may_not_be_labelled():
 )
 def test_every_text_leaves_a_mark(text, shown):
     assert visible(text) == shown
+
+
+def test_tensors_are_the_numbers_in_them():
+    assert step_labels(Tensor([4, 5]), 2, 2).texts == ("4", "5")
+    assert step_labels(list(Tensor([4, 5])), 2, 2).texts == ("4", "5")
+    with pytest.raises(TypeError, match="labels: expected an array, got Tensor: .* requires grad"):
+        step_labels(Tensor([4.0, 5.0], requires_grad=True), 2, 2)
 
 
 def minutes(*numbers, start="2026-11-28T14:05"):

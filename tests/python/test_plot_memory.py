@@ -156,6 +156,13 @@ def test_unbatched_members_and_labels():
     assert ax.get_legend().get_title().get_text() == "written by"
 
 
+def test_no_label_is_left_out_of_the_legend():
+    trace = lw.LSTM(3, 4, seed=0).trace(normal(1, (4, 3)))
+    ax = lw.plot.memory(trace, unit=1, labels=["_", "_a", "b", "__"])
+    names = {text.get_text().strip() for text in ax.get_legend().get_texts()}
+    assert names == {"cell", "_ (step 0)", "_a (step 1)", "b (step 2)", "__ (step 3)"}
+
+
 def test_a_cell_that_was_cut_is_refused():
     lstm = random_lstm(input_size=3, hidden_size=4, cell_clip=0.2)
     trace = lstm.trace(normal(1, (9, 2, 3)))

@@ -10,6 +10,7 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib, which is not
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from pictures import assert_inside, boxes_of, nothing_drawn, overlapping
+from tensors import Tensor
 
 HISTORY = {
     "seconds": [1.0, 2.0, 3.0, 4.0],
@@ -139,6 +140,21 @@ def test_axes_given_are_used():
     assert lw.plot.training({"loss": [1, 2]}, axes=ax)[0] is ax
 
 
+def test_tensors_are_the_numbers_in_them():
+    for history in (
+        {"loss": Tensor([2.0, 1.0])},
+        {"loss": list(Tensor([2.0, 1.0]))},
+        [{"loss": each} for each in Tensor([2, 1])],
+    ):
+        (ax,) = lw.plot.training(history)
+        np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2, 1])
+
+
+def test_a_name_is_no_formula():
+    (ax,) = lw.plot.training({r"$\no$": [2, 1]})
+    ax.figure.draw_without_rendering()
+
+
 @pytest.mark.parametrize("width", [3.9, 9.0])
 def test_nothing_overlaps_and_nothing_is_cut_off(width):
     many = {name: values * 50 for name, values in HISTORY.items()}
@@ -171,6 +187,7 @@ def test_nothing_overlaps_and_nothing_is_cut_off(width):
             ValueError,
             "expected a loss or another number for each epoch, got nothing that can be drawn",
         ),
+        ({"loss": [10**400, 1]}, ValueError, "expected numbers within the range of float, got a larger one in 'loss'"),
         ("loss", TypeError, "history: expected a mapping of sequences"),
         (None, TypeError, "history: expected a mapping of sequences"),
     ],
@@ -185,3 +202,5 @@ def test_bad_axes_are_refused():
         lw.plot.training(HISTORY, axes=Figure().subplots())
     with pytest.raises(TypeError, match="axes: expected 4 matplotlib Axes, got str"), nothing_drawn():
         lw.plot.training(HISTORY, axes="here")
+    with pytest.raises(TypeError, match="axes: expected 4 matplotlib Axes, got Tensor"), nothing_drawn():
+        lw.plot.training(HISTORY, axes=Tensor(0.0, requires_grad=True))

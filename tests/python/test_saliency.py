@@ -384,7 +384,7 @@ X = np.ones((6, 4, 3), np.float32)
         ({}, ValueError, "output: expected which of the 5 features of the output, got None"),
         ({"output": 5}, IndexError, "output: expected -5 to 4, got 5"),
         ({"output": [0, 1, 2, -6]}, IndexError, "output: expected -5 to 4, got -6"),
-        ({"output": [0, 1]}, ValueError, r"output: expected an int, or one for each row \(4,\), got \(2,\)"),
+        ({"output": [0, 1]}, ValueError, r"output: expected an int or one for each row, \(4,\), got \(2,\)"),
         ({"output": 1.0}, TypeError, "output: expected integers, got dtype float64"),
         ({"output": True}, TypeError, "output: expected integers, got dtype bool"),
         ({"output": 0, "step": 6}, IndexError, "step: expected -6 to 5, got 6"),

@@ -10,7 +10,7 @@ from latchwork.cli.csv_input import read_table
 from latchwork.cli.errors import CommandError, describe
 from latchwork.cli.input import read_text, shown
 from latchwork.cli.models import load_model
-from latchwork.cli.output import check_writable
+from latchwork.cli.output import check_apart, check_writable
 from latchwork.estimators.language_model import LSTMLanguageModel
 
 STEPS_ON_A_PAGE = 2000
@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--output: expected a name that ends in .html or .png, got {arguments.output!r}")
     if arguments.model == arguments.data == "-":
         raise CommandError("MODEL and DATA: expected at most one to be standard input, got - twice")
+    check_apart(arguments.output, MODEL=arguments.model, DATA=arguments.data)
     if kind == ".png":
         _check_pictures()
     model, name, _ = load_model(arguments.model)
@@ -126,6 +127,7 @@ def _write_page(model: Any, data: Reading, output: str) -> str:
 def _write_picture(model: Any, data: Reading, output: str) -> str:
     """Write a picture of the gates of the first layer, and say what it shows."""
     import io
+    import warnings
 
     import matplotlib  # type: ignore[import-not-found,unused-ignore]
 
@@ -139,9 +141,12 @@ def _write_picture(model: Any, data: Reading, output: str) -> str:
         network, labels = model.network_, ["(start)", *x]
         x = model._vocabulary.encode_after_start(x)
     member = ", the first member" if getattr(network, "members", 1) > 1 else ""
-    axes = gates(network.trace(x), labels=labels)
     content = io.BytesIO()
-    axes[0].figure.savefig(content, format="png", dpi=120)
+    with warnings.catch_warnings():
+        # Characters that the font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        axes = gates(network.trace(x), labels=labels)
+        axes[0].figure.savefig(content, format="png", dpi=120)
     write_atomically(output, content.getvalue())
     count = min(len(data.x), STEPS_IN_A_PICTURE)
     return f"{count:,} of {len(data.x):,} {data.steps}, the first layer{member}"

@@ -1,5 +1,6 @@
 """Files that commands write."""
 
+import contextlib
 import os
 import tempfile
 
@@ -19,3 +20,14 @@ def check_writable(path: str) -> str:
     except OSError as error:
         raise CommandError(f"cannot write {path}: {describe(error)}") from error
     return target
+
+
+def check_apart(output: str, **inputs: str | None) -> None:
+    """Raise CommandError if the output would replace one of the inputs, which are paths by their names in messages."""
+    for name, path in inputs.items():
+        same = False
+        if path is not None and path != "-":
+            with contextlib.suppress(OSError):  # a file that is not there is no other file
+                same = os.path.samefile(path, output)
+        if same:
+            raise CommandError(f"--output: expected another file than {name}, got {output!r}")

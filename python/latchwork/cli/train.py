@@ -8,7 +8,7 @@ import time
 from latchwork.cli.arguments import MAX_SEED, HelpFormatter, integer, number
 from latchwork.cli.errors import INTERRUPTED, CommandError, describe
 from latchwork.cli.input import read_text, shown
-from latchwork.cli.output import check_writable
+from latchwork.cli.output import check_apart, check_writable
 from latchwork.estimators.baselines import CharacterModel
 from latchwork.estimators.language_model import LSTMLanguageModel
 from latchwork.machine import set_num_threads
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, measure, write, show."""
     if arguments.threads is not None:
         set_num_threads(arguments.threads)
+    check_apart(arguments.output, DATA=arguments.data)
     name, text = _default_text() if arguments.data is None else _given_text(arguments.data)
     if len(text) < SHORTEST_TEXT:
         raise CommandError(f"{name}: expected at least {SHORTEST_TEXT:,} characters, got {len(text):,}")

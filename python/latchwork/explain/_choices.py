@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,12 +37,13 @@ def layer_name(names: Collection[str], layer: Any) -> str:
     ValueError, IndexError, TypeError
         If there is none of that name or number, or it is neither.
     """
-    if isinstance(layer, str):
+    if isinstance(layer, str) and names:
         if layer not in names:
-            known = ", ".join(names) or "none, because the network has no LSTM"
-            raise ValueError(f"layer: expected one of {known}, got {layer!r}")
+            raise ValueError(f"layer: expected one of {', '.join(names)}, got {layer!r}")
         return layer
     numbered = names_by_number(names)
+    if not numbered:
+        raise ValueError(f"layer: expected one of an LSTM, but the network has no LSTM, got {layer!r}")
     return numbered[position("layer", 0 if layer is None else layer, len(numbered), "str or int")]
 
 
@@ -55,8 +56,7 @@ def position(name: str, value: Any, size: int, expected: str = "int") -> int:
     except TypeError:
         raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}") from None
     if not -size <= index < size:
-        bounds = f"{-size} to {size - 1}" if size else "an index, but there are none to choose from"
-        raise IndexError(f"{name}: expected {bounds}, got {index}")
+        raise IndexError(f"{name}: expected {_bounds(size, size - 1)}, got {index}")
     return index % size
 
 
@@ -94,13 +94,30 @@ def some_units(name: str, units: Any, count: int) -> list[int]:
     return numbers
 
 
-def step_numbers(name: str, step: Any, rows: int, steps: int, last: int) -> Array:
-    """Read one step for all rows, (), or one for each, (N,): from 0 to ``last``, negative ones from ``steps`` back."""
-    numbers = integer_array(name, step)
+def positions_of_rows(name: str, value: Any, rows: int, size: int, last: int | None = None) -> Array:
+    """Read an index into ``size`` things for all rows, (), or one for each, (N,), from the end if it is negative.
+
+    ``last`` is the largest, by default ``size - 1``. ValueError, IndexError or TypeError.
+    """
+    last = size - 1 if last is None else last
+    numbers = integer_array(name, value)
     if numbers.shape not in ((), (rows,)):
         raise ValueError(f"{name}: expected an int or one for each row, ({rows},), got {shape_text(numbers.shape)}")
-    wrong = (numbers < -steps) | (numbers > last)
-    if wrong.any():
-        got = numbers[wrong].reshape(-1)[0]
-        raise IndexError(f"{name}: expected {-steps} to {last} for {steps} steps, got {got}")
-    return np.where(numbers < 0, numbers + steps, numbers)
+    for got in numbers[(numbers < -size) | (numbers > last)].flat:
+        raise IndexError(f"{name}: expected {_bounds(size, last)}, got {got}")
+    return np.where(numbers < 0, numbers + size, numbers)
+
+
+def of_member(array: Array, rank: int, member: Any) -> Array:
+    """Choose a member of an array; if it has no more than ``rank`` axes, all members share it."""
+    return np.asarray(array[member]) if array.ndim > rank else array
+
+
+def direction_activations(options: Mapping[str, Any], layer: str) -> Mapping[str, Any]:
+    """Give the activations by gate of a layer and direction, from the core's options of its LSTM."""
+    activations: Mapping[str, Any] = options["activations"][-1 if layer.endswith("_reverse") else 0]
+    return activations
+
+
+def _bounds(size: int, last: int) -> str:
+    return f"{-size} to {last}" if last >= 0 else "an index, but there are none to choose from"

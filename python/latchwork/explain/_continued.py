@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.explain._choices import step_numbers
+from latchwork.explain._choices import positions_of_rows
 from latchwork.explain._places import check_one_member
 from latchwork.layers import Linear
 from latchwork.lstm import LSTM
@@ -110,7 +110,7 @@ def check_forward(network: SequenceModule[Any]) -> None:
 
 def checked_stops(name: str, step: Any, call: Call, end: bool = False) -> Array:
     """Read before which step each row stops; ``end``: it may be after the last. ValueError, IndexError or TypeError."""
-    return step_numbers(name, step, call.rows, call.steps, call.steps if end else call.steps - 1)
+    return positions_of_rows(name, step, call.rows, call.steps, call.steps if end else None)
 
 
 def _split(network: SequenceModule[Any]) -> tuple[SequenceModule[Any], Network | None]:

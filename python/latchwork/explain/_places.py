@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from latchwork.explain._choices import layer_name
+from latchwork.explain._choices import direction_activations, layer_name
 from latchwork.lstm import LSTM
 from latchwork.network import Network
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from latchwork._sequence import SequenceModule
 
 
@@ -42,11 +44,9 @@ class Place(NamedTuple):
         return self.layer._config.modules[0]
 
     @property
-    def activations(self) -> dict[str, Any]:
+    def activations(self) -> Mapping[str, Any]:
         """The activations of this direction by gate."""
-        of_directions = self.options["activations"]
-        activations: dict[str, Any] = of_directions[-1 if self.suffix.endswith("_reverse") else 0]
-        return activations
+        return direction_activations(self.options, self.name)
 
 
 def place_of(module: Any, layer: Any) -> Place:

@@ -10,6 +10,7 @@ from latchwork._arrays import check_classes, integer, integer_array, real_array,
 from latchwork._axes import Axes
 from latchwork._module import Config
 from latchwork._sequence import SequenceModule
+from latchwork.explain._choices import positions_of_rows
 from latchwork.network import Network
 
 if TYPE_CHECKING:
@@ -385,7 +386,8 @@ class _Chosen:
         core = runs.module._core
         if output is None and core.output_size != 1:
             raise ValueError(f"output: expected which of the {core.output_size} features of the output, got None")
-        self._features = _indices("output", 0 if output is None else output, core.output_size, rows)
+        feature = positions_of_rows("output", 0 if output is None else output, rows, core.output_size)
+        self._features = np.broadcast_to(feature, (rows,))
         self._steps = np.zeros(rows, np.int64)
         if not core.keeps_sequence:
             if step is not None:
@@ -393,7 +395,7 @@ class _Chosen:
         elif step is None:
             self._steps = np.maximum(lengths - 1, 0)  # the output of an empty row is zero there
         else:
-            self._steps = _indices("step", step, runs.steps, rows)
+            self._steps = np.broadcast_to(positions_of_rows("step", step, rows, runs.steps), (rows,))
             for place in np.argwhere(self._steps >= lengths)[:1].tolist():
                 row, length = place[-1], lengths[tuple(place)]
                 raise ValueError(
@@ -455,13 +457,3 @@ def _sum_over_points(array: Array, points: int) -> Array:
 
 def _difference(there: Array, here: Array) -> Array:
     return there.astype(np.float64) - here
-
-
-def _indices(name: str, value: Any, count: int, rows: int) -> Array:
-    """Read one index for each row, or one for all of them; negative ones count from the end."""
-    indices = integer_array(name, value)
-    if indices.shape not in ((), (rows,)):
-        raise ValueError(f"{name}: expected an int, or one for each row ({rows},), got {shape_text(indices.shape)}")
-    for wrong in indices[(indices < -count) | (indices >= count)].flat:
-        raise IndexError(f"{name}: expected {-count} to {count - 1}, got {wrong}")
-    return np.broadcast_to(np.where(indices < 0, indices + count, indices), (rows,))

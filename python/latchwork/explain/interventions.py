@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from latchwork._arrays import as_array
 from latchwork.explain._choices import some_units, unit_numbers
 from latchwork.explain._held_gates import copy_with_bias, held_gates, hold
 from latchwork.explain._places import check_one_member, numbers_per_step, place_of
@@ -103,7 +104,7 @@ def clamp(
     return twin
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ablation:
     """What `ablate` measured. ``losses[k]`` is the loss without unit ``units[k]``; the first is needed most.
 
@@ -244,7 +245,7 @@ class _Measured:
 
     @property
     def x_size(self) -> int:
-        return int(np.size(self._batch[0]))
+        return as_array("x", self._batch[0]).size
 
     def losses(self, network: Network) -> Array:
         """Give the loss of each member, (M,)."""

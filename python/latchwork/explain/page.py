@@ -63,7 +63,7 @@ def explorer(
         the steps' numbers. Not for a language model, whose labels are the characters.
     tracks : mapping of str to sequence, optional
         Annotations that are drawn under the heat maps, by name, such as ``{"gender": [...]}``: labels in the form of
-        ``tokens``; None or "" where there is none.
+        ``tokens``; None, NaN or "" where there is none.
     corpus : array_like or list of array_like, optional
         Where to look for other places in which units are on: a sequence as x is unbatched, or a list of them, each
         from the start state; for a language model a str or a list of str. At most 4,194,304 steps times units of all

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from latchwork._foreign import without_tensor
 from latchwork.explain._choices import positions
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def track_facts(tracks: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """Give tracks of one row as the page reads them: the different labels, and which of them each step has."""
     facts = []
     for name, labels in tracks.items():
-        texts = [label_text(label) for label in labels]
+        texts = ["" if _is_missing(label) else label_text(label) for label in labels]
         different = [text for text in dict.fromkeys(texts) if text]
         places = {text: place for place, text in enumerate(different)}
         facts.append({"name": label_text(name), "labels": different, "steps": [places.get(text, -1) for text in texts]})
@@ -125,9 +126,17 @@ def checked_tracks(tracks: Any, call: Call) -> dict[str, list[list[Any]]]:
 def sequence_of(name: str, labels: Any) -> list[Any]:
     """Read a sequence of labels. TypeError."""
     ordered = isinstance(labels, Iterable) and not isinstance(labels, (bytes, Mapping, set, frozenset))
-    if not ordered or getattr(labels, "shape", None) == ():
+    if not ordered or getattr(labels, "shape", None) == () or hasattr(labels, "columns"):
         raise TypeError(f"{name}: expected a sequence of labels, got {type(labels).__name__}")
-    return list(labels)
+    return [without_tensor(label) for label in labels]
+
+
+def _is_missing(label: Any) -> bool:
+    """Say whether a label stands for none: None, or a NaN, NaT or NA, which pandas has where there is none."""
+    try:
+        return label is None or bool(label != label)
+    except (TypeError, ValueError):
+        return type(label).__name__ == "NAType"
 
 
 def _is_of_one_row(sequence: list[Any], steps: int) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from latchwork.explain._choices import direction_activations, of_member
 from latchwork.explain.page_codes import Coded, encode
 from latchwork.plot.unit_order import similar_side_by_side
 
@@ -74,39 +75,33 @@ class Selected(NamedTuple):
     def steps(self) -> int:
         """How many of its steps are no padding."""
         lengths = self.call.lengths
-        return self.call.steps if lengths is None else int(self._of_member(lengths, 1)[self.row])
+        return self.call.steps if lengths is None else int(of_member(lengths, 1, self.member)[self.row])
 
     def values(self, array: Array) -> Array:
         """Give the row (T, features) of an array in the axes of a trace, without padding."""
         core = self.call.axes.to_core(array)
-        member = core if self.call.axes.members is None else core[self.member]
-        row: Array = member[: self.steps, self.row]
+        row: Array = of_member(core, 3, self.member)[: self.steps, self.row]
         return row
 
     def flagged(self, mask: Array | None) -> list[int]:
         """Give the steps at which a mask, `reset` or `skip`, is true."""
         if mask is None:
             return []
-        steps: list[int] = np.flatnonzero(self._of_member(mask, 2)[: self.steps, self.row]).tolist()
+        steps: list[int] = np.flatnonzero(of_member(mask, 2, self.member)[: self.steps, self.row]).tolist()
         return steps
 
     def token_numbers(self, network: SequenceModule[Any]) -> list[str]:
         """Give the labels of steps that have no other: the numbers of tokens, and nothing for other input."""
         if network._vocabulary is None:
             return [""] * self.steps
-        return [str(token) for token in self._of_member(self.call.x, 2)[: self.steps, self.row]]
+        return [str(token) for token in of_member(self.call.x, 2, self.member)[: self.steps, self.row]]
 
     def starts(self, trace: Trace[Any], name: str) -> tuple[Array, Array]:
         """Give the cell (H,) of a layer before the first step, and after a reset."""
         course = trace._cell_courses[name]
-        start: Array = self._of_member(course.start, 2)[self.row]
-        restart: Array = self._of_member(course.restart, 2)[0]
+        start: Array = of_member(course.start, 2, self.member)[self.row]
+        restart: Array = of_member(course.restart, 2, self.member)[0]
         return start, restart
-
-    def _of_member(self, array: Array, rank: int) -> Array:
-        """Leave out the axis of members, which an array has if it has more than ``rank`` axes."""
-        chosen: Array = array[self.member] if array.ndim > rank else array
-        return chosen
 
 
 def layers_of(network: SequenceModule[Any]) -> list[Layer]:
@@ -115,9 +110,7 @@ def layers_of(network: SequenceModule[Any]) -> list[Layer]:
     layers = []
     for options, names in zip(options_of_lstms, network._trace_names, strict=True):
         for name in names:
-            activations = options["activations"]
-            second = len(activations) > 1 and options["direction"] == "both" and name.endswith("_reverse")
-            layers.append(Layer(name, options, activations[1 if second else 0]))
+            layers.append(Layer(name, options, direction_activations(options, name)))
     return layers
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from latchwork._arrays import as_array, integer, mask_array, real_number, shape_text
+from latchwork._arrays import as_array, integer, mask_array, real_number, seed_number, shape_text
 from latchwork._foreign import is_table
 from latchwork._random import Random
 from latchwork._sequence import computed_steps
-from latchwork.explain._choices import check_none, checked_trace, layer_name, position, step_numbers
+from latchwork.explain._choices import check_none, checked_trace, layer_name, of_member, position, positions_of_rows
 from latchwork.explain._readout import Moments, Pairwise, chunks_of
 from latchwork.trace import LayerTrace, Trace
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Probe", "probe"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probe:
     """How well a label can be read from each unit and from all together. ``scores[k]`` is that of unit ``units[k]``.
 
@@ -167,7 +167,7 @@ def probe(
     strength = real_number("ridge", ridge)
     if strength <= 0:
         raise ValueError(f"ridge: expected a number above 0, got {ridge}")
-    random = Random(seed)
+    random = Random(seed_number("seed", seed))
     samples = _Samples(batches)
     divided = None if count is None else samples.folds(count, random)
     if samples.classes:
@@ -201,9 +201,10 @@ class _Samples:
             raise ValueError(
                 f"traces: expected equally many units in each, got {' and '.join(map(str, sorted(units)))}"
             )
-        kinds = {batch.labels.dtype.kind == "f" for batch in batches}
+        kinds = {"numbers" if batch.labels.dtype.kind == "f" else "strings" if batch.labels.dtype.kind == "U" else
+                 "integers" for batch in batches}  # fmt: skip
         if len(kinds) > 1:
-            raise TypeError("labels: expected classes for all traces or numbers for all, got both")
+            raise TypeError(f"labels: expected the same kind for all traces, got {' and '.join(sorted(kinds))}")
         self.values: Array = np.concatenate([batch.values for batch in batches])
         labels = np.concatenate([batch.labels for batch in batches])
         traces = np.repeat(np.arange(len(batches)), [len(batch.rows) for batch in batches])
@@ -216,7 +217,7 @@ class _Samples:
         if not np.isfinite(self.values).all():
             raise ValueError("traces: expected finite numbers in the steps that count, got NaN or infinity")
         self.classes: tuple[Any, ...] = ()
-        if kinds == {True}:
+        if kinds == {"numbers"}:
             self.labels: Array = labels.astype(np.float64)
             if not np.isfinite(self.labels).all():
                 raise ValueError("labels: expected finite numbers, got NaN or infinity; where= says which steps count")
@@ -282,8 +283,9 @@ def _class_scores(samples: _Samples, folds: Array | None, ridge: float) -> tuple
 
 
 def _number_scores(samples: _Samples, folds: Array | None, ridge: float) -> tuple[Array, float | None]:
-    # So that the sums of products lose nothing, wherever the labels lie.
-    labels = samples.labels - samples.labels.mean()
+    # So that the sums of products lose nothing, wherever the labels lie, and none overflows.
+    labels = np.ldexp(samples.labels, -np.frexp(np.abs(samples.labels).max())[1])
+    labels -= labels.mean()
     labels /= np.abs(labels).max()
     targets = labels[:, np.newaxis]
     scores = Moments.of(samples.values, targets, samples.values.mean(axis=0, dtype=np.float64)).r2()
@@ -317,6 +319,8 @@ def _batches(traces: Any, labels: Any, layer: Any, signal: Any, step: Any, where
         return [_batch(trace, labels, layer, signal, step, where, member, "")]
     if not traces:
         raise ValueError("traces: expected at least one, got none")
+    for number, trace in enumerate(traces):
+        checked_trace(trace, f"traces[{number}]")
     count = len(traces)
     steps = step if _is_sequence(step) else [step] * count
     each = [_one_for_each(name, value, count) for name, value in
@@ -324,7 +328,7 @@ def _batches(traces: Any, labels: Any, layer: Any, signal: Any, step: Any, where
     batches = []
     for number, (trace, own, at, mask) in enumerate(zip(traces, *each, strict=True)):
         place = f"[{number}]"
-        batches.append(_batch(checked_trace(trace, f"traces{place}"), own, layer, signal, at, mask, member, place))
+        batches.append(_batch(trace, own, layer, signal, at, mask, member, place))
     return batches
 
 
@@ -359,8 +363,8 @@ def _batch(
     else:
         number = position("member", member, course.axes.members)
         values = values[number]
-        if computed is not None and computed.ndim == 3:
-            computed = computed[number]
+        if computed is not None:
+            computed = of_member(computed, 2, number)
     counts = np.ones((steps, rows), bool) if computed is None else computed
 
     own = _label_array(f"labels{place}", labels)
@@ -375,7 +379,7 @@ def _batch(
     if where is not None:
         counts = counts & axes.to_core(mask_array(f"where{place}", where, of_steps))
     if step is not None:
-        numbers = step_numbers(f"step{place}", step, rows, steps, steps - 1)
+        numbers = positions_of_rows(f"step{place}", step, rows, steps)
         counts = counts & (np.arange(steps)[:, np.newaxis] == numbers)
     chosen = np.nonzero(counts.T)
     return _Batch(name, values.swapaxes(0, 1)[chosen], own.T[chosen], chosen[0])

@@ -136,7 +136,7 @@ def swap(
     return Swap(output, swapped)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Responsible:
     """What `responsible` found. A share of 0: the outcome stays as it is; 1: it becomes that of the other run.
 
@@ -422,6 +422,8 @@ def _other_call(network: Any, other_x: Any, state: Any, lengths: Any, reset: Any
         call: Call = network._call(other_x, state, lengths, reset, skip)
     except (ValueError, TypeError) as error:
         message = str(error)
+        if message.startswith(("h_0", "c_0")):
+            raise type(error)(f"other_state: {message}") from None
         if message.startswith(("x:", "state", "lengths:")):
             raise type(error)(f"other_{message}") from None
         raise type(error)(f"{message}; other_x is run with the same mask") from None
@@ -439,7 +441,7 @@ def _checked_parts(parts: Any, place: Place) -> list[int]:
     words = (parts,) if isinstance(parts, str) else parts
     if not isinstance(words, (tuple, list, set, frozenset)):
         raise TypeError(f'parts: expected "hidden", "cell" or both, got {type(parts).__name__}')
-    wrong = [word for word in words if word not in ("hidden", "cell")]
+    wrong = [word for word in words if not isinstance(word, str) or word not in ("hidden", "cell")]
     if wrong or not words:
         raise ValueError(f'parts: expected "hidden", "cell" or both, got {wrong[0] if wrong else "none"!r}')
     if "hidden" in words and place.layer.proj_size:

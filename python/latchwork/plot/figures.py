@@ -29,7 +29,7 @@ def checked_axes(axes: Any, count: int) -> list[Any] | None:
     else:
         try:
             given = list(np.ravel(np.asarray(axes, dtype=object)))
-        except ValueError:
+        except Exception:  # whatever an object's own __array__ raises
             given = [axes]
     for one in given:
         if not isinstance(one, Axes):

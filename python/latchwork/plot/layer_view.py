@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from latchwork.explain._cells import Cells
-from latchwork.explain._choices import checked_trace, layer_name, position
+from latchwork.explain._choices import checked_trace, direction_activations, layer_name, of_member, position
 from latchwork.layers import Linear
 from latchwork.plot.step_labels import step_labels
 
@@ -44,12 +44,14 @@ class LayerView:
         self.row = _only_or_chosen("row", row, course.rows if course.axes.batched else None)
         self.member = _only_or_chosen("member", member, course.axes.members)
         self._course = course
-        self.steps = course.steps if course.lengths is None else int(self._of_sequence(course.lengths))
+        self.steps = course.steps
+        if course.lengths is not None:
+            self.steps = int(of_member(course.lengths, 1, self.member)[self.row or 0])
         if self.steps == 0:
             raise ValueError(f"trace: expected a sequence of at least one step, got none in row {self.row or 0}")
         self.skipped = np.zeros(self.steps, np.bool_)
         if course.skip is not None:
-            self.skipped[:] = self._of_sequence(course.skip.swapaxes(-1, -2))[: self.steps]
+            self.skipped[:] = of_member(course.skip, 2, self.member)[: self.steps, self.row or 0]
         self.options: Mapping[str, Any] = self.trace._cell_courses[self.name].options
         self.labels = step_labels(labels, course.steps, self.steps)
 
@@ -66,9 +68,7 @@ class LayerView:
     def signal(self, name: str) -> Array:
         """Give a signal: (steps, units)."""
         values = self._course.axes.to_core(getattr(self.trace[self.name], name))
-        if self._course.axes.members is not None:
-            values = values[self.member]
-        return np.asarray(values[: self.steps, self.row or 0])
+        return of_member(values, 3, self.member)[: self.steps, self.row or 0]
 
     def cells(self, step: int, unit: Any) -> Cells:
         """Give what made the cells of some units, up to a step."""
@@ -78,11 +78,6 @@ class LayerView:
     def last_computed(self) -> int:
         """Which step the direction comes to last."""
         return 0 if self.reverse else self.steps - 1
-
-    def _of_sequence(self, values: Array) -> Any:
-        """Choose from (N, ...) or (M, N, ...), the second if members differ."""
-        differ = self._course.axes.members is not None and values.ndim > (1 if values.dtype.kind == "i" else 2)
-        return values[self.member][self.row or 0] if differ else values[self.row or 0]
 
 
 def _only_or_chosen(name: str, value: Any, size: int | None) -> int | None:
@@ -128,7 +123,7 @@ def cell_step(view: LayerView, step: Any, unit: Any) -> CellStep:
     cells = view.cells(chosen, number)
     values = {name: float(view.signal(name)[chosen, number]) for name in (*GATES, "candidate", "cell")}
     options = view.options
-    activations = options["activations"][-1 if view.reverse else 0]
+    activations = direction_activations(options, view.name)
     c_prev = float(cells.previous()[0, -1, 0, 0])
     projected = options["proj_size"] > 0
     hidden = None if projected else float(view.signal("hidden")[chosen, number])

@@ -257,4 +257,7 @@ def _rest_name(courses: _Courses) -> str:
 
 
 def _name(view: LayerView, step: int) -> str:
-    return "start state" if step == START else view.labels.of(step)
+    if step == START:
+        return "start state"
+    name = view.labels.of(step)
+    return f" {name}" if name.startswith("_") else name  # else matplotlib would leave it out of the legend

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from latchwork._foreign import is_table
+from latchwork._arrays import as_array
+from latchwork._foreign import is_table, without_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,14 +60,14 @@ def visible(text: str) -> str:
 
 def _listed(labels: Any) -> list[Any]:
     if is_table(labels) or hasattr(labels, "__array__"):
-        array = np.asarray(labels)
+        array = np.asarray(labels) if is_table(labels) else as_array("labels", labels)
         if array.ndim != 1:
             raise ValueError(f"labels: expected one axis, got the shape {array.shape}")
         # NumPy's times would become integers if they are of nanoseconds.
         return list(array) if array.dtype.kind == "M" else list(array.tolist())
     if isinstance(labels, (bytes, dict)) or not isinstance(labels, Iterable):
         raise TypeError(f"labels: expected a sequence of texts, numbers or timestamps, got {type(labels).__name__}")
-    return list(labels)
+    return [without_tensor(label) for label in labels]
 
 
 def _text(value: Any) -> str:

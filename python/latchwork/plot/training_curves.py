@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latchwork._foreign import is_table
+from latchwork._foreign import is_table, without_tensor
 from latchwork.plot.figures import CATEGORIES, checked_axes, foreground, new_axes, require_matplotlib, stands_below
 
 _EPOCHS = ("epoch", "epochs")
@@ -108,7 +108,7 @@ def _draw(ax: Any, name: str, lines: dict[str, list[float]], epochs: list[float]
             best, place = min(finite)
             label = f"best: {best:.4g}, epoch {epochs[place]:g}"
             ax.plot(epochs[place], best, "o", color=foreground(ax), markersize=7, fillstyle="none", label=label)
-    ax.set_ylabel(_OF_OPTIMIZER.get(name, name.replace("_", " ")))
+    ax.set_ylabel(_OF_OPTIMIZER.get(name, name.replace("_", " ").replace("$", r"\$")))
     positive = [value for values in lines.values() for value in values if math.isfinite(value)]
     if not measures and positive and min(positive) > 0 and max(positive) > 30 * min(positive):
         ax.set_yscale("log")
@@ -169,7 +169,7 @@ def _columns(history: Any) -> tuple[list[float], dict[str, list[float]]]:
     numbers = {}
     for name, values in columns.items():
         if all(value is None or _is_number(value) for value in values):
-            numbers[name] = [math.nan if value is None else float(value) for value in values]
+            numbers[name] = [_float(name, value) for value in values]
     for name in _EPOCHS:
         if name in numbers and all(map(math.isfinite, numbers[name])):
             epochs = numbers[name]
@@ -183,13 +183,20 @@ def _of_records(records: Sequence[Any]) -> dict[str, list[Any]]:
         if not isinstance(record, Mapping):
             raise TypeError(f"history[{place}]: expected a mapping from names to numbers, got {type(record).__name__}")
         names |= dict.fromkeys(record)
-    return {str(name): [record.get(name) for record in records] for name in names}
+    return {str(name): [without_tensor(record.get(name)) for record in records] for name in names}
 
 
 def _sequence(name: str, values: Any) -> list[Any]:
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
         raise TypeError(f"{name}: expected a sequence with a number for each epoch, got {type(values).__name__}")
-    return list(values)
+    return [without_tensor(value) for value in values]
+
+
+def _float(name: str, value: Any) -> float:
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:
+        raise ValueError(f"history: expected numbers within the range of float, got a larger one in {name!r}") from None
 
 
 def _is_number(value: Any) -> bool:

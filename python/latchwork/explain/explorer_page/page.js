@@ -49,19 +49,21 @@ function fillChoices() {
   at("threshold").value = state.threshold;
 }
 
-const sequenceFacts = () => state.about.sequences[state.sequence];
+// Of the sequence that is shown. While the values of another one that was chosen are unpacked, it is the old one.
+const sequenceFacts = () => state.layer.sequence;
 
 async function showLayer() {
   const {about, sequence, layerNumber} = state, key = `${sequence}-${layerNumber}`;
   let layer = state.loaded.get(key);
   if (!layer) {
-    const facts = sequenceFacts();
+    const facts = about.sequences[sequence];
     layer = new LayerValues(about.layers[layerNumber], facts, facts.layers[layerNumber], await unpacked(`values-${key}`));
     if (key !== `${state.sequence}-${state.layerNumber}`) return; // something else was chosen meanwhile
     if (state.loaded.size >= 3) state.loaded.delete(state.loaded.keys().next().value);
     state.loaded.set(key, layer);
   }
   state.layer = layer;
+  state.hover = state.rangeShown = null; // they were of another layer
   state.step = Math.min(state.step, layer.steps - 1);
   state.unit = Math.min(state.unit, layer.units - 1);
   state.from = Math.min(state.from, layer.steps - 1);
@@ -138,7 +140,7 @@ function showPlace() {
 
 // Looking for places takes a while in a long corpus, so only what has changed is looked for.
 function showRange() {
-  const {layer, corpus, from, to, threshold, layerNumber, about} = state, key = `${state.sequence} ${layerNumber} ${from} ${to} ${threshold}`;
+  const {layer, corpus, from, to, threshold, about} = state, key = `${from} ${to} ${threshold}`;
   if (key === state.rangeShown) return;
   state.rangeShown = key;
   const limit = about.thresholds[threshold], on = unitsOn(layer, from, to, limit), tokens = sequenceFacts().tokens;
@@ -152,7 +154,7 @@ function showRange() {
   if (corpus) {
     groups.push({
       name: "the corpus", labels: corpus.tokens, goTo: null,
-      places: on.length ? placesOf(countsInCorpus(corpus, layerNumber, on, threshold + 1), corpus.ends, on.length, {from, to}, null) : [],
+      places: on.length ? placesOf(countsInCorpus(corpus, about.layers.indexOf(layer.facts), on, threshold + 1), corpus.ends, on.length, {from, to}, null) : [],
     });
   }
   showPlaces(groups, on.length, {from, to});
