@@ -392,6 +392,7 @@ X = np.zeros((4, 2, 3))
         ({"corpus": X[:, 0], "corpus_tokens": "abc"}, ValueError, "corpus_tokens: expected 4 labels"),
         ({"corpus": [X[:, 0]], "corpus_tokens": []}, ValueError, "corpus_tokens: .* each sequence, 1 in all, got 0"),
         ({"corpus_tokens": "abcd"}, ValueError, "corpus_tokens: expected None without a corpus"),
+        ({"path": "a\0b"}, ValueError, r"path: expected no NUL characters in it, got 'a\\x00b'"),
         ({"path": 3}, TypeError, "path: expected str, bytes or os.PathLike, got int"),
     ],
 )  # fmt: skip
