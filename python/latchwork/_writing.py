@@ -20,11 +20,14 @@ _KINDS = (
 
 
 def path_text(path: Any) -> str:
-    """Read a path: str, bytes or os.PathLike. TypeError for others."""
+    """Read a path: str, bytes or os.PathLike. TypeError for others, ValueError if no file can have it."""
     try:
-        return os.fsdecode(path)
+        text = os.fsdecode(path)
     except TypeError:
         raise TypeError(f"path: expected str, bytes or os.PathLike, got {type(path).__name__}") from None
+    if "\0" in text:
+        raise ValueError(f"path: expected no NUL characters in it, got {text!r}")
+    return text
 
 
 def writable_target(path: str) -> str:

@@ -281,7 +281,7 @@ def test_places_that_are_not_there(layer, unit, error, message):
 
 
 def test_modules_that_have_no_gates_over_time():
-    with pytest.raises(TypeError, match="network: expected a Network or an LSTM, got LSTMCell"):
+    with pytest.raises(TypeError, match="network: expected LSTM or Network, got LSTMCell"):
         clamp(lw.LSTMCell(3, 7), 0, 0, output_gate=0.0)
     with pytest.raises(ValueError, match="network: expected one with an LSTM, got Network"):
         clamp(lw.Network([lw.Linear(3, 7)]), 0, 0, output_gate=0.0)

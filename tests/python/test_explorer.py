@@ -77,6 +77,10 @@ class TestTheFile:
         assert not [attributes for _, attributes in elements if {"src", "href", "action"} & {*attributes}]
         assert "http:" not in page.html.replace("http-equiv", "")
         assert "https:" not in page.html
+        # A browser that fills in old choices when the page is loaded again would make them differ from what is shown.
+        for tag, name in (("form", "toolbar"), ("select", "threshold")):
+            (attributes,) = [each for each_tag, each in elements if each_tag == tag and each.get("id") == name]
+            assert attributes["autocomplete"] == "off"
         scripts = [attributes for tag, attributes in elements if tag == "script"]
         assert [attributes for attributes in scripts if attributes.get("type") != "text/plain"] == [{}]
         policy = next(a["content"] for tag, a in elements if a.get("http-equiv") == "Content-Security-Policy")
@@ -388,6 +392,7 @@ X = np.zeros((4, 2, 3))
         ({"corpus": X[:, 0], "corpus_tokens": "abc"}, ValueError, "corpus_tokens: expected 4 labels"),
         ({"corpus": [X[:, 0]], "corpus_tokens": []}, ValueError, "corpus_tokens: .* each sequence, 1 in all, got 0"),
         ({"corpus_tokens": "abcd"}, ValueError, "corpus_tokens: expected None without a corpus"),
+        ({"path": "a\0b"}, ValueError, r"path: expected no NUL characters in it, got 'a\\x00b'"),
         ({"path": 3}, TypeError, "path: expected str, bytes or os.PathLike, got int"),
     ],
 )  # fmt: skip

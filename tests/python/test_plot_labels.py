@@ -51,6 +51,12 @@ def test_every_text_leaves_a_mark(text, shown):
     assert visible(text) == shown
 
 
+@pytest.mark.parametrize("labels", [{"a", "b"}, frozenset("ab"), {"a": 1, "b": 2}, {"a": 1, "b": 2}.keys(), b"ab"])
+def test_labels_have_an_order(labels):
+    with pytest.raises(TypeError, match="labels: expected a sequence of texts, numbers or timestamps, got "):
+        step_labels(labels, 2, 2)
+
+
 def test_tensors_are_the_numbers_in_them():
     assert step_labels(Tensor([4, 5]), 2, 2).texts == ("4", "5")
     assert step_labels(list(Tensor([4, 5])), 2, 2).texts == ("4", "5")

@@ -185,6 +185,9 @@ def test_one_step_s_terms_are_bars():
     assert names == {"what each step wrote", "start state", "cell: the sum of all"}
     with pytest.raises(ValueError, match="Memory of one unit and one sequence"), nothing_drawn():
         lw.plot.memory(explain.memory(trace, 6))
+    for choice in ({"unit": 0}, {"row": 1}, {"layer": "l0"}, {"member": np.array([0, 0])}):
+        with pytest.raises(ValueError, match="expected a Trace to choose from, got a Memory together with a choice"):
+            lw.plot.memory(memory, **choice)
     with pytest.raises(ValueError, match="a Memory together with a choice"), nothing_drawn():
         lw.plot.memory(memory, unit=2)
 

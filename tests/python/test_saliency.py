@@ -395,6 +395,7 @@ X = np.ones((6, 4, 3), np.float32)
         ({"output": 0, "lengths": [6, 5, 7, 6]}, ValueError, r"lengths: expected 0 to 6 \(T\), got 7 in row 2"),
         ({"output": 0, "skip_output": "x"}, ValueError, "skip_output: expected"),
         ({"output": 0, "module": np.tanh}, TypeError, "module: expected LSTM or Network, got ufunc"),
+        ({"output": 0, "module": lw.LSTMLanguageModel()}, TypeError, "module: .*, got LSTMLanguageModel"),
         ({"output": 0, "module": lw.Linear(3, 5)}, TypeError, "module: expected LSTM or Network, got Linear"),
         ({"output": 0, "module": lw.LSTMCell(3, 5)}, TypeError, "module: expected LSTM or Network, got LSTMCell"),
         ({"output": 0, "module": lw.Network([lw.Linear(3, 5)])}, ValueError, "module: expected at least one LSTM in"),

@@ -277,6 +277,12 @@ def test_a_path_is_text_or_bytes(path):
             call(path)
 
 
+def test_a_path_has_no_nul():
+    for call in (lw.LSTM(2, 3).save, language_model().save, lw.load):
+        with pytest.raises(ValueError, match="path: expected no NUL characters in it, got "):
+            call(b"a\0b")
+
+
 def test_an_empty_path_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for call in (lw.LSTM(2, 3).save, lw.load):

@@ -49,11 +49,16 @@ class Place(NamedTuple):
         return direction_activations(self.options, self.name)
 
 
-def place_of(module: Any, layer: Any) -> Place:
-    """Find a layer and direction of an LSTM or a network; None: the first. ValueError, IndexError or TypeError."""
+def check_module(name: str, module: Any) -> None:
+    """Raise TypeError unless something is an LSTM or a network."""
     if not isinstance(module, (LSTM, Network)):
         hint = "; its network_ is one" if hasattr(module, "network_") else ""
-        raise TypeError(f"network: expected a Network or an LSTM, got {type(module).__name__}{hint}")
+        raise TypeError(f"{name}: expected LSTM or Network, got {type(module).__name__}{hint}")
+
+
+def place_of(module: Any, layer: Any) -> Place:
+    """Find a layer and direction of an LSTM or a network; None: the first. ValueError, IndexError or TypeError."""
+    check_module("network", module)
     modules = tuple(module) if isinstance(module, Network) else (module,)
     lstms = [(index, each) for index, each in enumerate(modules) if isinstance(each, LSTM)]
     if not lstms:

@@ -9,13 +9,13 @@ import numpy as np
 from latchwork._arrays import check_classes, integer, integer_array, real_array, shape_text
 from latchwork._axes import Axes
 from latchwork._module import Config
-from latchwork._sequence import SequenceModule
 from latchwork.explain._choices import positions_of_rows
+from latchwork.explain._places import check_module
 from latchwork.network import Network
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
-    from latchwork._sequence import Pairs
+    from latchwork._sequence import Pairs, SequenceModule
     from latchwork.tape import Tape
 
 
@@ -257,8 +257,7 @@ class _Runs:
     def __init__(
         self, module: SequenceModule[Any], x: Any, state: Any, lengths: Any, reset: Any, skip: Any, skip_output: str
     ) -> None:
-        if not isinstance(module, SequenceModule):
-            raise TypeError(f"module: expected LSTM or Network, got {type(module).__name__}")
+        check_module("module", module)
         if not module._state_sizes:
             raise ValueError(f"module: expected at least one LSTM in it, got {module!r}")
         self._asked = module

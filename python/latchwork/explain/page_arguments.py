@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -125,7 +125,7 @@ def checked_tracks(tracks: Any, call: Call) -> dict[str, list[list[Any]]]:
 
 def sequence_of(name: str, labels: Any) -> list[Any]:
     """Read a sequence of labels. TypeError."""
-    ordered = isinstance(labels, Iterable) and not isinstance(labels, (bytes, Mapping, set, frozenset))
+    ordered = isinstance(labels, Iterable) and not isinstance(labels, (bytes, Mapping, Set))
     if not ordered or getattr(labels, "shape", None) == () or hasattr(labels, "columns"):
         raise TypeError(f"{name}: expected a sequence of labels, got {type(labels).__name__}")
     return [without_tensor(label) for label in labels]

@@ -93,7 +93,7 @@ def memory(
     """
     require_matplotlib()
     if isinstance(trace, Memory):
-        if unit is not None or (layer, row, member) != (0, 0, 0):
+        if unit is not None or not all(isinstance(each, int) and each == 0 for each in (layer, row, member)):
             raise ValueError("trace: expected a Trace to choose from, got a Memory together with a choice")
         return _draw_one_step(trace, labels, checked_ax(ax))
     view = LayerView(trace, layer, row, member, labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -65,7 +65,7 @@ def _listed(labels: Any) -> list[Any]:
             raise ValueError(f"labels: expected one axis, got the shape {array.shape}")
         # NumPy's times would become integers if they are of nanoseconds.
         return list(array) if array.dtype.kind == "M" else list(array.tolist())
-    if isinstance(labels, (bytes, dict)) or not isinstance(labels, Iterable):
+    if isinstance(labels, (bytes, Mapping, Set)) or not isinstance(labels, Iterable):
         raise TypeError(f"labels: expected a sequence of texts, numbers or timestamps, got {type(labels).__name__}")
     return [without_tensor(label) for label in labels]
 
