@@ -359,6 +359,11 @@ class TestReport:
             measured("seq-20", "forward", 2, latchwork=10, torch=5),
         ]
 
+    def test_json_has_microseconds(self, measurements: list[Measurement]) -> None:
+        torch = report.as_json(measurements[0])["peers"]["torch"]
+        for name in ("microseconds", "lower_quartile", "upper_quartile", "fastest"):
+            assert torch[name] == pytest.approx(40, rel=1e-12)
+
     def test_means_and_least_ratios(self, measurements: list[Measurement]) -> None:
         means = {(mean["threads"], mean["peer"]): mean["ratio"] for mean in report.geometric_means(measurements)}
         expected = {(1, "torch"): 32**0.5, (1, "jax"): 8, (1, "best peer"): 4, (2, "torch"): 0.5, (2, "best peer"): 0.5}

@@ -258,11 +258,14 @@ class TestBadInput:
             ("generate", "--length", "-1", "an integer from 0 to 1000000000"),
             ("generate", "--length", "1000000001", "an integer from 0 to 1000000000"),
             ("generate", "--seed", "4294967296", "an integer from 0 to 4294967295"),
+            ("bench", "--rounds", "0", "an integer from 1 to 1000000"),
+            ("bench", "--rounds", "1000001", "an integer from 1 to 1000000"),
         ],
     )
     def test_values_beyond_the_bounds(self, capsys, command, option, value, expected):
         message = f"argument {option}: expected {expected}, got {value!r}"
-        self.fails(capsys, re.escape(message), command, "file", f"{option}={value}")
+        files = [] if command == "bench" else ["file"]
+        self.fails(capsys, re.escape(message), command, *files, f"{option}={value}")
 
 
 class TestBounds:
