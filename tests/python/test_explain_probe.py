@@ -398,6 +398,16 @@ def test_what_probe_refuses(labels, options, error, message):
         probe(trace_of(cells()), labels, **options)
 
 
+def test_many_classes_are_refused():
+    trace = trace_of(cells(shape=(101, 2, 1)))
+    labels = np.stack([np.arange(101), np.arange(101)], axis=1)
+    assert len(probe(trace, np.minimum(labels, 99)).classes) == 100
+    with pytest.raises(
+        ValueError, match="labels: expected at most 100 classes, whose pairs are compared, got 101; floats"
+    ):
+        probe(trace, labels)
+
+
 def test_labels_are_not_made_into_one_another():
     trace = trace_of(cells())
     with pytest.raises(TypeError, match="labels: expected the same kind for all traces, got integers and strings"):

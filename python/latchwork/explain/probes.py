@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Probe", "probe"]
 
+# Every class is compared with every other.
+MOST_CLASSES = 100
+
 
 @dataclass(frozen=True, eq=False)
 class Probe:
@@ -94,7 +97,7 @@ def probe(
     labels : array_like
         One for each sequence, (N,), or one for each step, in the axes of x: (T, N), with ``batch_first`` (N, T);
         unbatched one alone, or (T,). Integers, booleans and strings are classes; floats are numbers. For a sequence of
-        traces a sequence of such labels, and so for ``where``.
+        traces a sequence of such labels, and so for ``where``. At most 100 classes.
     layer : str or int, optional
         Which layer and direction, as ``trace[layer]`` takes it. None: the first.
     signal : str, default "cell"
@@ -229,6 +232,11 @@ class _Samples:
             if len(names) < 2:
                 raise ValueError(
                     f"labels: expected at least two classes in the steps that count, got {self.classes[0]!r} only"
+                )
+            if len(names) > MOST_CLASSES:
+                raise ValueError(
+                    f"labels: expected at most {MOST_CLASSES} classes, whose pairs are compared, got {len(names)}; "
+                    "floats are read as numbers"
                 )
 
     def folds(self, count: int, random: Random) -> Array:
