@@ -403,7 +403,7 @@ def test_many_classes_are_refused():
     labels = np.stack([np.arange(101), np.arange(101)], axis=1)
     assert len(probe(trace, np.minimum(labels, 99)).classes) == 100
     with pytest.raises(
-        ValueError, match="labels: expected at most 100 classes, whose pairs are compared, got 101; floats"
+        ValueError, match="labels: expected at most 100 classes, .* got 101; floats"
     ):
         probe(trace, labels)
 
