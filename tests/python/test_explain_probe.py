@@ -402,9 +402,7 @@ def test_many_classes_are_refused():
     trace = trace_of(cells(shape=(101, 2, 1)))
     labels = np.stack([np.arange(101), np.arange(101)], axis=1)
     assert len(probe(trace, np.minimum(labels, 99)).classes) == 100
-    with pytest.raises(
-        ValueError, match="labels: expected at most 100 classes, .* got 101; floats"
-    ):
+    with pytest.raises(ValueError, match="labels: expected at most 100 classes, .* got 101; floats"):
         probe(trace, labels)
 
 
