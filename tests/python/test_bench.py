@@ -97,6 +97,17 @@ def test_an_instruction_set_limits_latchwork(tmp_path: Path) -> None:
     assert "onnxruntime: missing: it cannot be limited to baseline" in done.stdout
 
 
+@pytest.mark.parametrize(("note", "status"), [("", 0), ("its results differ", 1)])
+def test_a_note_of_a_peer_shows_in_the_exit_status(note: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(workers: object, planned: measuring.Planned, *arguments: object) -> Measurement:
+        result = PeerResult(timing.summarise([1e-6]), note=note)
+        return Measurement(planned.case, planned.kind, planned.threads, None, {"latchwork": result})
+
+    monkeypatch.setattr("latchwork.cli.bench._measure", measure)
+    command = ["bench", "--peers", "", "--cases", "step-20", "--kinds", "step", "--threads", "1", "--rounds", "1"]
+    assert main(command) == status
+
+
 def test_peers_without_float64_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "speed.json"
     options = {"--cases": "step-20", "--threads": 1, "--rounds": 1, "--peers": "onnxruntime,openvino"}
