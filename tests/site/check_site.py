@@ -30,7 +30,7 @@ TOO_WIDE = "return document.documentElement.scrollWidth - window.innerWidth"
 def start_browser() -> webdriver.Chrome:
     """Start Debian's Chromium, which needs --no-sandbox as root."""
     options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
