@@ -106,26 +106,25 @@ TEST_CASE("network: a length or a token out of range is refused, and nothing is 
   std::vector<std::int64_t> tokens{0, 4, 2, 1};
   std::vector<Index> lengths{2, 1};
   std::vector<float> output(16, 7.0f);
-  const auto run = [&] {
-    Batch batch;
-    batch.steps = 2;
-    batch.rows = 2;
-    batch.lengths = lengths.data();
-    network.forward({{}, {tokens.data(), 2, 1}}, batch, {}, {output.data(), 8, 4}, {});
-  };
+  const auto batch = [&] { return Batch{2, 2, lengths.data(), {}, 0}; };
+  const auto run = [&] { network.forward({{}, {tokens.data(), 2, 1}}, batch(), {}, {output.data(), 8, 4}, {}); };
+  const auto record = [&] { network.record({{}, {tokens.data(), 2, 1}}, batch(), {}, {output.data(), 8, 4}, {}, {}); };
   const std::vector<float> untouched = output;
   for (const Index length : {-1, 3}) {
     lengths[1] = length;
     CHECK_THROWS_AS(run(), std::invalid_argument);
+    CHECK_THROWS_AS(record(), std::invalid_argument);
   }
   lengths[1] = 1;
   for (const std::int64_t token : {-1, 5}) {
     tokens[2] = token;
     CHECK_THROWS_AS(run(), std::invalid_argument);
+    CHECK_THROWS_AS(record(), std::invalid_argument);
   }
   CHECK(output == untouched);
   tokens = {0, 4, 2, 99};  // the last one lies in padding
   CHECK_NOTHROW(run());
+  CHECK_NOTHROW(record());
 }
 
 }  // namespace latchwork::test
