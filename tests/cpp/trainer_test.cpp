@@ -362,16 +362,12 @@ TEST_CASE("two optimisers of one kind and rate on the parts of a network do what
 
 TEST_CASE_TEMPLATE("a step that would leave infinite weights is refused and changes nothing", T, float, double) {
   const double huge = static_cast<double>(std::numeric_limits<T>::max()) / 64.0;
-  std::vector<OptimizerOptions> all(5, adam(huge));
+  std::vector<OptimizerOptions> all(4, adam(huge));
   all[0].kind = OptimizerKind::sgd;
   all[1].kind = OptimizerKind::adam;
   all[2].kind = OptimizerKind::adamw;
   all[3].kind = OptimizerKind::rmsprop;
   all[3].momentum = 0.5;
-  // Its velocity grows for many steps, while its mean square hardly does.
-  all[4].kind = OptimizerKind::rmsprop;
-  all[4].momentum = 0.99;
-  all[4].eps = 1.0;
   for (const OptimizerOptions& options : all) {
     CAPTURE(static_cast<int>(options.kind));
     const CycleTask<T> task;
