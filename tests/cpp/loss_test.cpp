@@ -265,9 +265,11 @@ TEST_CASE("a target with weight 0 may be anything, and nothing is written but a 
     CHECK(solve<double>(problem).weights == 0.0);
     problem.weights[3] = 1.0;
     CHECK_THROWS_AS(solve<double>(problem), std::invalid_argument);
+    Problem other = make_problem(kind, 3, 2, 6, false, 17);  // in which all is well but for a weight
     for (double bad : {-1.0, nan, std::numeric_limits<double>::infinity()}) {
-      problem.weights[3] = bad;
-      CHECK_THROWS_AS(solve<double>(problem), std::invalid_argument);
+      other.weights.assign(6, 0.5);
+      other.weights[3] = bad;
+      CHECK_THROWS_AS(solve<double>(other), std::invalid_argument);
     }
   }
 }
