@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from latchwork._lazy import lazy_names
+
 if TYPE_CHECKING:
     from latchwork import explain as explain
     from latchwork import losses as losses
@@ -60,9 +62,13 @@ _MODULE_OF = {
     "Trace": "trace",
     "Trainer": "training",
     "cpu_info": "machine",
+    "explain": "explain",
     "get_num_threads": "machine",
     "load": "files",
+    "losses": "losses",
+    "optim": "optim",
     "pad": "padding",
+    "plot": "plot",
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
@@ -99,18 +105,14 @@ __all__ = [
 ]
 
 
+_lazy_name = lazy_names(__name__, _MODULE_OF)
+
+
 def __getattr__(name: str) -> Any:
-    value: Any
-    if name in _MODULE_OF:
-        value = getattr(importlib.import_module(f"latchwork.{_MODULE_OF[name]}"), name)
-    elif name in ("explain", "losses", "optim", "plot"):
-        value = importlib.import_module(f"latchwork.{name}")
-    elif name == "__version__":
-        value = importlib.import_module("latchwork._core").build_info()["version"]
-    else:
-        raise AttributeError(f"module 'latchwork' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    if name != "__version__":
+        return _lazy_name(name)
+    version = globals()[name] = importlib.import_module("latchwork._core").build_info()["version"]
+    return version
 
 
 def __dir__() -> list[str]:

@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 
 
 def lazy_names(package: str, module_of: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make a package's ``__getattr__``. ``module_of``: in which of its modules each name lives."""
+    """Make a package's ``__getattr__``. ``module_of``: in which of its modules each name lives; a module in itself."""
 
     def getattr_of_package(name: str) -> Any:
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
+        module = importlib.import_module(f"{package}.{module_of[name]}")
+        value = module if module_of[name] == name else getattr(module, name)
         vars(importlib.import_module(package))[name] = value
         return value
 

@@ -47,6 +47,14 @@ def torch_peer():
     return torch_peer
 
 
+@pytest.fixture(scope="session")
+def torch_variants(torch_peer):
+    """PyTorch's answers for every variant of the cell, written out."""
+    import torch_variants
+
+    return torch_variants
+
+
 @pytest.fixture(autouse=True)
 def restore_machine_settings():
     """The number of threads and the instruction set are the process's: put them back after every test."""

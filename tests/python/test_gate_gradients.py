@@ -4,7 +4,7 @@ import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_close, assert_same_bits
-from layers import data, directions_of, normal, random_lstm, weights_from_above
+from layers import data, directions_of, normal, random_lstm, variant_problem, weights_from_above
 from variants import EVERY, PLAIN, random_options
 
 SIGNALS = ("input_gate", "forget_gate", "candidate", "output_gate", "cell", "hidden")
@@ -120,19 +120,8 @@ def test_they_equal_finite_differences(options):
 # ---- PyTorch's autograd of a cell written out.
 
 
-@pytest.fixture(scope="module")
-def torch_variants(torch_peer):
-    import torch_variants
-
-    return torch_variants
-
-
 def compare_with_torch(torch_variants, options, start=True, ragged=False, reset=False):
-    lstm = random_lstm(**({"input_size": 4, "hidden_size": 7} | options))
-    x, state, restarts = data(lstm, steps=6, rows=5)
-    d_output, d_state = weights_from_above(lstm, steps=6, rows=5)
-    state = state if start else None
-    call = {"lengths": [6, 0, 1, 4, 6] if ragged else None, "reset": restarts if reset else None}
+    lstm, x, state, d_output, d_state, call = variant_problem(options, start, ragged, reset)
     expected = torch_variants.answer(lstm, x, state, d_output, d_state, **call, gates=True)
     gates = gates_of(lstm.record(x, state, **call, training=False), d_output, d_state)
     assert len(gates) == len(expected)

@@ -8,7 +8,7 @@ import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_close, assert_same_bits
-from layers import data, random_lstm, results_of, weights_from_above
+from layers import data, random_lstm, results_of, variant_problem, weights_from_above
 from variants import PLAIN, random_options
 
 OUTPUT_TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -20,19 +20,8 @@ def tolerance(name, dtype):
     return (OUTPUT_TOLERANCE if name in RESULTS else GRADIENT_TOLERANCE)[dtype]
 
 
-@pytest.fixture(scope="module")
-def torch_variants(torch_peer):
-    import torch_variants
-
-    return torch_variants
-
-
 def compare_with_torch(torch_variants, options, start=True, ragged=False, reset=False):
-    lstm = random_lstm(**({"input_size": 4, "hidden_size": 7} | options))
-    x, state, restarts = data(lstm, steps=6, rows=5)
-    d_output, d_state = weights_from_above(lstm, steps=6, rows=5)
-    state = state if start else None
-    call = {"lengths": [6, 0, 1, 4, 6] if ragged else None, "reset": restarts if reset else None}
+    lstm, x, state, d_output, d_state, call = variant_problem(options, start, ragged, reset)
     expected = torch_variants.answer(lstm, x, state, d_output, d_state, **call)
     if ragged:
         for row, length in enumerate(call["lengths"]):

@@ -94,3 +94,12 @@ def weights_from_above(lstm, steps=STEPS, rows=ROWS):
     states = lstm.num_layers * directions_of(lstm)
     d_output = normal(11, (steps, rows, directions_of(lstm) * hidden), lstm.dtype)
     return d_output, tuple(normal(12 + size, (states, rows, size), lstm.dtype) for size in (hidden, lstm.hidden_size))
+
+
+def variant_problem(options, start=True, ragged=False, reset=False):
+    """An LSTM with these options, x, start state, gradients from above, and the lengths and resets of a call."""
+    lstm = random_lstm(**({"input_size": 4, "hidden_size": 7} | options))
+    x, state, restarts = data(lstm, steps=6, rows=5)
+    d_output, d_state = weights_from_above(lstm, steps=6, rows=5)
+    call = {"lengths": [6, 0, 1, 4, 6] if ragged else None, "reset": restarts if reset else None}
+    return lstm, x, state if start else None, d_output, d_state, call
