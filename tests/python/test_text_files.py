@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latchwork.estimators import text_files
+from latchwork.estimators import text_files, text_windows
 from latchwork.estimators.characters import Vocabulary
 from latchwork.estimators.text_files import TextFile, TextFileTokens
+from latchwork.estimators.text_windows import TextWindows
 
 TEXTS = st.text(st.sampled_from("a\r\n\u00e9\u20ac\U0001f600\u0800\uffff\x00\ufeff"), min_size=1, max_size=40)
 
@@ -85,14 +86,32 @@ def test_any_slice_of_the_tokens_is_that_of_all(small_blocks, streams, tmp_path)
             tokens[::2]
 
 
-def test_tokens_are_fed_to_a_hash_as_one_array_would_be(small_blocks, tmp_path):
-    text = "abca\n\u20ac" * 9
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_training_reads_the_same_batches_of_a_file_as_of_its_text(small_blocks, batch_size, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_windows, "UNKNOWN_SHARE", 0.1)
+    monkeypatch.setattr(text_windows, "_PIECE", 7)
+    text = "".join(np.random.RandomState(0).choice(list("ab\u00e9\u20ac\U0001f600\n"), 1311))
     vocabulary = Vocabulary(text)
-    fed = []
+    options = vocabulary.unknown, batch_size, 16, 3
+    expected = TextWindows(vocabulary.encode_after_start(text), *options)
     with TextFile(written(tmp_path / "text.txt", text.encode())) as file:
-        TextFileTokens(file, vocabulary, 1).feed(fed.append)
-    assert len(fed) > 3
-    assert b"".join(fed) == vocabulary.encode_after_start(text).tobytes()
+        assert file.characters == vocabulary.characters
+        windows = TextWindows(TextFileTokens(file, vocabulary, batch_size), *options)
+        assert windows.steps() == expected.steps() > 5
+        for epoch, first in ((0, 0), (1, 3)):
+            batches = list(windows.batches(epoch, first))
+            assert len(batches) == windows.steps() - first
+            for batch, other in zip(batches, expected.batches(epoch, first), strict=True):
+                np.testing.assert_array_equal(batch.x, other.x)
+                np.testing.assert_array_equal(batch.y, other.y)
+                assert batch.x.dtype == other.x.dtype
+                assert (batch.continues, batch.count) == (other.continues, other.count)
+        fed: list[list[bytes]] = [[], []]
+        windows.feed(lambda data: fed[0].append(bytes(data)))
+        expected.feed(lambda data: fed[1].append(bytes(data)))
+        assert len(fed[0]) > 5
+        assert b"".join(fed[0]) == b"".join(fed[1])
+        assert b"".join(fed[1][1:]) == vocabulary.encode_after_start(text).tobytes()
 
 
 @pytest.mark.parametrize(

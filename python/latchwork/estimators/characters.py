@@ -64,4 +64,5 @@ class Vocabulary:
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
+    """Code points of the characters of a text, surrogates too."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)

@@ -257,12 +257,12 @@ def _sequences(name: str, value: Any, axes: tuple[int, ...]) -> list[Array]:
 
 def _of_steps(name: str, value: Any, sequences: Sequence[Array], axes: tuple[int, ...], x: Any) -> list[Array]:
     """Give what belongs to each step of each sequence."""
-    shape = getattr(x, "shape", ())
-    given = getattr(value, "shape", ())
+    shape: tuple[int, ...] = getattr(x, "shape", ())
+    given: tuple[int, ...] = getattr(value, "shape", ())
     if len(shape) == 2 and given[:1] == shape[:1] and given[1:2] != shape[1:2]:
         raise ValueError(
-            f"X: expected (n, T, features), or (n, T), which is one feature a step, got {shape_text(shape)} with {name} "
-            f"{shape_text(given)}; if it is one long sequence of {shape[0]} steps, pass [X] and [y]"
+            f"X: expected (n, T, features), or (n, T), which is one feature a step, got {shape_text(shape)} with "
+            f"{name} {shape_text(given)}; if it is one long sequence of {shape[0]} steps, pass [X] and [y]"
         )
     each_step = _sequences(name, value, axes)
     if len(each_step) != len(sequences):

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class TextFile:
     """
 
     def __init__(self, path: FilePath) -> None:
-        self._open(open(path, "rb"), os.fsdecode(path), exact=False)
+        self._open(open(path, "rb"), os.fsdecode(path), exact=False)  # noqa: SIM115
 
     @classmethod
     def of_pieces(cls, pieces: Iterable[str]) -> Self:
@@ -63,7 +63,7 @@ class TextFile:
         TypeError
             If a piece is no str.
         """
-        file = tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             for number, piece in enumerate(pieces):
                 if not isinstance(piece, str):
@@ -113,7 +113,7 @@ class TextFile:
         return text
 
     def _find_blocks(self) -> None:
-        """Read the whole file once. A block ends neither within a character nor between \\r and \\n."""
+        """Read the whole file once. A block ends neither within a character nor between the two of an end of line."""
         file = self._file
         known = np.zeros(CODE_POINTS, bool)
         start = file.read(len(codecs.BOM_UTF8)) if not self._exact else b""
@@ -201,14 +201,9 @@ class TextFileTokens:
         self._blocks[number] = block  # the last one that was used
         return block
 
-    def feed(self, update: Any) -> None:
-        """Feed all tokens to a hash, as the bytes of one array."""
-        for begin in range(0, len(self), _BLOCK):
-            update(self[begin : begin + _BLOCK].tobytes())
-
 
 def _whole_characters(data: bytes) -> int:
-    """How many of these bytes, from a file that goes on, end with a whole character that is no \\r."""
+    """How many of these bytes, from a file that goes on, end with a whole character that is no carriage return."""
     end = len(data)
     # A character has at most four bytes; what is no UTF-8 at all is left to the decoder, which names the place.
     for back in range(1, min(4, end) + 1):

@@ -183,8 +183,8 @@ class PieceWindows:
         """
         if not self._source.can_repeat:
             raise ValueError(
-                "X: expected something that can be read again, for a certificate, got an iterator; pass a function that "
-                "returns a fresh one"
+                "X: expected something that can be read again, for a certificate, got an iterator; pass a function "
+                "that returns a fresh one"
             )
         for part in self._source.open():
             update(f"{part.x.shape[1]} rows, {part.x.shape[2]} features\n".encode())
