@@ -373,7 +373,7 @@ def test_a_hash_of_pieces():
         ([np.zeros((3, 1))], [np.zeros(3)] * 2, None, ValueError, "y: expected 1 sequences, as X has, got 2"),
         ([np.zeros((3, 1))], [np.zeros(4)], None, ValueError, r"y\[0\]: expected 3 steps, as X\[0\] has, got 4"),
         ([np.zeros(3)], [np.zeros(3)], [np.zeros((3, 1))], ValueError, r"sample_weight\[0\]: expected \(T,\), got"),
-        ([np.zeros(3)] * 2, [np.zeros(3), np.zeros((3, 2))], None, ValueError, r"y\[1\]: expected \(T,\), as y\[0\] is"),
+        ([np.zeros(3)] * 2, [np.zeros(3), np.zeros((3, 2))], None, ValueError, r"y\[1\]: expected \(T,\), as"),
         ([np.zeros((0, 1))], [np.zeros(0)], None, ValueError, "X: expected at least one step, got none"),
         (np.zeros((9, 2)), np.zeros(9), None, ValueError, r"one long sequence of 9 steps, pass \[X\] and \[y\]"),
         (np.zeros((9, 2)), np.zeros((9, 1)), None, ValueError, r"one long sequence of 9 steps"),
