@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def is_long(X: Any) -> bool:
-    """Say whether X is read piece by piece: a path, an iterator, a function, a memory-mapped file, a list with one."""
+    """Say whether X is read piece by piece: a path, an iterator, a function, a memory-mapped file or a list of them."""
     if isinstance(X, (list, tuple)):
         return any(isinstance(each, np.memmap) for each in X) or (bool(X) and all(map(_is_path, X)))
     return isinstance(X, np.memmap) or _is_path(X) or isinstance(X, Iterator) or callable(X)
@@ -82,6 +82,7 @@ class LongData:
         time: str | None = None,
         schema: Schema | None = None,
     ) -> None:
+        self._source: ArraySource | PieceSource
         self._dtype = np.dtype(dtype)
         self._labels = labels
         self._length: int | None = None  # of each row of pieces
@@ -95,8 +96,9 @@ class LongData:
             _refuse("sample_weight", sample_weight, "an iterator")
             self._look_at_pieces(X)
         else:
-            self._source = self._known_source(X, y, sample_weight, sequence, time, schema)
-            self._look_at_sequences(self._source)
+            source = self._known_source(X, y, sample_weight, sequence, time, schema)
+            self._look_at_sequences(source)
+            self._source = source
         self.schema = schema if schema is not None else self._new_schema(sequence, time)
         if len(self.inputs.counts) != self.schema.n_features:
             raise ValueError(f"X: expected {self.schema.n_features} features, got {len(self.inputs.counts)}")
@@ -147,12 +149,12 @@ class LongData:
 
     def _look_at_pieces(self, X: Any) -> None:
         if callable(X):
-            self._source: Any = PieceSource(X)
+            source = PieceSource(X)
             length = 0
-            for number, part in enumerate(self._source.open()):
+            for number, part in enumerate(source.open()):
                 self._look_at_piece(part, number)
                 length += len(part.x)
-            self._length = length
+            self._source, self._length = source, length
         else:
             first = next(X, None)
             if first is None:

@@ -74,7 +74,7 @@ class ArraySource:
         self._y = y
         self._weights = weights
         self.features = x[0].shape[1]
-        self.lengths = [len(each) for each in x]
+        self.lengths: Sequence[int] = [len(each) for each in x]
         self._maps = mappings([*x, *y, *(weights or ())])
 
     def lanes(self, count: int, order: Sequence[int]) -> Sequence[Lane]:
