@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latchwork.estimators.labels import class_codes, plain_labels
+from latchwork.estimators.preparation import column_sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ class ColumnNumbers:
 
     def add(self, values: Array) -> None:
         """Look at the next rows, (rows, columns) of real numbers."""
-        for begin in range(0, len(values), _ROWS):
+        for begin in range(0, len(values), _ROWS):  # no rows, nothing to do
             self._add(values[begin : begin + _ROWS].astype(np.float64))
 
     def _add(self, rows: Array) -> None:
@@ -57,7 +58,7 @@ class ColumnNumbers:
         # What is left corrects the rounding of the mean.
         rest = _sums(rows) / np.maximum(counts, 1)
         rows *= rows
-        squares = _sums(rows) - counts * rest * rest
+        squares = (column_sums(rows) if len(rows) else 0.0) - counts * rest * rest
         own += rest
         total = self.counts + counts
         share = counts / np.maximum(total, 1)
@@ -132,5 +133,4 @@ class LabelCounts:
 
 
 def _sums(rows: Array) -> Array:
-    """Add rows in their order."""
-    return np.cumsum(rows, axis=0)[-1] if len(rows) else np.zeros(rows.shape[1])
+    return column_sums(rows.copy()) if len(rows) else np.zeros(rows.shape[1])
