@@ -3,8 +3,9 @@
 Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, and `Network`, a chain of them,
 which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
-`load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` have
-scikit-learn's habits, `LSTMLanguageModel` learns text. `explain` says what a model did and why, `plot` draws it. Shapes and names are PyTorch's throughout.
+`load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
+from sequences, `LSTMLanguageModel` from text. `explain` says what a model did and why, `plot` draws it. Shapes and
+names are PyTorch's throughout.
 """
 
 from __future__ import annotations
