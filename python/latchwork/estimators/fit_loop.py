@@ -224,7 +224,7 @@ class FitLoop:
         place, trainer = self._place, self.trainer
         state = self._state if batch.continues else None
         try:
-            loss, end = trainer.step(batch.x, batch.y, state, batch.lengths, None, batch.weights)
+            loss, end = trainer.step(batch.x, batch.y, state, batch.lengths, batch.reset, batch.weights)
         except RuntimeError as error:
             if not str(error).endswith("; nothing was changed"):  # an error of the user's own loss, say
                 raise

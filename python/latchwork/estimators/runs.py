@@ -20,6 +20,7 @@ class Batch:
     continues: bool = False  # start from the end state of the batch before
     count: int = 0  # how many things it reads: samples, steps, characters
     samples: Any = None  # the numbers of the samples, which are named if the loss is not finite
+    reset: Any = None  # before which steps the state restarts
 
 
 class TrainingData(Protocol):
