@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-
 from latchwork._random import Random
 from latchwork.estimators.holdout import held_out
 from latchwork.estimators.metrics import accuracy, r2_score
