@@ -153,7 +153,7 @@ def test_parquet_gives_what_arrays_give(arrays, tmp_path):
                     np.testing.assert_equal(getattr(batch, name), getattr(other, name))
     several = LongData(tmp_path / "0.parquet", ["y", "b"])
     assert (several.n_outputs, several.single, several.schema.names) == (2, False, ("a", "gap"))
-    again = LongData(tmp_path / "1.parquet", ["y", "b"], schema=several.schema)
+    again = LongData(tmp_path / "1.parquet", ["y", "b"], before=several.schema)
     assert again.schema is several.schema
 
 
@@ -242,9 +242,9 @@ def test_columns_of_labels_are_refused(tmp_path):
 def test_other_features_than_in_the_first_training_are_refused(tmp_path):
     x = mapped(tmp_path / "x", np.zeros((1, 9, 2)))
     schema = LongData(x, np.zeros((1, 9))).schema
-    assert LongData(x, np.zeros((1, 9)), schema=schema).schema is schema
+    assert LongData(x, np.zeros((1, 9)), before=schema).schema is schema
     with pytest.raises(ValueError, match="X: expected 2 features, got 3"):
-        LongData(mapped(tmp_path / "z", np.zeros((1, 9, 3))), np.zeros((1, 9)), schema=schema)
+        LongData(mapped(tmp_path / "z", np.zeros((1, 9, 3))), np.zeros((1, 9)), before=schema)
 
 
 def test_the_order_of_sequences_follows_the_seed(tmp_path):

@@ -112,6 +112,10 @@ class LabelCounts:
         for label, count in zip(found.tolist(), times.tolist(), strict=True):
             self._counts[label] = self._counts.get(label, 0) + count
 
+    def counts_of(self, classes: Array) -> Array:
+        """Give how often each of these labels came, (classes,)."""
+        return np.array([self._counts.get(label, 0) for label in classes.tolist()], np.int64)
+
     def classes(self) -> tuple[Array, Array]:
         """Give the different labels, sorted, and how often each came.
 

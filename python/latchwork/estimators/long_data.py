@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork.estimators.examples import GAPS_ADVICE
 from latchwork.estimators.first_pass import ColumnNumbers, LabelCounts
 from latchwork.estimators.labels import class_codes
 from latchwork.estimators.schema import Schema
@@ -26,6 +27,11 @@ def is_long(X: Any) -> bool:
     if isinstance(X, (list, tuple)):
         return any(isinstance(each, np.memmap) for each in X) or (bool(X) and all(map(_is_path, X)))
     return isinstance(X, np.memmap) or _is_path(X) or isinstance(X, Iterator) or callable(X)
+
+
+def is_mapped(X: Any) -> bool:
+    """Say whether X, which is long, is memory-mapped files, which can be read like all other arrays too."""
+    return isinstance(X, np.memmap) or isinstance(X, (list, tuple)) and any(isinstance(each, np.memmap) for each in X)
 
 
 class LongData:
@@ -45,8 +51,10 @@ class LongData:
         Whether y is labels rather than numbers.
     sequence, time : str, optional
         Columns of Parquet files.
-    schema : Schema, optional
+    before : Schema, optional
         That of data which an earlier training read; None: none did, and one is made of X.
+    refuse_gaps : bool
+        Whether NaN in X is refused.
 
     Attributes
     ----------
@@ -80,11 +88,13 @@ class LongData:
         labels: bool = False,
         sequence: str | None = None,
         time: str | None = None,
-        schema: Schema | None = None,
+        before: Schema | None = None,
+        refuse_gaps: bool = False,
     ) -> None:
         self._source: ArraySource | PieceSource
         self._dtype = np.dtype(dtype)
         self._labels = labels
+        self._refuse_gaps = refuse_gaps
         self._length: int | None = None  # of each row of pieces
         self.names: tuple[str, ...] | None = None
         self.outputs: Any = LabelCounts() if labels else None
@@ -94,12 +104,12 @@ class LongData:
         if isinstance(X, Iterator) or callable(X):
             _refuse("y", y, "pieces (x, y) of an iterator")
             _refuse("sample_weight", sample_weight, "an iterator")
-            self._look_at_pieces(X)
+            self._look_at_pieces(X, warns=before is None)
         else:
-            source = self._known_source(X, y, sample_weight, sequence, time, schema)
+            source = self._known_source(X, y, sample_weight, sequence, time, before)
             self._look_at_sequences(source)
             self._source = source
-        self.schema = schema if schema is not None else self._new_schema(sequence, time)
+        self.schema = before if before is not None else self._new_schema(sequence, time)
         if len(self.inputs.counts) != self.schema.n_features:
             raise ValueError(f"X: expected {self.schema.n_features} features, got {len(self.inputs.counts)}")
 
@@ -118,7 +128,7 @@ class LongData:
         )
 
     def _known_source(
-        self, X: Any, y: Any, sample_weight: Any, sequence: str | None, time: str | None, schema: Schema | None
+        self, X: Any, y: Any, sample_weight: Any, sequence: str | None, time: str | None, before: Schema | None
     ) -> ArraySource:
         paths = list(X) if isinstance(X, (list, tuple)) else [X]
         if not all(map(_is_path, paths)):
@@ -131,7 +141,7 @@ class LongData:
         _refuse("sample_weight", sample_weight, "Parquet files")
         if not isinstance(y, str) and not (isinstance(y, (list, tuple)) and y and all(isinstance(n, str) for n in y)):
             raise TypeError(f"y: expected the name of a column of {os.fsdecode(paths[0])}, or several, got {y!r}")
-        features = None if schema is None else schema.names
+        features = None if before is None else before.names
         source = ParquetSource(
             paths, y, sequence=sequence, time=time, features=features, dtype=self._dtype, labels=self._labels
         )
@@ -147,7 +157,7 @@ class LongData:
             self._look(part.x, part.y, f"sample {sequence}, step {{}}", begin)
             begin += len(part.x)
 
-    def _look_at_pieces(self, X: Any) -> None:
+    def _look_at_pieces(self, X: Any, *, warns: bool) -> None:
         if callable(X):
             source = PieceSource(X)
             length = 0
@@ -163,13 +173,14 @@ class LongData:
             self._look_at_piece(part, 0)
             self._source = PieceSource(itertools.chain([first], X))
             self.can_repeat = False
-            found = "classes and the numbers of scaling" if self._labels else "the numbers of scaling"
-            warnings.warn(
-                f"X: {found} are those of the first piece, of {len(part.x)} steps, because an iterator can be read "
-                "only once; pass a function that returns a fresh one to have those of all pieces",
-                UserWarning,
-                stacklevel=6,
-            )
+            if warns:
+                found = "classes and the numbers of scaling" if self._labels else "the numbers of scaling"
+                warnings.warn(
+                    f"X: {found} are those of the first piece, of {len(part.x)} steps, because an iterator can be read "
+                    "only once; pass a function that returns a fresh one to have those of all pieces",
+                    UserWarning,
+                    stacklevel=7,  # where fit was called
+                )
         if not self.n_outputs:
             raise ValueError("X: expected at least one step, got none")
 
@@ -193,7 +204,11 @@ class LongData:
         def place(step: int) -> str:
             return where.format(begin + step)
 
-        self.inputs.add(_converted("X", x, self._dtype, place))
+        converted = _converted("X", x, self._dtype, place)
+        if self._refuse_gaps and np.isnan(converted).any():
+            step, column = np.argwhere(np.isnan(converted))[0].tolist()
+            raise ValueError(f"X: expected no NaN, got NaN in {place(step)}, column {column}; {GAPS_ADVICE}")
+        self.inputs.add(converted)
         if self._labels:
             self.outputs.add(y.reshape(len(y)), place)
         else:
