@@ -17,7 +17,7 @@ from latchwork.estimators.fingerprints import options_of
 from latchwork.estimators.holdout import held_out
 from latchwork.estimators.input_numbers import InputNumbers, input_numbers, joined_numbers
 from latchwork.estimators.inputs import read, read_fit
-from latchwork.estimators.long_data import LongData, is_long, is_mapped
+from latchwork.estimators.long_data import LongData, is_long, is_mapped, is_path, sequences_of_files
 from latchwork.estimators.preparation import missing_features
 from latchwork.estimators.runs import Run
 from latchwork.estimators.sequence_network import NetworkSeeds, OutputNumbers, new_network, training_network
@@ -285,6 +285,10 @@ class SequenceFitting(SequenceParameters):
         return Examples(sequences, targets), schema, answers, layout
 
     def _read(self, X: Any, schema: Schema, static: Any) -> tuple[Sequences, Layout]:
+        if is_long(X) and is_path(X):
+            if static is not None:
+                raise TypeError(f"static: expected None, because X is a file, got {type(static).__name__}")
+            return sequences_of_files(X, schema)
         return read(X, schema, static=static, estimator=type(self).__name__)
 
     def _split(self, examples: Examples, seed: int, *, validates: bool) -> tuple[Examples, Examples | None]:
