@@ -185,7 +185,7 @@ class LongData:
                     f"X: {found} are those of the first piece, of {len(part.x)} steps, because an iterator can be read "
                     "only once; pass a function that returns a fresh one to have those of all pieces",
                     UserWarning,
-                    stacklevel=7,  # where fit was called
+                    stacklevel=6,  # where fit was called
                 )
         if not self.n_outputs:
             raise ValueError("X: expected at least one step, got none")
