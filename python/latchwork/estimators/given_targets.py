@@ -119,9 +119,10 @@ def _column_of_frame(name: Any, layout: Layout, per_step: bool) -> Array:
         differs &= ~(np.isnan(repeated) & np.isnan(steps))
     if differs.any():
         step = int(np.argmax(differs))
+        values = [each.item() if isinstance(each, np.generic) else each for each in (repeated[step], steps[step])]
         raise ValueError(
-            f"y: expected the same value of column {name!r} in all rows of a sequence, got {repeated[step]!r} and "
-            f'{steps[step]!r} in {layout.place(step)}; one target for each row needs head="sequence"'
+            f"y: expected the same value of column {name!r} in all rows of a sequence, got {values[0]!r} and "
+            f'{values[1]!r} in {layout.place(step)}; one target for each row needs head="sequence"'
         )
     return first
 

@@ -96,7 +96,7 @@ def scale_of(values: Array, how: str | None) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
         factor = 1.0 / spread
     factor[constant | ~np.isfinite(factor) | (factor == 0)] = 1.0
-    return shift, factor
+    return shift + 0.0, factor  # never -0.0: which zero the least of several is, is not said
 
 
 def _pieces(values: Array) -> Iterator[Array]:
