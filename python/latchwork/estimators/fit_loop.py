@@ -186,9 +186,10 @@ class FitLoop:
             self._checkpoints.open()
             if self._run.resume and self._resume(self._checkpoints):
                 return
-            self._checkpoints.write_first(self._checkpoint())
         if self._recorder is not None:
             self._recorder.begin(self._snapshot())
+        if self._checkpoints is not None:
+            self._checkpoints.write_first(self._checkpoint())
 
     def _run_epoch(self, ctrl_c: CtrlC, bar: ProgressBar) -> None:
         place = self._place
