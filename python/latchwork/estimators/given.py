@@ -85,9 +85,7 @@ def read_given(X: Any, sequence: Any, time: Any, passed_over: Sequence[Any]) -> 
 
 def is_ragged(value: Sequence[Any]) -> bool:
     """Say whether the items of a list differ in length."""
-    lengths = (
-        {len(each) for each in value if hasattr(each, "__len__") and np.ndim(each) > 0} if _all_sized(value) else ()
-    )
+    lengths = {len(each) for each in value if hasattr(each, "__len__") and np.ndim(each) > 0} if _all_sized(value) else ()
     return len(lengths) > 1
 
 

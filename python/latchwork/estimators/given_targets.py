@@ -75,9 +75,7 @@ def read_answers(y: Any, layout: Layout, per_step: bool) -> Answers:
         columns = [column[rows] for column in columns]
     if not columns or len(columns[0]) != len(layout):
         got = shape_text((len(columns[0]), len(columns)) if columns else (len(layout), 0))
-        per_row = (
-            ' ; one for each step needs head="sequence"' if columns and len(columns[0]) == layout.total_steps else ""
-        )
+        per_row = " ; one for each step needs head=\"sequence\"" if columns and len(columns[0]) == layout.total_steps else ""
         raise ValueError(f"y: expected one target for each of {len(layout)} samples, got {got}{per_row}")
     return _answers(columns, names, single, layout, False)
 
@@ -101,9 +99,7 @@ def _column_of_frame(name: Any, layout: Layout, per_step: bool) -> Array:
     for place, table in enumerate(layout.tables):
         if name not in table:
             where = "X" if layout.kind == "long" else f"X[{place}]"
-            raise ValueError(
-                f"y: expected a column of {where}, got {name!r}; there are {', '.join(map(repr, table.names))}"
-            )
+            raise ValueError(f"y: expected a column of {where}, got {name!r}; there are {', '.join(map(repr, table.names))}")
     parts = [table.column(name) for table in layout.tables]
     if len({part.dtype.kind == "O" for part in parts}) > 1:
         parts = [part.astype(object) for part in parts]
@@ -112,9 +108,7 @@ def _column_of_frame(name: Any, layout: Layout, per_step: bool) -> Array:
         return steps
     lengths = np.diff(layout.offsets)
     if not lengths.all():
-        raise ValueError(
-            f"y: expected sequences of at least one step, because y is a column, got none in {layout.sample_text(int(np.argmin(lengths)))}"
-        )
+        raise ValueError(f"y: expected sequences of at least one step, because y is a column, got none in {layout.sample_text(int(np.argmin(lengths)))}")
     first = steps[layout.offsets[:-1]]
     repeated = np.repeat(first, lengths)
     differs = repeated != steps
@@ -124,7 +118,7 @@ def _column_of_frame(name: Any, layout: Layout, per_step: bool) -> Array:
         step = int(np.argmax(differs))
         raise ValueError(
             f"y: expected the same value of column {name!r} in all rows of a sequence, got {repeated[step]!r} and "
-            f'{steps[step]!r} in {layout.place(step)}; one target for each row needs head="sequence"'
+            f"{steps[step]!r} in {layout.place(step)}; one target for each row needs head=\"sequence\""
         )
     return first
 
@@ -248,9 +242,7 @@ def read_weights(sample_weight: Any, layout: Layout, per_step: bool, dtype: np.d
 def _has_steps(sample_weight: Any, layout: Layout) -> bool:
     if layout.kind == "long":
         return len(sample_weight) == layout.total_steps != len(layout)
-    return (
-        np.ndim(sample_weight[0]) > 0 if _is_list(sample_weight) and len(sample_weight) else np.ndim(sample_weight) > 1
-    )
+    return np.ndim(sample_weight[0]) > 0 if _is_list(sample_weight) and len(sample_weight) else np.ndim(sample_weight) > 1
 
 
 def _per_step_weights(sample_weight: Any, layout: Layout) -> Array:

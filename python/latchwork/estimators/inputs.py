@@ -107,7 +107,9 @@ def read_fit(
     return sequences, schema, layout
 
 
-def read(X: Any, schema: Schema, *, static: Any = None, estimator: str = "this model") -> tuple[Sequences, Layout]:
+def read(
+    X: Any, schema: Schema, *, static: Any = None, estimator: str = "this model"
+) -> tuple[Sequences, Layout]:
     """Read the inputs of ``predict`` as those of ``fit`` were read.
 
     Parameters
@@ -229,9 +231,7 @@ def _sequences(given: Given, extra: Static | None, schema: Schema) -> Sequences:
             categories = schema.categories.get(given.n_features + place)
             label = extra.label(place)
             if categories is None:
-                static[:, place] = real_column(
-                    column, dtype, lambda row, label=label: f"{layout.sample_text(row)}, {label}", "static"
-                )
+                static[:, place] = real_column(column, dtype, lambda row, label=label: f"{layout.sample_text(row)}, {label}", "static")
             else:
                 static[:, place] = encode(column, categories, label, layout.sample_text)
     names = joined_names(schema.names, schema.n_features, schema.static_names, schema.n_static)

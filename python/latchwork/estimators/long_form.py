@@ -81,9 +81,7 @@ def _codes(column: Array, name: Any) -> tuple[list[Any], Array]:
     by_appearance = np.argsort(first, kind="stable")
     places_of = np.empty(len(values), np.int64)
     places_of[by_appearance] = np.arange(len(values))
-    return values[by_appearance].tolist() if column.dtype.kind != "M" else list(values[by_appearance]), places_of[
-        inverse
-    ]
+    return values[by_appearance].tolist() if column.dtype.kind != "M" else list(values[by_appearance]), places_of[inverse]
 
 
 def _times(column: Array, name: Any, where: str) -> Array:
