@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latchwork import _core
-from latchwork._arrays import integer, real_number
+from latchwork._arrays import MAX_SEED, integer, real_number
 from latchwork._random import Random
 from latchwork.stream import Stream
 
@@ -45,13 +45,15 @@ class Draws:
 
     Parameters
     ----------
-    randoms : sequence of Random
-        Where those of each row come from.
+    seed : int
+        Row i has the numbers of ``seed + i``, modulo 2**64.
+    rows : int
+        How many there are.
     """
 
-    def __init__(self, randoms: Sequence[Random]) -> None:
-        self._randoms = randoms
-        self._drawn = np.empty((len(randoms), 0))
+    def __init__(self, seed: int, rows: int) -> None:
+        self._randoms = [Random((seed + row) % (MAX_SEED + 1)) for row in range(rows)]
+        self._drawn = np.empty((rows, 0))
         self._next = 0
 
     def uniform(self) -> NDArray[np.float64]:

@@ -171,9 +171,20 @@ class UserTokens:
         """Whether the callables are missing: a file holds the known numbers only."""
         return self._encode is None
 
-    def with_callables(self, encode: Encode, decode: Decode) -> UserTokens:
-        """Make the same tokens with the callables that a file could not hold."""
+    def with_callables(self, option: Any) -> UserTokens:
+        """Make the same tokens with the pair of callables that a file could not hold. ValueError if it is none."""
+        if not isinstance(option, (tuple, list)):
+            raise ValueError(
+                "tokenizer: expected the pair of callables with which this model was trained, which no file can hold: "
+                f"model.tokenizer = (encode, decode); got {option!r:.60}"
+            )
+        check_option(option)
+        encode, decode = option
         return UserTokens(encode, decode, self._known, self.numbers)
+
+    def option(self) -> Any:
+        """Give what a model read from a file has as its parameter: a tokenizer of the package, or None."""
+        return None if self._json is None else from_json(self._json)
 
     @property
     def size(self) -> int:
