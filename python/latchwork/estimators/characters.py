@@ -29,7 +29,7 @@ class Vocabulary:
     def __init__(self, characters: str) -> None:
         self.characters = "".join(sorted(set(characters)))
         # The token of each code point up to the largest known one, and once more for all beyond it.
-        known = _code_points(self.characters)
+        known = code_points(self.characters)
         self._tokens = np.full(int(known.max(initial=0)) + 2, self.unknown, np.min_scalar_type(self.unknown))
         self._tokens[known] = np.arange(self.unknown)
 
@@ -78,7 +78,7 @@ class Vocabulary:
         # Piece by piece, because four bytes for each character at once would be more than all the rest takes.
         for begin in range(0, len(text), _PIECE):
             piece = text[begin : begin + _PIECE]
-            places = _code_points(piece)
+            places = code_points(piece)
             np.minimum(places, len(self._tokens) - 1, out=places)
             tokens[start + begin : start + begin + len(piece)] = self._tokens[places]
         return tokens
@@ -105,5 +105,6 @@ class PieceDecoder:
         return ""
 
 
-def _code_points(text: str) -> NDArray[np.uint32]:
+def code_points(text: str) -> NDArray[np.uint32]:
+    """Code points of the characters of a text, surrogates too."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)

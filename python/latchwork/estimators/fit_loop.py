@@ -31,6 +31,7 @@ class Batch:
     continues: bool = False  # start from the end state of the batch before
     count: int = 0  # how many things it reads: samples, steps, characters
     samples: Any = None  # the numbers of the samples, which are named if the loss is not finite
+    reset: Any = None  # before which steps the state restarts
 
 
 class TrainingData(Protocol):
@@ -216,7 +217,7 @@ class FitLoop:
         place, trainer = self._place, self.trainer
         state = place.state if batch.continues else None
         try:
-            loss, end = trainer.step(batch.x, batch.y, state, batch.lengths, None, batch.weights)
+            loss, end = trainer.step(batch.x, batch.y, state, batch.lengths, batch.reset, batch.weights)
         except RuntimeError as error:
             if not str(error).endswith("; nothing was changed"):  # an error of the user's own loss, say
                 raise
