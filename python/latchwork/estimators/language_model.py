@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 STEPS_PER_CALL = 4096
 _SCORES_PER_CALL = 2**20
 
-# Parameters that belong to one machine or one run, and what a file has instead.
-_NOT_IN_FILES = {"callbacks": None, "validation_data": None, "checkpoint_dir": None}
+# Parameters that belong to one machine or one run: a file has None.
+_NOT_IN_FILES = ("callbacks", "validation_data", "checkpoint_dir")
 
 
 class _Prepared(NamedTuple):
@@ -296,8 +296,8 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         top_k : int, optional
             Draw from the ``top_k`` likeliest tokens only.
         top_p : float, optional
-            Above 0, at most 1: draw from the likeliest tokens only whose probabilities just add up to it. Holtzman, Buys,
-            Du, Forbes and Choi, "The curious case of neural text degeneration", ICLR 2020. After ``top_k``.
+            Above 0, at most 1: draw from the likeliest tokens only whose probabilities just add up to it, after
+            ``top_k``. Holtzman, Buys, Du, Forbes and Choi, "The curious case of neural text degeneration", ICLR 2020.
         stop : str or sequence of str, optional
             The text ends before the first of these strings, wherever the borders of its tokens are. What is in the
             prompt does not count.
@@ -400,15 +400,17 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
 
     def _to_file(self) -> files.Content:
         network, tokenizer = self.network_._to_file(), self._tokenizer
-        left_out = dict(_NOT_IN_FILES)
+        left_out = set(_NOT_IN_FILES)
         if not isinstance(self.random_state, (int, np.integer)):
-            left_out["random_state"] = None
+            left_out.add("random_state")
         if not isinstance(self.tokenizer, str) or self.tokenizer not in tokenizers.NAMES:
-            left_out["tokenizer"] = None
+            left_out.add("tokenizer")
         content = tokenizer.to_file()
-        config = network.config | (
-            {"vocabulary": content["characters"]} if tokenizer.kind == "characters" else {"tokenizer": content}
-        )
+        config = dict(network.config)
+        if tokenizer.kind == "characters":
+            config["vocabulary"] = content["characters"]  # as files of the time before there were others have it
+        else:
+            config["tokenizer"] = content
         python = {
             "network": network.python,
             "parameters": parameter_files.to_json(self.get_params(), left_out),
@@ -439,9 +441,7 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         model._keep(tokenizer, network, list(history), bool(interrupted))
         return model
 
-    def _keep(
-        self, tokenizer: Tokenizer, network: Network, history: list[dict[str, float]], interrupted: bool
-    ) -> None:
+    def _keep(self, tokenizer: Tokenizer, network: Network, history: list[dict[str, float]], interrupted: bool) -> None:
         """Become the model that was trained or read."""
         self._tokenizer = tokenizer
         self.vocabulary_ = tokenizer.vocabulary
@@ -476,10 +476,11 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         network = language_network.new_network(parameters, tokenizer.size, [random.seed() for _ in range(3)])
         if fitted is not None:
             language_network.take_weights(network, self.network_)
+        optimizer = language_network.new_optimizer(parameters)
         trainer = Trainer(
             network,
             loss="cross_entropy",
-            optimizer=language_network.new_optimizer(parameters),
+            optimizer=optimizer,
             clip_norm=self.clip_norm,
             seed=random.seed(),
         )
@@ -498,7 +499,7 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
             max_epochs=self.max_epochs,
             max_seconds=self.max_seconds,
             validate=None if validation is None else self._validation(network, tokenizer, validation),
-            lr_schedule=self.lr_schedule if trainer.optimizer.schedule is None else None,
+            lr_schedule=self.lr_schedule if optimizer.schedule is None else None,
             early_stopping=self.early_stopping,
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol,
@@ -520,7 +521,9 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
                 read = tokens[start + 1 : start + 1 + len(scores)]
                 bits += np.count_nonzero(read == tokenizer.unknown) * tokenizer.unknown_bits
                 bits += math.fsum(_bits_of(scores, read))
-                bar.update((start + len(scores)) / (len(tokens) - 1), f"measuring {len(tokens) - 1:,} {tokenizer.counted}")
+                bar.update(
+                    (start + len(scores)) / (len(tokens) - 1), f"measuring {len(tokens) - 1:,} {tokenizer.counted}"
+                )
         return bits
 
     @property

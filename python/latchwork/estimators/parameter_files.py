@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,17 @@ from latchwork.schedules import Schedule, schedule_of
 _OPTIMIZERS: dict[str, type[Optimizer]] = {each._kind: each for each in (SGD, Adam, AdamW, RMSprop)}
 
 
-def to_json(parameters: Mapping[str, Any], left_out: Mapping[str, Any]) -> dict[str, Any]:
+def to_json(parameters: Mapping[str, Any], left_out: Collection[str]) -> dict[str, Any]:
     """Give the parameters by name.
 
     Parameters
     ----------
     parameters : mapping
         What ``get_params`` gives.
-    left_out : mapping
-        Values that take the place of parameters of these names, which belong to one machine or one run.
+    left_out : collection of str
+        The parameters that become None, because they belong to one machine or one run.
     """
-    return {name: _to_json(left_out.get(name, value)) for name, value in parameters.items()}
+    return {name: None if name in left_out else _to_json(value) for name, value in parameters.items()}
 
 
 def from_json(parameters: Mapping[str, Any]) -> dict[str, Any]:
