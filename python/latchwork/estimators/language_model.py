@@ -13,12 +13,15 @@ from latchwork._arrays import integer
 from latchwork._progress import ProgressBar
 from latchwork._random import Random, seed_of
 from latchwork.estimators import language_network, parameter_files, tokenizers
+from latchwork.estimators.checkpoints import run_seed
 from latchwork.estimators.estimator import not_fitted_error
+from latchwork.estimators.fingerprints import options_of
 from latchwork.estimators.fit_loop import FitLoop, Run
 from latchwork.estimators.generation import written
 from latchwork.estimators.language_parameters import LanguageParameters, check_text
 from latchwork.estimators.sampling import Draws, Sampling, StopStrings, continued, joined
 from latchwork.estimators.stopping import DivergenceError
+from latchwork.estimators.text_sources import Source, is_large, of_file, of_str
 from latchwork.estimators.text_windows import TextWindows
 from latchwork.estimators.tokenizers import Tokenizer, UserTokens
 from latchwork.network import Network
@@ -26,6 +29,7 @@ from latchwork.training import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from os import PathLike
     from typing import Self
 
     from numpy.typing import NDArray
@@ -123,8 +127,8 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         Callbacks, or functions of (run, row), that are told of each epoch.
     checkpoint_dir : path, optional
         A folder from which a training that was stopped goes on: ``fit(text, resume=True)``.
-    checkpoint_every : int or float, optional
-        How often a checkpoint is written: an int, epochs; a float, seconds. None: after each epoch.
+    checkpoint_every : int or float, default 1
+        How often a checkpoint is written: an int, epochs; a float, seconds.
 
     Attributes
     ----------
@@ -162,15 +166,27 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
     20
     """
 
-    def fit(self, text: str, *, resume: bool = False, certificate: FilePath | None = None) -> Self:
+    def fit(
+        self,
+        text: str | PathLike[str] | Iterator[str],
+        *,
+        resume: bool = False,
+        certificate: FilePath | None = None,
+    ) -> Self:
         """Train on ``text``, from new weights unless ``warm_start`` says otherwise.
 
         Beside the text and the network, this takes one to four bytes of memory for each token.
 
         Parameters
         ----------
-        text : str
-            At least two tokens.
+        text : str, os.PathLike or iterator of str
+            At least two tokens. A path is that of a text in UTF-8, an iterator gives the text in pieces: both may be
+            larger than memory, with characters, bytes or words as tokens.
+        resume : bool, default False
+            Whether to go on from the newest checkpoint in ``checkpoint_dir``, if there is one. The weights at the end
+            are those of a run that was never stopped, bit for bit.
+        certificate : str, bytes or os.PathLike, optional
+            Where to record the run, so that others can verify it.
 
         Returns
         -------
@@ -183,9 +199,14 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
             If a parameter or the text is not as expected; nothing has changed then.
         DivergenceError
             If the loss becomes infinite, NaN or enormous. The model has the best weights until then.
+        OSError
+            If the text cannot be read, or a checkpoint cannot be written. In the latter case the model has the weights
+            of that moment.
         """
         started = time.perf_counter()
-        prepared = self._prepare(text, seed=seed_of(self.random_state), started=started)
+        self._check_parameters()
+        seed = run_seed(self.random_state, self.checkpoint_dir, resume)
+        prepared = self._prepare(text, seed=seed, started=started, resume=resume, certificate=certificate)
         loop = FitLoop(prepared.run)
         try:
             loop.run()
@@ -370,7 +391,7 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         self, tokenizer: Tokenizer, prompt: str, sampling: Sampling, draws: Draws, rows: int
     ) -> Iterator[list[int]]:
         """Yield the next token of each text, without end. Nothing is read before the first one is asked for."""
-        for _, scores, state in _read(self.network_, tokenizer.encode_after_start(prompt)):  # noqa: B007
+        for _, scores, state in _outputs(self.network_, tokenizer.encode_after_start(prompt), tokenizer.size):  # noqa: B007
             pass
         stream = self.network_.stream(rows)
         stream.state = tuple(np.repeat(part, rows, axis=-2) for part in state)
@@ -450,50 +471,34 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         self.n_iter_ = len(history)
         self.interrupted_ = interrupted
 
-    def _new_run(self, text: str, *, seed: int, **options: Any) -> Run:
+    def _new_run(self, text: Any, *, seed: int, **options: Any) -> Run:
         """Give what ``fit`` would run."""
         return self._prepare(text, seed=seed, **options).run
 
-    def _prepare(self, text: str, *, seed: int, **options: Any) -> _Prepared:
+    def _prepare(self, text: Any, *, seed: int, **options: Any) -> _Prepared:
         """Check everything and make what ``fit`` runs; ``options`` are those of `Run` that are not parameters."""
         self._check_parameters()
-        check_text("text", text, shortest=2)
-        training, validation = text, self.validation_data
-        if self.early_stopping and validation is None:
-            held_out = min(max(int(len(text) * self.validation_fraction + 0.5), 1), len(text) - 2)
-            if held_out < 1:
-                raise ValueError(f"text: expected at least 3 characters to hold one out, got {len(text)}")
-            training, validation = text[:-held_out], text[-held_out:]
         fitted = self._fitted_tokenizer if self.warm_start and hasattr(self, "network_") else None
-        if fitted is None:
-            tokenizers.check_option(self.tokenizer)
-        tokenizer = fitted or tokenizers.of_text(self.tokenizer, training, self.vocabulary_size)
-        tokens = tokenizer.encode_after_start(training)
-        if len(tokens) < 3:
-            raise ValueError(f"text: expected at least 2 tokens, got {len(tokens) - 1} of {len(training)} characters")
+        source, validation = self._read(text, fitted)
+        tokenizer = source.tokenizer
+        if len(source.tokens) < 3:
+            raise ValueError(f"text: expected at least 2 tokens, got {len(source.tokens) - 1}")
         random = Random(seed)
         parameters = self.get_params()
         network = language_network.new_network(parameters, tokenizer.size, [random.seed() for _ in range(3)])
         if fitted is not None:
             language_network.take_weights(network, self.network_)
         optimizer = language_network.new_optimizer(parameters)
-        trainer = Trainer(
-            network,
-            loss="cross_entropy",
-            optimizer=optimizer,
-            clip_norm=self.clip_norm,
-            seed=random.seed(),
-        )
         run = Run(
-            trainer=trainer,
+            trainer=Trainer(network, "cross_entropy", optimizer, self.clip_norm, random.seed()),
             data=TextWindows(
-                tokens,
+                source.tokens,
                 tokenizer.unknown,
                 self.batch_size,
                 self.window,
                 random.seed(),
                 counted=tokenizer.counted,
-                characters=len(training),
+                characters=source.characters,
                 has_unknown=tokenizer.has_unknown,
             ),
             max_epochs=self.max_epochs,
@@ -505,9 +510,32 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
             tol=self.tol,
             callbacks=self.callbacks,
             verbose=self.verbose,
+            seed=seed,
+            fingerprint=options_of(parameters),
+            given_start=fitted is not None,
+            checkpoint_dir=self.checkpoint_dir,
+            checkpoint_every=self.checkpoint_every,
             **options,
         )
         return _Prepared(tokenizer, network, run)
+
+    def _read(self, text: Any, fitted: Tokenizer | None) -> tuple[Source, str | None]:
+        """Give what is trained on and what is validated on, if anything is."""
+        if fitted is None:
+            tokenizers.check_option(self.tokenizer)
+        holds_out = self.early_stopping and self.validation_data is None
+        if is_large(text):
+            if holds_out:
+                raise ValueError(
+                    "validation_data: expected a str beside a text that is a file or an iterator, got None"
+                )
+            return of_file(text, self.tokenizer, self.vocabulary_size, fitted, self.batch_size), self.validation_data
+        check_text("text", text, shortest=3 if holds_out else 2)
+        training, validation = text, self.validation_data
+        if holds_out:
+            held_out = min(max(int(len(text) * self.validation_fraction + 0.5), 1), len(text) - 2)
+            training, validation = text[:-held_out], text[-held_out:]
+        return of_str(training, self.tokenizer, self.vocabulary_size, fitted), validation
 
     def _validation(self, network: Network, tokenizer: Tokenizer, text: str) -> Callable[[], dict[str, float]]:
         tokens = tokenizer.encode_after_start(text)
@@ -517,9 +545,9 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         """Bits that write down the tokens after the first one."""
         bits = 0.0
         with ProgressBar(verbose > 0) as bar:
-            for start, scores, _ in _read(network, tokens[:-1]):
+            for start, scores, _ in _outputs(network, tokens[:-1], tokenizer.size):
                 read = tokens[start + 1 : start + 1 + len(scores)]
-                bits += np.count_nonzero(read == tokenizer.unknown) * tokenizer.unknown_bits
+                bits += int(np.count_nonzero(read == tokenizer.unknown)) * tokenizer.unknown_bits
                 bits += math.fsum(_bits_of(scores, read))
                 bar.update(
                     (start + len(scores)) / (len(tokens) - 1), f"measuring {len(tokens) - 1:,} {tokenizer.counted}"
@@ -539,9 +567,9 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
             raise not_fitted_error("this LSTMLanguageModel has learned nothing yet: call fit(text) first")
 
 
-def _read(network: Network, tokens: Tokens) -> Iterator[tuple[int, NDArray[Any], Any]]:
+def _outputs(network: Network, tokens: Tokens, size: int) -> Iterator[tuple[int, NDArray[Any], Any]]:
     """Yield, call by call, where it begins, the scores after each token (steps, size), and the state at the end."""
-    steps = max(1, min(STEPS_PER_CALL, _SCORES_PER_CALL // network._core.output_size))
+    steps = max(1, min(STEPS_PER_CALL, _SCORES_PER_CALL // size))
     state = None
     for start in range(0, len(tokens), steps):
         output, state = network(tokens[start : start + steps, np.newaxis], state)

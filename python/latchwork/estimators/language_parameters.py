@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from latchwork._cell_options import GateActivations
+    from latchwork._writing import FilePath
     from latchwork.estimators.tokenizers import Decode, Encode
     from latchwork.optim import Optimizer
     from latchwork.schedules import Schedule
@@ -70,6 +71,8 @@ class LanguageParameters(Estimator):
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
         verbose: bool | int = False,
         callbacks: Any = None,
+        checkpoint_dir: FilePath | None = None,
+        checkpoint_every: int | float = 1,
     ) -> None:
         self.hidden_size = hidden_size
         self.embedding_size = embedding_size
@@ -113,6 +116,8 @@ class LanguageParameters(Estimator):
         self.random_state = random_state
         self.verbose = verbose
         self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
 
     def _check_parameters(self) -> None:
         """Raise ValueError or TypeError if a parameter is out of range or of a wrong type.

@@ -69,13 +69,15 @@ class Draws:
 def draw(scores: NDArray[Any], sampling: Sampling, draws: Draws) -> NDArray[np.int64]:
     """Draw a token for each row of scores, (rows, tokens)."""
     if sampling.temperature == 0:
-        return scores.argmax(axis=1)
+        likeliest: NDArray[np.int64] = scores.argmax(axis=1)
+        return likeliest
     weights = _weights(scores, sampling)
     cumulated = np.cumsum(weights, axis=1)
     total = cumulated[:, -1]
     # The product may round up to the whole sum, beyond which there is no token.
     places = np.minimum(draws.uniform() * total, np.nextafter(total, 0.0))
-    return np.count_nonzero(cumulated <= places[:, np.newaxis], axis=1)
+    drawn: NDArray[np.int64] = np.count_nonzero(cumulated <= places[:, np.newaxis], axis=1)
+    return drawn
 
 
 def _weights(scores: NDArray[Any], sampling: Sampling) -> NDArray[np.float64]:

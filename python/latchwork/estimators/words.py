@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,9 +48,14 @@ class Words:
     @classmethod
     def of_text(cls, text: str, most: int) -> Words:
         """Take the ``most`` most frequent words that a text has at least twice, of equal ones those that come first."""
-        counts = Counter(piece for piece in _pieces(text) if len(piece) > 1)
+        return cls.of_pieces([text], Vocabulary(text), most)
+
+    @classmethod
+    def of_pieces(cls, texts: Iterable[str], characters: Vocabulary, most: int) -> Words:
+        """Do the same for a text that comes in pieces, and whose characters are known."""
+        counts = Counter(piece for piece in _pieces(texts) if len(piece) > 1)
         words = [word for word, times in counts.most_common(most) if times >= _TIMES]
-        return cls(Vocabulary(text), sorted(words))
+        return cls(characters, sorted(words))
 
     @classmethod
     def from_file(cls, content: Mapping[str, Any]) -> Words:
@@ -102,19 +107,20 @@ class Words:
 
     def encode_after_start(self, text: str) -> Tokens:
         """Tokens of a text after ``unknown``."""
-        return np.fromiter(self._all_tokens(text), np.min_scalar_type(self.unknown))
+        return np.fromiter(self.all_tokens([text]), np.min_scalar_type(self.unknown))
 
-    def _all_tokens(self, text: str) -> Iterator[int]:
+    def all_tokens(self, texts: Iterable[str]) -> Iterator[int]:
+        """Yield ``unknown`` and the tokens of a text that comes in pieces."""
         yield self.unknown
-        for piece in self._known_pieces(text):
+        for piece in self._known_pieces(texts):
             yield self._tokens.get(piece, self.unknown)
 
     def pieces(self, text: str) -> list[str]:
         """Give the words, and the characters of spelled ones."""
-        return list(self._known_pieces(text))
+        return list(self._known_pieces([text]))
 
-    def _known_pieces(self, text: str) -> Iterator[str]:
-        for piece in _pieces(text):
+    def _known_pieces(self, texts: Iterable[str]) -> Iterator[str]:
+        for piece in _pieces(texts):
             if piece in self._tokens:
                 yield piece
             else:
@@ -125,5 +131,15 @@ class Words:
         return PieceDecoder(self.vocabulary)
 
 
-def _pieces(text: str) -> Iterator[str]:
-    return (match.group() for match in _PIECES.finditer(text))
+def _pieces(texts: Iterable[str]) -> Iterator[str]:
+    """Cut a text that comes in pieces of any length, as if it came in one."""
+    rest = ""
+    for text in texts:
+        rest += text
+        last = None
+        for match in _PIECES.finditer(rest):
+            if last is not None:
+                yield last.group()
+            last = match
+        rest = rest[last.start() :] if last is not None else rest  # it may go on
+    yield from (match.group() for match in _PIECES.finditer(rest))
