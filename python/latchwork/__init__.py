@@ -3,9 +3,10 @@
 Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, `Sort`, for inputs `Scale`,
 `Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
-`load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. `Callback`
-and `TensorBoard` watch a fit, `verify` repeats parts of it, `DivergenceError` says where it went wrong. `explain`
-says what a model did and why, `plot` draws it. Shapes and names are PyTorch's throughout.
+`load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
+from sequences, `LSTMLanguageModel` from text. `Callback` and `TensorBoard` watch a fit, `verify` repeats parts of it,
+`DivergenceError` says where it went wrong. `explain` says what a model did and why, `plot` draws it. Shapes and names
+are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from latchwork import plot as plot
     from latchwork.estimators.callbacks import Callback as Callback
     from latchwork.estimators.callbacks import TensorBoard as TensorBoard
+    from latchwork.estimators.classifier import LSTMClassifier as LSTMClassifier
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
+    from latchwork.estimators.prediction_stream import PredictionStream as PredictionStream
+    from latchwork.estimators.regressor import LSTMRegressor as LSTMRegressor
     from latchwork.estimators.stopping import DivergenceError as DivergenceError
     from latchwork.estimators.verification import verify as verify
     from latchwork.files import load as load
@@ -64,12 +68,15 @@ _MODULE_OF = {
     "Impute": "input_layers",
     "LSTM": "lstm",
     "LSTMCell": "lstm_cell",
+    "LSTMClassifier": "estimators.classifier",
     "LSTMLanguageModel": "estimators.language_model",
+    "LSTMRegressor": "estimators.regressor",
     "Last": "layers",
     "Linear": "layers",
     "Max": "layers",
     "Mean": "layers",
     "Network": "network",
+    "PredictionStream": "estimators.prediction_stream",
     "Scale": "input_layers",
     "Sort": "layers",
     "Stream": "stream",
@@ -101,12 +108,15 @@ __all__ = [
     "Impute",
     "LSTM",
     "LSTMCell",
+    "LSTMClassifier",
     "LSTMLanguageModel",
+    "LSTMRegressor",
     "Last",
     "Linear",
     "Max",
     "Mean",
     "Network",
+    "PredictionStream",
     "Scale",
     "Sort",
     "Stream",

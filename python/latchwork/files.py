@@ -33,6 +33,7 @@ CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
 
 # Where the class of each kind lives.
 _KINDS = {
+    "classifier": ("latchwork.estimators.classifier", "LSTMClassifier"),
     "dropout": ("latchwork.layers", "Dropout"),
     "embed_columns": ("latchwork.input_layers", "EmbedColumns"),
     "embedding": ("latchwork.layers", "Embedding"),
@@ -45,6 +46,7 @@ _KINDS = {
     "max": ("latchwork.layers", "Max"),
     "mean": ("latchwork.layers", "Mean"),
     "network": ("latchwork.network", "Network"),
+    "regressor": ("latchwork.estimators.regressor", "LSTMRegressor"),
     "scale": ("latchwork.input_layers", "Scale"),
     "sort": ("latchwork.layers", "Sort"),
 }
