@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
@@ -30,14 +31,15 @@ class ProgressBar:
     def __enter__(self) -> "ProgressBar":
         return self
 
-    def update(self, fraction: float, message: str) -> None:
-        """Show how much is done, 0 to 1, and a message; at most ten times a second."""
+    def update(self, fraction: float, message: str | Callable[[], str]) -> None:
+        """Show how much is done, 0 to 1, and a message, or what gives one; at most ten times a second."""
         now = time.monotonic()
         if not self._enabled or now - self._drawn_at < REDRAW_SECONDS:
             return
         fraction = min(max(fraction, 0.0), 1.0)
         bar = ("#" * int(fraction * WIDTH)).ljust(WIDTH, ".")
-        self._stream.write(f"\r\x1b[K[{bar}] {fraction:4.0%}  {message}")
+        text = message if isinstance(message, str) else message()
+        self._stream.write(f"\r\x1b[K[{bar}] {fraction:4.0%}  {text}")
         self._stream.flush()
         self._drawn_at = now
         self._drawn = True

@@ -35,6 +35,12 @@ class Random:
         self._seed = seed_number("random_state", random_state)
         self._drawn = 0
 
+    @classmethod
+    def of_epoch(cls, seed: int, epoch: int) -> Random:
+        """Give the sequence of an epoch, counted from 0: each has its own, so that any can be repeated alone."""
+        high, low = _core.random_words(seed, 2 * epoch, 2).tolist()
+        return cls(int(high << 32 | low))
+
     def words(self, count: int) -> NDArray[np.uint32]:
         """Draw integers of 32 random bits."""
         words = _core.random_words(self._seed, self._drawn, count)

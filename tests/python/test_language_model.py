@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from latchwork._random import Random
 from latchwork.estimators import language_model, text_windows
 from latchwork.estimators.baselines import CharacterModel
 from latchwork.estimators.estimator import NotFittedError
@@ -125,8 +124,9 @@ class TestFit:
     def test_every_character_is_read_and_every_one_predicted(self, monkeypatch):
         monkeypatch.setattr(text_windows, "UNKNOWN_SHARE", 0.0)
         tokens = np.concatenate([[1003], np.arange(1003)])
-        windows = text_windows.TextWindows(tokens, 1003, 8, 4, Random(0))
-        inputs, targets = (np.concatenate(parts) for parts in zip(*windows.windows(), strict=True))
+        windows = text_windows.TextWindows(tokens, 1003, 8, 4, seed=0)
+        batches = list(windows.batches(0))
+        inputs, targets = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("x", "y"))
         assert inputs.shape == targets.shape == (126, 8)
         assert set(targets.ravel().tolist()) == set(range(1003))
         np.testing.assert_array_equal(inputs[0], 1003)

@@ -88,15 +88,16 @@ def test_windows_read_some_tokens_as_unknown_in_inputs_and_targets(batch_size, m
     monkeypatch.setattr(text_windows, "UNKNOWN_SHARE", 0.2)
     text = np.random.RandomState(1).randint(0, 9, 1501)
     tokens = np.concatenate([[9], text])
-    windows = text_windows.TextWindows(tokens, 9, batch_size, 8, Random(4))
-    random = Random(4)
-    for _ in range(2):
+    windows = text_windows.TextWindows(tokens, 9, batch_size, 8, seed=4)
+    for epoch in range(2):
+        random = Random.of_epoch(4, epoch)
         changed = tokens.copy()
         changed[random.below(len(tokens), int(len(tokens) * 0.2 + random.uniform(1)[0]))] = 9
         assert 200 < np.count_nonzero(changed == 9) < 400
         end = np.zeros(batch_size, int)
         starts = None
-        for inputs, targets in windows.windows():
+        for batch in windows.batches(epoch):
+            inputs, targets = batch.x, batch.y
             if starts is None:
                 starts = windows._starts
                 assert (inputs[0] == 9).all()
@@ -127,3 +128,20 @@ def test_any_string_comes_back_from_a_file(tmp_path):
         assert loaded.bits_per_character(text) == model.bits_per_character(text)
 
     check()
+
+
+def test_an_epoch_may_begin_at_any_window(monkeypatch):
+    monkeypatch.setattr(text_windows, "UNKNOWN_SHARE", 0.2)
+    tokens = np.concatenate([[9], np.random.RandomState(1).randint(0, 9, 1501)])
+    windows = text_windows.TextWindows(tokens, 9, 7, 8, seed=4)
+    whole = list(windows.batches(3))
+    assert len(whole) == windows.steps()
+    assert [batch.continues for batch in whole] == [False] + [True] * (len(whole) - 1)
+    for first in (0, 1, len(whole) - 1, len(whole)):
+        rest = list(windows.batches(3, first))
+        assert len(rest) == len(whole) - first
+        for batch, expected in zip(rest, whole[first:], strict=True):
+            np.testing.assert_array_equal(batch.x, expected.x)
+            np.testing.assert_array_equal(batch.y, expected.y)
+            assert batch.continues == expected.continues
+    assert any((a.x != b.x).any() for a, b in zip(whole, windows.batches(4), strict=True))

@@ -16,8 +16,9 @@ from latchwork._random import Random
 from latchwork._writing import FilePath
 from latchwork.estimators.characters import CODE_POINTS, Tokens, Vocabulary
 from latchwork.estimators.estimator import Estimator, not_fitted_error
-from latchwork.estimators.fit_loop import FitLoop
+from latchwork.estimators.fit_loop import FitLoop, Run
 from latchwork.estimators.sampling import continue_tokens
+from latchwork.estimators.stopping import DivergenceError
 from latchwork.estimators.text_windows import TextWindows
 from latchwork.layers import Embedding, Linear
 from latchwork.lstm import LSTM
@@ -140,8 +141,11 @@ class LSTMLanguageModel(Estimator):
         random = Random(self.random_state)
         network = self._new_network(vocabulary, random)
         loop = self._new_loop(network, vocabulary, text, random, started)
-        with ProgressBar(self.verbose) as bar:
-            loop.run(bar)
+        try:
+            loop.run()
+        except DivergenceError:
+            self._keep(vocabulary, network, loop.history, loop.interrupted)
+            raise
         self._keep(vocabulary, network, loop.history, loop.interrupted)
         return self
 
@@ -300,13 +304,17 @@ class LSTMLanguageModel(Estimator):
             seed=random.seed(),
         )
         tokens = vocabulary.encode_after_start(text)
-        windows = TextWindows(tokens, vocabulary.unknown, self.batch_size, self.window, random)
+        windows = TextWindows(tokens, vocabulary.unknown, self.batch_size, self.window, random.seed())
         return FitLoop(
-            trainer,
-            windows,
-            max_epochs=self.max_epochs,
-            max_seconds=self.max_seconds,
-            started=started,
+            Run(
+                trainer=trainer,
+                data=windows,
+                max_epochs=self.max_epochs,
+                max_seconds=self.max_seconds,
+                started=started,
+                lr_schedule="cosine",
+                verbose=self.verbose,
+            )
         )
 
     def _check_fitted(self) -> None:

@@ -1,14 +1,14 @@
 """A text as training reads it: streams side by side, window by window."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from latchwork._random import Random
 from latchwork.estimators.characters import Tokens
-from latchwork.training import Trainer
+from latchwork.estimators.fit_loop import Batch
 
 # The share of characters that training reads as unknown, so that the model learns to read on after one and to expect a
 # few. It costs about 0.001 bits per character.
@@ -31,8 +31,8 @@ class TextWindows:
         How many streams the text is cut into at most.
     window : int
         How many tokens of each stream one step of training reads at most.
-    random : Random
-        It chooses, in each epoch, the characters that are read as unknown.
+    seed : int
+        It decides, for each epoch, which characters are read as unknown.
     """
 
     counted = "characters"
@@ -40,10 +40,10 @@ class TextWindows:
     loss_label = "bits/character"
     loss_unit = math.log(2)
 
-    def __init__(self, tokens: Tokens, unknown: int, batch_size: int, window: int, random: Random) -> None:
+    def __init__(self, tokens: Tokens, unknown: int, batch_size: int, window: int, seed: int) -> None:
         self._tokens = tokens
         self._unknown = unknown
-        self._random = random
+        self._seed = seed
         length = len(tokens) - 1
         rows = min(max(length // (window * SHORTEST_STREAM_WINDOWS), 1), batch_size)
         steps = -(-length // rows)
@@ -53,30 +53,27 @@ class TextWindows:
         windows = -(-steps // window)
         self._bounds = (steps * np.arange(windows + 1) // windows).tolist()
 
-    @property
     def steps(self) -> int:
         """Training steps in an epoch, one for each window."""
         return len(self._bounds) - 1
 
-    def epoch(self, trainer: Trainer[Any]) -> Iterator[tuple[float, int]]:
-        """Make one step of training each time that it is asked; yield the loss and the number of characters read."""
-        state: Any = None
-        for inputs, targets in self.windows():
-            loss, state = trainer.step(inputs, targets, state)
-            yield loss, inputs.size
+    def feed(self, update: Callable[[Any], object]) -> None:
+        """Pass the dtype, the number and the values of the tokens to a hash."""
+        update(f"tokens {self._tokens.dtype.str} {len(self._tokens)} {self._unknown}\n".encode())
+        update(self._tokens)
 
-    def windows(self) -> Iterator[tuple[Tokens, Tokens]]:
-        """Yield, for each window, what every stream reads at each step, and what comes next: (steps, rows)."""
-        tokens, random = self._tokens, self._random
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield, for each window from this one on, what every stream reads at each step, and what comes next."""
+        tokens, random = self._tokens, Random.of_epoch(self._seed, epoch)
         # Sorted, so that each window finds its own without a copy of the text.
         share = int(len(tokens) * UNKNOWN_SHARE + random.uniform(1)[0])
         unknown = np.sort(random.below(len(tokens), share))
-        for start, end in zip(self._bounds[:-1], self._bounds[1:], strict=True):
+        for start, end in zip(self._bounds[first:-1], self._bounds[first + 1 :], strict=True):
             begins = self._starts + start
             read = tokens[begins + np.arange(end - start + 1)[:, np.newaxis]]
-            first, last = (np.searchsorted(unknown, places) for places in (begins, begins + len(read)))
-            for row in np.flatnonzero(first < last):
-                read[unknown[first[row] : last[row]] - begins[row], row] = self._unknown
+            lowest, highest = (np.searchsorted(unknown, places) for places in (begins, begins + len(read)))
+            for row in np.flatnonzero(lowest < highest):
+                read[unknown[lowest[row] : highest[row]] - begins[row], row] = self._unknown
             if start == 0:
                 read[0] = self._unknown
-            yield read[:-1], read[1:]
+            yield Batch(read[:-1], read[1:], continues=start > 0, count=read[:-1].size)
