@@ -43,7 +43,6 @@ class Part(NamedTuple):
 
     X: Any
     y: Any
-    sample_weight: Any
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,10 @@ class Problem:
         X = as_input(sequences, self.inputs, self.wanted.sequence, self.wanted.time)
         target = self.target.take(self.places(self.training))
         if target.task == "regression":
-            return Part(X, self._in_form(target.values), None)
-        words = object if isinstance(target.classes[0], str) else np.int64
-        y = np.array(target.classes, words)[np.maximum(target.values, 0)]
-        # A class that is missing is any one, without weight.
-        weights = None if target.known.all() else self._in_form(target.known.astype(np.float64))
-        return Part(X, self._in_form(y), weights)
+            return Part(X, self._in_form(target.values))
+        plain = target.known.all() and not isinstance(target.classes[0], str)
+        labels = np.array([*target.classes, None], object)[target.values]  # the last one where a label is missing
+        return Part(X, self._in_form(labels.astype(np.int64) if plain else labels))
 
     def places(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give the places among the targets of `training` or `held_out`."""
@@ -221,7 +218,9 @@ def _own_past(wanted: Wanted, target: Target, inputs: tuple[str, ...], table: st
     if wanted.own_past and not target.per_step:
         raise CommandError(f"--own-past: expected targets that differ within a sequence, got {wanted.target!r}")
     if wanted.own_past and wanted.bidirectional:
-        raise CommandError("--own-past: a model that reads backward too would read the very target; leave out one of both")
+        raise CommandError(
+            "--own-past: a model that reads backward too would read the very target; leave out one of both"
+        )
     own_past = wanted.own_past
     if own_past is None and not wanted.bidirectional:
         own_past = target.per_step and (not inputs or (one_series and target.task == "regression"))

@@ -27,10 +27,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options that only tables have."""
     group = parser.add_argument_group(
         "tables",
-        "With --target, DATA is a CSV file with a line of names, or a Parquet file (*.parquet; needs PyArrow). A target "
+        "With --target, DATA is a CSV file with a line of names, or a Parquet file (.parquet; needs PyArrow). A target "
         "of words or of few different whole numbers is classified, any other predicted as a number; targets that are "
-        "equal in all rows of a sequence are predicted from its whole, others row by row from the rows so far. All other "
-        "columns are inputs. The last tenth is held out for the score: of the sequences, of one series of the rows.",
+        "equal in all rows of a sequence are predicted from its whole, others row by row from the rows so far. All "
+        "other columns are inputs. The last tenth is held out for the score: of the sequences, of one series of the rows.",
     )
     group.add_argument("--target", metavar="COLUMN", help="what to predict")
     group.add_argument("--sequence", metavar="COLUMN", help="what tells sequences apart; without it there is one")
@@ -102,9 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            model.fit(
-                part.X, part.y, part.sample_weight, resume=arguments.resume, certificate=arguments.certificate
-            )
+            model.fit(part.X, part.y, resume=arguments.resume, certificate=arguments.certificate)
     except ValueError as error:
         raise CommandError(f"{problem.sequences.table.name}: {error}") from error
     except MemoryError as error:
@@ -184,7 +182,11 @@ def _description(problem: Problem) -> list[str]:
         shortest, longest = int(lengths.min()), int(lengths.max())
         each = f"{shortest:,}" if shortest == longest else f"{shortest:,} to {longest:,}"
         rows = f"{len(lengths):,} sequences of {each} rows {order}"
-        which = f"the last {HELD_OUT}th" if target.per_step or not target.classes else f"the last {HELD_OUT}th of each class"
+        which = (
+            f"the last {HELD_OUT}th"
+            if target.per_step or not target.classes
+            else f"the last {HELD_OUT}th of each class"
+        )
         held = f"{len(problem.held_out):,} sequences of {len(lengths):,}, {which}"
     if target.per_step:
         reads = "the inputs of the rows up to it"
