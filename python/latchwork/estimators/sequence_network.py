@@ -1,0 +1,107 @@
+"""The network that an estimator trains, and the one that it predicts with."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from latchwork.input_layers import EmbedColumns, Impute, Scale, Sort
+from latchwork.layers import Dropout, Last, Linear, Max, Mean
+from latchwork.lstm import LSTM
+from latchwork.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from latchwork._module import Module
+    from latchwork._random import Random
+    from latchwork.estimators.sequence_parameters import SequenceParameters
+
+_POOLING: dict[str, type[Module]] = {"last": Last, "mean": Mean, "max": Max}
+
+# A category gets about half as many features as its column has categories, and never more than this.
+_MOST_FEATURES_OF_A_CATEGORY = 16
+
+
+class InputNumbers(NamedTuple):
+    """What fit learned of the columns of the input, static ones after the others."""
+
+    shift: Sequence[float]
+    factor: Sequence[float]
+    impute: Mapping[str, Any] | None  # arguments of `Impute`; None: NaN is refused
+    categories: Mapping[int, int]  # how many each column of categories has, by its number
+
+
+class OutputNumbers(NamedTuple):
+    """What the network's last layers are made of."""
+
+    size: int  # features of the linear layer
+    sorted_by: int  # above 1: so many features side by side are sorted, which are the quantiles of one output
+    shift: Sequence[float] | None  # what `Scale` at the end needs; None: the output is in its units already
+    factor: Sequence[float] | None
+
+
+class NetworkSeeds(NamedTuple):
+    """The seeds of the initial values."""
+
+    categories: int
+    lstm: int
+    linear: int
+
+    @classmethod
+    def drawn(cls, random: Random) -> NetworkSeeds:
+        """Draw all of them, whatever layers there are, so that no option changes the seeds of another."""
+        return cls(random.seed(), random.seed(), random.seed())
+
+
+def new_network(
+    parameters: SequenceParameters, inputs: InputNumbers, outputs: OutputNumbers, seeds: NetworkSeeds
+) -> Network:
+    """Make the network that is trained: its output is in the units of the scaled targets."""
+    dtype = parameters.dtype
+    layers: list[Module] = [Scale(inputs.shift, inputs.factor)]
+    size = len(inputs.shift)
+    if inputs.impute is not None:
+        impute = Impute(size, **inputs.impute)
+        layers.append(impute)
+        size = impute.output_size
+    if inputs.categories:
+        columns = sorted(inputs.categories)
+        counts = [inputs.categories[column] for column in columns]
+        features = [min((count + 1) // 2, _MOST_FEATURES_OF_A_CATEGORY) for count in counts]
+        layers.append(EmbedColumns(size, columns, counts, features, dtype=dtype, seed=seeds.categories))
+        size += sum(features) - len(columns)
+    lstm = LSTM(
+        size,
+        parameters.hidden_size,
+        parameters.num_layers,
+        bidirectional=parameters.bidirectional,
+        dropout=parameters.dropout if parameters.num_layers > 1 else 0.0,
+        dtype=dtype,
+        seed=seeds.lstm,
+        **parameters._cell_options(),
+    )
+    layers.append(lstm)
+    if parameters.head != "sequence":
+        layers.append(_POOLING[parameters.head]())
+    if parameters.dropout:
+        layers.append(Dropout(parameters.dropout))
+    features_of_head = (lstm.proj_size or lstm.hidden_size) * (2 if lstm.bidirectional else 1)
+    layers.append(Linear(features_of_head, outputs.size, dtype=dtype, seed=seeds.linear))
+    if outputs.sorted_by > 1:
+        layers.append(Sort(outputs.sorted_by))
+    return Network(layers, parameters.n_members)
+
+
+def predicting_network(trained: Network, outputs: OutputNumbers) -> Network:
+    """Copy the trained network and let it give its output in the user's units."""
+    layers = [copy.deepcopy(layer) for layer in trained]
+    if outputs.shift is not None and outputs.factor is not None:
+        layers.append(Scale(outputs.shift, outputs.factor))
+    return Network(layers, trained.members)
+
+
+def training_network(predicting: Network, outputs: OutputNumbers) -> Network:
+    """Reverse `predicting_network`."""
+    layers = [copy.deepcopy(layer) for layer in predicting]
+    return Network(layers if outputs.shift is None else layers[:-1], predicting.members)
