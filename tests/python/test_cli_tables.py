@@ -88,7 +88,7 @@ class TestKinds:
         assert self.kinds(table) == {"i": "number", "x": "number", "word": "text", "day": "time", "flag": "text"}
         np.testing.assert_array_equal(table["i"], [1, -2, 3])
         np.testing.assert_array_equal(table["x"], [0.5, np.nan, 1e5])
-        assert table["flag"].tolist() == ["True", "False", ""]
+        assert table["flag"].tolist() == ["True", "False", None]
         assert table["day"][2] - table["day"][0] == DAY
         for name, missing in {"i": [], "x": [1], "word": [], "day": [1], "flag": [2]}.items():
             assert np.flatnonzero(table.column(name).missing()).tolist() == missing
@@ -260,9 +260,9 @@ class TestParquet:
         assert table.left_out == {"empty": "it has no values", "lists": "it holds list<element: int64>"}
         np.testing.assert_array_equal(table["i"], [1, np.nan, 3])
         np.testing.assert_array_equal(table["x"], [0.5, 1.5, np.nan])
-        assert table["word"].tolist() == ["a", "", "a"]
-        assert table["cat"].tolist() == ["p", "q", ""]
-        assert table["flag"].tolist() == ["true", "false", ""]
+        assert table["word"].tolist() == ["a", None, "a"]
+        assert table["cat"].tolist() == ["p", "q", None]
+        assert table["flag"].tolist() == ["true", "false", None]
         np.testing.assert_array_equal(table["day"], days.astype("datetime64[us]"))
         np.testing.assert_array_equal(table["stamp"], days.astype("datetime64[us]"))
         np.testing.assert_array_equal(table["money"], [1, 2, 3])

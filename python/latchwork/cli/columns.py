@@ -109,11 +109,11 @@ class Table:
         return name in self._columns
 
     def __getitem__(self, name: str) -> Array:
-        """Give the values of a column: numbers, dates, or an object array of str."""
+        """Give the values of a column: numbers, dates, or an object array of str, with None where one is missing."""
         column = self.column(name)
         if column.texts is None:
             return column.values
-        values: Array = np.array(column.texts, dtype=object)[column.values]
+        values: Array = np.array([text or None for text in column.texts], object)[column.values]
         return values
 
     def column(self, name: str) -> Column:

@@ -30,7 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "With --target, DATA is a CSV file with a line of names, or a Parquet file (.parquet; needs PyArrow). A target "
         "of words or of few different whole numbers is classified, any other predicted as a number; targets that are "
         "equal in all rows of a sequence are predicted from its whole, others row by row from the rows so far. All "
-        "other columns are inputs. The last tenth is held out for the score: of the sequences, of one series of the rows.",
+        "other columns are inputs. The last tenth, of the sequences or of the rows of one series, is held out for the "
+        "score.",
     )
     group.add_argument("--target", metavar="COLUMN", help="what to predict")
     group.add_argument("--sequence", metavar="COLUMN", help="what tells sequences apart; without it there is one")
