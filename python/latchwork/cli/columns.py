@@ -15,6 +15,10 @@ Kind = Literal["number", "text", "time"]
 Array = NDArray[Any]
 
 
+class MissingColumnError(CommandError):
+    """A table lacks a column."""
+
+
 class TimeFormat(NamedTuple):
     """How a file writes its dates, so that they are written back in the same way."""
 
@@ -119,7 +123,7 @@ class Table:
     def column(self, name: str) -> Column:
         """Give a column. CommandError if there is none of this name."""
         if name not in self._columns:
-            raise CommandError(f"{self.name}: {no_column(name, self.columns)}")
+            raise no_column(self.name, name, self.columns)
         return self._columns[name]
 
     def place(self, row: int, name: str | None = None) -> str:
@@ -137,10 +141,11 @@ class Table:
         return Table(self.name, columns, self.places, self.place_word, self.left_out)
 
 
-def no_column(name: str, columns: Collection[str]) -> str:
-    """Say that there is no column of a name, and which there are."""
-    near = difflib.get_close_matches(name.lower(), {each.lower(): each for each in columns}, 1)
+def no_column(file: str, name: str, columns: Collection[str]) -> MissingColumnError:
+    """Make the error that says that a file has no column of this name, and which it has."""
+    near = difflib.get_close_matches(name.lower(), [each.lower() for each in columns], 1)
     meant = [each for each in columns if each.lower() in near]
     few = list(columns)[:20]
     listed = ", ".join(map(repr, few)) + (f" and {len(columns) - len(few)} more" if len(columns) > len(few) else "")
-    return f"expected a column {name!r}, got {listed or 'none'}" + (f"; perhaps {meant[0]!r}" if meant else "")
+    advice = f"; perhaps {meant[0]!r}" if meant else ""
+    return MissingColumnError(f"{file}: expected a column {name!r}, got {listed or 'none'}{advice}")

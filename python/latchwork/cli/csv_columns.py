@@ -77,7 +77,7 @@ def _check_names(file: str, line: int, names: list[str], needed: Collection[str]
         seen.add(each)
     for each in sorted(needed):
         if each not in seen:
-            raise CommandError(f"{file}: {no_column(each, [name for name in names if name])}")
+            raise no_column(file, each, [name for name in names if name])
     if not needed and all(map(is_number, names)):
         few = ", ".join(names[:3])
         raise CommandError(f"{file}: line {line}: expected names of columns, got the numbers {few}")

@@ -34,7 +34,7 @@ def _read(file: Any, pa: Any, name: str, kinds: Mapping[str, Kind], only: Collec
     schema = file.schema_arrow
     for each in sorted({*kinds, *(only or ())}):
         if schema.names.count(each) != 1:
-            raise CommandError(f"{name}: {no_column(each, schema.names)}")
+            raise no_column(name, each, schema.names)
     readers: dict[str, ParquetColumn] = {}
     left_out = {}
     for field in schema:

@@ -38,6 +38,11 @@ class TableSequences(NamedTuple):
         rows = np.repeat(chosen, self.lengths)
         return TableSequences(self.table.take(rows), _offsets(self.lengths[chosen]))
 
+    def between(self, first: int, last: int) -> TableSequences:
+        """Give the sequences from ``first`` to before ``last``."""
+        begin, end = self.offsets[first], self.offsets[last]
+        return TableSequences(self.table.take(slice(begin, end)), self.offsets[first : last + 1] - begin)
+
     def part(self, rows: Any) -> TableSequences:
         """Give some rows of one sequence, which stay one."""
         table = self.table.take(rows)
