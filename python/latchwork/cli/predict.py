@@ -32,7 +32,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "predict",
         help="what a model says of the rows or sequences of a table",
         description="Print as CSV what a regressor or a classifier predicts: for each row, or for each sequence, as "
-        "the targets were in training. Sequences come in the order of their first rows, rows in the order of the column of "
+        "the targets were in training. Sequences come in the order of their first rows, rows in that of the column of "
         "times, if the model has one. Columns are found by their names; others are passed over.",
         formatter_class=HelpFormatter,
     )
@@ -144,10 +144,8 @@ def _check_values(table: Table, schema: Schema, inputs: tuple[str, ...], missing
             continue
         if wrong.any():
             row = int(np.argmax(wrong))
-            source = target_of_past(name)
             got = "nothing" if gaps[row] else repr(shortened(column.shown(row)))
-            after = "" if source is None or source not in table else " in the row before it"
-            raise CommandError(f"{table.place(row, source if after else name)}: expected {expected}, got {got}{after}")
+            raise CommandError(f"{table.place(row, name)}: expected {expected}, got {got}")
 
 
 def _names(model: Any, proba: bool) -> list[str]:

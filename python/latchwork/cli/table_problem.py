@@ -144,7 +144,8 @@ def with_past(sequences: TableSequences, target: str) -> tuple[TableSequences, N
     columns = {name: table.column(name) for name in table.columns}
     kept = np.ones(len(table), bool)
     kept[sequences.offsets[:-1][sequences.lengths > 0]] = False
-    longer = sequences._replace(table=table.with_columns({**columns, past_name(target): before})).keep(kept)
+    wider = TableSequences(table.with_columns({**columns, past_name(target): before}), sequences.offsets)
+    longer = wider.keep(kept)
     return longer.take(longer.lengths > 0), kept
 
 
@@ -236,11 +237,10 @@ def _check_missing_inputs(table: Table, inputs: tuple[str, ...], wanted: Wanted,
     if not some:
         return
     row, name = min((int(np.argmax(missing)), name) for name, missing in some.items())
-    source = target_of_past(name)
-    place = table.place(row, name if source is None else source)
     if wanted.missing == "refuse":
-        before = "" if source is None else ", which the row after it reads"
-        raise CommandError(f"{place}: expected a value, got nothing{before}; --missing says what to do without")
+        raise CommandError(
+            f"{table.place(row, name)}: expected a value, got nothing; --missing says what to do without"
+        )
     total = sum(int(missing.sum()) for missing in some.values())
     columns = f"{len(some)} columns" if len(some) > 1 else f"column {name!r}"
     notes.append(f"{total:,} values are missing in {columns}, the first in {table.place_word} {table.places[row]}")

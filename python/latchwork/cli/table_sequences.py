@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from latchwork.cli.errors import CommandError
 _MICROSECONDS = (("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000))
 
 
-class TableSequences(NamedTuple):
+@dataclass(frozen=True)
+class TableSequences:
     """The rows of a table, one sequence after the other in the order of their first rows, each by time.
 
     ``offsets`` (n + 1,) says where each sequence begins.
@@ -96,7 +98,7 @@ def sequences_of(table: Table, sequence: str | None, time: str | None) -> TableS
 
 def gaps_in_time(sequences: TableSequences, time: str) -> str | None:
     """Say where steps are missing of a table whose rows are mostly at equal distances in time; None if none are."""
-    table, offsets = sequences
+    table, offsets = sequences.table, sequences.offsets
     times = table.column(time).values
     if len(times) < 2:
         return None
