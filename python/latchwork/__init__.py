@@ -3,8 +3,9 @@
 Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, and `Network`, a chain of them,
 which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
-`load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. `explain`
-says what a model did and why, `plot` draws it. Shapes and names are PyTorch's throughout.
+`load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
+from sequences, `LSTMLanguageModel` from text. `explain` says what a model did and why, `plot` draws it. Shapes and
+names are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from latchwork import losses as losses
     from latchwork import optim as optim
     from latchwork import plot as plot
+    from latchwork.estimators.classifier import LSTMClassifier as LSTMClassifier
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
+    from latchwork.estimators.prediction_stream import PredictionStream as PredictionStream
+    from latchwork.estimators.regressor import LSTMRegressor as LSTMRegressor
     from latchwork.files import load as load
     from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
@@ -51,12 +55,15 @@ _MODULE_OF = {
     "Gradients": "tape",
     "LSTM": "lstm",
     "LSTMCell": "lstm_cell",
+    "LSTMClassifier": "estimators.classifier",
     "LSTMLanguageModel": "estimators.language_model",
+    "LSTMRegressor": "estimators.regressor",
     "Last": "layers",
     "Linear": "layers",
     "Max": "layers",
     "Mean": "layers",
     "Network": "network",
+    "PredictionStream": "estimators.prediction_stream",
     "Stream": "stream",
     "Tape": "tape",
     "Trace": "trace",
@@ -80,12 +87,15 @@ __all__ = [
     "Gradients",
     "LSTM",
     "LSTMCell",
+    "LSTMClassifier",
     "LSTMLanguageModel",
+    "LSTMRegressor",
     "Last",
     "Linear",
     "Max",
     "Mean",
     "Network",
+    "PredictionStream",
     "Stream",
     "Tape",
     "Trace",

@@ -33,6 +33,7 @@ CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
 
 # Where the class of each kind lives.
 _KINDS = {
+    "classifier": ("latchwork.estimators.classifier", "LSTMClassifier"),
     "dropout": ("latchwork.layers", "Dropout"),
     "embedding": ("latchwork.layers", "Embedding"),
     "language_model": ("latchwork.estimators.language_model", "LSTMLanguageModel"),
@@ -43,6 +44,7 @@ _KINDS = {
     "max": ("latchwork.layers", "Max"),
     "mean": ("latchwork.layers", "Mean"),
     "network": ("latchwork.network", "Network"),
+    "regressor": ("latchwork.estimators.regressor", "LSTMRegressor"),
 }
 
 

@@ -35,9 +35,9 @@ scale : {"standard", "robust"} or None, default "standard"
     standard deviation 1, or by median and interquartile range. None: they are not.
 missing : {"forward", "mean", "zero", "refuse"}, optional
     What is done about NaN in X. "forward": the last value that was seen takes its place, and for each feature with NaN
-    in training two inputs say whether it is seen at this step and how long ago it was. "mean", "zero": this number takes
-    its place, and an input says whether the feature is seen. "refuse": NaN is a ValueError. None: "forward" if there is
-    NaN in training, and "refuse" if there is none.
+    in training two inputs say whether it is seen at this step and how long ago it was. "mean", "zero": this number
+    takes its place, and an input says whether the feature is seen. "refuse": NaN is a ValueError. None: "forward" if
+    there is NaN in training, and "refuse" if there is none.
 categorical : sequence of int or str, optional
     The columns that hold categories, by number or name: each category becomes a vector that is trained.
 sequence, time : str, optional
@@ -65,8 +65,8 @@ batch_size : int, default 32
 shuffle : bool, default True
     Whether the order of the sequences is another one in each epoch.
 early_stopping : bool, default False
-    Whether training ends when the validation loss has not fallen by ``tol`` for ``n_iter_no_change`` epochs. The weights
-    of the best epoch are kept. Without ``validation_data`` part of the data is held out for it.
+    Whether training ends when the validation loss has not fallen by ``tol`` for ``n_iter_no_change`` epochs. The
+    weights of the best epoch are kept. Without ``validation_data`` part of the data is held out for it.
 validation_fraction : float, default 0.1
     The share of the sequences that is held out if ``early_stopping`` asks for validation and there is no
     ``validation_data``. Which ones follows from ``random_state`` alone.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -59,15 +59,16 @@ def run_network(
 
 
 def mean_of_members(values: Array) -> Array:
-    """Mean over the first axis, member after member, which gives the same bits on every CPU."""
-    total = values[0].astype(np.float64)
+    """Give the mean over the first axis, member after member, which gives the same bits on every CPU."""
+    total: Array = values[0].astype(np.float64)
     for each in values[1:]:
         total += each
-    return total / len(values)
+    total /= len(values)
+    return total
 
 
 def spread_of_members(values: Array) -> Array:
-    """Standard deviation over the first axis."""
+    """Give the standard deviation over the first axis."""
     mean = mean_of_members(values)
     total = np.zeros_like(mean)
     for each in values:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from latchwork._arrays import real_number
+from latchwork._arrays import boolean, integer, real_number
 from latchwork.estimators.metrics import r2_score
 from latchwork.estimators.parameter_docs import with_shared_docs
 from latchwork.estimators.prediction import mean_of_members, spread_of_members
+from latchwork.estimators.preparation import fit_target_scale
 from latchwork.estimators.sequence_estimator import SequenceEstimator
 from latchwork.estimators.sequence_network import OutputNumbers
+from latchwork.estimators.sequence_parameters import one_of
+from latchwork.estimators.targets import regression_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import DTypeLike
 
     from latchwork._arrays import Array
+    from latchwork.estimators.layout import Layout
+    from latchwork.estimators.targets import Targets
     from latchwork.optim import Optimizer
     from latchwork.schedules import Schedule
 
@@ -59,7 +65,7 @@ class LSTMRegressor(SequenceEstimator):
     target left out.
 
     Before ``fit``, what needs a fitted model raises scikit-learn's ``NotFittedError`` or, where the program has not
-    imported scikit-learn, ``latchwork.estimators.estimator.NotFittedError``. Both are ValueError and AttributeError too.
+    imported scikit-learn, ``latchwork.estimators.estimator.NotFittedError``; both are ValueError and AttributeError.
 
     Examples
     --------
@@ -73,6 +79,7 @@ class LSTMRegressor(SequenceEstimator):
     """
 
     quantiles: Sequence[float] | None
+    n_outputs_: int
 
     _kind: ClassVar[str] = "regressor"
 
@@ -134,6 +141,29 @@ class LSTMRegressor(SequenceEstimator):
     ) -> None:
         self._store(locals())
 
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, static: Any = None) -> Self:
+        """Read the data once and go on training from where the last call ended.
+
+        The first call decides on scaling, categories and what is done about NaN, from its data. The learning rate stays
+        ``lr``, or follows its schedule. After `fit` it begins with new moments. ``history_`` gets a row for each call.
+
+        Parameters
+        ----------
+        X, y, sample_weight, static
+            As for `fit`.
+
+        Returns
+        -------
+        self
+            After an error it is the model that it was before.
+
+        Raises
+        ------
+        ValueError, TypeError, latchwork.estimators.stopping.DivergenceError
+            As for `fit`.
+        """
+        return self._partial_fit(X, y, sample_weight, static)
+
     def predict(self, X: Any, *, static: Any = None, return_std: bool = False) -> Any:
         """Predict the targets.
 
@@ -147,9 +177,10 @@ class LSTMRegressor(SequenceEstimator):
         Returns
         -------
         y : numpy.ndarray, list, Series or DataFrame
-            In the form in which targets were given to ``fit``: (n_samples,) or (n_samples, K), with ``quantiles``
-            (n_samples, Q) or (n_samples, K, Q). With ``head="sequence"`` there is an axis of steps behind the first; it
-            is a list of arrays if X is a list, and rows in the order of X's if X is a frame. The mean over the members.
+            The mean over the members, with the axes that targets had in ``fit``: (n_samples,) or (n_samples, K), with
+            ``quantiles`` (n_samples, Q) or (n_samples, K, Q). With ``head="sequence"`` there is an axis of steps behind
+            the first; if X is a list it is a list of arrays, and if X is a frame in long form it has a row for each of
+            X's, in their order. See `set_output`.
         std
             Of the same form, if ``return_std``.
 
@@ -158,17 +189,19 @@ class LSTMRegressor(SequenceEstimator):
         ValueError
             If X does not have the features of the training data, holds infinity or a NaN that is refused, or
             ``return_std`` is true and there is one member.
+        TypeError
+            If something is of a wrong type.
         NotFittedError
             If there is no fitted model.
         """
         self._check_fitted()
         if not return_std:
-            (values,), layout = self._run(X, static, lambda output: (self._predictions(output),))
-            return self._restored(values, layout)
+            (values,), layout = self._run(X, static, self._predictions)
+            return self._in_users_form(values, layout)
         if self.network_.members == 1:
             raise ValueError("return_std: expected False for a model of one member, got True; n_members makes several")
-        results, layout = self._run(X, static, lambda output: (self._predictions(output), self._spread(output)))
-        return tuple(self._restored(each, layout) for each in results)
+        (values, spread), layout = self._run(X, static, self._predictions, self._spread)
+        return self._in_users_form(values, layout), self._in_users_form(spread, layout)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, static: Any = None) -> float:
         """Coefficient of determination of the predictions, as scikit-learn's ``r2_score``: the mean over outputs.
@@ -181,32 +214,156 @@ class LSTMRegressor(SequenceEstimator):
         Returns
         -------
         float
-            Of the median or the quantile nearest to it, if there are ``quantiles``. NaN for fewer than two targets.
+            With ``quantiles`` that of the median, or of the quantile nearest to it. NaN for fewer than two targets.
 
         Raises
         ------
         ValueError, TypeError
             As for `fit`.
+        NotFittedError
+            If there is no fitted model.
         """
-        return self._measured(X, y, sample_weight, static)
+        (joined,), layout = self._run(X, static, _joined)
+        targets, answers = self._read_targets(y, layout, sample_weight, self._learned.answers)
+        return r2_score(targets.values, _point(joined, answers.quantiles), targets.weights)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if isinstance(self.loss, str):
+            one_of("loss", self.loss, _LOSSES)
+        elif not callable(self.loss):
+            raise TypeError(f"loss: expected the name of one, or a callable, got {type(self.loss).__name__}")
+        if self.quantiles is None:
+            if self.loss == "quantile":
+                raise ValueError('quantiles: expected some, because loss is "quantile", got None')
+            return
+        if self.loss not in ("squared_error", "quantile"):
+            raise ValueError(f'loss: expected its default or "quantile" with quantiles, got {self.loss!r}')
+        _quantiles(self.quantiles)
+
+    def _read_targets(
+        self, y: Any, layout: Layout, sample_weight: Any, answers: Any, classes: Array | None = None
+    ) -> tuple[Targets, Any]:
+        per_step = self.head == "sequence" if answers is None else answers.per_step
+        targets = regression_targets(y, layout, per_step=per_step, dtype=self.dtype, sample_weight=sample_weight)
+        count = targets.values.shape[1]
+        if answers is None:
+            names = None if targets.names is None else tuple(map(str, targets.names))
+            quantiles = None if self.quantiles is None else _quantiles(self.quantiles)
+            return targets, Answers(count, targets.single, per_step, names, quantiles)
+        if count != answers.outputs:
+            raise ValueError(f"y: expected {answers.outputs} outputs, as in training, got {count}")
+        return targets, answers
+
+    def _new_outputs(self, targets: Targets, answers: Any) -> OutputNumbers:
+        levels = 1 if answers.quantiles is None else len(answers.quantiles)
+        size = answers.outputs * levels
+        if self.scale is None:
+            return OutputNumbers(size, levels, None, None)
+        shift, factor = fit_target_scale(targets, self.scale)
+        back_shift, back_factor = np.repeat(-shift * factor, levels), np.repeat(1.0 / factor, levels)
+        return OutputNumbers(size, levels, back_shift.tolist(), back_factor.tolist())
+
+    def _in_units_of_network(self, targets: Targets, outputs: OutputNumbers) -> Targets:
+        if outputs.shift is None or outputs.factor is None:
+            return targets
+        back_shift, back_factor = (np.array(each[:: outputs.sorted_by]) for each in (outputs.shift, outputs.factor))
+        return targets.scaled(-back_shift * back_factor, 1.0 / back_factor)
+
+    def _loss(self, answers: Any) -> tuple[Any, dict[str, Any]]:
+        if answers.quantiles is not None:
+            return "quantile", {"quantiles": list(answers.quantiles)}
+        return self.loss, {}
+
+    def _score_of(self, output: Array, targets: Targets, answers: Any) -> float:
+        return r2_score(targets.values, _point(_joined(output), answers.quantiles), targets.weights)
+
+    def _learn(self, answers: Any) -> None:
+        self.n_outputs_ = answers.outputs
+
+    def _answers_to_file(self, answers: Any) -> Any:
+        stored: dict[str, Any] = answers._asdict()
+        return stored
+
+    @classmethod
+    def _answers_from_file(cls, stored_answers: Any, outputs: OutputNumbers) -> Any:
+        answers = Answers.read(stored_answers)
+        if answers.outputs * (1 if answers.quantiles is None else len(answers.quantiles)) != outputs.size:
+            raise ValueError(f"answers: expected {outputs.size} numbers, got {stored_answers!r}")
+        return answers
+
+    def _finishing(self, method: str) -> Callable[[Array], Array]:
+        one_of("method", method, ("predict",))
+        return self._predictions
 
     def _predictions(self, output: Array) -> Array:
         """Join the members, and give the axes of the targets."""
-        joined = output[0] if len(output) == 1 else mean_of_members(output).astype(output.dtype)
-        return self._in_axes_of_targets(joined)
+        return self._in_axes_of_targets(_joined(output))
 
     def _spread(self, output: Array) -> Array:
         return self._in_axes_of_targets(spread_of_members(output).astype(output.dtype))
 
     def _in_axes_of_targets(self, values: Array) -> Array:
-        outputs = () if self._one_output else (self.n_outputs_,)
-        quantiles = () if self.quantiles is None else (len(self.quantiles),)
-        return values.reshape(*values.shape[:-1], *outputs, *quantiles)
+        answers = self._learned.answers
+        outputs = () if answers.single else (answers.outputs,)
+        levels = () if answers.quantiles is None else (len(answers.quantiles),)
+        return values.reshape(*values.shape[:-1], *outputs, *levels)
 
-    def _point(self, joined: Array) -> Array:
-        """Give one number for each output (..., K): of quantiles the one nearest to the median, of two the lower."""
-        if self.quantiles is None:
-            return joined
-        distances = [abs(quantile - 0.5) for quantile in self.quantiles]
-        middle = distances.index(min(distances))
-        return joined[..., middle :: len(self.quantiles)]
+    def _in_users_form(self, values: Array, layout: Layout) -> Any:
+        answers = self._learned.answers
+        names = answers.names
+        if answers.quantiles is not None and self._output_form() != "default":
+            # A frame has one axis of columns.
+            values = values.reshape(len(values), -1)
+            own = [""] if answers.single else [f"{name}_" for name in names or range(answers.outputs)]
+            names = tuple(f"{name}{level:g}" for name in own for level in answers.quantiles)
+        return self._to_user(values, layout, names)
+
+
+class Answers(NamedTuple):
+    """What targets look like."""
+
+    outputs: int  # K
+    single: bool  # they had no axis of outputs
+    per_step: bool
+    names: tuple[str, ...] | None
+    quantiles: tuple[float, ...] | None
+
+    @classmethod
+    def read(cls, values: Any) -> Answers:
+        """Check what a file says. ValueError or TypeError."""
+        if not isinstance(values, Mapping) or set(values) != set(cls._fields):
+            raise ValueError(f"answers: expected {', '.join(cls._fields)}, got {values!r}")
+        names, quantiles = values["names"], values["quantiles"]
+        return cls(
+            integer("outputs", values["outputs"], 1),
+            boolean("single", values["single"]),
+            boolean("per_step", values["per_step"]),
+            None if names is None else tuple(map(str, names)),
+            None if quantiles is None else _quantiles(quantiles),
+        )
+
+
+def _joined(output: Array) -> Array:
+    """Join the members of (M, ..., features)."""
+    return output[0] if len(output) == 1 else mean_of_members(output).astype(output.dtype)
+
+
+def _point(joined: Array, quantiles: Sequence[float] | None) -> Array:
+    """Give one number for each output (rows, K): of quantiles the one nearest to the median, of two such the lower."""
+    if quantiles is None:
+        return joined
+    distances = [abs(quantile - 0.5) for quantile in quantiles]
+    middle = distances.index(min(distances))
+    return joined[:, middle :: len(quantiles)]
+
+
+def _quantiles(quantiles: Any) -> tuple[float, ...]:
+    """Read quantiles. ValueError or TypeError."""
+    if isinstance(quantiles, (str, bytes)) or not isinstance(quantiles, (Sequence, np.ndarray)):
+        raise TypeError(f"quantiles: expected a sequence of float or None, got {type(quantiles).__name__}")
+    levels = tuple(real_number("quantiles", each, 0.0, 1.0) for each in quantiles)
+    ascending = all(low < high for low, high in zip((0.0, *levels), (*levels, 1.0), strict=True))
+    if not levels or not ascending:
+        raise ValueError(f"quantiles: expected some, ascending, above 0 and below 1, got {quantiles!r}")
+    return levels

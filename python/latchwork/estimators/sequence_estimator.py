@@ -1,9 +1,8 @@
-"""What `LSTMRegressor` and `LSTMClassifier` share: how they fit, run and are kept in files."""
+"""What `LSTMRegressor` and `LSTMClassifier` share: fitting, running, files, and scikit-learn's habits."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,85 +10,40 @@ import numpy as np
 
 from latchwork import files
 from latchwork._random import Random
-from latchwork.estimators.batches import SequenceBatches
 from latchwork.estimators.estimator import not_fitted_error
-from latchwork.estimators.examples import Examples, check_no_gaps
-from latchwork.estimators.fit_loop import FitLoop, Run
-from latchwork.estimators.holdout import held_out
-from latchwork.estimators.input_numbers import input_numbers
-from latchwork.estimators.inputs import read, read_fit
+from latchwork.estimators.examples import check_no_gaps
+from latchwork.estimators.fit_loop import FitLoop
+from latchwork.estimators.layout import OUTPUTS
 from latchwork.estimators.prediction import run_network
 from latchwork.estimators.prediction_stream import PredictionStream, step_reader
-from latchwork.estimators.preparation import missing_features
 from latchwork.estimators.schema import Schema
-from latchwork.estimators.sequence_network import (
-    NetworkSeeds,
-    OutputNumbers,
-    new_network,
-    predicting_network,
-    training_network,
-)
-from latchwork.estimators.sequence_parameters import SequenceParameters
+from latchwork.estimators.sequence_fitting import Going, Learned, SequenceFitting
+from latchwork.estimators.sequence_network import OutputNumbers, predicting_network
 from latchwork.estimators.sklearn_tags import sklearn_tags
 from latchwork.estimators.stopping import DivergenceError
 from latchwork.estimators.stored_parameters import restored, stored
-from latchwork.estimators.targets import target_columns
-from latchwork.estimators.validation import Validation
 from latchwork.network import Network
-from latchwork.optim import AdamW
-from latchwork.training import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
     from latchwork._arrays import Array
+    from latchwork._sequence import SequenceModule
     from latchwork._writing import FilePath
     from latchwork.estimators.layout import Layout
-    from latchwork.estimators.targets import Targets
-
-_OUTPUTS = ("default", "pandas", "polars")
 
 
-@dataclasses.dataclass(frozen=True)
-class Learned:
-    """What fit learned beside the weights."""
-
-    schema: Schema
-    outputs: OutputNumbers
-    missing: str
-    answers: Any  # what targets look like: a regressor's `Answers`, a classifier's classes
-
-
-@dataclasses.dataclass(frozen=True)
-class Fitting:
-    """A training that is about to begin."""
-
-    learned: Learned
-    run: Run
-
-
-@dataclasses.dataclass(frozen=True)
-class Going:
-    """Where ``partial_fit`` goes on."""
-
-    seed: int
-    epochs: int  # that are over
-    trainer: Trainer[Any]
-
-
-class SequenceEstimator(SequenceParameters):
+class SequenceEstimator(SequenceFitting):
     """The base of `LSTMRegressor` and `LSTMClassifier`."""
 
-    _kind: ClassVar[str]  # as files name it, and scikit-learn
+    _kind: ClassVar[str]  # what files and scikit-learn call it
 
-    network_: Network
     history_: list[dict[str, float]]
     n_iter_: int
     interrupted_: bool
     missing_: str
     n_features_in_: int
     feature_names_in_: Array
-    _learned: Learned
     _going: Going | None
 
     def fit(
@@ -124,7 +78,7 @@ class SequenceEstimator(SequenceParameters):
         Returns
         -------
         self
-            On an error it is the model that it was before, except where ``Raises`` says otherwise.
+            After an error it is the model that it was before, except where ``Raises`` says otherwise.
 
         Raises
         ------
@@ -140,27 +94,24 @@ class SequenceEstimator(SequenceParameters):
         started = time.perf_counter()
         self._check_parameters()
         seed = Random(self.random_state).seed()
-        fitting = self._new_fitting(X, y, sample_weight, static, seed=seed, started=started)
+        fitting = self._new_fitting(X, y, sample_weight, static, seed, started)
         loop = FitLoop(fitting.run)
         try:
             loop.run()
         except (DivergenceError, OSError):
-            self._keep_run(fitting, loop)
+            self._keep(fitting.learned, loop.network, loop.history, loop.interrupted)
             raise
-        self._keep_run(fitting, loop)
+        self._keep(fitting.learned, loop.network, loop.history, loop.interrupted)
         return self
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, static: Any) -> Self:
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, static: Any, classes: Array | None = None) -> Self:
         """Read the data once, from where the last call ended."""
         started = time.perf_counter()
         self._check_parameters()
-        before = getattr(self, "_going", None)
-        if before is None:
-            going = Going(Random(self.random_state).seed(), 0, None)
-        else:
-            # A copy, so that after an error the model is what it was.
-            going = Going(before.seed, before.epochs, copy.deepcopy(before.trainer))
-        fitting = self._new_fitting(X, y, sample_weight, static, seed=going.seed, started=started, going=going)
+        going = getattr(self, "_going", None) or Going(Random(self.random_state).seed(), 0, None)
+        # A copy, so that after an error the model is what it was.
+        going = Going(going.seed, going.epochs, copy.deepcopy(going.trainer), classes)
+        fitting = self._new_fitting(X, y, sample_weight, static, going.seed, started, going)
         loop = FitLoop(fitting.run)
         loop.run()
         history = [*getattr(self, "history_", ())]
@@ -169,9 +120,7 @@ class SequenceEstimator(SequenceParameters):
         self._going = Going(going.seed, going.epochs + 1, loop.trainer)
         return self
 
-    def stream(
-        self, batch_size: int | None = None, static: Any = None, *, method: str = "predict"
-    ) -> PredictionStream:
+    def stream(self, batch_size: int | None = None, static: Any = None, *, method: str = "predict") -> PredictionStream:
         """Predict step by step, from raw features, what ``predict`` gives for the steps so far, bit for bit.
 
         Parameters
@@ -197,10 +146,11 @@ class SequenceEstimator(SequenceParameters):
         """
         self._check_fitted()
         finish = self._finishing(method)
-        rows = 1 if batch_size is None else batch_size
         if static is not None and batch_size is None:
             static = np.asarray(static)[np.newaxis]
-        reader = step_reader(self._learned.schema, rows, static, self._learned.missing == "refuse")
+        reader = step_reader(
+            self._learned.schema, 1 if batch_size is None else batch_size, static, self.missing_ == "refuse"
+        )
         return PredictionStream(self.network_, reader, finish, batch_size)
 
     def save(self, path: FilePath) -> None:
@@ -232,48 +182,22 @@ class SequenceEstimator(SequenceParameters):
         Parameters
         ----------
         predict : {"default", "pandas", "polars"}, optional
-            "default": arrays. "pandas", "polars": a Series or data frame, in pandas with the index of X if it is a data
-            frame. None: nothing changes.
+            "default": arrays. "pandas", "polars": a Series or data frame, in pandas with the index of X if that is a
+            data frame. None: nothing changes.
 
         Returns
         -------
         self
         """
         if predict is not None:
-            if predict not in _OUTPUTS:
-                raise ValueError(f"predict: expected {', '.join(map(repr, _OUTPUTS))} or None, got {predict!r}")
+            if predict not in OUTPUTS:
+                raise ValueError(f"predict: expected {', '.join(map(repr, OUTPUTS))} or None, got {predict!r}")
             self._sklearn_output_config = {"predict": predict}  # scikit-learn's clone copies what has this name
         return self
 
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn what this is."""
         return sklearn_tags(self._kind)
-
-    # What the two classes tell apart.
-
-    def _read_targets(self, y: Any, layout: Layout, sample_weight: Any, answers: Any) -> tuple[Targets, Any]:
-        """Read y, as fit learned to if it did; give the targets and what targets look like."""
-        raise NotImplementedError
-
-    def _prepared(self, targets: Targets, outputs: OutputNumbers) -> Targets:
-        """Give targets in the units of the network that is trained."""
-        raise NotImplementedError
-
-    def _weighted(self, targets: Targets) -> Targets:
-        """Give the targets that are trained on the weights of their classes."""
-        return targets
-
-    def _new_outputs(self, targets: Targets, answers: Any) -> OutputNumbers:
-        """Find out what the last layers are made of."""
-        raise NotImplementedError
-
-    def _loss(self, answers: Any) -> tuple[Any, dict[str, Any]]:
-        """Give the loss and its options, as a trainer takes them."""
-        raise NotImplementedError
-
-    def _score_of(self, output: Array, targets: Targets) -> float:
-        """Say how good an output (M, rows, features) is."""
-        raise NotImplementedError
 
     def _finishing(self, method: str) -> Callable[[Array], Array]:
         """Give what makes predictions of an output (M, ..., features). ValueError if there is no such method."""
@@ -283,70 +207,90 @@ class SequenceEstimator(SequenceParameters):
         """Set the attributes that say what targets look like."""
         raise NotImplementedError
 
-    # Fitting.
+    def _answers_to_file(self, answers: Any) -> Any:
+        """Give what JSON can hold of what targets look like."""
+        raise NotImplementedError
 
-    def _new_run(self, X: Any, y: Any, sample_weight: Any = None, *, static: Any = None, seed: int) -> Run:
-        """Make the run that ``fit`` makes with this seed, to replay it."""
-        return self._new_fitting(X, y, sample_weight, static, seed=seed, started=time.perf_counter()).run
+    @classmethod
+    def _answers_from_file(cls, stored_answers: Any, outputs: OutputNumbers) -> Any:
+        """Reverse `_answers_to_file`. ValueError, TypeError or KeyError if it does not fit."""
+        raise NotImplementedError
 
-    def _new_fitting(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        static: Any,
-        *,
-        seed: int,
-        started: float,
-        going: Going | None = None,
-    ) -> Fitting:
-        """Read the data, and build all that is trained; nothing of this estimator changes."""
-        random = Random(seed)
-        network_seeds = NetworkSeeds.drawn(random)
-        trainer_seed, order_seed, split_seed = random.seed(), random.seed(), random.seed()
-        goes_on = hasattr(self, "network_") and (self.warm_start or going is not None)
-        before = self._learned if goes_on else None
+    def _run(self, X: Any, static: Any, *finish: Callable[[Array], Array]) -> tuple[tuple[Array, ...], Layout]:
+        """Run the network over raw sequences; each of ``finish`` makes one result of its output."""
+        self._check_fitted()
+        sequences, layout = self._read(X, self._learned.schema, static)
+        if self.missing_ == "refuse":
+            check_no_gaps(sequences, layout)
+        steps = self.network_._core.keeps_sequence
+        results = run_network(self.network_, sequences, steps, lambda output: tuple(each(output) for each in finish))
+        return results, layout
 
-        examples, schema, answers, layout = self._read_examples(X, y, sample_weight, static, before)
-        training, validation = self._split(examples, schema, answers, split_seed)
-        numbers = training.counted_samples()
-        training = training.take(numbers)
-        if before is None:
-            gaps = missing_features(training.sequences)
-            missing = self.missing or ("forward" if gaps else "refuse")
-            outputs = self._new_outputs(training.targets, answers)
-            learned = Learned(schema, outputs, missing, answers)
-        else:
-            learned = before
-        if learned.missing == "refuse":
-            check_no_gaps(examples.sequences, layout)
-        if going is not None and going.trainer is not None:
-            trainer = going.trainer
-        elif before is None:
-            inputs = input_numbers(training.sequences, schema, self.scale, learned.missing, gaps)
-            trainer = self._new_trainer(new_network(self, inputs, learned.outputs, network_seeds), learned, trainer_seed)
-        else:
-            trainer = self._new_trainer(training_network(self.network_, learned.outputs), learned, trainer_seed)
-        targets = self._prepared(self._weighted(training.targets), learned.outputs)
-        data = SequenceBatches(
-            training.sequences,
-            targets,
-            batch_size=self.batch_size,
-            seed=order_seed,
-            shuffle=self.shuffle,
+    def _to_user(self, values: Array, layout: Layout, names: Sequence[Any] | None) -> Any:
+        """Give predictions the form of X, or that which `set_output` asks for."""
+        return layout.to_user(values, self.network_._core.keeps_sequence, self._output_form(), names)
+
+    def _output_form(self) -> str:
+        form: str = getattr(self, "_sklearn_output_config", {}).get("predict", "default")
+        return form
+
+    def _keep(
+        self, learned: Learned, trained: SequenceModule[Any], history: list[dict[str, float]], interrupted: bool
+    ) -> None:
+        """Become the model that was trained."""
+        assert isinstance(trained, Network)
+        self._become(learned, predicting_network(trained, learned.outputs), history, interrupted)
+
+    def _become(self, learned: Learned, network: Network, history: list[dict[str, float]], interrupted: bool) -> None:
+        self._learned = learned
+        self._going = None
+        self.network_ = network
+        self.history_ = history
+        self.n_iter_ = len(history)
+        self.interrupted_ = interrupted
+        self.missing_ = learned.missing
+        self.n_features_in_ = learned.schema.n_features_in
+        names = learned.schema.feature_names_in
+        vars(self).pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = np.array(names, object)
+        self._learn(learned.answers)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "network_"):
+            raise not_fitted_error(f"this {type(self).__name__} has learned nothing yet: call fit(X, y) first")
+
+    def _to_file(self) -> files.Content:
+        network = self.network_._to_file()
+        learned = self._learned
+        python = {
+            "network": network.python,
+            "parameters": stored(self.get_params()),
+            "schema": learned.schema.to_json(),
+            "outputs": learned.outputs._asdict(),
+            "missing": learned.missing,
+            "answers": self._answers_to_file(learned.answers),
+            "history": self.history_,
+            "interrupted": self.interrupted_,
+        }
+        return files.Content(self._kind, network.config, python, network.tensors)
+
+    @classmethod
+    def _from_file(cls, content: files.Content) -> Self:
+        network_python, parameters, schema, outputs, missing, answers, history, interrupted = files.named(
+            "python",
+            content.python,
+            ("network", "parameters", "schema", "outputs", "missing", "answers", "history", "interrupted"),
         )
-        run = Run(
-            trainer=trainer,
-            data=data,
-            max_epochs=self.max_epochs,
-            max_seconds=self.max_seconds,
-            started=started,
-            validate=None if validation is None else self._validation(trainer.network, validation, learned),
-            lr_schedule=self.lr_schedule,
-            early_stopping=self.early_stopping,
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
-            callbacks=self.callbacks,
-            verbose=int(self.verbose),
-        )
-        return Fitting(learned, run)
+        model = cls(**restored(parameters))
+        model._check_parameters()
+        numbers = OutputNumbers.read(outputs)
+        learned = Learned(Schema.from_json(schema), numbers, str(missing), cls._answers_from_file(answers, numbers))
+        network = Network._from_file(files.Content("network", content.config, network_python, content.tensors))
+        core = network._core
+        if core.takes_tokens or (core.input_size, core.output_size) != (learned.schema.size, numbers.size):
+            raise ValueError(
+                f"network: expected one that reads {learned.schema.size} features and predicts {numbers.size}"
+            )
+        model._become(learned, network, [dict(row) for row in history], bool(interrupted))
+        return model

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from latchwork._arrays import integer, real_number
 from latchwork.input_layers import EmbedColumns, Impute, Scale, Sort
 from latchwork.layers import Dropout, Last, Linear, Max, Mean
 from latchwork.lstm import LSTM
 from latchwork.network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from latchwork._module import Module
     from latchwork._random import Random
+    from latchwork.estimators.input_numbers import InputNumbers
     from latchwork.estimators.sequence_parameters import SequenceParameters
 
 _POOLING: dict[str, type[Module]] = {"last": Last, "mean": Mean, "max": Max}
 
 # A category gets about half as many features as its column has categories, and never more than this.
 _MOST_FEATURES_OF_A_CATEGORY = 16
-
-
-class InputNumbers(NamedTuple):
-    """What fit learned of the columns of the input, static ones after the others."""
-
-    shift: Sequence[float]
-    factor: Sequence[float]
-    impute: Mapping[str, Any] | None  # arguments of `Impute`; None: NaN is refused
-    categories: Mapping[int, int]  # how many each column of categories has, by its number
 
 
 class OutputNumbers(NamedTuple):
@@ -39,6 +33,19 @@ class OutputNumbers(NamedTuple):
     sorted_by: int  # above 1: so many features side by side are sorted, which are the quantiles of one output
     shift: Sequence[float] | None  # what `Scale` at the end needs; None: the output is in its units already
     factor: Sequence[float] | None
+
+    @classmethod
+    def read(cls, values: Any) -> OutputNumbers:
+        """Check what a file says. ValueError or TypeError."""
+        if not isinstance(values, Mapping) or set(values) != set(cls._fields):
+            raise ValueError(f"outputs: expected {', '.join(cls._fields)}, got {values!r}")
+        numbers = [
+            None if values[name] is None else [real_number(name, each, float("-inf")) for each in values[name]]
+            for name in ("shift", "factor")
+        ]
+        if (numbers[0] is None) != (numbers[1] is None):
+            raise ValueError(f"outputs: expected shift and factor, or neither, got {values!r}")
+        return cls(integer("size", values["size"], 1), integer("sorted_by", values["sorted_by"], 1), *numbers)
 
 
 class NetworkSeeds(NamedTuple):
@@ -64,7 +71,7 @@ def new_network(
     if inputs.impute is not None:
         impute = Impute(size, **inputs.impute)
         layers.append(impute)
-        size = impute.output_size
+        size += len(impute.indicators) * (2 if impute.method == "forward" else 1)
     if inputs.categories:
         columns = sorted(inputs.categories)
         counts = [inputs.categories[column] for column in columns]

@@ -1,0 +1,280 @@
+"""From data and parameters to a training that is about to begin."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+from latchwork._random import Random
+from latchwork.estimators.batches import SequenceBatches
+from latchwork.estimators.examples import Examples, check_no_gaps
+from latchwork.estimators.fit_loop import Run
+from latchwork.estimators.holdout import held_out
+from latchwork.estimators.input_numbers import input_numbers
+from latchwork.estimators.inputs import read, read_fit
+from latchwork.estimators.preparation import missing_features
+from latchwork.estimators.sequence_network import NetworkSeeds, OutputNumbers, new_network, training_network
+from latchwork.estimators.sequence_parameters import SequenceParameters, one_of
+from latchwork.estimators.targets import target_columns
+from latchwork.estimators.validation import Validation
+from latchwork.network import Network
+from latchwork.optim import AdamW
+from latchwork.schedules import Schedule
+from latchwork.training import Trainer
+
+if TYPE_CHECKING:
+    from latchwork._arrays import Array
+    from latchwork.estimators.layout import Layout
+    from latchwork.estimators.schema import Schema
+    from latchwork.estimators.sequences import Sequences
+    from latchwork.estimators.targets import Targets
+    from latchwork.optim import Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """What fit learned beside the weights."""
+
+    schema: Schema
+    outputs: OutputNumbers
+    missing: str
+    answers: Any  # what targets look like: a regressor's `Answers`, a classifier's classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Going:
+    """Where ``partial_fit`` goes on."""
+
+    seed: int
+    epochs: int  # that are over
+    trainer: Trainer[Any] | None  # None: a new one
+    classes: Array | None = None  # all labels there may be, if they are known before any data
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitting:
+    """A training that is about to begin."""
+
+    learned: Learned
+    run: Run
+
+
+class SequenceFitting(SequenceParameters):
+    """Makes `Fitting` of data; the methods at the end are where a regressor and a classifier differ."""
+
+    network_: Network
+    _learned: Learned
+
+    def _new_run(self, X: Any, y: Any, sample_weight: Any = None, *, static: Any = None, seed: int) -> Run:
+        """Make the run that ``fit`` makes with this seed, to replay it."""
+        return self._new_fitting(X, y, sample_weight, static, seed, time.perf_counter()).run
+
+    def _new_fitting(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        static: Any,
+        seed: int,
+        started: float,
+        going: Going | None = None,
+    ) -> Fitting:
+        """Read the data and build all that is trained; nothing of this estimator changes."""
+        random = Random(seed)
+        network_seeds = NetworkSeeds.drawn(random)
+        trainer_seed, order_seed, split_seed = random.seed(), random.seed(), random.seed()
+        goes_on = hasattr(self, "network_") and (self.warm_start or going is not None)
+        before = self._learned if goes_on else None
+
+        classes = None if going is None else going.classes
+        examples, schema, answers, layout = self._read_examples(X, y, sample_weight, static, before, classes)
+        training, validation = self._split(examples, split_seed, validates=going is None)
+        counted = training.counted()
+        if before is None:
+            gaps = missing_features(counted.sequences)
+            missing = self.missing or ("forward" if gaps else "refuse")
+            outputs = self._new_outputs(self._weighted(counted.targets), answers)
+            learned = Learned(schema, outputs, missing, answers)
+        else:
+            learned = before
+        if learned.missing == "refuse":
+            check_no_gaps(examples.sequences, layout)
+        if self.validation_data is not None and going is None:
+            validation = self._given_validation(learned)
+        if going is not None and going.trainer is not None:
+            trainer = going.trainer
+        elif before is None:
+            inputs = input_numbers(counted.sequences, schema, self.scale, learned.missing, gaps)
+            trainer = self._new_trainer(new_network(self, inputs, outputs, network_seeds), learned, trainer_seed)
+        else:
+            trainer = self._new_trainer(training_network(self.network_, learned.outputs), learned, trainer_seed)
+        data = SequenceBatches(
+            counted.sequences,
+            self._in_units_of_network(self._weighted(counted.targets), learned.outputs),
+            self.batch_size,
+            order_seed,
+            shuffle=self.shuffle,
+        )
+        run = Run(
+            trainer=trainer,
+            data=data,
+            max_epochs=self.max_epochs,
+            max_seconds=self.max_seconds,
+            started=started,
+            validate=None if validation is None else self._validation(trainer, validation, learned),
+            lr_schedule=self._lr_schedule(),
+            early_stopping=self.early_stopping,
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol,
+            callbacks=self.callbacks,
+            verbose=int(self.verbose),
+        )
+        if going is not None:
+            one_epoch = OneEpoch(data, going.epochs)
+            schedule = run.lr_schedule if isinstance(run.lr_schedule, Schedule) and going.trainer is None else None
+            run = dataclasses.replace(
+                run, data=one_epoch, max_epochs=1, max_seconds=None, early_stopping=False, lr_schedule=schedule
+            )
+        return Fitting(learned, run)
+
+    def _read_examples(
+        self, X: Any, y: Any, sample_weight: Any, static: Any, before: Learned | None, classes: Array | None
+    ) -> tuple[Examples, Schema, Any, Layout]:
+        """Read the data, as an earlier fit learned to if this one goes on from it."""
+        if before is None:
+            sequences, schema, layout = read_fit(
+                X,
+                static=static,
+                sequence=self.sequence,
+                time=self.time,
+                categorical=self.categorical,
+                dtype=self.dtype,
+                targets=target_columns(y, _column_names(X)),
+            )
+        else:
+            schema = before.schema
+            sequences, layout = self._read(X, schema, static)
+        learned = None if before is None else before.answers
+        targets, answers = self._read_targets(y, layout, sample_weight, learned, classes)
+        return Examples(sequences, targets), schema, answers, layout
+
+    def _read(self, X: Any, schema: Schema, static: Any) -> tuple[Sequences, Layout]:
+        return read(X, schema, static=static, estimator=type(self).__name__)
+
+    def _split(self, examples: Examples, seed: int, *, validates: bool) -> tuple[Examples, Examples | None]:
+        """Hold sequences out of training if ``early_stopping`` needs some."""
+        if not (validates and self.early_stopping and self.validation_data is None):
+            return examples, None
+        labels = self._strata(examples.targets)
+        training, validation = held_out(len(examples.sequences), self.validation_fraction, Random(seed), labels)
+        return examples.take(training), examples.take(validation)
+
+    def _given_validation(self, learned: Learned) -> Examples:
+        """Read ``validation_data``."""
+        given = self.validation_data
+        if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 4:
+            raise TypeError(
+                "validation_data: expected (X, y), (X, y, sample_weight) or (X, y, sample_weight, static), got "
+                f"{type(given).__name__}{f' of {len(given)}' if isinstance(given, (tuple, list)) else ''}"
+            )
+        X, y, sample_weight, static = (*given, None, None)[:4]
+        sequences, layout = self._read(X, learned.schema, static)
+        if learned.missing == "refuse":
+            check_no_gaps(sequences, layout)
+        targets, _ = self._read_targets(y, layout, sample_weight, learned.answers)
+        return Examples(sequences, targets)
+
+    def _validation(self, trainer: Trainer[Any], examples: Examples, learned: Learned) -> Validation:
+        targets = self._in_units_of_network(examples.targets, learned.outputs)
+        loss, options = self._loss(learned.answers)
+
+        def score(output: Array) -> float:
+            return self._score_of(output, targets, learned.answers)
+
+        network = trainer.network
+        assert isinstance(network, Network)
+        return Validation(network, Examples(examples.sequences, targets), loss, options, score)
+
+    def _new_trainer(self, network: Network, learned: Learned, seed: int) -> Trainer[Any]:
+        loss, options = self._loss(learned.answers)
+        if isinstance(self.optimizer, str):
+            one_of("optimizer", self.optimizer, ("adamw",))
+            optimizer: Optimizer = AdamW(lr=self.lr, weight_decay=self.weight_decay)
+        else:
+            optimizer = copy.deepcopy(self.optimizer)  # the trainer makes the network its target
+        return Trainer(network, loss, optimizer, self.clip_norm, seed, **options)
+
+    def _lr_schedule(self) -> str | Schedule | None:
+        """Leave the learning rate to an optimiser that has a schedule of its own."""
+        has_own = not isinstance(self.optimizer, str) and self.optimizer.schedule is not None
+        return None if has_own else self.lr_schedule
+
+    # Where a regressor and a classifier differ.
+
+    def _read_targets(
+        self, y: Any, layout: Layout, sample_weight: Any, answers: Any, classes: Array | None = None
+    ) -> tuple[Targets, Any]:
+        """Read y; give the targets, and what targets look like.
+
+        ``answers`` is what fit learned of them, if it did; ``classes`` are all labels there may be, if they are known.
+        """
+        raise NotImplementedError
+
+    def _strata(self, targets: Targets) -> Array | None:
+        """Give what is to be held out in equal shares, one label for each sequence."""
+        return None
+
+    def _weighted(self, targets: Targets) -> Targets:
+        """Give the targets that are trained on the weights of their classes."""
+        return targets
+
+    def _new_outputs(self, targets: Targets, answers: Any) -> OutputNumbers:
+        """Find out what the last layers are made of."""
+        raise NotImplementedError
+
+    def _in_units_of_network(self, targets: Targets, outputs: OutputNumbers) -> Targets:
+        """Give targets in the units of the network that is trained."""
+        raise NotImplementedError
+
+    def _loss(self, answers: Any) -> tuple[Any, dict[str, Any]]:
+        """Give the loss and its options, as a trainer takes them."""
+        raise NotImplementedError
+
+    def _score_of(self, output: Array, targets: Targets, answers: Any) -> float:
+        """Say how good an output (M, rows, features) is."""
+        raise NotImplementedError
+
+
+class OneEpoch:
+    """One epoch of other data, as an epoch of its own."""
+
+    def __init__(self, data: SequenceBatches, epoch: int) -> None:
+        self._data = data
+        self._epoch = epoch
+        self.counted = data.counted
+        self.loss_name, self.loss_label, self.loss_unit = data.loss_name, data.loss_label, data.loss_unit
+
+    def steps(self) -> int:
+        """Count the batches."""
+        return self._data.steps()
+
+    def batches(self, epoch: int, first: int = 0) -> Any:
+        """Yield the batches from this one on."""
+        return self._data.batches(self._epoch + epoch, first)
+
+    def feed(self, update: Any) -> None:
+        """Feed the data to a hash."""
+        self._data.feed(update)
+
+
+def _column_names(X: Any) -> Any:
+    """Give the names of the columns of a data frame, or of the first of a list of them."""
+    first = X[0] if isinstance(X, (list, tuple)) and len(X) else X
+    if isinstance(first, (list, tuple)):
+        return ()
+    names = getattr(first, "columns", None)
+    if names is None or hasattr(first, "schema") and hasattr(first.schema, "names") and not hasattr(first, "height"):
+        names = getattr(getattr(first, "schema", None), "names", ())
+    return names
