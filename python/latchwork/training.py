@@ -67,6 +67,10 @@ class Trainer(Generic[S]):
         The number of blocks of rows in which the gradients of all layers are summed: a power of two up to 1024.
         Machines that each hold consecutive blocks together get the bits that one machine gets; ``docs/same-bits.md``
         says more. None: each layer chooses by its shape, which costs least.
+    checkpoint : int, optional
+        At least 1. Of each LSTM a step keeps only the state before every ``checkpoint``-th step of the sequence, and
+        computes the steps between again, as `LSTM.record` does. That changes no bit of any result; it takes less memory
+        and one more forward pass, for exact gradients over long sequences. None: everything is kept.
     **loss_options
         Options of the loss, as the function of its name in `latchwork.losses` has them, such as
         ``quantiles=[0.1, 0.5, 0.9]`` for "quantile" or ``label_smoothing=0.1`` for "cross_entropy".
@@ -88,6 +92,7 @@ class Trainer(Generic[S]):
         seed: int | None = None,
         *,
         gradient_blocks: int | None = None,
+        checkpoint: int | None = None,
         **loss_options: Any,
     ) -> None:
         if not isinstance(network, SequenceModule):
@@ -97,6 +102,7 @@ class Trainer(Generic[S]):
         self._loss = _loss_of(loss, loss_options)
         self._clip_norm = clip_norm
         self._gradient_blocks = 0 if gradient_blocks is None else integer("gradient_blocks", gradient_blocks, 1)
+        self._checkpoint = 0 if checkpoint is None else integer("checkpoint", checkpoint, 1)
         self._build(seed_number("seed", seed))
 
     def _build(self, seed: int) -> None:
@@ -111,6 +117,8 @@ class Trainer(Generic[S]):
             for optimizer in free:
                 optimizer._unbind()
             raise
+        if self._checkpoint:
+            self._core.checkpoint = self._checkpoint
         self._keeps_sequence = network._core.keeps_sequence
         if isinstance(self._loss, Mapping):
             self._takes_labels = self._loss["kind"] == "cross_entropy"
@@ -205,6 +213,7 @@ class Trainer(Generic[S]):
             "_loss": self._loss,
             "_clip_norm": self._clip_norm,
             "_gradient_blocks": self._gradient_blocks,
+            "_checkpoint": self._checkpoint,
             "_place": (self._core.seed, self._core.steps),
         }
 

@@ -186,6 +186,12 @@ void Trainer<T>::restore(std::uint64_t seed, std::vector<std::int64_t> steps) {
 }
 
 template <class T>
+void Trainer<T>::set_checkpoint(Index checkpoint) {
+  if (checkpoint < 0) refuse("checkpoint", "at least 0", std::to_string(checkpoint));
+  checkpoint_ = checkpoint;
+}
+
+template <class T>
 std::vector<double> Trainer<T>::step(const Input<T>& input, const Batch& batch, const States<const T>& start,
                                      const Target<T>& target, const States<T>& end) {
   const States<T> own_end = end_states_in(end_, network_, batch.rows, end);
@@ -215,6 +221,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
   all.training = true;
   all.first_row = first_row;
   all.gradient_blocks = gradient_blocks_;
+  all.checkpoint = checkpoint_;
   detail::check_record_options(all);
   check_states(*parts, "start", start);
   if (batch.skip.data != nullptr) {
