@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Any
 
 from latchwork._writing import write_atomically
 from latchwork.cli.errors import CommandError, describe
@@ -26,17 +25,22 @@ def check_picture(path: str) -> None:
     check_writable(path)
 
 
-def write_picture(path: str, history: Any) -> None:
-    """Draw the losses, the learning rate and the gradient's norm by epoch, without a display."""
+def write_picture(path: str | None, history: list[dict[str, float]]) -> list[str]:
+    """Draw the losses, the learning rate and the gradient's norm by epoch, and say so; None draws nothing."""
+    if path is None:
+        return []
+    if not history:
+        return ["note      nothing to draw: the training ended before its first step"]
     import matplotlib  # type: ignore[import-not-found,unused-ignore]
 
-    matplotlib.use("agg")
+    matplotlib.use("agg")  # no display is needed
     from latchwork.plot.training_curves import training
 
-    axes = training(history)
     content = io.BytesIO()
-    axes[0].figure.savefig(content, format=os.path.splitext(path)[1][1:].lower(), dpi=120)
+    figure = training(history)[0].figure
+    figure.savefig(content, format=os.path.splitext(path)[1][1:].lower(), dpi=120)
     try:
         write_atomically(path, content.getvalue())
     except OSError as error:
         raise CommandError(f"cannot write {path}: {describe(error)}") from error
+    return [f"written   {path}"]

@@ -5,6 +5,7 @@ import argparse
 from latchwork.cli import train_table, train_text
 from latchwork.cli.arguments import MAX_SEED, HelpFormatter, integer, number
 from latchwork.cli.errors import CommandError
+from latchwork.cli.history_picture import check_picture
 from latchwork.cli.tables import is_table
 from latchwork.machine import set_num_threads
 
@@ -67,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Train on a table, if DATA is one, else on a text."""
     if arguments.resume and arguments.checkpoint_dir is None:
         raise CommandError("--resume: expected --checkpoint-dir, which says where the checkpoints are")
+    if arguments.plot is not None:
+        check_picture(arguments.plot)
     if arguments.threads is not None:
         set_num_threads(arguments.threads)
     if arguments.target is not None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import warnings
 from typing import Any
 
 from latchwork.cli.arguments import integer
-from latchwork.cli.errors import INTERRUPTED, CommandError, describe
-from latchwork.cli.history_picture import check_picture, write_picture
+from latchwork.cli.errors import INTERRUPTED
+from latchwork.cli.fitting import fit_and_write
+from latchwork.cli.history_picture import write_picture
 from latchwork.cli.output import check_apart, check_writable, what_is_replaced
-from latchwork.cli.table_problem import HELD_OUT, Problem, Wanted, read_problem
+from latchwork.cli.table_problem import Problem, Wanted, read_problem
 from latchwork.cli.table_score import score_lines
+from latchwork.estimators.classifier import LSTMClassifier
+from latchwork.estimators.regressor import LSTMRegressor
 
 MISSING = ("forward", "mean", "zero", "refuse")
 SCALES = ("standard", "robust", "none")
@@ -92,55 +94,24 @@ def run(arguments: argparse.Namespace) -> int:
     check_apart(output, DATA=arguments.data)
     problem = read_problem(arguments.data, wanted_of(arguments))
     target = check_writable(output)
-    if arguments.plot is not None:
-        check_picture(arguments.plot)
     print(f"output    {output}{what_is_replaced(output, target)}")
     for line in _description(problem):
         print(line)
     model = _new_model(problem, arguments)
     print(f"model     {_model_in_words(model)}", flush=True)
     part = problem.training_part()
-    try:
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            model.fit(part.X, part.y, resume=arguments.resume, certificate=arguments.certificate)
-    except ValueError as error:
-        raise CommandError(f"{problem.sequences.table.name}: {error}") from error
-    except MemoryError as error:
-        raise CommandError(
-            "not enough memory for this model: choose a smaller --hidden-size or fewer --layers or --members"
-        ) from error
-    except (RuntimeError, OSError):  # the loss was not finite, or a checkpoint could not be written: what is good stays
-        if hasattr(model, "network_"):
-            _write(model, output)
-        raise
-    _write(model, output)  # before anything is printed, because that could fail
-    for warning in warned:
-        print(f"note      {warning.message}")
+    for note in fit_and_write(model, arguments, part.X, part.y):
+        print(f"note      {note}")
     print(f"training  {_training_in_words(model)}")
     print(f"written   {output} ({os.path.getsize(output) / 1e6:.1f} MB)", flush=True)
-    if arguments.plot is not None:
-        if model.history_:
-            write_picture(arguments.plot, model.history_)
-            print(f"written   {arguments.plot}")
-        else:
-            print("note      nothing to draw: the training ended before its first step")
+    for line in write_picture(arguments.plot, model.history_):
+        print(line)
     print()
     print("\n".join(score_lines(problem, model)))
     return INTERRUPTED if model.interrupted_ else 0
 
 
-def _write(model: Any, output: str) -> None:
-    try:
-        model.save(output)
-    except OSError as error:
-        raise CommandError(f"cannot write {output}: {describe(error)}") from error
-
-
 def _new_model(problem: Problem, arguments: argparse.Namespace) -> Any:
-    from latchwork.estimators.classifier import LSTMClassifier
-    from latchwork.estimators.regressor import LSTMRegressor
-
     kind = LSTMRegressor if problem.target.task == "regression" else LSTMClassifier
     options: dict[str, Any] = {
         "hidden_size": arguments.hidden_size,
@@ -175,34 +146,29 @@ def _description(problem: Problem) -> list[str]:
     table, target, wanted = problem.sequences.table, problem.target, problem.wanted
     lengths = problem.sequences.lengths
     inputs = [f"{name} (category)" if name in problem.categorical else name for name in problem.inputs]
-    order = "in the order of the file" if wanted.time is None else f"by {wanted.time!r}"
+    order = "of the file" if wanted.time is None else f"of {wanted.time!r}"
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    each = f"{shortest:,}" if shortest == longest else f"{shortest:,} to {longest:,}"
+    count = "one series" if problem.one_series else f"{len(lengths):,} sequences"
     if problem.one_series:
-        rows = f"one series of {len(table):,} rows {order}"
-        held = f"the last {len(problem.held_out):,} rows of {len(table):,}"
+        held = f"the last {len(problem.held_out):,} rows of {longest:,}"
     else:
-        shortest, longest = int(lengths.min()), int(lengths.max())
-        each = f"{shortest:,}" if shortest == longest else f"{shortest:,} to {longest:,}"
-        rows = f"{len(lengths):,} sequences of {each} rows {order}"
-        which = (
-            f"the last {HELD_OUT}th"
-            if target.per_step or not target.classes
-            else f"the last {HELD_OUT}th of each class"
-        )
-        held = f"{len(problem.held_out):,} sequences of {len(lengths):,}, {which}"
+        of_each = " of each class" if target.classes and not target.per_step else ""
+        held = f"{len(problem.held_out):,} sequences of {len(lengths):,}, the last tenth{of_each}"
     if target.per_step:
-        reads = "the inputs of the rows up to it"
-        if problem.own_past:
-            reads += ", and the targets of those before it"
-        elif wanted.bidirectional:
-            reads = "the inputs of all rows"
-        what = f"one for each row, because {target.per_step_reason}; predicted from {reads}"
+        reads = "of all rows" if wanted.bidirectional else "of the rows up to it"
+        past = " and the targets of those before it, which the first row has not" if problem.own_past else ""
+        what = [
+            f"one for each row, because {target.per_step_reason}:",
+            f"predicted from the inputs {reads}{past}",
+        ]
     else:
-        what = f"one for each sequence, because {target.per_step_reason}"
+        what = [f"one for each sequence, because {target.per_step_reason}"]
     return [
-        f"table     {table.name}: {rows}",
+        f"table     {table.name}: {count} of {each} rows in the order {order}",
         f"inputs    {', '.join(inputs)}",
         f"target    {wanted.target!r}: {target.task}, because {target.task_reason}",
-        f"          {what}",
+        *(f"          {line}" for line in what),
         f"held out  {held}",
         *(f"note      {note}" for note in problem.notes),
     ]

@@ -4,7 +4,9 @@ import argparse
 import os
 import platform
 
-from latchwork.cli.errors import INTERRUPTED, CommandError, describe
+from latchwork.cli.errors import INTERRUPTED, CommandError
+from latchwork.cli.fitting import fit_and_write
+from latchwork.cli.history_picture import write_picture
 from latchwork.cli.input import read_text, shown
 from latchwork.cli.output import check_apart, check_writable, what_is_replaced
 from latchwork.estimators.baselines import CharacterModel
@@ -42,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         num_layers=LAYERS if arguments.layers is None else arguments.layers,
         max_seconds=SECONDS if arguments.seconds is None else arguments.seconds,
         max_epochs=EPOCHS if arguments.epochs is None else arguments.epochs,
+        checkpoint_dir=arguments.checkpoint_dir,
         random_state=arguments.seed,
         verbose=True,
     )
@@ -50,20 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
         f"{len(set(training))} different characters",
         flush=True,
     )
-    try:
-        model.fit(training)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    except MemoryError as error:
-        raise CommandError(
-            "not enough memory for this model: choose a smaller --hidden-size or fewer --layers"
-        ) from error
-    try:
-        model.save(output)  # before anything is printed, because that could fail
-    except OSError as error:
-        raise CommandError(f"cannot write {output}: {describe(error)}") from error
+    for note in fit_and_write(model, arguments, training):  # before anything else is printed, because that could fail
+        print(f"note      {note}")
     _print_training(model)
     print(f"written   {output} ({os.path.getsize(output) / 1e6:.1f} MB)", flush=True)
+    for line in write_picture(arguments.plot, model.history_):
+        print(line)
     _print_held_out(model, training, held_out)
     print(f"\na sample at temperature {SAMPLE_TEMPERATURE}:\n")
     print(model.generate(length=SAMPLE_LENGTH, temperature=SAMPLE_TEMPERATURE, random_state=arguments.seed))
