@@ -1,7 +1,7 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
-Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, and `Network`, a chain of them,
-which may have many members.
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, `Sort`, for inputs `Scale`,
+`Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
 `load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
 from sequences, `LSTMLanguageModel` from text. `explain` says what a model did and why, `plot` draws it. Shapes and
@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from latchwork.estimators.prediction_stream import PredictionStream as PredictionStream
     from latchwork.estimators.regressor import LSTMRegressor as LSTMRegressor
     from latchwork.files import load as load
+    from latchwork.input_layers import EmbedColumns as EmbedColumns
+    from latchwork.input_layers import Impute as Impute
+    from latchwork.input_layers import Scale as Scale
     from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
     from latchwork.layers import Last as Last
     from latchwork.layers import Linear as Linear
     from latchwork.layers import Max as Max
     from latchwork.layers import Mean as Mean
+    from latchwork.layers import Sort as Sort
     from latchwork.lstm import LSTM as LSTM
     from latchwork.lstm_cell import LSTMCell as LSTMCell
     from latchwork.machine import cpu_info as cpu_info
@@ -51,8 +55,10 @@ if TYPE_CHECKING:
 # Each name is imported when it is first asked for, so that `import latchwork` takes next to no time.
 _MODULE_OF = {
     "Dropout": "layers",
+    "EmbedColumns": "input_layers",
     "Embedding": "layers",
     "Gradients": "tape",
+    "Impute": "input_layers",
     "LSTM": "lstm",
     "LSTMCell": "lstm_cell",
     "LSTMClassifier": "estimators.classifier",
@@ -64,6 +70,8 @@ _MODULE_OF = {
     "Mean": "layers",
     "Network": "network",
     "PredictionStream": "estimators.prediction_stream",
+    "Scale": "input_layers",
+    "Sort": "layers",
     "Stream": "stream",
     "Tape": "tape",
     "Trace": "trace",
@@ -83,8 +91,10 @@ _MODULE_OF = {
 
 __all__ = [
     "Dropout",
+    "EmbedColumns",
     "Embedding",
     "Gradients",
+    "Impute",
     "LSTM",
     "LSTMCell",
     "LSTMClassifier",
@@ -96,6 +106,8 @@ __all__ = [
     "Mean",
     "Network",
     "PredictionStream",
+    "Scale",
+    "Sort",
     "Stream",
     "Tape",
     "Trace",

@@ -19,7 +19,7 @@ def r2_score(y: Array, predicted: Array, weights: Array | None = None) -> float:
     y, predicted : numpy.ndarray
         (n, K). Where y is NaN it does not count.
     weights : numpy.ndarray, optional
-        (n,).
+        (n,) or (n, K).
 
     Returns
     -------
@@ -28,15 +28,18 @@ def r2_score(y: Array, predicted: Array, weights: Array | None = None) -> float:
         count.
     """
     scores = []
-    for target, estimate in zip(y.astype(np.float64).T, predicted.astype(np.float64).T, strict=True):
-        weight = np.ones(len(target)) if weights is None else weights.astype(np.float64)
+    each_weight = np.ones((1, 1)) if weights is None else weights.astype(np.float64).reshape(len(y), -1)
+    every_weight = np.broadcast_to(each_weight, y.shape)
+    for target, estimate, weight in zip(
+        y.astype(np.float64).T, predicted.astype(np.float64).T, every_weight.T, strict=True
+    ):
         counts = ~np.isnan(target) & (weight > 0)
-        target, estimate, weight = target[counts], estimate[counts], weight[counts]
-        if len(target) < 2:
+        known, estimated, weighted = target[counts], estimate[counts], weight[counts]
+        if len(known) < 2:
             return math.nan
-        mean = math.fsum(weight * target) / math.fsum(weight)
-        residual = math.fsum(weight * (target - estimate) ** 2)
-        total = math.fsum(weight * (target - mean) ** 2)
+        mean = _sum(weighted * known) / _sum(weighted)
+        residual = _sum(weighted * (known - estimated) ** 2)
+        total = _sum(weighted * (known - mean) ** 2)
         scores.append(1.0 - residual / total if total else float(residual == 0))
     return math.fsum(scores) / len(scores)
 
@@ -44,5 +47,9 @@ def r2_score(y: Array, predicted: Array, weights: Array | None = None) -> float:
 def accuracy(correct: Array, weights: Array | None = None) -> float:
     """Weighted share of what is true; NaN if nothing counts."""
     weight = np.ones(len(correct)) if weights is None else weights.astype(np.float64)
-    total = math.fsum(weight)
-    return math.fsum(weight[correct]) / total if total else math.nan
+    total = _sum(weight)
+    return _sum(weight[correct]) / total if total else math.nan
+
+
+def _sum(numbers: Array) -> float:
+    return math.fsum(numbers.tolist())

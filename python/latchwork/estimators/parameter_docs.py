@@ -81,14 +81,15 @@ warm_start : bool, default False
 n_members : int, default 1
     How many networks are trained in one call and joined: each starts from a seed of its own, all read the same batches.
 window : int, optional
-    Steps of truncated backpropagation through time. None: through whole sequences.
+    With ``head="sequence"``: sequences are read window by window of so many steps, and the state is carried from one to
+    the next (truncated backpropagation through time). None: backpropagation through whole sequences.
 checkpoint : int, optional
     Keep the state before every ``checkpoint``-th step alone and compute the others again, for exact gradients of long
     sequences in little memory.
 checkpoint_dir : path, optional
     A folder from which a training that was stopped goes on: ``fit(..., resume=True)``.
-checkpoint_every : optional
-    How often a checkpoint is written; an int: epochs, a float: seconds. None: after each epoch.
+checkpoint_every : int or float, default 1
+    How often a checkpoint is written: an int, after so many epochs; a float, after so many seconds.
 random_state : int, numpy.random.Generator or numpy.random.RandomState, optional
     The seed of all that is random. Equal seeds give equal bits, with any number of threads. None: another one each
     time.

@@ -134,7 +134,7 @@ class LSTMRegressor(SequenceEstimator):
         window: int | None = None,
         checkpoint: int | None = None,
         checkpoint_dir: Any = None,
-        checkpoint_every: Any = None,
+        checkpoint_every: int | float = 1,
         random_state: Any = None,
         verbose: int | bool = 0,
         callbacks: Any = None,

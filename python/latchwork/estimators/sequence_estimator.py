@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from latchwork import files
-from latchwork._random import Random
+from latchwork._random import seed_of
+from latchwork.estimators.checkpoints import run_seed
 from latchwork.estimators.estimator import not_fitted_error
 from latchwork.estimators.examples import check_no_gaps
 from latchwork.estimators.fit_loop import FitLoop
@@ -93,9 +95,9 @@ class SequenceEstimator(SequenceFitting):
         """
         started = time.perf_counter()
         self._check_parameters()
-        seed = Random(self.random_state).seed()
+        seed = run_seed(self.random_state, self.checkpoint_dir, resume)
         fitting = self._new_fitting(X, y, sample_weight, static, seed, started)
-        loop = FitLoop(fitting.run)
+        loop = FitLoop(dataclasses.replace(fitting.run, resume=resume, certificate=certificate))
         try:
             loop.run()
         except (DivergenceError, OSError):
@@ -108,7 +110,7 @@ class SequenceEstimator(SequenceFitting):
         """Read the data once, from where the last call ended."""
         started = time.perf_counter()
         self._check_parameters()
-        going = getattr(self, "_going", None) or Going(Random(self.random_state).seed(), 0, None)
+        going = getattr(self, "_going", None) or Going(seed_of(self.random_state), 0, None)
         # A copy, so that after an error the model is what it was.
         going = Going(going.seed, going.epochs, copy.deepcopy(going.trainer), classes)
         fitting = self._new_fitting(X, y, sample_weight, static, going.seed, started, going)

@@ -8,16 +8,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from latchwork._random import Random
-from latchwork.estimators.batches import SequenceBatches
 from latchwork.estimators.examples import Examples, check_no_gaps
-from latchwork.estimators.fit_loop import Run
+from latchwork.estimators.fingerprints import options_of
 from latchwork.estimators.holdout import held_out
 from latchwork.estimators.input_numbers import input_numbers
 from latchwork.estimators.inputs import read, read_fit
 from latchwork.estimators.preparation import missing_features
+from latchwork.estimators.runs import Run
 from latchwork.estimators.sequence_network import NetworkSeeds, OutputNumbers, new_network, training_network
 from latchwork.estimators.sequence_parameters import SequenceParameters, one_of
 from latchwork.estimators.targets import target_columns
+from latchwork.estimators.training_data import OneEpoch, training_data
 from latchwork.estimators.validation import Validation
 from latchwork.network import Network
 from latchwork.optim import AdamW
@@ -69,6 +70,7 @@ class SequenceFitting(SequenceParameters):
 
     def _new_run(self, X: Any, y: Any, sample_weight: Any = None, *, static: Any = None, seed: int) -> Run:
         """Make the run that ``fit`` makes with this seed, to replay it."""
+        self._check_parameters()
         return self._new_fitting(X, y, sample_weight, static, seed, time.perf_counter()).run
 
     def _new_fitting(
@@ -110,12 +112,9 @@ class SequenceFitting(SequenceParameters):
             trainer = self._new_trainer(new_network(self, inputs, outputs, network_seeds), learned, trainer_seed)
         else:
             trainer = self._new_trainer(training_network(self.network_, learned.outputs), learned, trainer_seed)
-        data = SequenceBatches(
-            counted.sequences,
-            self._in_units_of_network(self._weighted(counted.targets), learned.outputs),
-            self.batch_size,
-            order_seed,
-            shuffle=self.shuffle,
+        targets = self._in_units_of_network(self._weighted(counted.targets), learned.outputs)
+        data = training_data(
+            Examples(counted.sequences, targets), self.batch_size, self.window, seed=order_seed, shuffle=self.shuffle
         )
         run = Run(
             trainer=trainer,
@@ -130,12 +129,23 @@ class SequenceFitting(SequenceParameters):
             tol=self.tol,
             callbacks=self.callbacks,
             verbose=int(self.verbose),
+            seed=seed,
+            fingerprint=options_of(self.get_params()),
+            given_start=goes_on,
+            checkpoint_dir=self.checkpoint_dir,
+            checkpoint_every=self.checkpoint_every,
         )
         if going is not None:
             one_epoch = OneEpoch(data, going.epochs)
             schedule = run.lr_schedule if isinstance(run.lr_schedule, Schedule) and going.trainer is None else None
             run = dataclasses.replace(
-                run, data=one_epoch, max_epochs=1, max_seconds=None, early_stopping=False, lr_schedule=schedule
+                run,
+                data=one_epoch,
+                max_epochs=1,
+                max_seconds=None,
+                early_stopping=False,
+                lr_schedule=schedule,
+                checkpoint_dir=None,
             )
         return Fitting(learned, run)
 
@@ -204,7 +214,7 @@ class SequenceFitting(SequenceParameters):
             optimizer: Optimizer = AdamW(lr=self.lr, weight_decay=self.weight_decay)
         else:
             optimizer = copy.deepcopy(self.optimizer)  # the trainer makes the network its target
-        return Trainer(network, loss, optimizer, self.clip_norm, seed, **options)
+        return Trainer(network, loss, optimizer, self.clip_norm, seed, checkpoint=self.checkpoint, **options)
 
     def _lr_schedule(self) -> str | Schedule | None:
         """Leave the learning rate to an optimiser that has a schedule of its own."""
@@ -245,28 +255,6 @@ class SequenceFitting(SequenceParameters):
     def _score_of(self, output: Array, targets: Targets, answers: Any) -> float:
         """Say how good an output (M, rows, features) is."""
         raise NotImplementedError
-
-
-class OneEpoch:
-    """One epoch of other data, as an epoch of its own."""
-
-    def __init__(self, data: SequenceBatches, epoch: int) -> None:
-        self._data = data
-        self._epoch = epoch
-        self.counted = data.counted
-        self.loss_name, self.loss_label, self.loss_unit = data.loss_name, data.loss_label, data.loss_unit
-
-    def steps(self) -> int:
-        """Count the batches."""
-        return self._data.steps()
-
-    def batches(self, epoch: int, first: int = 0) -> Any:
-        """Yield the batches from this one on."""
-        return self._data.batches(self._epoch + epoch, first)
-
-    def feed(self, update: Any) -> None:
-        """Feed the data to a hash."""
-        self._data.feed(update)
 
 
 def _column_names(X: Any) -> Any:

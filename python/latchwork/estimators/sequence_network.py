@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from latchwork._arrays import integer, real_number
-from latchwork.input_layers import EmbedColumns, Impute, Scale, Sort
-from latchwork.layers import Dropout, Last, Linear, Max, Mean
+from latchwork.input_layers import EmbedColumns, Impute, Scale
+from latchwork.layers import Dropout, Last, Linear, Max, Mean, Sort
 from latchwork.lstm import LSTM
 from latchwork.network import Network
 

@@ -76,7 +76,7 @@ class SequenceParameters(Estimator):
     window: int | None
     checkpoint: int | None
     checkpoint_dir: Any
-    checkpoint_every: Any
+    checkpoint_every: int | float
     random_state: Any
     verbose: int | bool
     callbacks: Any
@@ -99,6 +99,10 @@ class SequenceParameters(Estimator):
         for name in ("bidirectional", "shuffle", "early_stopping", "warm_start"):
             boolean(name, getattr(self, name))
         one_of("head", self.head, HEADS)
+        if self.window is not None and (self.head != "sequence" or self.bidirectional):
+            raise ValueError(
+                f'window: expected None unless head is "sequence" and bidirectional False, got {self.window}'
+            )
         one_of("scale", self.scale, SCALES)
         one_of("missing", self.missing, MISSING)
         real_dtype(self.dtype)

@@ -44,7 +44,10 @@ class Source(Protocol):
     """Long sequences of known lengths, any part of which can be read again and again."""
 
     features: int
-    lengths: Sequence[int]  # of the sequences
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """The lengths of the sequences."""
 
     def lanes(self, count: int, order: Sequence[int]) -> Sequence[Lane]:
         """Cut all steps into at most ``count`` lanes of nearly equal length; the sequences follow each other so."""
