@@ -44,7 +44,7 @@ def class_codes(
     TypeError
         If labels are of several kinds, or of no kind that labels have.
     """
-    labels, missing = _plain(y, place)
+    labels, missing = plain_labels(y, place)
     codes = np.full(len(labels), -1, np.int64)
     known = labels[~missing]
     if classes is None:
@@ -69,7 +69,7 @@ def class_codes(
     return codes, np.asarray(classes)
 
 
-def _plain(y: Array, place: Callable[[int], str]) -> tuple[Array, Array]:
+def plain_labels(y: Array, place: Callable[[int], str]) -> tuple[Array, Array]:
     """Give labels in a dtype in which they can be sorted, and where they are missing."""
     missing = np.zeros(len(y), bool)
     if y.dtype.kind == "O":

@@ -1,7 +1,7 @@
 """Parquet files larger than memory as long sequences: read once, then kept as plain numbers in a temporary file.
 
-Training reads many places of the data side by side, and again in each epoch. A Parquet file is compressed in large groups
-of rows, of which each such place would have to hold one; a file of plain numbers is read wherever one likes.
+Training reads many places of the data side by side, and again in each epoch. A Parquet file is compressed in large
+groups of rows, of which each such place would have to hold one; a file of plain numbers is read wherever one likes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.estimators.sources import ArraySource
+from latchwork.estimators.sources import ArraySource, mappings
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from numpy.typing import DTypeLike
 
     from latchwork._arrays import Array
@@ -84,34 +86,41 @@ class ParquetSource(ArraySource):
             raise ValueError(f"X: expected a column beside {', '.join(map(repr, sorted(others)))} in {files[0].path}")
         for file in files:
             file.check_columns((*self.names, *others))
+        if not any(file.rows for file in files):
+            raise ValueError(f"X: expected at least one step, got none in {files[0].path}")
         kind = np.dtype(dtype)
-        self._spool = _Spool([kind, np.dtype(np.int32 if labels else np.float64)], sum(file.rows for file in files))
         codes: dict[Any, int] = {}
         lengths: list[int] = []
-        for file in files:
-            borders = _Borders(file.path, sequence, time)
-            for first, columns in file.parts((*self.names, *others)):
-                borders.add(first, columns)
-                x = np.empty((len(next(iter(columns.values()))), len(self.names)), kind)
-                for place, name in enumerate(self.names):
-                    x[:, place] = _numbers(columns[name], kind, name, file.path, first, "X")
-                if labels:
-                    y = np.stack([_codes(columns[name], codes) for name in self.target_names], axis=1)
-                else:
-                    y = np.empty((len(x), len(self.target_names)))
-                    for place, name in enumerate(self.target_names):
-                        y[:, place] = _numbers(columns[name], np.dtype(np.float64), name, file.path, first, "y")
-                self._spool.write(x, y)
-            lengths += borders.lengths()
-        single = isinstance(target, str)
-        all_x, all_y = self._spool.arrays((len(self.names),), () if single else (len(self.target_names),))
+        with _Spool([kind, np.dtype(np.int32 if labels else np.float64)], sum(file.rows for file in files)) as spool:
+            for file in files:
+                borders = _Borders(file.path, sequence, time)
+                for first, columns in file.parts((*self.names, *others)):
+                    borders.add(first, columns)
+                    x = self._numbers(columns, self.names, kind, file.path, first, "X")
+                    if labels:
+                        y = np.stack([_codes(columns[name], codes) for name in self.target_names], axis=1)
+                    else:
+                        y = self._numbers(columns, self.target_names, np.dtype(np.float64), file.path, first, "y")
+                    spool.write(x, y)
+                lengths += borders.lengths()
+            outputs = () if isinstance(target, str) else (len(self.target_names),)
+            all_x, all_y = spool.arrays((len(self.names),), outputs)
         cuts = np.cumsum(lengths)[:-1].tolist()
-        y_parts: Any = _split(all_y, cuts)
+        targets: list[Any] = _split(all_y, cuts)
         if labels:
             values = _label_array(list(codes))
-            y_parts = [_Labels(each, values) for each in y_parts]
-        super().__init__(_split(all_x, cuts), y_parts)
-        self._maps = [each._mmap for each in (all_x, all_y)]
+            targets = [_Labels(each, values) for each in targets]
+        super().__init__(_split(all_x, cuts), targets)
+        self._maps = mappings([all_x, all_y])
+
+    @staticmethod
+    def _numbers(
+        columns: dict[str, Any], names: Sequence[str], dtype: np.dtype[Any], path: str, first: int, role: str
+    ) -> Array:
+        numbers = np.empty((len(columns[names[0]]), len(names)), dtype)
+        for place, name in enumerate(names):
+            numbers[:, place] = _numbers(columns[name], dtype, name, path, first, role)
+        return numbers
 
 
 class _File:
@@ -140,7 +149,7 @@ class _File:
         first = 0
         for batch in self._file.iter_batches(_ROWS, columns=list(names), use_threads=False):
             if batch.num_rows:
-                yield first, {name: batch.column(name) for name in names}
+                yield first, {name: _decoded(batch.column(name)) for name in names}
                 first += batch.num_rows
 
 
@@ -149,8 +158,17 @@ class _Spool:
 
     def __init__(self, dtypes: Sequence[np.dtype[Any]], rows: int) -> None:
         self._dtypes = dtypes
-        self._files = [tempfile.TemporaryFile() for _ in dtypes]  # noqa: SIM115
         self._rows = rows
+        self._files: list[IO[bytes]] = []
+        for _ in dtypes:
+            self._files.append(tempfile.TemporaryFile())  # noqa: SIM115
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
 
     def write(self, *arrays: Array) -> None:
         try:
@@ -166,12 +184,11 @@ class _Spool:
             raise
 
     def arrays(self, *shapes: tuple[int, ...]) -> list[Any]:
-        """Map what was written; the shapes are those of one row."""
+        """Map what was written, which outlives this; the shapes are those of one row."""
         mapped = []
         for file, dtype, shape in zip(self._files, self._dtypes, shapes, strict=True):
             file.flush()
             mapped.append(np.memmap(file, dtype, "r", shape=(self._rows, *shape)))
-            file.close()  # the map keeps the file
         return mapped
 
 
@@ -233,7 +250,8 @@ class _Borders:
 
     def lengths(self) -> list[int]:
         """Give the lengths of all sequences."""
-        return np.diff([*self._starts, self._rows]).tolist()
+        lengths: list[int] = np.diff([*self._starts, self._rows]).tolist()
+        return lengths
 
 
 class _Labels:
@@ -272,8 +290,8 @@ def _numbers(column: Any, dtype: np.dtype[Any], name: str, path: str, first: int
 
 
 def _codes(column: Any, codes: dict[Any, int]) -> Array:
-    """Number labels in the order in which they come; a null is -1."""
-    encoded = column.dictionary_encode() if not hasattr(column, "dictionary") else column
+    """Give each label its place among all so far; a null has -1."""
+    encoded = column.dictionary_encode()
     places = [-1 if label is None else codes.setdefault(label, len(codes)) for label in encoded.dictionary.to_pylist()]
     indices = encoded.indices.cast("int32").fill_null(len(places)).to_numpy(zero_copy_only=False)
     found: Array = np.array([*places, -1], np.int32)[indices]
@@ -291,13 +309,18 @@ def _split(array: Array, cuts: Sequence[int]) -> list[Array]:
     return [array[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(array)], strict=True)]
 
 
+def _decoded(column: Any) -> Any:
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
+
+
 def _changes(column: Any) -> list[int]:
     """Where a column's value differs from the one before."""
     compute = importlib.import_module("pyarrow.compute")
     if len(column) < 2:
         return []
     differs = compute.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
-    return (np.flatnonzero(differs) + 1).tolist()
+    changes: list[int] = (np.flatnonzero(differs) + 1).tolist()
+    return changes
 
 
 def _pyarrow() -> Any:

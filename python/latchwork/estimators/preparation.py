@@ -140,11 +140,11 @@ def _sums(values: Array, unit: Array, mean: Array, squared: bool) -> Array:
         if squared:
             piece *= piece
         np.copyto(piece, 0.0, where=np.isnan(piece))
-        parts.append(_column_sums(piece))
-    return _column_sums(np.stack(parts))
+        parts.append(column_sums(piece))
+    return column_sums(np.stack(parts))
 
 
-def _column_sums(rows: Array) -> Array:
+def column_sums(rows: Array) -> Array:
     """Add the rows of (rows, columns), at least one, in a fixed tree; the array is overwritten."""
     while len(rows) > 1:
         half = len(rows) // 2
