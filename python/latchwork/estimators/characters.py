@@ -1,6 +1,7 @@
 """Characters as the numbers that a model reads, with one number for all characters that training never met."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ class Vocabulary:
     characters : str
         The known characters; order and repetition do not matter.
     """
+
+    kind = counted = "characters"
+    has_unknown = True
 
     def __init__(self, characters: str) -> None:
         self.characters = "".join(sorted(set(characters)))
@@ -44,6 +48,11 @@ class Vocabulary:
         """Bits that name one of the characters behind ``unknown``, all code points being equally likely."""
         return math.log2(CODE_POINTS - len(self.characters))
 
+    @property
+    def vocabulary(self) -> str:
+        """The characters."""
+        return self.characters
+
     def encode(self, text: str) -> Tokens:
         """Tokens of the characters of ``text``, in the smallest dtype that holds all tokens."""
         return self._encoded(text, 0)
@@ -51,6 +60,18 @@ class Vocabulary:
     def encode_after_start(self, text: str) -> Tokens:
         """Tokens of ``text`` after ``unknown``, the token that is read before its first character is predicted."""
         return self._encoded(text, 1)
+
+    def pieces(self, text: str) -> list[str]:
+        """Give the characters of a text."""
+        return list(text)
+
+    def decoder(self, prompt: str) -> "PieceDecoder":
+        """Give a decoder, which needs no prompt."""
+        return PieceDecoder(self.characters)
+
+    def to_file(self) -> dict[str, Any]:
+        """Give the code points, because JSON joins a high and a low surrogate to one character."""
+        return {"kind": self.kind, "characters": [ord(character) for character in self.characters]}
 
     def _encoded(self, text: str, start: int) -> Tokens:
         tokens = np.full(start + len(text), self.unknown, self._tokens.dtype)
@@ -61,6 +82,27 @@ class Vocabulary:
             np.minimum(places, len(self._tokens) - 1, out=places)
             tokens[start + begin : start + begin + len(piece)] = self._tokens[places]
         return tokens
+
+
+class PieceDecoder:
+    """Writes down tokens each of which is a text by itself.
+
+    Parameters
+    ----------
+    pieces : sequence of str
+        The text of each token.
+    """
+
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self._pieces = pieces
+
+    def text(self, token: int) -> str:
+        """Give the text of a token."""
+        return self._pieces[token]
+
+    def rest(self) -> str:
+        """Nothing waits."""
+        return ""
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

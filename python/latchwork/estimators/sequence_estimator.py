@@ -52,7 +52,7 @@ class SequenceEstimator(SequenceFitting):
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         static: Any = None,

@@ -48,19 +48,37 @@ class TextWindows:
     window : int
         How many tokens of each stream one step of training reads at most.
     seed : int
-        It decides, for each epoch, which characters are read as unknown.
+        It decides, for each epoch, which tokens are read as unknown.
+    counted : str, default "characters"
+        The plural of a token.
+    characters : int, optional
+        How many characters the text has, so that the loss can be told in bits per character. None: one each token.
+    has_unknown : bool, default True
+        Whether some tokens are read as unknown.
     """
 
-    counted = "characters"
     loss_name = "bits_per_character"
     loss_label = "bits/character"
-    loss_unit = math.log(2)
 
-    def __init__(self, tokens: TokenArray, unknown: int, batch_size: int, window: int, seed: int) -> None:
+    def __init__(
+        self,
+        tokens: TokenArray,
+        unknown: int,
+        batch_size: int,
+        window: int,
+        seed: int,
+        *,
+        counted: str = "characters",
+        characters: int | None = None,
+        has_unknown: bool = True,
+    ) -> None:
         self._tokens = tokens
         self._unknown = unknown
         self._seed = seed
+        self._has_unknown = has_unknown
+        self.counted = counted
         length = len(tokens) - 1
+        self.loss_unit = math.log(2) * ((characters or length) / length)
         rows = min(max(length // (window * SHORTEST_STREAM_WINDOWS), 1), batch_size)
         steps = -(-length // rows)
         # Neighbouring streams overlap a little if the text does not divide evenly.
@@ -83,7 +101,7 @@ class TextWindows:
         """Yield, for each window from this one on, what every stream reads at each step, and what comes next."""
         tokens, random = self._tokens, Random.of_epoch(self._seed, epoch)
         # Sorted, so that each window finds its own without a copy of the text.
-        share = int(len(tokens) * UNKNOWN_SHARE + random.uniform(1)[0])
+        share = int(len(tokens) * UNKNOWN_SHARE + random.uniform(1)[0]) if self._has_unknown else 0
         unknown = np.sort(random.below(len(tokens), share))
         for start, end in zip(self._bounds[first:-1], self._bounds[first + 1 :], strict=True):
             begins = self._starts + start
