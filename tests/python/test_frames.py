@@ -292,7 +292,7 @@ class TestCategories:
     def test_values_of_several_kinds(self):
         X = np.array([[["x"], [1]]], object)
         with pytest.raises(
-            TypeError, match="expected texts, or numbers, in column 0, which is categorical, got float, str"
+            TypeError, match="expected texts, or numbers, in column 0, which is categorical, got int, str"
         ):
             read_fit(X, categorical=[0])
         with pytest.raises(TypeError, match="got dtype datetime64"):
