@@ -189,6 +189,15 @@ class TestLongFrames:
             == [3] * 3 + [4] * 2
         )
 
+    def test_rows_go_where_their_times_are(self, frame):
+        X = frame({"t": [2, 3, 1], "v": [20.0, 30, 10]})
+        layout = read_fit(X, time="t")[2]
+        for y in ("v", [20, 30, 10]):
+            assert regression_targets(y, layout, per_step=True).values[:, 0].tolist() == [10, 20, 30]
+        layout = read_fit([X], time="t")[2]
+        for y in ("v", [[20, 30, 10]]):
+            assert regression_targets(y, layout, per_step=True).values[:, 0].tolist() == [10, 20, 30]
+
     def test_a_column_for_each_sequence(self, frame):
         layout = read_fit(
             frame({"id": ["b", "a", "b"], "v": [1, 2, 3], "y": ["u", None, "u"]}), sequence="id", targets="y"
