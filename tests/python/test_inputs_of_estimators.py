@@ -163,7 +163,7 @@ class TestRefusals:
 class TestLostDigits:
     def test_a_warning_where_float32_cannot_tell_numbers_apart(self):
         X = np.zeros((2, 5, 2))
-        X[..., 1] = 1.7e9 + np.arange(10).reshape(2, 5)
+        X[..., 1] = 1.7e9 + 6400 * np.arange(10).reshape(2, 5)
         with pytest.warns(UserWarning, match=r"column 1 lies between .* float32 are 128 apart"):
             read_fit(X)
         with pytest.warns(UserWarning, match="column 1"):
