@@ -357,11 +357,19 @@ void register_trainer(py::module_& module, const char* name) {
            py::arg("target"), py::arg("weights"), py::arg("end"), py::arg("skip"), py::arg("first_row"),
            py::arg("ready"))
       .def_property_readonly("gradients", &trainer_gradients<T>)
+      .def_property_readonly("gradient_norms",
+                             [](Class& self) { return self.alone([&] { return self.trainer.gradient_norms(); }); })
       .def("apply", [](Class& self) { self.alone([&] { self.trainer.apply(); }); })
       .def("evaluate", &trainer_evaluate<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("target"), py::arg("weights"), py::arg("end"), py::arg("skip"))
       .def_property_readonly("steps", [](Class& self) { return self.alone([&] { return self.trainer.steps(); }); })
       .def_property_readonly("seed", [](Class& self) { return self.alone([&] { return self.trainer.seed(); }); })
+      .def_property(
+          "checkpoint", [](Class& self) { return self.alone([&] { return self.trainer.checkpoint(); }); },
+          [](Class& self, const py::object& value) {
+            const Index checkpoint = index_argument(value, "checkpoint");
+            self.alone([&] { self.trainer.set_checkpoint(checkpoint); });
+          })
       .def(
           "restore",
           [](Class& self, const py::object& seed, const py::object& steps) {

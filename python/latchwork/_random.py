@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def seed_of(random_state: Any) -> int:
+    """Give the seed that a random_state is, or draw one. It takes what `Random` does."""
+    if isinstance(random_state, np.random.Generator):
+        random_state = random_state.integers(2**63)
+    elif isinstance(random_state, np.random.RandomState):
+        random_state = random_state.randint(2**63, dtype=np.int64)
+    return seed_number("random_state", random_state)
+
+
 class Random:
     """One sequence of random numbers.
 
@@ -28,11 +37,7 @@ class Random:
     """
 
     def __init__(self, random_state: Any = None) -> None:
-        if isinstance(random_state, np.random.Generator):
-            random_state = random_state.integers(2**63)
-        elif isinstance(random_state, np.random.RandomState):
-            random_state = random_state.randint(2**63, dtype=np.int64)
-        self._seed = seed_number("random_state", random_state)
+        self._seed = seed_of(random_state)
         self._drawn = 0
 
     @classmethod

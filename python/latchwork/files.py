@@ -33,8 +33,11 @@ CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
 
 # Where the class of each kind lives.
 _KINDS = {
+    "classifier": ("latchwork.estimators.classifier", "LSTMClassifier"),
     "dropout": ("latchwork.layers", "Dropout"),
+    "embed_columns": ("latchwork.input_layers", "EmbedColumns"),
     "embedding": ("latchwork.layers", "Embedding"),
+    "impute": ("latchwork.input_layers", "Impute"),
     "language_model": ("latchwork.estimators.language_model", "LSTMLanguageModel"),
     "last": ("latchwork.layers", "Last"),
     "linear": ("latchwork.layers", "Linear"),
@@ -43,6 +46,9 @@ _KINDS = {
     "max": ("latchwork.layers", "Max"),
     "mean": ("latchwork.layers", "Mean"),
     "network": ("latchwork.network", "Network"),
+    "regressor": ("latchwork.estimators.regressor", "LSTMRegressor"),
+    "scale": ("latchwork.input_layers", "Scale"),
+    "sort": ("latchwork.layers", "Sort"),
 }
 
 
@@ -97,7 +103,7 @@ def save(model: Savable, path: FilePath) -> None:
         "config": json.dumps(content.config, sort_keys=True),
         "python": json.dumps(content.python, sort_keys=True),
     }
-    write_atomically(target, _to_bytes(content.tensors, metadata))
+    write_atomically(target, to_bytes(content.tensors, metadata))
 
 
 def load(path: FilePath) -> Any:
@@ -175,11 +181,25 @@ def check_tensors(config: Config, members: int, tensors: Mapping[str, Array]) ->
 
 
 @_before_the_end
-def _to_bytes(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Give the content of a file."""
+def to_bytes(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """Give the content of a safetensors file."""
     from safetensors.numpy import save
 
     return save(dict(tensors), metadata=dict(metadata))
+
+
+@_before_the_end
+def read_tensors(path: str) -> tuple[dict[str, str], dict[str, Array]]:
+    """Read metadata and tensors of a safetensors file. OSError, or ValueError if it is none."""
+    from safetensors import SafetensorError, safe_open
+
+    with open(path, "rb"):  # raises OSError; what safetensors raises if it cannot open a file varies
+        pass
+    try:
+        with safe_open(path, framework="np") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"expected a safetensors file, got {description(path, str(error))}") from error
 
 
 def _tensor(file: Any, path: str, name: str, dtype: np.dtype[Any]) -> Array:

@@ -12,6 +12,7 @@ from latchwork import _core, losses
 from latchwork._arrays import (
     MAX_SEED,
     check_finite,
+    check_not_infinite,
     check_shape,
     integer,
     real_array,
@@ -67,6 +68,10 @@ class Trainer(Generic[S]):
         The number of blocks of rows in which the gradients of all layers are summed: a power of two up to 1024.
         Machines that each hold consecutive blocks together get the bits that one machine gets; ``docs/same-bits.md``
         says more. None: each layer chooses by its shape, which costs least.
+    checkpoint : int, optional
+        At least 1. Of each LSTM a step keeps only the state before every ``checkpoint``-th step of the sequence, and
+        computes the steps between again, as `LSTM.record` does. That changes no bit of any result; it takes less memory
+        and one more forward pass, for exact gradients over long sequences. None: everything is kept.
     **loss_options
         Options of the loss, as the function of its name in `latchwork.losses` has them, such as
         ``quantiles=[0.1, 0.5, 0.9]`` for "quantile" or ``label_smoothing=0.1`` for "cross_entropy".
@@ -88,6 +93,7 @@ class Trainer(Generic[S]):
         seed: int | None = None,
         *,
         gradient_blocks: int | None = None,
+        checkpoint: int | None = None,
         **loss_options: Any,
     ) -> None:
         if not isinstance(network, SequenceModule):
@@ -97,6 +103,7 @@ class Trainer(Generic[S]):
         self._loss = _loss_of(loss, loss_options)
         self._clip_norm = clip_norm
         self._gradient_blocks = 0 if gradient_blocks is None else integer("gradient_blocks", gradient_blocks, 1)
+        self._checkpoint = 0 if checkpoint is None else integer("checkpoint", checkpoint, 1)
         self._build(seed_number("seed", seed))
 
     def _build(self, seed: int) -> None:
@@ -111,6 +118,8 @@ class Trainer(Generic[S]):
             for optimizer in free:
                 optimizer._unbind()
             raise
+        if self._checkpoint:
+            self._core.checkpoint = self._checkpoint
         self._keeps_sequence = network._core.keeps_sequence
         if isinstance(self._loss, Mapping):
             self._takes_labels = self._loss["kind"] == "cross_entropy"
@@ -147,6 +156,19 @@ class Trainer(Generic[S]):
     def steps(self) -> int:
         """How many steps were taken."""
         return max(self._core.steps)
+
+    @property
+    def gradient_norm(self) -> Any:
+        """Euclidean norm of the gradients before clipping, as the last `step` or `apply` found it.
+
+        A float, with several members an array (M,). It is computed in every step, so it costs nothing to read; that of
+        a step that was refused because the norm is not finite is shown too. Parameters that no optimiser updates do not
+        count. ValueError before the first step.
+        """
+        norms = self._core.gradient_norms
+        if not norms:
+            raise ValueError(f"gradient_norm: expected a step before it, got {self!r}")
+        return norms[0] if self._network._members is None else np.array(norms)
 
     def state_dict(self) -> dict[str, Any]:
         """Copy all that the next steps depend on: the network's weights, the optimisers, and the place in the masks."""
@@ -205,6 +227,7 @@ class Trainer(Generic[S]):
             "_loss": self._loss,
             "_clip_norm": self._clip_norm,
             "_gradient_blocks": self._gradient_blocks,
+            "_checkpoint": self._checkpoint,
             "_place": (self._core.seed, self._core.steps),
         }
 
@@ -232,7 +255,8 @@ class Trainer(Generic[S]):
         ----------
         x, state, lengths, reset, skip
             As for a call of the network. Where ``skip`` is true, the target does not count either, because the output
-            there is no prediction of that step's own: neither its content nor that of x matters.
+            there is no prediction of that step's own: neither its content nor that of x matters. NaN in x is a missing
+            value if the network has an `Impute` for it, and is refused otherwise.
         y : array_like
             What the output should be, in the axes of the output. Values (T, N, features), for some losses fewer than
             the output has; class labels (T, N), integers from 0 to the output size - 1, for cross-entropy. After `Last`
@@ -255,8 +279,8 @@ class Trainer(Generic[S]):
         Raises
         ------
         ValueError
-            If a shape does not fit, a label is out of range, a weight is negative or not finite, or x or y holds NaN or
-            infinity where it counts.
+            If a shape does not fit, a label or a code is out of range, a weight is negative or not finite, or x or y
+            holds NaN or infinity where it counts.
         TypeError
             If an argument is of a wrong type or dtype.
         RuntimeError
@@ -389,7 +413,8 @@ class Trainer(Generic[S]):
         call = network._call(x, state, lengths, reset, skip)
         sequence = self._keeps_sequence
         if network._vocabulary is None:
-            check_finite("x", call.x, call.valid, members=call.x.ndim == 4)
+            check = check_not_infinite if network._core.takes_missing else check_finite
+            check("x", call.x, call.valid, members=call.x.ndim == 4)
         end, core_end = network._new_states(call)
         if callable(self._loss):
             if skip is not None:

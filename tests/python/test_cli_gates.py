@@ -57,7 +57,7 @@ def test_a_text(run, models):
     assert page.facts["sequences"][0]["tokens"] == ["(start)", *text[:STEPS_ON_A_PAGE]]
     assert page.corpus()[0] == ["(start)", *text[STEPS_ON_A_PAGE:]]
     model = lw.load(models / "text")
-    cell = model.network_.trace(model._vocabulary.encode_after_start(text[:STEPS_ON_A_PAGE])).cell
+    cell = model.network_.trace(model._tokenizer.encode_after_start(text[:STEPS_ON_A_PAGE])).cell
     np.testing.assert_allclose(page.layer()["cell"], cell, rtol=3e-4, atol=1e-6)
 
 

@@ -334,7 +334,7 @@ class TestLanguageModel:
         page = show(path, model, "to be \u2603", corpus=["or not", TEXT])
         assert page.facts["sequences"][0]["tokens"] == ["(start)", *"to be \u2603"]
         assert page.corpus()[0] == ["(start)", *"or not", "(start)", *TEXT]
-        read = [model._vocabulary.unknown, *model._vocabulary.encode("to be \u2603").tolist()]
+        read = [model._tokenizer.unknown, *model._tokenizer.encode("to be \u2603").tolist()]
         check_signals(page, model.network_.trace(read))
         assert show(path, model, "", corpus=TEXT).facts["sequences"][0]["tokens"] == ["(start)"]
 

@@ -214,6 +214,11 @@ class Trainer {
   // gradients or the results are not finite; nothing has changed then.
   void apply();
 
+  // The Euclidean norm of the gradients of each member before clipping, as the last call of apply() found it, also if
+  // it then threw because a norm is not finite. Parameters that no optimiser updates do not count. Empty before the
+  // first.
+  const std::vector<double>& gradient_norms() const { return norms_; }
+
   // Computes the losses alone, without dropout and without a tape.
   std::vector<double> evaluate(const Input<T>& input, const Batch& batch, const States<const T>& start,
                                const Target<T>& target, const States<T>& end) const;
@@ -224,6 +229,10 @@ class Trainer {
   // How many steps each member has taken. With the seed it gives the masks of the next step.
   const std::vector<std::int64_t>& steps() const { return steps_; }
   std::uint64_t seed() const { return seed_; }
+  // See RecordOptions::checkpoint. It changes no bit of any result, only how much memory a step takes. Throws
+  // std::invalid_argument if it is negative.
+  void set_checkpoint(Index checkpoint);
+  Index checkpoint() const { return checkpoint_; }
   // Goes on as a trainer with this seed would after these steps. Throws std::invalid_argument.
   void restore(std::uint64_t seed, std::vector<std::int64_t> steps);
 
@@ -242,6 +251,7 @@ class Trainer {
   double clip_norm_;
   std::uint64_t seed_;
   Index gradient_blocks_;
+  Index checkpoint_ = 0;
   std::vector<std::int64_t> steps_;
   // Members of the class so that their memory is kept from step to step.
   std::vector<T> gradients_;

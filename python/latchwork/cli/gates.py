@@ -138,8 +138,9 @@ def _write_picture(model: Any, data: Reading, output: str) -> str:
     x, labels, network = data.x[:STEPS_IN_A_PICTURE], data.labels, model
     labels = None if labels is None else labels[:STEPS_IN_A_PICTURE]
     if isinstance(model, LSTMLanguageModel):
-        network, labels = model.network_, ["(start)", *x]
-        x = model._vocabulary.encode_after_start(x)
+        tokenizer = model._fitted_tokenizer
+        network, labels = model.network_, ["(start)", *tokenizer.pieces(x)]
+        x = tokenizer.encode_after_start(x)
     member = ", the first member" if getattr(network, "members", 1) > 1 else ""
     content = io.BytesIO()
     with warnings.catch_warnings():

@@ -1,101 +1,36 @@
 """The loop that fits a network: epochs of training steps, until the epochs, the seconds or the improvement are over."""
 
+import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from latchwork import _core
 from latchwork._arrays import integer, real_number
-from latchwork._progress import ProgressBar
+from latchwork._progress import Bar, progress_bar
 from latchwork._sequence import SequenceModule
-from latchwork.estimators.callbacks import callbacks_of
+from latchwork.estimators.callbacks import RowPrinter, callbacks_of
+from latchwork.estimators.certificate import NO_ORDER, Recorder, next_order
+from latchwork.estimators.checkpoints import (
+    Checkpoints,
+    Snapshot,
+    packed,
+    restore_trainer,
+    trainer_snapshot,
+    unpacked,
+    with_prefix,
+)
+from latchwork.estimators.fingerprints import basis_of, check_resumable
 from latchwork.estimators.interruption import CtrlC
 from latchwork.estimators.learning_rates import LearningRates
+from latchwork.estimators.runs import Batch as Batch
+from latchwork.estimators.runs import Run as Run
+from latchwork.estimators.runs import TrainingData as TrainingData
 from latchwork.estimators.stopping import EXPLODED, BestWeights, DivergenceError
-from latchwork.schedules import Schedule
-from latchwork.training import Trainer
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one step of training reads; the first fields are those of `latchwork.Trainer.step`."""
-
-    x: Any
-    y: Any
-    lengths: Any = None
-    weights: Any = None
-    continues: bool = False  # start from the end state of the batch before
-    count: int = 0  # how many things it reads: samples, steps, characters
-    samples: Any = None  # the numbers of the samples, which are named if the loss is not finite
-
-
-class TrainingData(Protocol):
-    """What a `FitLoop` trains on, and the words it is reported in."""
-
-    counted: str  # the plural of what a step reads, such as "characters"
-    loss_name: str  # the name of the loss in the history
-    loss_label: str  # the same beside the progress bar
-    loss_unit: float  # the loss is reported in this unit
-
-    def steps(self) -> int | None:
-        """Count the batches of an epoch. None: unknown before the first epoch has been read."""
-
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from this one on.
-
-        They depend on the seed, the data and the epoch alone, so that any epoch can be replayed.
-        """
-
-    def feed(self, update: Callable[[Any], object]) -> None:
-        """Pass all the data, as bytes, to ``update`` of a hash."""
-
-
-@dataclass(kw_only=True)
-class Run:
-    """What an estimator asks of `FitLoop`.
-
-    Attributes
-    ----------
-    trainer : Trainer
-        What makes the steps; its learning rate is the largest.
-    data : TrainingData
-        What it trains on.
-    max_epochs : int
-        How many times to read the data at most.
-    max_seconds : float, optional
-        No step is begun after this time.
-    started : float
-        When the time began, by `time.perf_counter`; by default now.
-    validate : callable, optional
-        Gives "validation_loss", and whatever else the history is to have, of the network as it is at the end of an
-        epoch.
-    lr_schedule : str, Schedule or None
-        "warmup_cosine", "cosine", "constant" or a schedule of `latchwork.optim`; None: the optimiser's own.
-    early_stopping : bool
-        Whether to end when ``validation_loss`` has not been better by ``tol`` for ``n_iter_no_change`` epochs, and to
-        put the weights of the best epoch back at the end. It needs ``validate``.
-    callbacks : sequence of Callback or callable, or one of them
-        See `latchwork.estimators.callbacks`.
-    verbose : int or bool
-        1: a progress bar on a terminal; 2: a row for each epoch too, on standard output.
-    """
-
-    trainer: Trainer[Any]
-    data: TrainingData
-    max_epochs: int
-    max_seconds: float | None = None
-    started: float = field(default_factory=time.perf_counter)
-    validate: Callable[[], Mapping[str, float]] | None = None
-    lr_schedule: str | Schedule | None = "warmup_cosine"
-    early_stopping: bool = False
-    n_iter_no_change: int = 10
-    tol: float = 1e-4
-    callbacks: Any = None
-    verbose: int = 0
 
 
 @dataclass
@@ -106,7 +41,9 @@ class _Place:
     batch: int = 0  # batches done in this epoch
     steps: int = 0  # batches done in all
     counted: int = 0  # things read in all
-    state: Any = None  # the end state of the last batch, for the next one if that continues
+    epoch_steps: int | None = None  # batches in an epoch, as far as it is known
+    largest_loss: float = 0.0  # of the batches of the first epoch
+    last_norm: float = math.nan  # of the last step's gradient
     # Of this epoch:
     loss_sum: float = 0.0  # of the batches' losses, each times what it read
     norm_sum: float = 0.0  # of the gradients' norms
@@ -129,9 +66,9 @@ class FitLoop:
         clipping; and what validation gave. With several members, means over the members. An epoch that Ctrl-C ended
         is not validated.
     interrupted : bool
-        Whether Ctrl-C ended the training. It ends after a batch; a second Ctrl-C ends it at once.
+        Whether Ctrl-C was pressed. Training ends after a batch; a second Ctrl-C ends it at once.
     ended_by : str or None
-        "epochs", "seconds", "early_stopping", "callback" or "interrupt"; None while it runs or after an error.
+        "epochs", "seconds", "early_stopping", "callback", "interrupt" or "divergence"; None while it runs.
     """
 
     def __init__(self, run: Run) -> None:
@@ -139,30 +76,36 @@ class FitLoop:
         self._max_seconds = None if run.max_seconds is None else real_number("max_seconds", run.max_seconds)
         if run.early_stopping and run.validate is None:
             raise ValueError("early_stopping: expected data to validate on, got none")
+        if run.resume and run.checkpoint_dir is None:
+            raise ValueError("resume: expected a checkpoint_dir, got None")
         self.history: list[dict[str, float]] = []
+        self.interrupted = False
         self.ended_by: str | None = None
         self.trainer = run.trainer
         self._run = run
         self._data = run.data
-        self._callbacks = callbacks_of(run.callbacks)
+        self._callbacks = [*callbacks_of(run.callbacks), *([RowPrinter()] if run.verbose >= 2 else [])]
         self._best = BestWeights(run.n_iter_no_change, run.tol)
-        self._epoch_steps = run.data.steps()
-        total = None if self._epoch_steps is None else self._epoch_steps * self.max_epochs
-        self._rates = LearningRates(run.trainer, run.lr_schedule, total)
-        self._place = _Place()
+        self._checkpoints = (
+            None if run.checkpoint_dir is None else Checkpoints(run.checkpoint_dir, run.checkpoint_every)
+        )
+        self._basis = {} if self._checkpoints is None and run.certificate is None else basis_of(run)
+        steps = run.data.steps()
+        self._rates = LearningRates(run.trainer, run.lr_schedule, None if steps is None else steps * self.max_epochs)
+        self._recorder = None
+        if run.certificate is not None:
+            records_rates = run.max_seconds is not None or self._rates.follows_losses
+            self._recorder = Recorder(
+                run.certificate, self._basis, given_start=run.given_start, records_rates=records_rates
+            )
+        self._place = _Place(epoch_steps=steps)
+        self._state: Any = None  # the end state of the last batch, for the next one if that continues
         self._started = run.started
-        self._largest_loss = 0.0  # of the batches of the first epoch
-        self._last_norm = math.nan
 
     @property
     def network(self) -> SequenceModule[Any]:
         """What is trained."""
         return self.trainer.network
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the training."""
-        return self.ended_by == "interrupt"
 
     def stop(self) -> None:
         """End training after this epoch; for callbacks."""
@@ -176,22 +119,78 @@ class FitLoop:
         DivergenceError
             If the loss, the gradient or the weights become infinite, NaN or enormous. The network has the best weights
             until then.
+        OSError
+            If a checkpoint cannot be written; before the first step, where that can be known then. The network has the
+            weights of this moment, and the checkpoints before are intact.
+        ValueError
+            If the run that is to be resumed had other options or other data.
         """
+        self._begin()
         for callback in self._callbacks:
             callback.on_fit_begin(self)
-        with CtrlC() as ctrl_c, ProgressBar(self._run.verbose > 0) as bar:
+        with CtrlC() as ctrl_c, progress_bar(self._run.verbose == 1) as bar:
             try:
                 while self.ended_by is None and self._place.epoch < self.max_epochs:
                     self._run_epoch(ctrl_c, bar)
             except KeyboardInterrupt:  # a second Ctrl-C, or one that a handler of the user's turned into this
-                self._end_of_interrupted_epoch()
+                self._end_by_interrupt()
+        self.interrupted |= ctrl_c.pressed
         self.ended_by = self.ended_by or "epochs"
-        if self._run.early_stopping:
-            self._best.put_back(self.network)
+        self._keep(put_back=self._run.early_stopping)
         for callback in self._callbacks:
             callback.on_fit_end(self)
 
-    def _run_epoch(self, ctrl_c: CtrlC, bar: ProgressBar) -> None:
+    def replay(
+        self, state: Snapshot, epoch: int, steps: int, before: Sequence[int], rates: Sequence[float] | None
+    ) -> tuple[Snapshot, bytes]:
+        """Repeat an epoch of a run from the state before it.
+
+        Parameters
+        ----------
+        state : Snapshot
+            The state before.
+        epoch : int
+            Which one, counted from 0.
+        steps : int
+            How many of its batches the run did.
+        before : sequence of int
+            The steps of each epoch before it.
+        rates : sequence of float, optional
+            The learning rate of each step; None: as the run's schedule says.
+
+        Returns
+        -------
+        state : Snapshot
+            The state after it.
+        order : bytes
+            The hash of what its steps read, and of their learning rates.
+        """
+        restore_trainer(self.trainer, state)
+        self._state = unpacked(state.info["carried"], state.tensors)
+        known = before[-1] if before else self._data.steps()
+        self._place = _Place(epoch=epoch, steps=sum(before), epoch_steps=known)
+        order = NO_ORDER
+        for place, batch in enumerate(itertools.islice(self._data.batches(epoch), steps)):
+            if rates is None:
+                self._rates.before_step(self._place.steps, self._done())
+            else:
+                self.trainer.lr = rates[place]
+            order = next_order(order, batch, self.trainer.lr)
+            self._step(batch)
+        return self._snapshot(), order
+
+    def _begin(self) -> None:
+        """Go on from a checkpoint, or write what is to be written before the first step."""
+        if self._checkpoints is not None:
+            self._checkpoints.open()
+            if self._run.resume and self._resume(self._checkpoints):
+                return
+        if self._recorder is not None:
+            self._recorder.begin(self._snapshot())
+        if self._checkpoints is not None:
+            self._checkpoints.write_first(self._checkpoint())
+
+    def _run_epoch(self, ctrl_c: CtrlC, bar: Bar) -> None:
         place = self._place
         for batch in self._data.batches(place.epoch, place.batch):
             done = self._done()
@@ -199,60 +198,99 @@ class FitLoop:
                 self.ended_by = "seconds"
                 break
             self._rates.before_step(place.steps, done)
-            self._step(batch)
+            if self._recorder is not None:
+                rate = self.trainer.lr
+                self._step(batch)
+                self._recorder.step(batch, rate)
+            else:
+                self._step(batch)
             bar.update(done, self._message)
             if ctrl_c.pressed:
-                self._end_of_interrupted_epoch()
+                self._write_checkpoint()
+                self._end_by_interrupt()
                 return
+            if self._checkpoints is not None and self._checkpoints.is_due(place.epoch, epoch_ended=False):
+                self._write_checkpoint()
         else:
             if place.batch == 0:
                 raise ValueError("data: expected at least one batch in an epoch, got none")
-            self._epoch_steps = place.batch
+            place.epoch_steps = place.batch
+            if place.epoch + 1 == self.max_epochs:
+                self.ended_by = "epochs"
         if place.batch > 0:
             self._end_of_epoch()
-        place.next_epoch()
 
     def _step(self, batch: Batch) -> None:
         place, trainer = self._place, self.trainer
-        state = place.state if batch.continues else None
+        state = self._state if batch.continues else None
         try:
-            loss, end = trainer.step(batch.x, batch.y, state, batch.lengths, None, batch.weights)
+            loss, end = trainer.step(batch.x, batch.y, state, batch.lengths, batch.reset, batch.weights)
         except RuntimeError as error:
             if not str(error).endswith("; nothing was changed"):  # an error of the user's own loss, say
                 raise
             raise self._diverged(str(error).removesuffix("; nothing was changed"), batch) from error
-        place.state = end
-        mean_loss, norm = _mean(loss) / self._data.loss_unit, _mean(self._gradient_norm())
+        self._state = end
+        mean_loss = _mean(loss) / self._data.loss_unit
+        place.last_norm = _mean(trainer.gradient_norm)
         place.batch += 1
         place.steps += 1
         place.counted += batch.count
         place.counted_in_epoch += batch.count
         place.loss_sum += mean_loss * batch.count
-        place.norm_sum += norm
-        self._last_norm = norm
+        place.norm_sum += place.last_norm
         if place.epoch == 0:
-            self._largest_loss = max(self._largest_loss, abs(mean_loss))
+            place.largest_loss = max(place.largest_loss, abs(mean_loss))
 
     def _end_of_epoch(self) -> None:
+        place = self._place
+        self._record_segment()
         row = self._new_row()
         if self._run.validate is not None:
             row.update(self._run.validate())
         self.history.append(row)
-        place = self._place
-        loss = row["validation_loss"] if self._run.validate is not None else row[self._data.loss_name]
+        training_loss = row[self._data.loss_name]
+        loss = training_loss if self._run.validate is None else row["validation_loss"]
         self._best.report(loss, place.epoch + 1, self.network)
         self._rates.after_epoch(loss)
-        if row[self._data.loss_name] > EXPLODED * self._largest_loss:
-            raise self._diverged(f"a mean loss of {row[self._data.loss_name]:.3g}", None)
-        if self._run.early_stopping and self._best.over and self.ended_by is None:
-            self.ended_by = "early_stopping"
+        if training_loss > EXPLODED * place.largest_loss:
+            raise self._diverged(f"its mean loss was {training_loss:.3g}", None)
+        if self._run.early_stopping and self._best.over:
+            self.ended_by = self.ended_by or "early_stopping"
         for callback in self._callbacks:
             callback.on_epoch_end(self, row)
+        place.next_epoch()
+        if self._checkpoints is not None and (
+            self.ended_by is not None or self._checkpoints.is_due(place.epoch, epoch_ended=True)
+        ):
+            self._write_checkpoint()
 
-    def _end_of_interrupted_epoch(self) -> None:
+    def _end_by_interrupt(self) -> None:
+        self.interrupted = True
         self.ended_by = "interrupt"
         if self._place.batch > 0:
+            self._record_segment()
             self.history.append(self._new_row())
+
+    def _diverged(self, reason: str, batch: Batch | None) -> DivergenceError:
+        """Put the best weights back and make the error that says so."""
+        place = self._place
+        self.ended_by = "divergence"
+        if batch is not None and place.batch > 0:
+            self._record_segment()
+        self._keep(put_back=True)
+        kept = (
+            "the weights before it" if self._best.weights is None else f"those of epoch {self._best.epoch}, the best,"
+        )
+        number, samples = (None, None) if batch is None else (place.batch, batch.samples)
+        # The norm that was refused, or else that of the last step; right after a checkpoint the trainer knows none.
+        norm = _mean(self.trainer.gradient_norm) if self.trainer._core.gradient_norms else place.last_norm
+        return DivergenceError(reason, place.epoch + 1, number, norm, samples, kept)
+
+    def _keep(self, *, put_back: bool) -> None:
+        """Give the network the weights that it will keep, and the certificate their hash."""
+        best = put_back and self._best.put_back(self.network)
+        if self._recorder is not None:
+            self._recorder.end(self.network.state_dict(), self._best.epoch if best else None, str(self.ended_by))
 
     def _new_row(self) -> dict[str, float]:
         place, data = self._place, self._data
@@ -265,30 +303,10 @@ class FitLoop:
             "gradient_norm": place.norm_sum / place.batch,
         }
 
-    def _diverged(self, reason: str, batch: Batch | None) -> DivergenceError:
-        """Put the best weights back and make the error that says so."""
-        place = self._place
-        kept = (
-            f"the weights of epoch {self._best.epoch}, the best,"
-            if self._best.put_back(self.network)
-            else "its weights"
-        )
-        return DivergenceError(
-            reason,
-            place.epoch + 1,
-            None if batch is None else place.batch,
-            self._last_norm,
-            None if batch is None else batch.samples,
-            kept,
-        )
-
-    def _gradient_norm(self) -> Any:
-        return _core.gradient_norms([self.trainer.gradients.flat], 1)
-
     def _done(self) -> float:
         """Return the share of the run that is over before this step: of the epochs, or of the seconds if more."""
         place = self._place
-        in_epoch = 0.0 if self._epoch_steps is None else min(place.batch / self._epoch_steps, 1.0)
+        in_epoch = 0.0 if place.epoch_steps is None else min(place.batch / place.epoch_steps, 1.0)
         done = (place.epoch + in_epoch) / self.max_epochs
         if self._max_seconds is None:
             return done
@@ -310,6 +328,53 @@ class FitLoop:
             left = math.ceil(seconds * (1 - done) / done)
             parts.append(f"{left // 60}:{left % 60:02} left")
         return "  ".join(parts)
+
+    def _snapshot(self) -> Snapshot:
+        """Copy the state of the trainer, and the state that the next batch may continue."""
+        info, tensors = trainer_snapshot(self.trainer)
+        return Snapshot({**info, "carried": packed(self._state, "carried", tensors)}, tensors)
+
+    def _record_segment(self) -> None:
+        if self._recorder is not None:
+            self._recorder.end_segment(self._snapshot(), self._place.epoch + 1, self._place.batch)
+
+    def _write_checkpoint(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.write(self._checkpoint(), self._place.epoch)
+
+    def _checkpoint(self) -> Snapshot:
+        state = self._snapshot()
+        tensors = state.tensors | {f"best.{name}": value for name, value in (self._best.weights or {}).items()}
+        info = {
+            "basis": self._basis,
+            "best": self._best.state_dict(),
+            "certificate": None if self._recorder is None else self._recorder.state_dict(tensors),
+            "ended_by": self.ended_by,
+            "history": self.history,
+            "place": dataclasses.asdict(self._place),
+            "seconds": time.perf_counter() - self._started,
+            "seed": self._run.seed,
+            "trainer": state.info,
+        }
+        return Snapshot(info, tensors)
+
+    def _resume(self, checkpoints: Checkpoints) -> bool:
+        """Go on from the newest checkpoint. False: there is none."""
+        for info, tensors in checkpoints.newest_first():
+            check_resumable(info["basis"], self._basis)
+            if self._recorder is not None:
+                if info["certificate"] is None:
+                    raise ValueError("certificate: expected a run that was recorded from its start, got another")
+                self._recorder.load_state_dict(info["certificate"], tensors)
+            restore_trainer(self.trainer, Snapshot(info["trainer"], tensors))
+            self._state = unpacked(info["trainer"]["carried"], tensors)
+            self._best.load_state_dict(info["best"], with_prefix("best.", tensors) or None)
+            self._place = _Place(**info["place"])
+            self.history = info["history"]
+            self.ended_by = info["ended_by"]
+            self._started = time.perf_counter() - info["seconds"]
+            return True
+        return False
 
 
 def _mean(values: Any) -> float:

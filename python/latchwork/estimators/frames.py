@@ -24,11 +24,11 @@ class Table:
     Parameters
     ----------
     frame : pandas.DataFrame, polars.DataFrame, pyarrow.Table or another with ``__arrow_c_stream__``
-        What `is_frame` says yes to.
+        What `is_frame` says yes to; `latchwork.cli.columns.Table` too, whose columns are arrays already.
 
     Attributes
     ----------
-    library : {"pandas", "polars", "pyarrow"}
+    library : {"pandas", "polars", "pyarrow", "latchwork"}
         Whose methods the columns are read by.
     names : list
         The columns' names; only pandas has some that are no str.
@@ -42,7 +42,7 @@ class Table:
         library = _library(frame)
         if library == "polars" and not hasattr(frame, "height"):
             raise TypeError("X: expected a polars.DataFrame, got a LazyFrame; collect() makes one of it")
-        if library not in ("pandas", "polars", "pyarrow"):
+        if library not in ("pandas", "polars", "pyarrow", "latchwork"):
             frame, library = importlib.import_module("pyarrow").table(frame), "pyarrow"
         self._frame = frame
         self.library = library
@@ -61,6 +61,9 @@ class Table:
             raise KeyError(name)
         if len(places) > 1:
             raise ValueError(f"X: expected columns of different names, got {len(places)} of the name {name!r}")
+        if self.library == "latchwork":
+            column: Array = self._frame[name]
+            return column
         if self.library == "pandas":
             return read_column(self._frame.iloc[:, places[0]])
         if self.library == "polars":
@@ -80,6 +83,8 @@ def is_frame(value: Any) -> bool:
     library = _library(value)
     if library == "pandas":
         return hasattr(value, "columns") and hasattr(value, "iloc")
+    if library == "latchwork":
+        return hasattr(value, "columns") and hasattr(value, "place")
     return library == "polars" or hasattr(value, "__arrow_c_stream__")
 
 

@@ -44,12 +44,8 @@ def class_codes(
     TypeError
         If labels are of several kinds, or of no kind that labels have.
     """
-    if y.dtype.kind not in "biufUSO":
-        raise TypeError(f"y: expected labels, integers, booleans or texts, got dtype {y.dtype}")
-    unique, inverse = numbered("y", y)
-    labels = [value.item() if isinstance(value, np.generic) else value for value in unique]
-    known = [label for label in labels if not is_missing(label)]
-    _check_labels(known, lambda label: place(int(np.argmax(inverse == labels.index(label)))))
+    labels, inverse = distinct_labels(y, place)
+    known = [label for label in labels if label is not None]
     if classes is None:
         if not known:
             raise ValueError("y: expected at least one label, got none that is not missing")
@@ -60,22 +56,35 @@ def class_codes(
         if label not in code_of:
             where = place(int(np.argmax(inverse == labels.index(label))))
             raise ValueError(f"y: expected one of the classes {_listed(list(code_of))}, got {label!r} in {where}")
-    codes = np.array([-1 if is_missing(label) else code_of[label] for label in labels], np.int64)[inverse]
+    codes = np.array([-1 if label is None else code_of[label] for label in labels], np.int64)[inverse]
     return codes, np.asarray(classes)
 
 
-def _check_labels(labels: list[Any], place: Callable[[Any], str]) -> None:
-    """Raise TypeError or ValueError unless labels are all texts or all whole numbers."""
-    texts = [isinstance(label, (str, bytes)) for label in labels]
-    if not all(texts) and not all(isinstance(label, (bool, int, float)) for label in labels):
-        got = ", ".join(sorted({type(label).__name__ for label in labels}))
+def distinct_labels(y: Array, place: Callable[[int], str]) -> tuple[list[Any], Array]:
+    """Give the different labels in y, (rows,), None for those that are missing, and for each row the place of its own.
+
+    The errors are those of `class_codes`.
+    """
+    if y.dtype.kind not in "biufUSO":
+        raise TypeError(f"y: expected labels, integers, booleans or texts, got dtype {y.dtype}")
+    unique, inverse = numbered("y", y)
+    labels = [
+        None if is_missing(value) else value.item() if isinstance(value, np.generic) else value for value in unique
+    ]
+    known = [label for label in labels if label is not None]
+    if not all(isinstance(label, (str, bytes)) for label in known) and not all(
+        isinstance(label, (bool, int, float)) for label in known
+    ):
+        got = ", ".join(sorted({type(label).__name__ for label in known}))
         raise TypeError(f"y: expected labels that are all texts or all numbers, got {got}")
-    for label in labels:
+    for number, label in enumerate(labels):
         if isinstance(label, float) and not label.is_integer():
+            where = place(int(np.argmax(inverse == number)))
             raise ValueError(
-                f"y: expected labels, got {label} in {place(label)}. Unknown label type: continuous; maybe a "
-                "regressor is meant"
+                f"y: expected labels, got {label} in {where}. Unknown label type: continuous; maybe a regressor is "
+                "meant"
             )
+    return labels, inverse
 
 
 def class_weights(class_weight: Any, codes: Array, classes: Array, weights: Array | None = None) -> Array:

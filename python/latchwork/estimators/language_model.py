@@ -1,77 +1,149 @@
-"""Character-level language model."""
+"""Language model: the next character, byte, word or token of a text from all before it."""
 
-import itertools
+from __future__ import annotations
+
 import math
 import time
-from collections.abc import Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latchwork import _core, files
-from latchwork._arrays import integer, real_number
+from latchwork._arrays import integer
 from latchwork._progress import ProgressBar
-from latchwork._random import Random
-from latchwork._writing import FilePath
-from latchwork.estimators.characters import CODE_POINTS, Tokens, Vocabulary
-from latchwork.estimators.estimator import Estimator, not_fitted_error
+from latchwork._random import Random, seed_of
+from latchwork.estimators import language_network, parameter_files, tokenizers
+from latchwork.estimators.checkpoints import run_seed
+from latchwork.estimators.estimator import not_fitted_error
+from latchwork.estimators.fingerprints import options_of
 from latchwork.estimators.fit_loop import FitLoop, Run
-from latchwork.estimators.sampling import continue_tokens
+from latchwork.estimators.generation import written
+from latchwork.estimators.language_parameters import LanguageParameters, check_text
+from latchwork.estimators.sampling import Draws, Sampling, StopStrings, continued, joined
 from latchwork.estimators.stopping import DivergenceError
+from latchwork.estimators.text_sources import Source, is_large, of_file, of_str
 from latchwork.estimators.text_windows import TextWindows
-from latchwork.layers import Embedding, Linear
-from latchwork.lstm import LSTM
+from latchwork.estimators.tokenizers import Tokenizer, UserTokens
 from latchwork.network import Network
-from latchwork.optim import AdamW
 from latchwork.training import Trainer
 
-# Steps that bits_per_character reads in one call, which bounds the memory that their outputs take.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from os import PathLike
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from latchwork._writing import FilePath
+    from latchwork.estimators.characters import Tokens
+
+# Steps that are read in one call, which bounds the memory that their outputs take; fewer if there are many tokens.
 STEPS_PER_CALL = 4096
+_SCORES_PER_CALL = 2**20
+
+# Parameters that belong to one machine or one run: a file has None.
+_NOT_IN_FILES = ("callbacks", "validation_data", "checkpoint_dir")
 
 
-class LSTMLanguageModel(Estimator):
-    """Character-level language model with scikit-learn's habits: an embedding, an LSTM stack and a linear layer.
+class _Prepared(NamedTuple):
+    """What a fit trains, before its first step."""
 
-    Training cuts the text into ``batch_size`` streams that are read side by side, window by window; the state is
-    carried from window to window (truncated backpropagation through time). AdamW; the learning rate falls to zero along
-    half a cosine while the epochs or seconds run out.
+    tokenizer: Tokenizer
+    network: Network
+    run: Run
+
+
+class LSTMLanguageModel(LanguageParameters):
+    """Language model with scikit-learn's habits: an embedding, an LSTM stack and a linear layer.
+
+    It predicts the next token of a text: a character by default, or a byte, a word, or a token of a tokenizer of your
+    own. Training cuts the text into ``batch_size`` streams that are read side by side, window by window; the state is
+    carried from window to window (truncated backpropagation through time).
 
     Parameters
     ----------
     hidden_size, embedding_size, num_layers : int
         Size of the network.
+    tokenizer : str, pair of callables, tokenizers.Tokenizer or path, default "characters"
+        What the tokens are.
+
+        - "characters": those of the training text.
+        - "bytes": the text in UTF-8. What is generated and is no UTF-8 is written as U+FFFD.
+        - "words": the ``vocabulary_size`` most frequent words that the training text has at least twice, with the space
+          before them; other words are spelled, character by character.
+        - A pair ``(encode, decode)``: ``encode(text)`` gives integers from 0 to 2**32 - 1, ``decode(list)`` the text.
+        - A tokenizer of the package ``tokenizers``, or the path of its JSON file, a str that ends in ".json" or an
+          os.PathLike. Special tokens are not added, and nothing is cut.
+    vocabulary_size : int
+        The most words that "words" has tokens for; it does not matter else.
     dropout : float
-        Dropout between LSTM layers while training, with ``num_layers`` above 1.
+        From 0 to 1: the share of the output of each LSTM layer that is dropped while training.
+    recurrent_dropout, recurrent_dropout_on, weight_dropout, zoneout, forget_gate, peephole, layer_norm, activations, \
+clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_max
+        The options of the cell, with the defaults and the meaning that they have for `latchwork.LSTM`.
+    dtype : {"float32", "float64"}
+        In what the network computes.
     batch_size, window : int
-        How many streams, and how many characters of each one step of training reads. A text too short for streams of
-        16 windows is cut into fewer streams.
+        How many streams, and how many tokens of each one step of training reads. A text too short for streams of 16
+        windows is cut into fewer streams.
+    optimizer : "adamw" or one of `latchwork.optim`
+        "adamw" is AdamW with ``lr`` and ``weight_decay``. Another one, without a target, brings its own; it is copied.
     lr : float
         Learning rate at the start.
+    lr_schedule : {"cosine", "warmup_cosine", "constant"} or Schedule
+        "cosine": the learning rate falls to zero along half a cosine while the epochs or seconds run out;
+        "warmup_cosine": it rises over the first tenth before; "constant": it stays. Or one of
+        `latchwork.optim.schedules`. An optimizer that has a schedule keeps that one.
     weight_decay : float
         Decoupled weight decay: what keeps a small text from being learned by heart.
+    clip_norm : float, optional
+        Gradients are scaled down to this norm; None or 0: never.
     max_epochs : int
         How many times to read the text at most.
     max_seconds : float, optional
         Training ends after this time at the latest. What is learned then depends on how fast the machine is.
-    clip_norm : float
-        Gradients are scaled down to this norm; 0: never.
-    random_state : int, optional
+    early_stopping : bool
+        Whether training ends when the validation loss has not fallen by ``tol`` for ``n_iter_no_change`` epochs. The
+        weights of the best epoch are kept. Without ``validation_data`` the end of the text is held out for it.
+    validation_fraction : float
+        The share of the text, its end, that is held out if ``early_stopping`` asks for validation and there is no
+        ``validation_data``.
+    validation_data : str, optional
+        A text that is measured after each epoch.
+    n_iter_no_change, tol : int and float
+        See ``early_stopping``.
+    warm_start : bool
+        Whether a second ``fit`` goes on from the weights of the first, with its tokenizer: fine-tuning on another text.
+        Characters and tokens that the first text lacked are read as unknown ones then. ``history_`` begins anew.
+    n_members : int
+        How many networks are trained in one call; all read the same batches, and the model's probabilities are the
+        means of theirs.
+    random_state : int, numpy.random.Generator or numpy.random.RandomState, optional
         Seed of the initial weights and of everything random in training. Equal seeds give equal models, unless
         ``max_seconds`` ends the training. None: a different one each time.
-    verbose : bool
-        Show a progress bar if standard error is a terminal.
+    verbose : bool or int
+        True or 1: a progress bar if standard error is a terminal. 2: a row for each epoch too.
+    callbacks : sequence, optional
+        Callbacks, or functions of (run, row), that are told of each epoch.
+    checkpoint_dir : path, optional
+        A folder from which a training that was stopped goes on: ``fit(text, resume=True)``.
+    checkpoint_every : int or float, default 1
+        How often a checkpoint is written: an int, epochs; a float, seconds.
 
     Attributes
     ----------
-    vocabulary_ : str
-        The characters of the training text, sorted.
+    vocabulary_ : str, bytes, list of str or list of int
+        What the tokens stand for, in their order: for characters a str of them, sorted; for bytes all bytes; for words
+        characters and then words; for a tokenizer of your own its numbers in the training text.
     network_ : Network
-        What was trained. Its tokens are places in ``vocabulary_``; one more token stands for every other character, and
-        for whatever came before the first character of a text.
+        What was trained. Its tokens are places in ``vocabulary_``; one more token stands for everything else, and for
+        whatever came before the start of a text.
     history_ : list of dict
-        One for each epoch: ``epoch``, ``seconds`` since the start, ``characters`` read in all, and the mean
-        ``bits_per_character`` in training.
+        One for each epoch: ``epoch``, ``seconds`` since the start, ``characters`` (or ``bytes``, ``tokens``) read in
+        all, the mean ``bits_per_character`` in training, ``lr``, ``gradient_norm`` and, if there is validation,
+        ``validation_loss``, in bits per character too.
+    n_iter_ : int
+        Epochs, the last one of which may have been ended early.
     interrupted_ : bool
         Whether Ctrl-C ended the training. It ends between two steps, and what was learned until then is kept.
 
@@ -80,7 +152,8 @@ class LSTMLanguageModel(Estimator):
     A character that the training text lacks may come anywhere: in a text to be measured and in a prompt. The model
     reads all such characters as one, and has learned to, because a few characters of the training text are read so. Its
     probability for this one is shared equally by all Unicode code points that the training text lacks. It never
-    generates one.
+    generates one. The same holds of the numbers of a tokenizer of your own: those that the training text lacks are one
+    token, whose probability all other numbers share.
 
     Before ``fit``, what needs a fitted model raises scikit-learn's ``NotFittedError`` or, where scikit-learn is not
     installed, ``latchwork.estimators.estimator.NotFittedError``. Both are ValueError and AttributeError too.
@@ -93,88 +166,129 @@ class LSTMLanguageModel(Estimator):
     20
     """
 
-    def __init__(
+    def fit(
         self,
-        hidden_size: int = 256,
-        embedding_size: int = 64,
-        num_layers: int = 1,
+        text: str | PathLike[str] | Iterator[str],
         *,
-        dropout: float = 0.0,
-        batch_size: int = 16,
-        window: int = 64,
-        lr: float = 8e-3,
-        weight_decay: float = 0.2,
-        max_epochs: int = 15,
-        max_seconds: float | None = None,
-        clip_norm: float = 1.0,
-        random_state: int | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.hidden_size = hidden_size
-        self.embedding_size = embedding_size
-        self.num_layers = num_layers
-        self.dropout = dropout
-        self.batch_size = batch_size
-        self.window = window
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.max_epochs = max_epochs
-        self.max_seconds = max_seconds
-        self.clip_norm = clip_norm
-        self.random_state = random_state
-        self.verbose = verbose
+        resume: bool = False,
+        certificate: FilePath | None = None,
+    ) -> Self:
+        """Train on ``text``, from new weights unless ``warm_start`` says otherwise.
 
-    def fit(self, text: str) -> Self:
-        """Train on ``text``, from new weights.
-
-        Beside the text and the network, this takes one to four bytes of memory for each character.
+        Beside the text and the network, this takes one to four bytes of memory for each token.
 
         Parameters
         ----------
-        text : str
-            At least two characters.
+        text : str, os.PathLike or iterator of str
+            At least two tokens. A path is that of a text in UTF-8, an iterator gives the text in pieces: both may be
+            larger than memory, with characters, bytes or words as tokens.
+        resume : bool, default False
+            Whether to go on from the newest checkpoint in ``checkpoint_dir``, if there is one. The weights at the end
+            are those of a run that was never stopped, bit for bit.
+        certificate : str, bytes or os.PathLike, optional
+            Where to record the run, so that others can verify it.
+
+        Returns
+        -------
+        LSTMLanguageModel
+            The model itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the text is not as expected; nothing has changed then.
+        DivergenceError
+            If the loss becomes infinite, NaN or enormous. The model has the best weights until then.
+        OSError
+            If the text cannot be read, or a checkpoint cannot be written. In the latter case the model has the weights
+            of that moment.
         """
         started = time.perf_counter()
         self._check_parameters()
-        _check_text("text", text, shortest=2)
-        vocabulary = Vocabulary(text)
-        random = Random(self.random_state)
-        network = self._new_network(vocabulary, random)
-        loop = self._new_loop(network, vocabulary, text, random, started)
+        seed = run_seed(self.random_state, self.checkpoint_dir, resume)
+        prepared = self._prepare(text, seed=seed, started=started, resume=resume, certificate=certificate)
+        loop = FitLoop(prepared.run)
         try:
             loop.run()
-        except DivergenceError:
-            self._keep(vocabulary, network, loop.history, loop.interrupted)
+        except (DivergenceError, OSError):
+            self._keep(prepared.tokenizer, prepared.network, loop.history, loop.interrupted)
             raise
-        self._keep(vocabulary, network, loop.history, loop.interrupted)
+        self._keep(prepared.tokenizer, prepared.network, loop.history, loop.interrupted)
         return self
 
     def bits_per_character(self, text: str) -> float:
-        """Mean -log2 of the probability that the model gives each character of ``text`` after those before it.
+        """Mean -log2 of the probability that the model gives each token of ``text``, per character of the text.
 
-        The text is read once, from its start to its end, its first character after the start of a text.
+        The text is read once, from its start to its end, its first token after the start of a text. The number can be
+        compared between all tokenizers: so many bits for each character suffice to write the text down. Of a tokenizer
+        of your own this is so if ``decode`` gives back the whole text that ``encode`` took.
 
         Parameters
         ----------
         text : str
             At least one character. See the class for characters that the training text lacks.
+
+        Returns
+        -------
+        float
+            Fewer are better.
         """
-        self._check_fitted()
-        _check_text("text", text, shortest=1)
-        read = self._vocabulary.encode_after_start(text)
-        inputs, tokens = read[:-1], read[1:]
-        calls = range(0, len(tokens), STEPS_PER_CALL)
-        unknown = self._vocabulary.unknown
-        count = sum(np.count_nonzero(tokens[start : start + STEPS_PER_CALL] == unknown) for start in calls)
-        bits = count * self._vocabulary.unknown_bits
-        state = None
-        with ProgressBar(self.verbose) as bar:
-            for start in calls:
-                end = min(start + STEPS_PER_CALL, len(tokens))
-                scores, state = self.network_(inputs[start:end, np.newaxis], state)
-                bits += math.fsum(_bits(scores[:, 0], tokens[start:end]))
-                bar.update(end / len(tokens), f"measuring {len(tokens):,} characters")
-        return bits / len(tokens)
+        tokenizer = self._fitted_tokenizer
+        check_text("text", text, shortest=1)
+        return self._bits(self.network_, tokenizer, tokenizer.encode_after_start(text), self.verbose) / len(text)
+
+    def perplexity(self, text: str) -> float:
+        """2 to the mean -log2 of the probability that the model gives each token of ``text``.
+
+        Among so many equally likely tokens it would be as uncertain of the next one. It depends on what the tokens are,
+        so compare it between models of one tokenizer only. For what the training text lacks it counts the same bits as
+        `bits_per_character`; for characters it is 2 to that number.
+
+        Parameters
+        ----------
+        text : str
+            At least one token.
+
+        Returns
+        -------
+        float
+            At least 1; fewer are better.
+        """
+        tokenizer = self._fitted_tokenizer
+        check_text("text", text, shortest=1)
+        tokens = tokenizer.encode_after_start(text)
+        if len(tokens) == 1:
+            raise ValueError(f"text: expected at least 1 token, got none of {len(text)} character(s)")
+        bits = self._bits(self.network_, tokenizer, tokens, self.verbose) / (len(tokens) - 1)
+        return float(_core.exp(np.array(bits * math.log(2))))
+
+    @overload
+    def generate(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        random_state: int | np.random.Generator | np.random.RandomState | None = None,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        n_samples: None = None,
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        random_state: int | np.random.Generator | np.random.RandomState | None = None,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        n_samples: int,
+    ) -> list[str]: ...
 
     def generate(
         self,
@@ -182,41 +296,114 @@ class LSTMLanguageModel(Estimator):
         length: int = 200,
         temperature: float = 1.0,
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
-    ) -> str:
-        """Continue ``prompt`` with ``length`` characters drawn one after another from the model.
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        n_samples: int | None = None,
+    ) -> str | list[str]:
+        """Continue ``prompt`` with ``length`` tokens drawn one after another from the model.
 
         Parameters
         ----------
         prompt : str
             The start of the text. It may hold characters that the training text lacks.
         length : int
-            How many characters to generate.
+            How many tokens to generate at most: characters, unless ``tokenizer`` says otherwise.
         temperature : float
-            Scores are divided by it: below 1 likely characters become likelier. 0: always the likeliest one.
+            Scores are divided by it: below 1 likely tokens become likelier. 0: always the likeliest one.
         random_state : int, numpy.random.Generator or numpy.random.RandomState, optional
             Equal seeds give equal texts, on every CPU with fused multiply-adds.
+        top_k : int, optional
+            Draw from the ``top_k`` likeliest tokens only.
+        top_p : float, optional
+            Above 0, at most 1: draw from the likeliest tokens only whose probabilities just add up to it, after
+            ``top_k``. Holtzman, Buys, Du, Forbes and Choi, "The curious case of neural text degeneration", ICLR 2020.
+        stop : str or sequence of str, optional
+            The text ends before the first of these strings, wherever the borders of its tokens are. What is in the
+            prompt does not count.
+        n_samples : int, optional
+            How many texts to write at once, which takes less time than one after another. Sample i is the text of the
+            seed ``random_state + i``, whatever ``n_samples`` is. None: one, as a str rather than a list.
 
         Returns
         -------
-        str
-            The new characters, without the prompt.
+        str or list of str
+            The new text, without the prompt; with ``n_samples`` a list of them.
         """
-        self._check_fitted()
-        _check_text("prompt", prompt, shortest=0)
-        length = integer("length", length, 0)
-        temperature = real_number("temperature", temperature)
-        random = Random(random_state)
-        return "".join(itertools.islice(self._characters(prompt, temperature, random), length))
+        grown = self._grown(prompt, length, temperature, random_state, top_k, top_p, stop, n_samples)
+        texts = ["".join(pieces) for pieces in zip(*grown, strict=True)] or [""] * (n_samples or 1)
+        return texts[0] if n_samples is None else texts
 
-    def _characters(self, prompt: str, temperature: float, random: Random) -> Iterator[str]:
-        """Yield what follows the prompt, without end."""
-        unknown = self._vocabulary.unknown
-        read = [unknown, *self._vocabulary.encode(prompt).tolist()]
-        for token in continue_tokens(self.network_.stream(), read, unknown, temperature, random):
-            yield self.vocabulary_[token]
+    def generate_stream(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        random_state: int | np.random.Generator | np.random.RandomState | None = None,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        n_samples: int | None = None,
+    ) -> Iterator[Any]:
+        """Do what `generate` does, and give the text piece by piece while it is written.
+
+        Parameters
+        ----------
+        prompt, length, temperature, random_state, top_k, top_p, stop, n_samples
+            As for `generate`.
+
+        Yields
+        ------
+        str or list of str
+            What the text grows by, never an empty str; joined, the pieces are what `generate` returns. With
+            ``n_samples`` a list: what each of the texts grows by, an empty str for those that do not. The end of a text
+            that may become a stop string waits until it is known whether it does, and bytes or tokens that are part of
+            a character wait for the rest of it.
+        """
+        grown = self._grown(prompt, length, temperature, random_state, top_k, top_p, stop, n_samples)
+        return grown if n_samples is not None else (pieces[0] for pieces in grown)
+
+    def _grown(
+        self,
+        prompt: Any,
+        length: Any,
+        temperature: Any,
+        random_state: Any,
+        top_k: Any,
+        top_p: Any,
+        stop: Any,
+        n_samples: Any,
+    ) -> Iterator[list[str]]:
+        """Check the arguments; give an iterator of what each text grows by."""
+        tokenizer = self._fitted_tokenizer
+        check_text("prompt", prompt, shortest=0)
+        length = integer("length", length, 0)
+        sampling = Sampling.checked(temperature, top_k, top_p)
+        stops = StopStrings.checked(stop)
+        rows = 1 if n_samples is None else integer("n_samples", n_samples, 1)
+        draws = Draws(seed_of(random_state), rows)
+        tokens = self._continued(tokenizer, prompt, sampling, draws, rows)
+        return written(tokens, [tokenizer.decoder(prompt) for _ in range(rows)], stops, length)
+
+    def _continued(
+        self, tokenizer: Tokenizer, prompt: str, sampling: Sampling, draws: Draws, rows: int
+    ) -> Iterator[list[int]]:
+        """Yield the next token of each text, without end. Nothing is read before the first one is asked for."""
+        for _, scores, state in _outputs(self.network_, tokenizer.encode_after_start(prompt), tokenizer.size):  # noqa: B007
+            pass
+        stream = self.network_.stream(rows)
+        stream.state = tuple(np.repeat(part, rows, axis=-2) for part in state)
+        yield from continued(stream, np.repeat(scores[-1:], rows, axis=0), tokenizer.unknown, sampling, draws)
 
     def save(self, path: FilePath) -> None:
         """Write the model to a ``.safetensors`` file that `latchwork.load` reads.
+
+        The tokenizer is in the file, unless it is a pair of callables, which no file can hold: keep them, and give them
+        to the model that was read, ``model.tokenizer = (encode, decode)``. A loaded model whose tokenizer is one of the
+        package ``tokenizers`` has it as its parameter ``tokenizer``. The parameters ``callbacks``, ``validation_data``
+        and ``checkpoint_dir`` are not in the file, nor is a ``random_state`` that is no int.
 
         Parameters
         ----------
@@ -233,15 +420,21 @@ class LSTMLanguageModel(Estimator):
         files.save(self, path)
 
     def _to_file(self) -> files.Content:
-        network = self.network_._to_file()
-        parameters = {
-            name: value.item() if isinstance(value, np.generic) else value for name, value in self.get_params().items()
-        }
-        # Code points, because JSON joins a high and a low surrogate to one character.
-        config = {**network.config, "vocabulary": [ord(character) for character in self.vocabulary_]}
+        network, tokenizer = self.network_._to_file(), self._tokenizer
+        left_out = set(_NOT_IN_FILES)
+        if not isinstance(self.random_state, (int, np.integer)):
+            left_out.add("random_state")
+        if not isinstance(self.tokenizer, str) or self.tokenizer not in tokenizers.NAMES:
+            left_out.add("tokenizer")
+        content = tokenizer.to_file()
+        config = dict(network.config)
+        if tokenizer.kind == "characters":
+            config["vocabulary"] = content["characters"]  # as files of the time before there were others have it
+        else:
+            config["tokenizer"] = content
         python = {
             "network": network.python,
-            "parameters": parameters,
+            "parameters": parameter_files.to_json(self.get_params(), left_out),
             "history": self.history_,
             "interrupted": self.interrupted_,
         }
@@ -249,90 +442,142 @@ class LSTMLanguageModel(Estimator):
 
     @classmethod
     def _from_file(cls, content: files.Content) -> Self:
-        *network_values, code_points = files.named("config", content.config, (*files.CONFIG, "vocabulary"))
+        tokens_name = "tokenizer" if "tokenizer" in content.config else "vocabulary"
+        *network_values, tokens = files.named("config", content.config, (*files.CONFIG, tokens_name))
         network_python, parameters, history, interrupted = files.named(
             "python", content.python, ("network", "parameters", "history", "interrupted")
         )
-        model = cls(**parameters)
+        model = cls(**parameter_files.from_json(parameters))
+        if tokens_name == "vocabulary":
+            tokenizer: Tokenizer = tokenizers.vocabulary_from_file(tokens)
+        else:
+            tokenizer = tokenizers.from_file(tokens)
         model._check_parameters()
-        vocabulary = Vocabulary("".join(chr(integer("vocabulary", each, 0, CODE_POINTS - 1)) for each in code_points))
-        if [ord(character) for character in vocabulary.characters] != code_points:
-            raise ValueError("vocabulary: expected different characters in order")
+        if isinstance(tokenizer, UserTokens):
+            model.tokenizer = tokenizer.option()
         network_config = dict(zip(files.CONFIG, network_values, strict=True))
         network = Network._from_file(files.Content("network", network_config, network_python, content.tensors))
-        if (
-            not network._core.takes_tokens
-            or network._core.output_size != vocabulary.size
-            or network._members is not None
-        ):
-            raise ValueError(f"network: expected one that reads and predicts {vocabulary.size} tokens")
-        model._keep(vocabulary, network, list(history), bool(interrupted))
+        if not network._core.takes_tokens or network._core.output_size != tokenizer.size:
+            raise ValueError(f"network: expected one that reads and predicts {tokenizer.size} tokens")
+        model._keep(tokenizer, network, list(history), bool(interrupted))
         return model
 
-    def _keep(
-        self, vocabulary: Vocabulary, network: Network, history: list[dict[str, float]], interrupted: bool
-    ) -> None:
+    def _keep(self, tokenizer: Tokenizer, network: Network, history: list[dict[str, float]], interrupted: bool) -> None:
         """Become the model that was trained or read."""
-        self._vocabulary = vocabulary
-        self.vocabulary_ = vocabulary.characters
+        self._tokenizer = tokenizer
+        self.vocabulary_ = tokenizer.vocabulary
         self.network_ = network
         self.history_ = history
+        self.n_iter_ = len(history)
         self.interrupted_ = interrupted
 
-    def _new_network(self, vocabulary: Vocabulary, random: Random) -> Network:
-        seeds = [random.seed() for _ in range(3)]
-        return Network(
-            [
-                Embedding(vocabulary.size, self.embedding_size, seed=seeds[0]),
-                LSTM(
-                    self.embedding_size,
-                    self.hidden_size,
-                    self.num_layers,
-                    dropout=self.dropout,
-                    seed=seeds[1],
-                ),
-                Linear(self.hidden_size, vocabulary.size, seed=seeds[2]),
-            ]
-        )
+    def _new_run(self, text: Any, *, seed: int, **options: Any) -> Run:
+        """Give what ``fit`` would run."""
+        return self._prepare(text, seed=seed, **options).run
 
-    def _new_loop(self, network: Network, vocabulary: Vocabulary, text: str, random: Random, started: float) -> FitLoop:
-        trainer = Trainer(
-            network,
-            loss="cross_entropy",
-            optimizer=AdamW(lr=self.lr, weight_decay=self.weight_decay),
-            clip_norm=self.clip_norm,
-            seed=random.seed(),
+    def _prepare(self, text: Any, *, seed: int, **options: Any) -> _Prepared:
+        """Check everything and make what ``fit`` runs; ``options`` are those of `Run` that are not parameters."""
+        self._check_parameters()
+        fitted = self._fitted_tokenizer if self.warm_start and hasattr(self, "network_") else None
+        source, validation = self._read(text, fitted)
+        tokenizer = source.tokenizer
+        if len(source.tokens) < 3:
+            raise ValueError(f"text: expected at least 2 tokens, got {len(source.tokens) - 1}")
+        random = Random(seed)
+        parameters = self.get_params()
+        network = language_network.new_network(parameters, tokenizer.size, [random.seed() for _ in range(3)])
+        if fitted is not None:
+            language_network.take_weights(network, self.network_)
+        optimizer = language_network.new_optimizer(parameters)
+        run = Run(
+            trainer=Trainer(network, "cross_entropy", optimizer, self.clip_norm, random.seed()),
+            data=TextWindows(
+                source.tokens,
+                tokenizer.unknown,
+                self.batch_size,
+                self.window,
+                random.seed(),
+                counted=tokenizer.counted,
+                characters=source.characters,
+                has_unknown=tokenizer.has_unknown,
+            ),
+            max_epochs=self.max_epochs,
+            max_seconds=self.max_seconds,
+            validate=None if validation is None else self._validation(network, tokenizer, validation),
+            lr_schedule=self.lr_schedule if optimizer.schedule is None else None,
+            early_stopping=self.early_stopping,
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol,
+            callbacks=self.callbacks,
+            verbose=self.verbose,
+            seed=seed,
+            fingerprint=options_of(parameters),
+            given_start=fitted is not None,
+            checkpoint_dir=self.checkpoint_dir,
+            checkpoint_every=self.checkpoint_every,
+            **options,
         )
-        tokens = vocabulary.encode_after_start(text)
-        windows = TextWindows(tokens, vocabulary.unknown, self.batch_size, self.window, random.seed())
-        return FitLoop(
-            Run(
-                trainer=trainer,
-                data=windows,
-                max_epochs=self.max_epochs,
-                max_seconds=self.max_seconds,
-                started=started,
-                lr_schedule="cosine",
-                verbose=self.verbose,
-            )
-        )
+        return _Prepared(tokenizer, network, run)
+
+    def _read(self, text: Any, fitted: Tokenizer | None) -> tuple[Source, str | None]:
+        """Give what is trained on and what is validated on, if anything is."""
+        if fitted is None:
+            tokenizers.check_option(self.tokenizer)
+        holds_out = self.early_stopping and self.validation_data is None
+        if is_large(text):
+            if holds_out:
+                raise ValueError(
+                    "validation_data: expected a str beside a text that is a file or an iterator, got None"
+                )
+            return of_file(text, self.tokenizer, self.vocabulary_size, fitted, self.batch_size), self.validation_data
+        check_text("text", text, shortest=3 if holds_out else 2)
+        training, validation = text, self.validation_data
+        if holds_out:
+            held_out = min(max(int(len(text) * self.validation_fraction + 0.5), 1), len(text) - 2)
+            training, validation = text[:-held_out], text[-held_out:]
+        return of_str(training, self.tokenizer, self.vocabulary_size, fitted), validation
+
+    def _validation(self, network: Network, tokenizer: Tokenizer, text: str) -> Callable[[], dict[str, float]]:
+        tokens = tokenizer.encode_after_start(text)
+        return lambda: {"validation_loss": self._bits(network, tokenizer, tokens, False) / len(text)}
+
+    def _bits(self, network: Network, tokenizer: Tokenizer, tokens: Tokens, verbose: bool | int) -> float:
+        """Bits that write down the tokens after the first one."""
+        bits = 0.0
+        with ProgressBar(verbose > 0) as bar:
+            for start, scores, _ in _outputs(network, tokens[:-1], tokenizer.size):
+                read = tokens[start + 1 : start + 1 + len(scores)]
+                bits += int(np.count_nonzero(read == tokenizer.unknown)) * tokenizer.unknown_bits
+                bits += math.fsum(_bits_of(scores, read))
+                bar.update(
+                    (start + len(scores)) / (len(tokens) - 1), f"measuring {len(tokens) - 1:,} {tokenizer.counted}"
+                )
+        return bits
+
+    @property
+    def _fitted_tokenizer(self) -> Tokenizer:
+        """The tokenizer, with the callables that a file could not hold."""
+        self._check_fitted()
+        if isinstance(self._tokenizer, UserTokens) and self._tokenizer.lacking:
+            self._tokenizer = self._tokenizer.with_callables(self.tokenizer)
+        return self._tokenizer
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
             raise not_fitted_error("this LSTMLanguageModel has learned nothing yet: call fit(text) first")
 
-    def _check_parameters(self) -> None:
-        for name in ("hidden_size", "embedding_size", "num_layers", "batch_size", "window", "max_epochs"):
-            integer(name, getattr(self, name), 1)
-        for name in ("dropout", "lr", "weight_decay", "clip_norm"):
-            real_number(name, getattr(self, name))
-        if self.max_seconds is not None:
-            real_number("max_seconds", self.max_seconds)
-        if self.random_state is not None:
-            integer("random_state", self.random_state, 0)
+
+def _outputs(network: Network, tokens: Tokens, size: int) -> Iterator[tuple[int, NDArray[Any], Any]]:
+    """Yield, call by call, where it begins, the scores after each token (steps, size), and the state at the end."""
+    steps = max(1, min(STEPS_PER_CALL, _SCORES_PER_CALL // size))
+    state = None
+    for start in range(0, len(tokens), steps):
+        output, state = network(tokens[start : start + steps, np.newaxis], state)
+        scores = joined(output) if output.ndim == 4 else output
+        yield start, scores[:, 0], state
 
 
-def _bits(scores: NDArray[np.float32], tokens: Tokens) -> NDArray[np.float64]:
+def _bits_of(scores: NDArray[Any], tokens: Tokens) -> NDArray[np.float64]:
     """-log2 of the softmax of each row of scores at its token."""
     shifted = scores.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
@@ -342,10 +587,3 @@ def _bits(scores: NDArray[np.float32], tokens: Tokens) -> NDArray[np.float64]:
     np.cumsum(sums, axis=1, out=sums)
     bits: NDArray[np.float64] = (_core.log(sums[:, -1].copy()) - chosen) / math.log(2)
     return bits
-
-
-def _check_text(name: str, text: Any, shortest: int) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"{name}: expected a str, got {type(text).__name__}")
-    if len(text) < shortest:
-        raise ValueError(f"{name}: expected at least {shortest} character(s), got {len(text)}")

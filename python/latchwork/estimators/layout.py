@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork.estimators.frames import Table
+    from latchwork.estimators.parquet_files import FileTable
 
 OUTPUTS = ("default", "pandas", "polars")
 
@@ -44,7 +45,7 @@ class Layout:
         kind: str,
         offsets: Array,
         names: tuple[str, ...] | None = None,
-        tables: Sequence[Table] = (),
+        tables: Sequence[Table | FileTable] = (),
         rows: Array | None = None,
         ids: list[Any] | None = None,
         sequence: Any = None,

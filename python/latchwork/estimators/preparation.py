@@ -113,8 +113,8 @@ def extent(values: Array) -> tuple[Array, Array, Array]:
         gaps = np.isnan(piece)
         if gaps.any():
             counts -= np.count_nonzero(gaps, axis=0)
-        np.fmin(least, _folded(np.fmin, piece), out=least)
-        np.fmax(most, _folded(np.fmax, piece), out=most)
+        np.fmin(least, folded(np.fmin, piece), out=least)
+        np.fmax(most, folded(np.fmax, piece), out=most)
     return counts, least, most
 
 
@@ -142,11 +142,11 @@ def _sums(values: Array, unit: Array, mean: Array, squared: bool) -> Array:
         if squared:
             piece *= piece
         np.copyto(piece, 0.0, where=np.isnan(piece))
-        parts.append(_folded(np.add, piece))
-    return _folded(np.add, np.stack(parts))
+        parts.append(folded(np.add, piece))
+    return folded(np.add, np.stack(parts))
 
 
-def _folded(ufunc: np.ufunc, rows: Array) -> Array:
+def folded(ufunc: np.ufunc, rows: Array) -> Array:
     """Join the rows of (rows, columns), at least one, by a ufunc of two arguments in a fixed tree."""
     while len(rows) > 1:
         rest = len(rows) - len(rows) // 2

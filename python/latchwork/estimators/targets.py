@@ -218,4 +218,4 @@ def class_targets(
 
 def _check_weights(weights: Array | None) -> None:
     if weights is not None and not weights.any():
-        raise ValueError("sample_weight: expected at least one target that counts, got weight 0 for all")
+        raise ValueError("sample_weight: expected at least one target that counts, got weight zero for all")

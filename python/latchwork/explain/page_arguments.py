@@ -63,7 +63,8 @@ def with_texts_read(given: Given, states: Sequence[Any]) -> Given:
 def _read_text(model: Any, name: str, text: Any) -> tuple[Any, list[str]]:
     if not isinstance(text, str):
         raise TypeError(f"{name}: expected a str for a language model, got {type(text).__name__}")
-    return model._vocabulary.encode_after_start(text), [START_OF_TEXT, *text]
+    tokenizer = model._fitted_tokenizer
+    return tokenizer.encode_after_start(text), [START_OF_TEXT, *tokenizer.pieces(text)]
 
 
 def chosen(name: str, value: Any, count: int) -> list[int]:
