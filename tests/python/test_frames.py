@@ -36,10 +36,10 @@ class TestLongForm:
         assert layout.ids == ["b", "a"]
 
     def test_without_names_all_rows_are_one_sequence(self, frame):
-        sequences, _, layout = read_fit(frame({"t": [2, 1, 3], "v": [20.0, 10, 30]}), time="t")
+        sequences, _, layout = read_fit(frame({"t": [2, 3, 1], "v": [20.0, 30, 10]}), time="t")
         assert (sequences.offsets.tolist(), sequences.values[:, 0].tolist()) == ([0, 3], [10, 20, 30])
         assert layout.ids is None
-        assert layout.to_user(np.array([1, 2, 3]), True).tolist() == [2, 1, 3]
+        assert layout.to_user(np.array([1, 2, 3]), True).tolist() == [2, 3, 1]
 
     def test_columns_are_found_by_name(self, frame):
         _, schema, _ = read_fit(frame(LONG), sequence="id", time="t", categorical=["site"])
@@ -292,7 +292,7 @@ class TestCategories:
     def test_values_of_several_kinds(self):
         X = np.array([[["x"], [1]]], object)
         with pytest.raises(
-            TypeError, match="expected texts, or numbers, in column 0, which is categorical, got float, str"
+            TypeError, match="expected texts, or numbers, in column 0, which is categorical, got int, str"
         ):
             read_fit(X, categorical=[0])
         with pytest.raises(TypeError, match="got dtype datetime64"):

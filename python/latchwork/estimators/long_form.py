@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.estimators.frames import Table, is_missing
+from latchwork.estimators.frames import Table, is_missing, numbered
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -64,24 +64,17 @@ def _unless_in_order(order: Array) -> Array | None:
 
 def _codes(column: Array, name: Any) -> tuple[list[Any], Array]:
     """Give the names of the sequences in the order of first appearance, and for each row the place of its own."""
-    if column.dtype.kind == "O":
-        gaps = np.array([is_missing(value) for value in column.tolist()], bool)
-    else:
-        gaps = np.isnat(column) if column.dtype.kind in "Mm" else np.isnan(column)
-    if gaps.any():
-        raise ValueError(
-            f"X: expected the name of a sequence in column {name!r}, got none in row {int(np.argmax(gaps))}"
-        )
-    if column.dtype.kind == "O":
-        values = column.tolist()
-        places = {value: place for place, value in enumerate(dict.fromkeys(values))}
-        return list(places), np.fromiter((places[value] for value in values), np.int64, len(values))
-    unique, first, inverse = np.unique(column, return_index=True, return_inverse=True)
+    unique, inverse = numbered("X", column)
+    for place, value in enumerate(unique):
+        if is_missing(value) or (isinstance(value, (np.datetime64, np.timedelta64)) and np.isnat(value)):
+            row = int(np.argmax(inverse == place))
+            raise ValueError(f"X: expected the name of a sequence in column {name!r}, got none in row {row}")
+    first = np.full(len(unique), len(inverse))
+    np.minimum.at(first, inverse, np.arange(len(inverse)))
     by_appearance = np.argsort(first, kind="stable")
     place_of = np.empty(len(unique), np.int64)
     place_of[by_appearance] = np.arange(len(unique))
-    ordered = unique[by_appearance]
-    return list(ordered) if column.dtype.kind in "Mm" else ordered.tolist(), place_of[inverse]
+    return [unique[place] for place in by_appearance.tolist()], place_of[inverse]
 
 
 def _times(column: Array, name: Any, where: str) -> Array:
