@@ -237,7 +237,7 @@ inline py::tuple tuple_of(py::handle object, std::string_view name, Index size, 
   return items;
 }
 
-// The states of a network's LSTM modules, which are read if T is const and written otherwise. None means no states.
+// The states of a network's modules, which are read if T is const and written otherwise. None means no states.
 template <class T>
 struct StateArrays {
   States<T> states;
@@ -245,15 +245,17 @@ struct StateArrays {
 
   StateArrays(const Network<std::remove_const_t<T>>& network, Index rows, py::handle object, std::string_view name) {
     if (object.is_none()) return;
-    const py::tuple modules = tuple_of(object, name, network.lstm_count(), "one (h, c) for each LSTM module");
-    for (Index index = 0; index < network.lstm_count(); ++index) {
-      const LstmOptions& lstm = network.lstm(index);
+    const std::vector<StateSize>& sizes = network.state_sizes();
+    const py::tuple modules =
+        tuple_of(object, name, static_cast<Index>(sizes.size()), "one pair for each module that has a state");
+    for (std::size_t index = 0; index < sizes.size(); ++index) {
+      const StateSize& size = sizes[index];
       const std::string label = std::string(name) + "[" + std::to_string(index) + "]";
-      const py::tuple pair = tuple_of(modules[static_cast<std::size_t>(index)], label, 2, "(h, c)");
-      const auto [hidden, hidden_stride] = member_elements<T>(pair[0], label + "[0]", network.members(),
-                                                              {lstm.states(), rows, lstm.hidden_output_size()});
+      const py::tuple pair = tuple_of(modules[index], label, 2, "(h, c)");
+      const auto [hidden, hidden_stride] =
+          member_elements<T>(pair[0], label + "[0]", network.members(), {size.count, rows, size.hidden});
       const auto [cell, cell_stride] =
-          member_elements<T>(pair[1], label + "[1]", network.members(), {lstm.states(), rows, lstm.hidden_size});
+          member_elements<T>(pair[1], label + "[1]", network.members(), {size.count, rows, size.cell});
       states.push_back({hidden, cell, hidden_stride, cell_stride});
       kept.push_back(pair);
     }

@@ -51,6 +51,11 @@ struct Words<Initialisation> {
 };
 
 template <>
+struct Words<Imputation> {
+  static constexpr Choice<Imputation> list[] = {{"forward", Imputation::forward}, {"constant", Imputation::constant}};
+};
+
+template <>
 struct Words<LossKind> {
   static constexpr Choice<LossKind> list[] = {{"cross_entropy", LossKind::cross_entropy},
                                               {"squared_error", LossKind::squared_error},
@@ -147,6 +152,33 @@ void each_option(MaxOptions&, Visit&&) {}
 template <class Visit>
 void each_option(DropoutOptions& options, Visit&& visit) {
   visit("p", options.p);
+}
+
+template <class Visit>
+void each_option(ScaleOptions& options, Visit&& visit) {
+  visit("shift", options.shift);
+  visit("factor", options.factor);
+}
+
+template <class Visit>
+void each_option(ImputeOptions& options, Visit&& visit) {
+  visit("features", options.features);
+  visit("method", options.method);
+  visit("fill", options.fill);
+  visit("indicators", options.indicators);
+}
+
+template <class Visit>
+void each_option(EmbedColumnsOptions& options, Visit&& visit) {
+  visit("features", options.features);
+  visit("columns", options.columns);
+  visit("num_embeddings", options.num_embeddings);
+  visit("embedding_dim", options.embedding_dim);
+}
+
+template <class Visit>
+void each_option(SortOptions& options, Visit&& visit) {
+  visit("group", options.group);
 }
 
 template <class Visit>
@@ -287,6 +319,11 @@ class OptionReader {
     for (py::handle item : sequence_argument(value, name, "float")) option.push_back(float_argument(item, name));
   }
 
+  static void read(py::handle value, const std::string& name, std::vector<Index>& option) {
+    option.clear();
+    for (py::handle item : sequence_argument(value, name, "int")) option.push_back(index_argument(item, name));
+  }
+
   static void read(py::handle value, const std::string& name, std::vector<CellActivations>& option) {
     option.clear();
     for (py::handle item : sequence_argument(value, name, "mappings")) {
@@ -340,6 +377,14 @@ class OptionWriter {
     return option ? written(*option) : py::none();
   }
 
+  template <class Number>
+    requires std::is_arithmetic_v<Number>
+  static py::object written(const std::vector<Number>& option) {
+    py::list numbers;
+    for (const Number number : option) numbers.append(number);
+    return numbers;
+  }
+
   static py::object written(const Activation& option) {
     const Activation activation = with_defaults(option);
     if (!activation.alpha) return py::str(activation.name);
@@ -371,15 +416,21 @@ constexpr const char* kind_of(const LinearOptions&) { return "linear"; }
 constexpr const char* kind_of(const MeanOptions&) { return "mean"; }
 constexpr const char* kind_of(const MaxOptions&) { return "max"; }
 constexpr const char* kind_of(const DropoutOptions&) { return "dropout"; }
+constexpr const char* kind_of(const ScaleOptions&) { return "scale"; }
+constexpr const char* kind_of(const ImputeOptions&) { return "impute"; }
+constexpr const char* kind_of(const EmbedColumnsOptions&) { return "embed_columns"; }
+constexpr const char* kind_of(const SortOptions&) { return "sort"; }
 
 ModuleOptions one_module(py::handle mapping, std::string name) {
   OptionReader reader(mapping, std::move(name));
-  static constexpr const char* kinds = "embedding, lstm, last, linear, mean, max, dropout";
+  static constexpr const char* kinds =
+      "embedding, lstm, last, linear, mean, max, dropout, scale, impute, embed_columns, sort";
   const std::string kind = reader.take_kind(kinds);
   for (ModuleOptions module :
        {ModuleOptions(EmbeddingOptions{}), ModuleOptions(LstmOptions{}), ModuleOptions(LastOptions{}),
         ModuleOptions(LinearOptions{}), ModuleOptions(MeanOptions{}), ModuleOptions(MaxOptions{}),
-        ModuleOptions(DropoutOptions{})}) {
+        ModuleOptions(DropoutOptions{}), ModuleOptions(ScaleOptions{}), ModuleOptions(ImputeOptions{}),
+        ModuleOptions(EmbedColumnsOptions{}), ModuleOptions(SortOptions{})}) {
     const auto read = [&](auto& options) {
       if (kind != kind_of(options)) return false;
       each_option(options, reader);

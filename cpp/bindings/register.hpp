@@ -56,6 +56,7 @@ struct StreamBinding {
   Index members;
   Index input_size;
   Index output_size;
+  bool embeds_columns;
   Index vocabulary;  // 0 if the stream takes values
   bool releases_gil;
   py::dtype dtype, mask_dtype;

@@ -162,6 +162,15 @@ void register_network_class(py::module_& module, const char* name) {
       .def_property_readonly("parameters_begin", &Class::parameters_begin)
       .def_property_readonly("takes_tokens", &Class::takes_tokens)
       .def_property_readonly("keeps_sequence", &Class::keeps_sequence)
+      .def_property_readonly("takes_missing", &Class::takes_missing)
+      .def_property_readonly("state_sizes",
+                             [](const Class& self) {
+                               py::list sizes;
+                               for (const StateSize& size : self.state_sizes()) {
+                                 sizes.append(py::make_tuple(size.count, size.hidden, size.cell));
+                               }
+                               return sizes;
+                             })
       .def_property_readonly("input_size", &Class::input_size)
       .def_property_readonly("output_size", &Class::output_size)
       .def("forward", &forward<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),

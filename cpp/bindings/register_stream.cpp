@@ -1,4 +1,5 @@
 // Binds Stream32 and Stream64, with as little work as possible between Python and the core's step.
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <new>
@@ -31,6 +32,9 @@ StreamBinding<T>::StreamBinding(std::shared_ptr<const Network<T>> owner, Index r
       members(network->members()),
       input_size(network->input_size()),
       output_size(network->output_size()),
+      embeds_columns(
+          std::any_of(network->modules().begin(), network->modules().end(),
+                      [](const ModuleOptions& module) { return std::holds_alternative<EmbedColumnsOptions>(module); })),
       vocabulary(network->takes_tokens() ? std::get<EmbeddingOptions>(network->modules().front()).num_embeddings : 0),
       releases_gil(rows > 0 && network->parameter_count() > largest_work_with_gil / rows),
       dtype(py::dtype::of<T>()),
@@ -242,7 +246,7 @@ py::object new_output(const StreamBinding<T>& self) {
   return py::reinterpret_steal<py::object>(array);
 }
 
-// Tokens, or the values of several members.
+// Tokens, or values of several members or with codes among them.
 template <class T>
 LATCHWORK_RARE const T* unusual_values(StreamBinding<T>& self, PyObject* x, const StepSkip& skip,
                                        StepStrides& strides) {
@@ -252,6 +256,11 @@ LATCHWORK_RARE const T* unusual_values(StreamBinding<T>& self, PyObject* x, cons
   }
   const auto [values, stride] = member_elements<const T>(x, "x", self.members, step_shape(self, {self.input_size}));
   strides.x = stride;
+  try {
+    self.stream->check_step(values, strides, skip);
+  } catch (const std::invalid_argument& error) {
+    throw py::value_error(error.what());
+  }
   return values;
 }
 
@@ -279,7 +288,7 @@ py::object step(StreamBinding<T>& self, PyObject* x, PyObject* out, PyObject* re
     skipped.rows = step_mask(self, skip, "skip", self.skips, skipped.member_stride);
     skipped.output = self.skipped_output;
   }
-  const bool usual = self.vocabulary == 0 && self.members == 1;
+  const bool usual = self.vocabulary == 0 && self.members == 1 && !self.embeds_columns;
   const T* const values =
       usual ? step_values<const T>(self, x, "x", self.input_size) : unusual_values(self, x, skipped, strides);
   const std::uint8_t* const restarts =
@@ -365,14 +374,13 @@ void add_step(const py::object& type) {
 template <class T>
 py::list get_state(StreamBinding<T>& self) {
   py::list result;
-  for (Index index = 0; index < self.network->lstm_count(); ++index) {
-    const LstmOptions& lstm = self.network->lstm(index);
+  for (const StateSize& one : self.network->state_sizes()) {
     const auto new_states = [&](Index size) {
-      std::vector<py::ssize_t> shape{lstm.states(), self.rows, size};
+      std::vector<py::ssize_t> shape{one.count, self.rows, size};
       if (self.members > 1) shape.insert(shape.begin(), self.members);
       return new_array<T>(shape);
     };
-    result.append(py::make_tuple(new_states(lstm.hidden_output_size()), new_states(lstm.hidden_size)));
+    result.append(py::make_tuple(new_states(one.hidden), new_states(one.cell)));
   }
   const StateArrays<T> arrays(*self.network, self.rows, result, "state");
   const StreamEntry entry(self.busy);
@@ -382,9 +390,10 @@ py::list get_state(StreamBinding<T>& self) {
 
 template <class T>
 void set_state(StreamBinding<T>& self, const py::object& states) {
-  if (states.is_none()) throw py::type_error(complaint("states", "one (h, c) for each LSTM module", "None"));
+  if (states.is_none()) throw py::type_error(complaint("states", "one pair for each module that has a state", "None"));
   const StateArrays<const T> arrays(*self.network, self.rows, states, "states");
   const StreamEntry entry(self.busy);
+  self.stream->check_state(arrays.states);
   self.stream->set_state(arrays.states);
 }
 

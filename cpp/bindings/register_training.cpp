@@ -357,6 +357,8 @@ void register_trainer(py::module_& module, const char* name) {
            py::arg("target"), py::arg("weights"), py::arg("end"), py::arg("skip"), py::arg("first_row"),
            py::arg("ready"))
       .def_property_readonly("gradients", &trainer_gradients<T>)
+      .def_property_readonly("gradient_norms",
+                             [](Class& self) { return self.alone([&] { return self.trainer.gradient_norms(); }); })
       .def("apply", [](Class& self) { self.alone([&] { self.trainer.apply(); }); })
       .def("evaluate", &trainer_evaluate<T>, py::arg("x"), py::arg("lengths"), py::arg("reset"), py::arg("start"),
            py::arg("target"), py::arg("weights"), py::arg("end"), py::arg("skip"))

@@ -1,10 +1,12 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
-Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, and `Network`, a chain of them,
-which may have many members.
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, `Sort`, for inputs `Scale`,
+`Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
-`load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMLanguageModel` learns text. `explain`
-says what a model did and why, `plot` draws it. Shapes and names are PyTorch's throughout.
+`load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
+from sequences, `LSTMLanguageModel` from text. `Callback` and `TensorBoard` watch a fit, `verify` repeats parts of it,
+`DivergenceError` says where it went wrong. `explain` says what a model did and why, `plot` draws it. Shapes and names
+are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -19,14 +21,25 @@ if TYPE_CHECKING:
     from latchwork import losses as losses
     from latchwork import optim as optim
     from latchwork import plot as plot
+    from latchwork.estimators.callbacks import Callback as Callback
+    from latchwork.estimators.callbacks import TensorBoard as TensorBoard
+    from latchwork.estimators.classifier import LSTMClassifier as LSTMClassifier
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
+    from latchwork.estimators.prediction_stream import PredictionStream as PredictionStream
+    from latchwork.estimators.regressor import LSTMRegressor as LSTMRegressor
+    from latchwork.estimators.stopping import DivergenceError as DivergenceError
+    from latchwork.estimators.verification import verify as verify
     from latchwork.files import load as load
+    from latchwork.input_layers import EmbedColumns as EmbedColumns
+    from latchwork.input_layers import Impute as Impute
+    from latchwork.input_layers import Scale as Scale
     from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
     from latchwork.layers import Last as Last
     from latchwork.layers import Linear as Linear
     from latchwork.layers import Max as Max
     from latchwork.layers import Mean as Mean
+    from latchwork.layers import Sort as Sort
     from latchwork.lstm import LSTM as LSTM
     from latchwork.lstm_cell import LSTMCell as LSTMCell
     from latchwork.machine import cpu_info as cpu_info
@@ -46,19 +59,29 @@ if TYPE_CHECKING:
 
 # Each name is imported when it is first asked for, so that `import latchwork` takes next to no time.
 _MODULE_OF = {
+    "Callback": "estimators.callbacks",
+    "DivergenceError": "estimators.stopping",
     "Dropout": "layers",
+    "EmbedColumns": "input_layers",
     "Embedding": "layers",
     "Gradients": "tape",
+    "Impute": "input_layers",
     "LSTM": "lstm",
     "LSTMCell": "lstm_cell",
+    "LSTMClassifier": "estimators.classifier",
     "LSTMLanguageModel": "estimators.language_model",
+    "LSTMRegressor": "estimators.regressor",
     "Last": "layers",
     "Linear": "layers",
     "Max": "layers",
     "Mean": "layers",
     "Network": "network",
+    "PredictionStream": "estimators.prediction_stream",
+    "Scale": "input_layers",
+    "Sort": "layers",
     "Stream": "stream",
     "Tape": "tape",
+    "TensorBoard": "estimators.callbacks",
     "Trace": "trace",
     "Trainer": "training",
     "cpu_info": "machine",
@@ -72,22 +95,33 @@ _MODULE_OF = {
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
+    "verify": "estimators.verification",
 }
 
 __all__ = [
+    "Callback",
+    "DivergenceError",
     "Dropout",
+    "EmbedColumns",
     "Embedding",
     "Gradients",
+    "Impute",
     "LSTM",
     "LSTMCell",
+    "LSTMClassifier",
     "LSTMLanguageModel",
+    "LSTMRegressor",
     "Last",
     "Linear",
     "Max",
     "Mean",
     "Network",
+    "PredictionStream",
+    "Scale",
+    "Sort",
     "Stream",
     "Tape",
+    "TensorBoard",
     "Trace",
     "Trainer",
     "__version__",
@@ -102,6 +136,7 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "show_versions",
+    "verify",
 ]
 
 

@@ -86,6 +86,12 @@ def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     return array.copy(order="C")
 
 
+def real_of_own_dtype(name: str, value: Any) -> Array:
+    """Read real numbers as float64 if they are, else as float32."""
+    array = as_array(name, value)
+    return real_array(name, array, np.dtype(np.float64 if array.dtype.newbyteorder("=") == np.float64 else np.float32))
+
+
 def real_numbers(name: str, array: Array) -> Array:
     """Give an array of real numbers in a dtype of NumPy's: bfloat16 becomes float32, all others stay. TypeError."""
     if array.dtype.kind in "biuf":
@@ -163,14 +169,22 @@ def check_finite(name: str, array: Array, valid: Array | None, members: bool = F
     ``valid`` says which steps are no padding: (T, N), or (M, T, N) if that differs from member to member; None: all.
     ``members`` says whether the array has an axis of members before the others.
     """
+    if not _all_finite(array):
+        _check_none(name, "finite numbers", array, ~np.isfinite(array), valid, members)
+
+
+def check_not_infinite(name: str, array: Array, valid: Array | None, members: bool = False) -> None:
+    """Raise ValueError if an element of (T, N, ...) outside padding is infinite; NaN is allowed. See `check_finite`."""
+    if not _all_finite(array):
+        _check_none(name, "finite numbers or NaN", array, np.isinf(array), valid, members)
+
+
+def _all_finite(array: Array) -> bool:
+    """Say whether no element is NaN or infinite; False also if their sum overflows."""
     if array.flags.c_contiguous:
-        if _core.all_finite(array):
-            return
-    else:
-        with np.errstate(all="ignore"):
-            if np.isfinite(array.sum()):  # not if any element is NaN or infinite; needs no memory
-                return
-    _check_none(name, "finite numbers", array, ~np.isfinite(array), valid, members)
+        return _core.all_finite(array)
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum()))  # needs no memory
 
 
 def check_classes(name: str, kind: str, count: int, array: Array, valid: Array | None, members: bool = False) -> None:

@@ -11,7 +11,9 @@ from typing import Any, NoReturn, final
 from numpy.typing import NDArray
 
 _Array = NDArray[Any]
-_States = Sequence[tuple[_Array, _Array]]  # (h, c) for each LSTM module, C-contiguous, (layers * directions, N, size)
+# (h, c) for each LSTM module, C-contiguous, (layers * directions, N, size), and (value, age) for each Impute that
+# carries values forward, (1, N, features).
+_States = Sequence[tuple[_Array, _Array]]
 
 class _Bound(type): ...  # the type of every class that pybind11 makes
 
@@ -31,7 +33,10 @@ def build_info() -> dict[str, str]: ...  # version, compiler, flags of each inst
 # "forget_bias": None | float, "init": "torch" | "keras" | "orthogonal" | "chrono", "t_max": None | int},
 # {"kind": "embedding", "num_embeddings", "embedding_dim"}, {"kind": "last"}, {"kind": "mean"}, {"kind": "max"},
 # {"kind": "linear", "in_features", "out_features", "bias", "activation": "identity" or as above, "init_scale"},
-# {"kind": "dropout", "p"}.
+# {"kind": "dropout", "p"}, {"kind": "scale", "shift": [float], "factor": [float]},
+# {"kind": "impute", "features", "method": "forward" | "constant", "fill": [float], "indicators": [int]},
+# {"kind": "embed_columns", "features", "columns": [int], "num_embeddings": [int], "embedding_dim": [int]},
+# {"kind": "sort", "group"}.
 # A missing key takes its default; an unknown one is a ValueError.
 _Options = Mapping[str, Any]
 
@@ -73,6 +78,10 @@ class Network32(metaclass=_Bound):
     def takes_tokens(self) -> bool: ...
     @property
     def keeps_sequence(self) -> bool: ...
+    @property
+    def takes_missing(self) -> bool: ...  # whether NaN in the input reaches an Impute, which replaces it
+    @property
+    def state_sizes(self) -> list[tuple[int, int, int]]: ...  # count, size of h, size of c; of each module with a state
     @property
     def input_size(self) -> int: ...
     @property
@@ -236,6 +245,8 @@ class Trainer32(metaclass=_Bound):
     ) -> Any: ...
     @property
     def gradients(self) -> _Array: ...  # (M * parameters,), writeable
+    @property
+    def gradient_norms(self) -> list[float]: ...  # of each member, before clipping; empty before the first apply()
     def apply(self) -> None: ...
     def evaluate(
         self,

@@ -34,9 +34,9 @@ Pairs = list[tuple["Array", "Array"]]
 
 
 class StateSize(NamedTuple):
-    """Sizes of the state of one LSTM."""
+    """Sizes of the state of one layer."""
 
-    states: int  # layers times directions
+    states: int  # of an LSTM layers times directions, else 1
     hidden: int
     cell: int
 
@@ -60,14 +60,16 @@ class Call(NamedTuple):
 
 
 class SequenceModule(Module, Generic[S]):
-    """A module that runs over time, with one state for each LSTM in it."""
+    """A module that runs over time, with one state for each LSTM in it and each `Impute` that carries values."""
 
     _state_sizes: tuple[StateSize, ...]
+    _lstm_states: tuple[int, ...]  # which of the states are those of LSTMs
     _trace_names: tuple[tuple[str, ...], ...]  # for each LSTM those of its layers and directions
     _streamable: bool
     _vocabulary: int | None = None  # how many tokens there are, if the input is tokens
     _not_copied: ClassVar[frozenset[str]] = Module._not_copied | {
         "_state_sizes",
+        "_lstm_states",
         "_trace_names",
         "_streamable",
         "_vocabulary",
@@ -106,7 +108,7 @@ class SequenceModule(Module, Generic[S]):
             Start state; None: the layers' own, which is zeros or, with ``learn_start_state``, the trained one. For one
             LSTM a pair (h_0, c_0) of shapes (L * D, N, H_out) and (L * D, N, H): L is ``num_layers``, D the number of
             directions, H_out ``proj_size`` or else ``hidden_size``; unbatched without the axis N. For a network of
-            several LSTMs one pair each; for none ``()`` or None.
+            several LSTMs one pair each; for none ``()`` or None. An `Impute` that carries values has a pair too.
         lengths : array_like of int, optional
             (N,), each from 0 to T: how many steps of each sequence are valid. The others are padding: no work is done
             there, its content never matters, and outputs there are zero. The end states are those at each sequence's
@@ -145,7 +147,7 @@ class SequenceModule(Module, Generic[S]):
         Raises
         ------
         ValueError
-            If a shape does not fit, or a length, reset, skip or token is out of range.
+            If a shape does not fit, or a length, reset, skip, token or code is out of range.
         TypeError
             If an argument is of a wrong type or dtype.
         """
@@ -371,17 +373,24 @@ class SequenceModule(Module, Generic[S]):
         """Check and convert a user's states."""
         sizes = self._state_sizes
         if len(sizes) == 1:
-            return [self._core_pair(name, parts, state, sizes[0], axes, rows)]
+            return [self._core_pair(name, self._parts_of(0, parts), state, sizes[0], axes, rows)]
         if not isinstance(state, (tuple, list)):
             raise TypeError(f"{name}: expected a tuple of {len(sizes)} pairs, got {type(state).__name__}")
         if len(state) != len(sizes):
-            raise ValueError(f"{name}: expected {len(sizes)} pairs, one for each LSTM, got {len(state)}")
-        return [
-            self._core_pair(
-                f"{name}[{i}]", (f"{name}[{i}] {parts[0]}", f"{name}[{i}] {parts[1]}"), pair, size, axes, rows
-            )
-            for i, (pair, size) in enumerate(zip(state, sizes, strict=True))
-        ]
+            owners = "LSTM" if len(self._lstm_states) == len(sizes) else "LSTM and Impute"
+            raise ValueError(f"{name}: expected {len(sizes)} pairs, one for each {owners}, got {len(state)}")
+        pairs = []
+        for i, (pair, size) in enumerate(zip(state, sizes, strict=True)):
+            first, second = self._parts_of(i, parts)
+            names = f"{name}[{i}] {first}", f"{name}[{i}] {second}"
+            pairs.append(self._core_pair(f"{name}[{i}]", names, pair, size, axes, rows))
+        return pairs
+
+    def _parts_of(self, state: int, parts: tuple[str, str]) -> tuple[str, str]:
+        """Name the two parts of a state, given what they are called in that of an LSTM."""
+        if state in self._lstm_states:
+            return parts
+        return ("d_value", "d_age") if parts[0].startswith("d_") else ("value", "age")
 
     def _core_pair(
         self, name: str, parts: tuple[str, str], pair: Any, size: StateSize, axes: Axes, rows: int
@@ -426,7 +435,8 @@ class SequenceModule(Module, Generic[S]):
         """Allocate gradients with respect to the gates: the user's arrays, and the core's views of them."""
         from latchwork.trace import new_gate_gradients
 
-        return new_gate_gradients(call, self._trace_names, self._state_sizes, self.dtype)
+        sizes = [self._state_sizes[state] for state in self._lstm_states]
+        return new_gate_gradients(call, self._trace_names, sizes, self.dtype)
 
     def _user_states(self, pairs: Pairs) -> S:
         """Give states the form in which the user has them."""

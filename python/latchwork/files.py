@@ -33,8 +33,11 @@ CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
 
 # Where the class of each kind lives.
 _KINDS = {
+    "classifier": ("latchwork.estimators.classifier", "LSTMClassifier"),
     "dropout": ("latchwork.layers", "Dropout"),
+    "embed_columns": ("latchwork.input_layers", "EmbedColumns"),
     "embedding": ("latchwork.layers", "Embedding"),
+    "impute": ("latchwork.input_layers", "Impute"),
     "language_model": ("latchwork.estimators.language_model", "LSTMLanguageModel"),
     "last": ("latchwork.layers", "Last"),
     "linear": ("latchwork.layers", "Linear"),
@@ -43,6 +46,9 @@ _KINDS = {
     "max": ("latchwork.layers", "Max"),
     "mean": ("latchwork.layers", "Mean"),
     "network": ("latchwork.network", "Network"),
+    "regressor": ("latchwork.estimators.regressor", "LSTMRegressor"),
+    "scale": ("latchwork.input_layers", "Scale"),
+    "sort": ("latchwork.layers", "Sort"),
 }
 
 

@@ -254,6 +254,7 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
         super()._build(modules, seed)
         states = self.num_layers * self._directions
         suffixes = ["", "_reverse"] if self.bidirectional else ["_reverse"] if self.reverse else [""]
+        self._lstm_states = (0,)
         self._state_sizes = (StateSize(states, self.proj_size or self.hidden_size, self.hidden_size),)
         self._trace_names = (tuple(f"l{layer}{suffix}" for layer in range(self.num_layers) for suffix in suffixes),)
         self._streamable = suffixes == [""]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ import numpy as np
 from latchwork import _core, files
 from latchwork._arrays import boolean, integer, real_dtype
 from latchwork._module import Config, Module, core_class, kind_of, members_of_file, without_initial_values
-from latchwork._sequence import SequenceModule
-from latchwork.layers import Dropout, Embedding, Last, Linear, Max, Mean, Parameterless
+from latchwork._sequence import SequenceModule, StateSize
+from latchwork.input_layers import EmbedColumns, Impute, Scale
+from latchwork.layers import Dropout, Embedding, Last, Linear, Max, Mean, Parameterless, Sort
 from latchwork.lstm import LSTM
 
 if TYPE_CHECKING:
@@ -22,22 +22,27 @@ if TYPE_CHECKING:
     from latchwork._arrays import Array
 
 
-_LAYERS: dict[str, type[Module]] = {layer._kind: layer for layer in (Embedding, LSTM, Last, Mean, Max, Linear, Dropout)}
+_LAYERS: dict[str, type[Module]] = {
+    layer._kind: layer
+    for layer in (Embedding, LSTM, Last, Mean, Max, Linear, Dropout, Scale, Impute, EmbedColumns, Sort)
+}
 
 
 class Network(SequenceModule[Any]):
     """A chain of layers on one contiguous buffer of parameters: called, streamed, traced, recorded and saved as one.
 
     ``output, state = network(x, state=None, lengths=None, reset=None)``; see `__call__` for the shapes. The state is
-    (h_n, c_n) if there is one LSTM, a tuple of such pairs if there are several, ``()`` if there is none.
+    (h_n, c_n) if there is one LSTM, a tuple of such pairs if there are several, ``()`` if there is none. An `Impute`
+    that carries values forward has a pair of its own, (value, age), in the order of the layers.
 
     Parameters
     ----------
-    layers : sequence of LSTM, Embedding, Last, Mean, Max, Linear and Dropout
+    layers : sequence of LSTM, Embedding, Last, Mean, Max, Linear, Dropout, Scale, Impute, EmbedColumns and Sort
         Each layer's input size is the output size of the one before. An `Embedding` may come first, so that the network
-        takes tokens. LSTMs come before `Last`, `Mean` or `Max`, of which there may be one. The layers keep their
-        weights and share them with the network from then on: a write through one is seen by the other. A layer belongs
-        to at most one network.
+        takes tokens. An `Impute` comes before the LSTMs, an `EmbedColumns` after no other layers than `Scale` and
+        `Impute`. LSTMs come before `Last`, `Mean` or `Max`, of which there may be one. The layers keep their weights
+        and share them with the network from then on: a write through one is seen by the other. A layer belongs to at
+        most one network.
     members : int, default 1
         How many sets of weights (M) the network has. All are run and trained in one call, and each gives bit for bit
         what it would give as a network of its own. That saves time, most of all in small networks
@@ -235,7 +240,9 @@ class Network(SequenceModule[Any]):
         self._layers = layers
         self._config = Config(modules, dtype.name, {"batch_first": any(lstm.batch_first for lstm in lstms.values())})
         self._in_network = False
-        self._state_sizes = tuple(itertools.chain.from_iterable(lstm._state_sizes for lstm in lstms.values()))
+        self._state_sizes = tuple(StateSize(*sizes) for sizes in core.state_sizes)
+        stateful = [layer for layer in layers if isinstance(layer, LSTM) or _carries(layer)]
+        self._lstm_states = tuple(i for i, layer in enumerate(stateful) if isinstance(layer, LSTM))
         self._trace_names = tuple(
             tuple(f"{index}.{name}" for name in names) for index, lstm in lstms.items() for names in lstm._trace_names
         )
@@ -283,7 +290,7 @@ class Network(SequenceModule[Any]):
 
 def _refusal(layer: Any) -> str:
     """Say why something is no layer, and what to do instead."""
-    expected = "expected LSTM, Embedding, Last, Mean, Max, Linear or Dropout"
+    expected = "expected LSTM, Embedding, Last, Mean, Max, Linear, Dropout, Scale, Impute, EmbedColumns or Sort"
     if isinstance(layer, type) and issubclass(layer, tuple(_LAYERS.values())):
         return f"{expected}, got the class {layer.__name__} itself; {layer.__name__}(...) makes a layer"
     if callable(layer) and not isinstance(layer, Module):
@@ -294,6 +301,11 @@ def _refusal(layer: Any) -> str:
             "with respect to that output"
         )
     return f"{expected}, got {type(layer).__name__}"
+
+
+def _carries(layer: Module) -> bool:
+    """Say whether a layer is an Impute that has a state."""
+    return isinstance(layer, Impute) and layer.method == "forward"
 
 
 def _check_layers(layers: tuple[Module, ...], members: int | None) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from latchwork._arrays import Array
     from latchwork._axes import Axes
-    from latchwork._sequence import Call, SequenceModule, StateSize
+    from latchwork._sequence import Call, Pairs, SequenceModule, StateSize
     from latchwork.tape import Tape
 
 
@@ -219,23 +219,25 @@ def trace_of(tape: Tape[S]) -> Trace[S]:
     call = tape._call
     module: SequenceModule[S] = tape._module  # type: ignore[assignment]  # no other module is traced
     start, core_start = module._new_states(call)
-    arrays = _new_arrays(call, module._state_sizes, tape.output.dtype)
+    sizes = [module._state_sizes[state] for state in module._lstm_states]
+    arrays = _new_arrays(call, sizes, tape.output.dtype)
     cell_courses = {}
     lstms = [options for options in module._config.modules if options["kind"] == "lstm"]
-    parts = zip(lstms, module._trace_names, module._state_sizes, strict=True)
-    for lstm, (options, names, size) in enumerate(parts):
+    _write_carried_start(module, call, core_start)
+    parts = zip(lstms, module._trace_names, sizes, module._lstm_states, strict=True)
+    for lstm, (options, names, size, place) in enumerate(parts):
         own = _own_start(module, options["learn_start_state"], names, size)
-        for part, values in enumerate(core_start[lstm]):
-            values[...] = own[part][..., np.newaxis, :] if call.start is None else call.start[lstm][part]
+        for part, values in enumerate(core_start[place]):
+            values[...] = own[part][..., np.newaxis, :] if call.start is None else call.start[place][part]
         for state, name in enumerate(names):
             for signal, signal_values in arrays[lstm][state]._asdict().items():
                 tape._core.signal(lstm, state, signal, signal_values)
             cell_courses[name] = CellCourse(
-                core_start[lstm][1][..., state, :, :],
+                core_start[place][1][..., state, :, :],
                 own[1][..., state, np.newaxis, :],
                 options["zoneout_cell"],
                 options["cell_clip"],
-                core_start[lstm][0][..., state, :, :],
+                core_start[place][0][..., state, :, :],
                 own[0][..., state, np.newaxis, :],
                 options,
             )
@@ -243,6 +245,16 @@ def trace_of(tape: Tape[S]) -> Trace[S]:
     course = Course(call.axes, call.steps, call.rows, lengths, reset, skip)
     layers = _by_name(call, arrays, module._trace_names)
     return Trace(tape.output, start, tape.state, layers, course, cell_courses)
+
+
+def _write_carried_start(module: SequenceModule[Any], call: Call, core_start: Pairs) -> None:
+    """Write the start states of the layers that carry values forward."""
+    imputers = [each for each in module._config.modules if each["kind"] == "impute" and each["method"] == "forward"]
+    places = [place for place in range(len(core_start)) if place not in module._lstm_states]
+    for options, place in zip(imputers, places, strict=True):
+        value, age = core_start[place]
+        value[...] = (options["fill"] or 0.0) if call.start is None else call.start[place][0]
+        age[...] = 0.0 if call.start is None else call.start[place][1]
 
 
 def new_gate_gradients(

@@ -12,6 +12,7 @@ from latchwork import _core, losses
 from latchwork._arrays import (
     MAX_SEED,
     check_finite,
+    check_not_infinite,
     check_shape,
     integer,
     real_array,
@@ -156,6 +157,19 @@ class Trainer(Generic[S]):
         """How many steps were taken."""
         return max(self._core.steps)
 
+    @property
+    def gradient_norm(self) -> Any:
+        """Euclidean norm of the gradients before clipping, as the last `step` or `apply` found it.
+
+        A float, with several members an array (M,). It is computed in every step, so it costs nothing to read; that of
+        a step that was refused because the norm is not finite is shown too. Parameters that no optimiser updates do not
+        count. ValueError before the first step.
+        """
+        norms = self._core.gradient_norms
+        if not norms:
+            raise ValueError(f"gradient_norm: expected a step before it, got {self!r}")
+        return norms[0] if self._network._members is None else np.array(norms)
+
     def state_dict(self) -> dict[str, Any]:
         """Copy all that the next steps depend on: the network's weights, the optimisers, and the place in the masks."""
         return {
@@ -241,7 +255,8 @@ class Trainer(Generic[S]):
         ----------
         x, state, lengths, reset, skip
             As for a call of the network. Where ``skip`` is true, the target does not count either, because the output
-            there is no prediction of that step's own: neither its content nor that of x matters.
+            there is no prediction of that step's own: neither its content nor that of x matters. NaN in x is a missing
+            value if the network has an `Impute` for it, and is refused otherwise.
         y : array_like
             What the output should be, in the axes of the output. Values (T, N, features), for some losses fewer than
             the output has; class labels (T, N), integers from 0 to the output size - 1, for cross-entropy. After `Last`
@@ -264,8 +279,8 @@ class Trainer(Generic[S]):
         Raises
         ------
         ValueError
-            If a shape does not fit, a label is out of range, a weight is negative or not finite, or x or y holds NaN or
-            infinity where it counts.
+            If a shape does not fit, a label or a code is out of range, a weight is negative or not finite, or x or y
+            holds NaN or infinity where it counts.
         TypeError
             If an argument is of a wrong type or dtype.
         RuntimeError
@@ -398,7 +413,8 @@ class Trainer(Generic[S]):
         call = network._call(x, state, lengths, reset, skip)
         sequence = self._keeps_sequence
         if network._vocabulary is None:
-            check_finite("x", call.x, call.valid, members=call.x.ndim == 4)
+            check = check_not_infinite if network._core.takes_missing else check_finite
+            check("x", call.x, call.valid, members=call.x.ndim == 4)
         end, core_end = network._new_states(call)
         if callable(self._loss):
             if skip is not None:

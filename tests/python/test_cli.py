@@ -253,9 +253,9 @@ class TestBadInput:
         (tmp_path / "text").write_bytes(b"caf\xe9 " * 1000)
         self.fails(capsys, "expected UTF-8 text, got the byte 0xe9 at 3", "train", tmp_path / "text")
 
-    def test_csv(self, capsys, tmp_path):
+    def test_a_table_without_a_target(self, capsys, tmp_path):
         (tmp_path / "series.csv").write_text("1,2\n" * 1000)
-        self.fails(capsys, "CSV", "train", tmp_path / "series.csv")
+        self.fails(capsys, r"series\.csv: expected --target, which names the column", "train", tmp_path / "series.csv")
 
     def test_short_text(self, capsys, tmp_path):
         (tmp_path / "text").write_text("short")
@@ -328,7 +328,7 @@ class TestBounds:
     def test_train(self, text_file, tmp_path, monkeypatch):
         fitted = []
 
-        def fit(model, text):
+        def fit(model, text, **_):
             fitted.append(model)
             raise KeyboardInterrupt
 

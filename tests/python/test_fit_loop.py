@@ -326,4 +326,4 @@ class TestBadInput:
 
 
 def test_a_batch_has_no_more_than_it_needs():
-    assert Batch(1, 2) == Batch(1, 2, None, None, False, 0, None)
+    assert Batch(1, 2) == Batch(1, 2, None, None, False, 0, None, None)

@@ -85,8 +85,20 @@ struct Batch {
   }
 };
 
-// The state of one LSTM module, contiguous: hidden (states, rows, H or P), cell (states, rows, H). In a start state,
-// null means the module's own start state (zeros, or the trained one). In a result, null means that it is not wanted.
+// The sizes of the state of one module: of an LSTM (layers times directions, H or P, H), of an Impute that carries
+// values forward (1, features, features).
+struct StateSize {
+  Index count = 0;
+  Index hidden = 0;
+  Index cell = 0;
+
+  bool operator==(const StateSize&) const = default;
+};
+
+// The state of one module, contiguous: hidden (count, rows, hidden size), cell (count, rows, cell size). Those of an
+// LSTM are h and c; those of an Impute are the values carried forward and how many steps ago they were seen. In a start
+// state, null means the module's own start state (zeros, the trained one, or the fill). In a result, null means that it
+// is not wanted.
 template <class T>
 struct State {
   T* hidden = nullptr;
@@ -101,7 +113,7 @@ struct State {
 };
 
 template <class T>
-using States = std::vector<State<T>>;  // one for each LSTM module of the chain; empty: as if all pointers were null
+using States = std::vector<State<T>>;  // one for each module with a state; empty: as if all pointers were null
 
 // The states of one member.
 template <class T>

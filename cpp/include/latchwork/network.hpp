@@ -59,12 +59,15 @@ class Network {
   Index input_size() const;     // features of one step; 1 for tokens
   Index output_size() const;    // features of one step of the output
   bool keeps_sequence() const;  // false after Last, Mean or Max: the output then has one step
+  bool takes_missing() const;   // whether NaN in the input reaches an Impute, which replaces it
+  // Of the modules that have a state, in the order of the chain.
+  const std::vector<StateSize>& state_sizes() const;
   Index lstm_count() const;
   const LstmOptions& lstm(Index index) const;  // index: counts the LSTM modules
 
   // Runs the network. Outputs in padding are zero. The start state of a row of length 0 is also its end state. `output`
-  // and `end` may be null. Throws std::invalid_argument for a length or a token out of range, or for a view that has no
-  // place for each member, before any computation.
+  // and `end` may be null. Throws std::invalid_argument for a length, a token or a code of an EmbedColumns out of
+  // range, or for a view that has no place for each member, before any computation.
   void forward(const Input<T>& input, const Batch& batch, const States<const T>& start, const SequenceView<T>& output,
                const States<T>& end) const;
 

@@ -139,16 +139,72 @@ struct LinearOptions {
   bool operator==(const LinearOptions&) const = default;
 };
 
-using ModuleOptions =
-    std::variant<EmbeddingOptions, LstmOptions, LastOptions, LinearOptions, MeanOptions, MaxOptions, DropoutOptions>;
+// y = (x - shift) * factor for each feature. These are constants, the same for all members. NaN stays NaN.
+struct ScaleOptions {
+  std::vector<double> shift, factor;
+
+  bool operator==(const ScaleOptions&) const = default;
+};
+
+// What takes the place of a missing value: `forward`, the last value that was seen, and before the first one the fill;
+// `constant`, always the fill.
+enum class Imputation { forward, constant };
+
+// Replaces NaN. For each of the features in `indicators` a mask, 1 where the value was seen and 0 where it is missing,
+// follows after all features, and then, with `forward`, for each of them its age: log(1 + the number of steps since it
+// was last seen), counted from the start if it never was. With `forward` the values carried and the numbers of steps
+// are a state of the network: State::hidden and State::cell, (1, rows, features) each. The network's own start state is
+// the fill and 0. The gradient of a value carried forward goes to the step at which it was seen, or to the start state;
+// masks and ages have none.
+struct ImputeOptions {
+  Index features = 0;
+  Imputation method = Imputation::forward;
+  std::vector<double> fill;  // one for each feature; empty: zeros
+  std::vector<Index> indicators;
+
+  // The number of features of the output.
+  Index output_size() const {
+    const auto count = static_cast<Index>(indicators.size());
+    return features + (method == Imputation::forward ? 2 * count : count);
+  }
+  bool operator==(const ImputeOptions&) const = default;
+};
+
+// Replaces features that hold codes, integers from 0 on, by rows of tables. The other features come first, in order,
+// then the rows, in the order of `columns`. The table of the k-th of these has num_embeddings[k] rows of
+// embedding_dim[k] numbers.
+struct EmbedColumnsOptions {
+  Index features = 0;
+  std::vector<Index> columns, num_embeddings, embedding_dim;
+
+  // The number of features of the output.
+  Index output_size() const {
+    Index size = features - static_cast<Index>(columns.size());
+    for (const Index dim : embedding_dim) size += dim;
+    return size;
+  }
+  bool operator==(const EmbedColumnsOptions&) const = default;
+};
+
+// Sorts each run of `group` features in ascending order, NaN last. The gradient goes where the value came from.
+struct SortOptions {
+  Index group = 0;
+
+  bool operator==(const SortOptions&) const = default;
+};
+
+using ModuleOptions = std::variant<EmbeddingOptions, LstmOptions, LastOptions, LinearOptions, MeanOptions, MaxOptions,
+                                   DropoutOptions, ScaleOptions, ImputeOptions, EmbedColumnsOptions, SortOptions>;
 
 // Throws std::invalid_argument, which names the option, what was expected and what came. Sizes that overflow are
 // refused too.
 void validate(const ModuleOptions& options);
 
 // The same for each module, and for the chain as a whole: an Embedding may only be the first module, there may be one
-// module at most that leaves no steps (Last, Mean or Max), which cannot be the first, an LSTM only come before it, and
-// the output size of each module must be the input size of the next. One module must say how many features it takes.
+// module at most that leaves no steps (Last, Mean or Max), which cannot be the first, an LSTM only come before it, an
+// Impute only before the LSTMs and before it, one EmbedColumns at most, after no other modules than Scale and Impute,
+// and the output size of each module must be the input size of the next. One module must say how many features it
+// takes.
 void validate(const std::vector<ModuleOptions>& modules);
 
 // The number of parameters of modules with valid options.

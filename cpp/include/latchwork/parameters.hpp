@@ -29,7 +29,7 @@ enum class ParameterKind {
   norm_cell_bias,
   h_0,
   c_0,
-  // Tensors of a Linear; an Embedding only has a weight.
+  // Tensors of a Linear; an Embedding only has a weight, an EmbedColumns one for each column.
   weight,
   bias,
 };
@@ -41,7 +41,7 @@ struct ParameterSpec {
   Index offset = 0;
   ParameterKind kind = ParameterKind::weight;
   Index module = 0;     // the place of its module in the chain
-  Index layer = 0;      // of an LSTM
+  Index layer = 0;      // of an LSTM; of an EmbedColumns the place among its columns
   Index direction = 0;  // of an LSTM: 0, or 1 for the second of two directions
 
   Index size() const {
@@ -57,7 +57,8 @@ enum class TensorNames { of_layer, of_chain };
 
 // Returns the tensors of a chain of modules. Names and shapes are PyTorch's: weight_ih_l{k} (4H, in), weight_hh_l{k}
 // (4H, H or P), bias_ih_l{k}, bias_hh_l{k} (4H), weight_hr_l{k} (P, H), with the suffix _reverse for the reverse
-// direction; Embedding and Linear have weight and bias. The gate order is i, f, g, o. Without a forget gate of its own
+// direction; Embedding and Linear have weight and bias, EmbedColumns weight_0, weight_1 and so on, one for each of its
+// columns, which lie in memory one after another. The gate order is i, f, g, o. Without a forget gate of its own
 // a layer has 3H rows instead of 4H: i, g, o. If the options ask for them, these follow: weight_peephole_l{k} (3H: i,
 // f, o; or 2H: i, o), norm_ih_weight_l{k}, norm_ih_bias_l{k}, norm_hh_weight_l{k}, norm_hh_bias_l{k} (4H or 3H),
 // norm_cell_weight_l{k}, norm_cell_bias_l{k} (H), h_0_l{k} (H or P), c_0_l{k} (H). The tensors come in this order,
@@ -103,9 +104,9 @@ class ParameterStore {
   mutable ForkSafeMutex mutex_{LockKind::parameters};
 };
 
-// Writes PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-init_scale/sqrt(in), Embedding
-// standard normal. Layer norms start as the identity and trained start states as zeros. LstmOptions::init chooses other
-// values:
+// Writes PyTorch's initial values: LSTM uniform in +-1/sqrt(H), Linear uniform in +-init_scale/sqrt(in), Embedding and
+// EmbedColumns standard normal. Layer norms start as the identity and trained start states as zeros. LstmOptions::init
+// chooses other values:
 //   keras       W Glorot uniform over (in, all gates), R (H, all gates) orthogonal, biases zero except the forget
 //               gate's 1
 //   orthogonal  each gate's W Glorot uniform and its R orthogonal, biases zero

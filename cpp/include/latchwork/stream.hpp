@@ -63,6 +63,12 @@ class Stream {
   void step(const std::int64_t* tokens, T* y, const std::uint8_t* reset = nullptr, const StepStrides& strides = {},
             const StepSkip& skip = {}) noexcept;
 
+  // Throws std::invalid_argument if a code of an EmbedColumns in x is out of range or no integer. step() cannot, and
+  // reads it as some code within range.
+  void check_step(const T* x, const StepStrides& strides = {}, const StepSkip& skip = {}) const;
+  // The same for codes that a state carries, and for the number of states.
+  void check_state(const States<const T>& state) const;
+
   void get_state(const States<T>& state) const noexcept;
   // A null pointer: the layer's own start state. Mean and Max, which no state holds, start anew.
   void set_state(const States<const T>& state) noexcept;

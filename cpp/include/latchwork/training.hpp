@@ -214,6 +214,11 @@ class Trainer {
   // gradients or the results are not finite; nothing has changed then.
   void apply();
 
+  // The Euclidean norm of the gradients of each member before clipping, as the last call of apply() found it, also if
+  // it then threw because a norm is not finite. Parameters that no optimiser updates do not count. Empty before the
+  // first.
+  const std::vector<double>& gradient_norms() const { return norms_; }
+
   // Computes the losses alone, without dropout and without a tape.
   std::vector<double> evaluate(const Input<T>& input, const Batch& batch, const States<const T>& start,
                                const Target<T>& target, const States<T>& end) const;

@@ -7,11 +7,16 @@
 #include "machine/interrupt.hpp"
 #include "network/chain.hpp"
 #include "network/dropout.hpp"
+#include "network/embed_columns.hpp"
 #include "network/embedding.hpp"
+#include "network/impute.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
 #include "network/pooling.hpp"
+#include "network/scale.hpp"
 #include "network/sequences.hpp"
+#include "network/sort.hpp"
+#include "weights/module_sizes.hpp"
 #include "weights/weight_dropout.hpp"
 
 namespace latchwork {
@@ -55,6 +60,18 @@ void clear_signal_padding(const Batch& batch, const LstmOptions& lstm, const std
   }
 }
 
+// The first module whose gradients are wanted, if that with respect to the input is not: it has parameters, or a start
+// state. The number of modules if there is none.
+template <class T>
+std::size_t first_with_gradients(const detail::NetworkParts<T>& network, const States<T>& d_start) {
+  std::size_t at = 0;
+  while (at < network.modules.size() && network.module_size(at) == 0 &&
+         (d_start.empty() || !module_state_size(network.modules[at]))) {
+    ++at;
+  }
+  return at;
+}
+
 // The gradients with respect to the weights that the chain computed with.
 template <class T>
 void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, SequenceView<const T> d_output,
@@ -63,19 +80,22 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
                       const std::function<void(std::size_t module)>& ready, const ChainSignals<T>& d_signals) {
   const std::vector<ModuleOptions>& modules = chain.network.modules;
   const Kernels<T>& kernels = chain.kernels;
+  std::size_t state_index = chain.network.state_sizes.size();
   std::size_t lstm_index =
       static_cast<std::size_t>(std::count_if(modules.begin(), modules.end(), [](const ModuleOptions& module) {
         return std::holds_alternative<LstmOptions>(module);
       }));
-  const auto* first_embedding = std::get_if<EmbeddingOptions>(&modules.front());
-  if (first_embedding != nullptr && !accumulate) {
-    T* const table = chain.weights.front().places.in(parameters, ParameterKind::weight);
-    std::fill_n(table, first_embedding->num_embeddings * first_embedding->embedding_dim, T(0));
+  for (std::size_t at = 0; at < modules.size() && !accumulate; ++at) {
+    const bool tables = std::holds_alternative<EmbeddingOptions>(modules[at]) ||
+                        std::holds_alternative<EmbedColumnsOptions>(modules[at]);
+    if (!tables) continue;
+    std::fill_n(chain.weights[at].places.in(parameters, ParameterKind::weight), chain.network.module_size(at), T(0));
   }
   // The blocks of rows in which modules are summed that do not choose them by their shape.
   const auto blocks = [&] {
     return row_blocks(Schedule{recording.batch, false}, std::max<Index>(1, recording.options.gradient_blocks));
   };
+  const std::size_t first_wanted = d_input.data == nullptr ? first_with_gradients(chain.network, d_start) : 0;
   SequenceView<const T> d_result = d_output;
   for (std::size_t at = modules.size(); at-- > 0;) {
     const ModuleOptions& module = modules[at];
@@ -87,22 +107,25 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     SequenceView<T> d_source = d_input;
     if (tokens) {
       d_source = {};
-    } else if (at > 0) {
+    } else if (at <= first_wanted) {
+      if (at > 0) d_source = {};
+    } else {
       d_source =
           contiguous(workspace.take(record.batch.steps * record.batch.rows * features), record.batch.rows, features);
     }
     if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
       --lstm_index;
+      --state_index;
       const StackCall<T> call{lstm, &weights, &kernels, record.batch, record.input, static_cast<Index>(at)};
       StackGradient<T> gradient;
       gradient.d_output = d_result;
-      if (!d_end.empty()) gradient.d_end = d_end[lstm_index];
+      if (!d_end.empty()) gradient.d_end = d_end[state_index];
       gradient.d_input = d_source;
       if (tokens) {
         gradient.tokens = &*tokens;
         gradient.d_table = chain.weights.front().places.in(parameters, ParameterKind::weight);
       }
-      if (!d_start.empty()) gradient.d_start = d_start[lstm_index];
+      if (!d_start.empty()) gradient.d_start = d_start[state_index];
       gradient.parameters = parameters;
       gradient.accumulate = accumulate;
       if (!d_signals.empty()) gradient.d_signals = &d_signals[lstm_index];
@@ -124,11 +147,26 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
         embedding_backward(kernels, record.batch, blocks(), record.input, d_result, *embedding, weight_gradient,
                            workspace);
       }
+    } else if (const auto* impute = std::get_if<ImputeOptions>(&module)) {
+      ImputeGradient<T> gradient{d_result, nullptr, d_source, {}};
+      if (module_state_size(module)) {
+        --state_index;
+        if (!d_end.empty()) gradient.d_end_value = d_end[state_index].hidden;
+        if (!d_start.empty()) gradient.d_start = d_start[state_index];
+      }
+      impute_backward(Imputer<T>{impute, weights.fill.data()}, record.batch, record.input, gradient, workspace);
+    } else if (const auto* embed = std::get_if<EmbedColumnsOptions>(&module)) {
+      embed_columns_backward(kernels, *embed, record.batch, blocks(), record.input,
+                             EmbedColumnsGradient<T>{d_result, d_source, weight_gradient}, workspace);
     } else if (const auto* dropout = std::get_if<DropoutOptions>(&module)) {
       dropout_backward(kernels, mask_of(*dropout, recording.options, at), record, d_result, d_source);
     } else if (d_source.data != nullptr) {
       const Schedule schedule{record.batch, false};
-      if (std::holds_alternative<LastOptions>(module)) {
+      if (std::holds_alternative<ScaleOptions>(module)) {
+        scale_backward(weights, record.batch, d_result, d_source);
+      } else if (const auto* sort = std::get_if<SortOptions>(&module)) {
+        sort_backward(sort->group, record.batch, record.input, d_result, d_source);
+      } else if (std::holds_alternative<LastOptions>(module)) {
         last_backward(last_columns(modules, at, features), schedule, d_result, d_source);
       } else {
         const Pooling pooling = std::holds_alternative<MeanOptions>(module) ? Pooling::mean : Pooling::max;
@@ -138,6 +176,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     throw_if_stopped(0);
     if (ready && chain.network.module_size(at) > 0) ready(at);
     d_result = read_only(d_source);
+    if (at == first_wanted && d_input.data == nullptr) break;
   }
   if (d_input.data != nullptr) clear_padding(recording.batch, recording.modules.front().input.features, d_input);
 }

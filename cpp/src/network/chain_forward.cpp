@@ -6,10 +6,14 @@
 #include "machine/parallel.hpp"
 #include "network/chain.hpp"
 #include "network/dropout.hpp"
+#include "network/embed_columns.hpp"
+#include "network/impute.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
 #include "network/pooling.hpp"
+#include "network/scale.hpp"
 #include "network/sequences.hpp"
+#include "network/sort.hpp"
 #include "network/stack.hpp"
 #include "weights/module_sizes.hpp"
 
@@ -28,19 +32,17 @@ class ChainForward {
         batch_(batch),
         workspace_(workspace) {}
 
-  // Leaves each row's last valid step alone once no LSTM needs the others.
+  // Leaves each row's last valid step alone once no module with a state needs the others.
   void only_last_step() {
     last_step_after_ = modules_.size();
-    while (last_step_after_ > 0 && !std::holds_alternative<LstmOptions>(modules_[last_step_after_ - 1])) {
-      --last_step_after_;
-    }
+    while (last_step_after_ > 0 && !module_state_size(modules_[last_step_after_ - 1])) --last_step_after_;
     const bool tokens = std::holds_alternative<EmbeddingOptions>(modules_.front());
     if (last_step_after_ == 0 && tokens) last_step_after_ = 1;
   }
 
   void run(RowSource<T> input, const States<const T>& start, SequenceView<T> output, const States<T>& end,
            ChainRecord<T>* recording) {
-    std::size_t lstm_index = 0;
+    std::size_t state_index = 0;
     RowSource<T> source = input;
     for (std::size_t at = 0; at < modules_.size(); ++at) {
       if (at == last_step_after_) source = last_steps(source);
@@ -62,9 +64,9 @@ class ChainForward {
         result = target(record == nullptr, output, features);
         copy(source, result, features);
       } else if (const auto* lstm = std::get_if<LstmOptions>(&modules_[at])) {
-        const State<const T> lstm_start = start.empty() ? State<const T>{} : start[lstm_index];
-        const State<T> lstm_end = end.empty() ? State<T>{} : end[lstm_index];
-        ++lstm_index;
+        const State<const T> lstm_start = start.empty() ? State<const T>{} : start[state_index];
+        const State<T> lstm_end = end.empty() ? State<T>{} : end[state_index];
+        ++state_index;
         StackCall<T> call{lstm, &weights, &kernels_, batch_, source, static_cast<Index>(at)};
         if (record != nullptr) {
           const bool in_place = last && recording->options.checkpoint > 0;
@@ -86,6 +88,12 @@ class ChainForward {
         } else {
           copy(source, result, features);
         }
+      } else if (pooling_name(modules_[at]) == nullptr) {
+        result = target(last && record == nullptr, output, features);
+        const bool has_state = module_state_size(modules_[at]).has_value();
+        run_features(at, source, has_state && !start.empty() ? start[state_index] : State<const T>{}, result,
+                     has_state && !end.empty() ? end[state_index] : State<T>{});
+        state_index += has_state ? 1 : 0;
       } else {
         const Schedule schedule{batch_, false};
         batch_.steps = 1;
@@ -111,6 +119,21 @@ class ChainForward {
   }
 
  private:
+  // Runs a module that computes the features of each step from those of that step and, with an Impute, from its state.
+  void run_features(std::size_t at, const RowSource<T>& source, const State<const T>& start,
+                    const SequenceView<T>& result, const State<T>& end) {
+    const PackedModule<T>& weights = weights_[at];
+    if (std::holds_alternative<ScaleOptions>(modules_[at])) {
+      scale_forward(weights, batch_, source, result);
+    } else if (const auto* impute = std::get_if<ImputeOptions>(&modules_[at])) {
+      impute_forward(Imputer<T>{impute, weights.fill.data()}, batch_, source, start, result, end, workspace_);
+    } else if (const auto* embed = std::get_if<EmbedColumnsOptions>(&modules_[at])) {
+      embed_columns_forward(*embed, weights.table.data(), batch_, source, result);
+    } else {
+      sort_forward(std::get<SortOptions>(modules_[at]).group, batch_, source, result);
+    }
+  }
+
   // The last valid step of each row as a batch of one step, in which rows of length 0 are padding.
   RowSource<T> last_steps(const RowSource<T>& source) {
     const Schedule schedule{batch_, false};
@@ -133,19 +156,8 @@ class ChainForward {
 
   void copy(const RowSource<T>& from, SequenceView<T> to, Index features) const {
     if (to.data == nullptr) return;
-    const Schedule schedule{batch_, false};
-    const Index slots = batch_.steps * batch_.rows, parts = number_parts(slots * features, slots);
-    parallel(parts, [&](Index part) {
-      for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
-        const Index step = slot / batch_.rows, row = slot % batch_.rows;
-        if (stops_after(work_of_moving * features)) return;
-        if (schedule.active(step, row)) {
-          std::copy_n(from.at(step, row), features, to.at(step, row));
-        } else {
-          std::fill_n(to.at(step, row), features, T(0));
-        }
-      }
-    });
+    write_rows(batch_, features, to,
+               [&](Index step, Index row, T* values) { std::copy_n(from.at(step, row), features, values); });
   }
 
   const std::vector<ModuleOptions>& modules_;

@@ -7,6 +7,7 @@
 #include "layer/strategy.hpp"
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
+#include "network/sequences.hpp"
 
 namespace latchwork {
 
@@ -55,18 +56,8 @@ void apply_dropout(const Kernels<T>& kernels, const DropoutMask& mask, const Bat
 template <class T>
 void dropout_module(const Kernels<T>& kernels, const DropoutMask& mask, const Batch& batch, const RowSource<T>& from,
                     SequenceView<T> to) {
-  const Schedule schedule{batch, false};
-  const Index slots = batch.steps * batch.rows, parts = number_parts(slots * from.features, slots);
-  parallel(parts, [&](Index part) {
-    for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
-      if (stops_after(from.features * work_of_moving)) return;
-      const Index step = slot / batch.rows, row = slot % batch.rows;
-      if (schedule.active(step, row)) {
-        drop_units(kernels, mask, step, row, from.features, from.at(step, row), to.at(step, row));
-      } else {
-        std::fill_n(to.at(step, row), from.features, T(0));
-      }
-    }
+  write_rows(batch, from.features, to, [&](Index step, Index row, T* values) {
+    drop_units(kernels, mask, step, row, from.features, from.at(step, row), values);
   });
 }
 

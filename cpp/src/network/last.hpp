@@ -15,9 +15,12 @@ struct LastColumns {
   Index reverse = 0;  // the number of features of a reverse direction, which follow
 };
 
-// `at`: the place of Last in the chain. A Dropout before it changes no direction.
+// `at`: the place of Last in the chain. A Dropout or a Scale before it changes no direction.
 inline LastColumns last_columns(const std::vector<ModuleOptions>& modules, std::size_t at, Index features) {
-  while (at > 0 && std::holds_alternative<DropoutOptions>(modules[at - 1])) --at;
+  while (at > 0 && (std::holds_alternative<DropoutOptions>(modules[at - 1]) ||
+                    std::holds_alternative<ScaleOptions>(modules[at - 1]))) {
+    --at;
+  }
   const auto* lstm = at == 0 ? nullptr : std::get_if<LstmOptions>(&modules[at - 1]);
   if (lstm == nullptr || lstm->direction == Direction::forward) return {features, 0};
   if (lstm->direction == Direction::reverse) return {0, features};

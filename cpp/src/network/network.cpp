@@ -14,6 +14,7 @@
 #include "network/recording.hpp"
 #include "network/sequences.hpp"
 #include "network/skipped_call.hpp"
+#include "weights/module_sizes.hpp"
 
 namespace latchwork {
 
@@ -24,6 +25,7 @@ template <class T, class Fill>
 std::shared_ptr<detail::NetworkParts<T>> new_parts(std::vector<ModuleOptions> modules, TensorNames names, Index members,
                                                    Fill&& fill) {
   validate(modules);
+  check_constants(modules, static_cast<double>(std::numeric_limits<T>::max()));
   Index size = 0;
   for (const ParameterSpec& spec : parameter_layout(modules, names)) size += spec.size();
   if (members < 1) throw std::invalid_argument("members: expected at least 1, got " + std::to_string(members));
@@ -263,6 +265,19 @@ bool Network<T>::keeps_sequence() const {
 }
 
 template <class T>
+bool Network<T>::takes_missing() const {
+  const auto first = std::find_if_not(modules().begin(), modules().end(), [](const ModuleOptions& module) {
+    return std::holds_alternative<ScaleOptions>(module) || std::holds_alternative<EmbedColumnsOptions>(module);
+  });
+  return first != modules().end() && std::holds_alternative<ImputeOptions>(*first);
+}
+
+template <class T>
+const std::vector<StateSize>& Network<T>::state_sizes() const {
+  return parts_->state_sizes;
+}
+
+template <class T>
 Index Network<T>::lstm_count() const {
   return std::count_if(modules().begin(), modules().end(),
                        [](const ModuleOptions& module) { return std::holds_alternative<LstmOptions>(module); });
@@ -308,7 +323,7 @@ void Network<T>::run(const Input<T>& input, const Batch& batch, const States<con
                      const SequenceView<T>& output, const States<T>& end, bool last_step) const {
   const detail::NetworkParts<T>& parts = *parts_;
   check_input(parts, input, batch);
-  check_states(parts, "start", start);
+  check_start(parts, start, batch);
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
   if (batch.skip.data != nullptr) {
@@ -341,7 +356,7 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   const detail::NetworkParts<T>& parts = *parts_;
   check_input(parts, input, batch);
   detail::check_record_options(options);
-  check_states(parts, "start", start);
+  check_start(parts, start, batch);
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
   std::optional<detail::SkippedCall<T>> computed;

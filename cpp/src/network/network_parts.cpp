@@ -77,12 +77,14 @@ NetworkParts<T>::NetworkParts(std::vector<ModuleOptions> module_options, TensorN
       parameters_begin(begin),
       member_stride(stride),
       input_size(chain_input_size(modules)),
-      output_size(input_size) {
+      output_size(input_size),
+      codes(modules) {
   Index end = 0;
   for (const ModuleOptions& module : modules) {
     module_begins.push_back(end);
     for (const ParameterSpec& spec : parameter_layout({module}, TensorNames::of_layer)) end += spec.size();
     output_size = module_output_size(module, output_size);
+    if (const std::optional<StateSize> size = module_state_size(module)) state_sizes.push_back(*size);
   }
   module_begins.push_back(end);
   member_parameter_count = end;
@@ -158,6 +160,10 @@ void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batc
     check_tokens(input.tokens.of(member), batch.of(member), embedding->num_embeddings, of_member(member));
     if (input.tokens.member_stride == 0 && batch.lengths_member_stride == 0 && batch.skip.member_stride == 0) break;
   }
+  for (Index member = 0; parts.codes.any() && member < parts.members; ++member) {
+    parts.codes.check(input.values.of(member), batch.of(member), of_member(member));
+    if (input.values.member_stride == 0 && batch.lengths_member_stride == 0 && batch.skip.member_stride == 0) break;
+  }
 }
 
 template <class T>
@@ -185,12 +191,19 @@ void check_record_options(const RecordOptions& options) {
 template <class T, class Value>
 void check_states(const NetworkParts<T>& parts, const char* name, const States<Value>& states) {
   if (states.empty()) return;
-  const auto lstms = std::count_if(parts.modules.begin(), parts.modules.end(), [](const ModuleOptions& module) {
-    return std::holds_alternative<LstmOptions>(module);
-  });
-  if (static_cast<Index>(states.size()) == lstms) return;
-  throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(lstms) + " states, got " +
-                              std::to_string(states.size()));
+  if (states.size() == parts.state_sizes.size()) return;
+  throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(parts.state_sizes.size()) +
+                              " states, got " + std::to_string(states.size()));
+}
+
+template <class T>
+void check_start(const NetworkParts<T>& parts, const States<const T>& start, const Batch& batch) {
+  check_states(parts, "start", start);
+  if (!parts.codes.any()) return;
+  for (Index member = 0; member < parts.members; ++member) {
+    parts.codes.check_states("start", states_of(start, member), batch.rows,
+                             parts.members == 1 ? "" : ", member " + std::to_string(member));
+  }
 }
 
 template <class T>
@@ -209,6 +222,7 @@ void check_places(const NetworkParts<T>& parts, const char* name, const States<T
                                                                        std::span<const RecordOptions>);     \
   template void check_input<T>(const NetworkParts<T>&, const Input<T>&, const Batch&);                      \
   template void check_states<T, const T>(const NetworkParts<T>&, const char*, const States<const T>&);      \
+  template void check_start<T>(const NetworkParts<T>&, const States<const T>&, const Batch&);               \
   template void check_places<T>(const NetworkParts<T>&, const char*, const SequenceView<T>&, const Batch&); \
   template void check_places<T>(const NetworkParts<T>&, const char*, const States<T>&, const Batch&);
 LATCHWORK_INSTANTIATE(float)

@@ -11,6 +11,7 @@
 #include "latchwork/fork.hpp"
 #include "latchwork/network.hpp"
 #include "machine/workspace.hpp"
+#include "network/codes.hpp"
 #include "network/mask_counter.hpp"
 #include "weights/snapshot.hpp"
 #include "weights/snapshot_cache.hpp"
@@ -68,6 +69,8 @@ struct NetworkParts {
   std::shared_ptr<ParameterStore<T>> store;
   Index parameters_begin, member_stride;
   Index input_size, output_size;
+  std::vector<StateSize> state_sizes;
+  CodeCheck<T> codes;
   // Shared with the networks of single modules.
   std::shared_ptr<MaskCounter> mask_counter = std::make_shared<MaskCounter>();
   mutable SnapshotCache<T> snapshots;
@@ -91,7 +94,7 @@ void check_index(const char* argument, Index index, Index count);
 // Throws std::invalid_argument if a length of one member is out of range; `of_member` says which member it is.
 void check_lengths(const Batch& batch, const std::string& of_member);
 
-// Throws std::invalid_argument if a size, a length or a token is out of range.
+// Throws std::invalid_argument if a size, a length, a token or a code is out of range.
 template <class T>
 void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch);
 
@@ -99,11 +102,15 @@ void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batc
 void check_gradient_blocks(Index count);
 void check_record_options(const RecordOptions& options);
 
-// Throws std::invalid_argument if there are states, but not one for each LSTM.
+// Throws std::invalid_argument if there are states, but not one for each module that has one.
 template <class T, class Value>
 void check_states(const NetworkParts<T>& parts, const char* name, const States<Value>& states);
 
-// Throws std::invalid_argument if `written`, where results go, has no place for each LSTM or member. A batch without
+// The same for a start state, and if a code that it carries is out of range. The batch's size must have been checked.
+template <class T>
+void check_start(const NetworkParts<T>& parts, const States<const T>& start, const Batch& batch);
+
+// Throws std::invalid_argument if `written`, where results go, has no place for each state or member. A batch without
 // rows or steps needs none.
 template <class T>
 void check_places(const NetworkParts<T>& parts, const char* name, const SequenceView<T>& written, const Batch& batch);

@@ -31,6 +31,25 @@ void clear_padding(const Batch& batch, Index features, SequenceView<T> values) {
   }
 }
 
+// Calls write(step, row, to) for the valid steps of each row, with the place of its features in `to`, and writes zeros
+// to padding. Threads share the work; some of it is left if the call is to stop.
+template <class T, class Write>
+void write_rows(const Batch& batch, Index features, const SequenceView<T>& to, Write&& write) {
+  const Schedule schedule{batch, false};
+  const Index slots = batch.steps * batch.rows, parts = number_parts(slots * features, slots);
+  parallel(parts, [&](Index part) {
+    for (Index slot = piece_begin(slots, parts, part); slot < piece_begin(slots, parts, part + 1); ++slot) {
+      if (stops_after(features * work_of_moving)) return;
+      const Index step = slot / batch.rows, row = slot % batch.rows;
+      if (schedule.active(step, row)) {
+        write(step, row, to.at(step, row));
+      } else {
+        std::fill_n(to.at(step, row), features, T(0));
+      }
+    }
+  });
+}
+
 // The rows of a sequence of values, as the source that layers read from.
 template <class T>
 RowSource<T> rows_of(SequenceView<const T> view, Index features) {

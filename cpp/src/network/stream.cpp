@@ -1,8 +1,10 @@
 #include "latchwork/stream.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -22,6 +24,10 @@ namespace {
 // The layers of one member, with their states and buffers.
 template <class T>
 struct MemberStream {
+  // One layer of an LSTM, or another module.
+  using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>, StreamPooling<T>, StreamScale<T>, StreamImputer<T>,
+                                  StreamEmbedding<T>, StreamSort<T>>;
+
   MemberStream(const detail::NetworkParts<T>& network, const Snapshot<T>& snapshot, Index member, Index row_count)
       : modules(network.modules),
         chain(snapshot.members[static_cast<std::size_t>(member)]),
@@ -47,6 +53,16 @@ struct MemberStream {
       }
       if (std::holds_alternative<MaxOptions>(modules[at])) {
         links.emplace_back(StreamPooling<T>(Pooling::max, features, rows));
+      }
+      if (std::holds_alternative<ScaleOptions>(modules[at])) links.emplace_back(StreamScale<T>(chain[at], rows));
+      if (const auto* impute = std::get_if<ImputeOptions>(&modules[at])) {
+        links.emplace_back(StreamImputer<T>(*impute, chain[at], rows));
+      }
+      if (const auto* embed = std::get_if<EmbedColumnsOptions>(&modules[at])) {
+        links.emplace_back(StreamEmbedding<T>(*embed, chain[at], rows));
+      }
+      if (const auto* sort = std::get_if<SortOptions>(&modules[at])) {
+        links.emplace_back(StreamSort<T>(*sort, features, rows));
       }
     }
     if (links.empty()) unlinked_output = Buffer<T>(rows * output_size);
@@ -78,9 +94,7 @@ struct MemberStream {
       } else if (auto* linear = std::get_if<StreamLinear<T>>(&link)) {
         step_linear(*linear, rows, &StreamLinear<T>::output_rows);
       } else {
-        auto& pooling = *std::get_if<StreamPooling<T>>(&link);
-        restart_rows(pooling, reset);
-        for (Index row = 0; row < rows; ++row) pooling.step(row, inputs[static_cast<std::size_t>(row)]);
+        step_rows(link, reset, nullptr);
       }
     }
     for (Index row = 0; row < rows; ++row) write_output(row, inputs[static_cast<std::size_t>(row)], y);
@@ -108,9 +122,7 @@ struct MemberStream {
         }
         step_linear(*linear, count, &StreamLinear<T>::some_rows);
       } else {
-        auto& pooling = *std::get_if<StreamPooling<T>>(&link);
-        restart_rows(pooling, reset);
-        for (std::size_t k = 0; k < some.size(); ++k) pooling.step(some[k], inputs[k]);
+        step_rows(link, reset, &some);
       }
     }
     for (std::size_t k = 0; k < some.size(); ++k) {
@@ -128,6 +140,22 @@ struct MemberStream {
         std::copy_n(last_output(row), output_size, output);
       }
     }
+  }
+
+  // Steps a link that takes one row after another: all rows, or `some` of them, whose inputs come first.
+  void step_rows(StreamLink& link, const std::uint8_t* reset, const std::vector<Index>* some_rows) noexcept {
+    const auto step = [&](auto& rowwise) {
+      using Link = std::decay_t<decltype(rowwise)>;
+      if constexpr (!std::is_same_v<Link, StreamLayer<T>> && !std::is_same_v<Link, StreamLinear<T>>) {
+        restart_rows(rowwise, reset);
+        if (some_rows == nullptr) {
+          for (Index row = 0; row < rows; ++row) rowwise.step(row, inputs[static_cast<std::size_t>(row)]);
+        } else {
+          for (std::size_t k = 0; k < some_rows->size(); ++k) rowwise.step((*some_rows)[k], inputs[k]);
+        }
+      }
+    };
+    std::visit(step, link);
   }
 
   template <class Link>
@@ -165,24 +193,34 @@ struct MemberStream {
     any_blank = value != 0;
   }
 
-  // Calls task(layer, hidden, cell) for each layer, with pointers to the layer's rows of h and c in `states`, which are
-  // null if they are not there.
+  // Calls task(link, hidden, cell) for each layer of an LSTM and each Impute that carries values, with pointers to its
+  // rows in `states`, which are null if they are not there.
   template <class StateType, class Task>
   void for_each_state(const std::vector<StateType>& states, Index member, Task&& task) {
     auto link = links.begin();
-    std::size_t lstm_index = 0;
+    std::size_t state_index = 0;
     for (const ModuleOptions& module : modules) {
-      const auto* lstm = std::get_if<LstmOptions>(&module);
-      if (lstm == nullptr) continue;
-      const StateType state = states.empty() ? StateType{} : states[lstm_index].of(member);
-      ++lstm_index;
-      for (Index layer = 0; layer < lstm->num_layers; ++layer) {
-        while (!std::holds_alternative<StreamLayer<T>>(*link)) ++link;
-        task(*std::get_if<StreamLayer<T>>(&*link++),
-             state.hidden == nullptr ? nullptr : state.hidden + layer * rows * lstm->hidden_output_size(),
-             state.cell == nullptr ? nullptr : state.cell + layer * rows * lstm->hidden_size);
+      const std::optional<StateSize> size = module_state_size(module);
+      if (!size) continue;
+      const StateType state = states.empty() ? StateType{} : states[state_index].of(member);
+      ++state_index;
+      for (Index layer = 0; layer < size->count; ++layer) {
+        const auto hidden = state.hidden == nullptr ? nullptr : state.hidden + layer * rows * size->hidden;
+        const auto cell = state.cell == nullptr ? nullptr : state.cell + layer * rows * size->cell;
+        if (std::holds_alternative<LstmOptions>(module)) {
+          while (!std::holds_alternative<StreamLayer<T>>(*link)) ++link;
+          task(*std::get_if<StreamLayer<T>>(&*link++), hidden, cell);
+        } else {
+          while (!carries_values(*link)) ++link;
+          task(*std::get_if<StreamImputer<T>>(&*link++), hidden, cell);
+        }
       }
     }
+  }
+
+  static bool carries_values(const StreamLink& link) noexcept {
+    const auto* imputer = std::get_if<StreamImputer<T>>(&link);
+    return imputer != nullptr && imputer->carries();
   }
 
   bool is_shared() const noexcept {
@@ -211,9 +249,6 @@ struct MemberStream {
       }
     }
   }
-
-  // One layer of an LSTM, a Linear, or a Mean or Max.
-  using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>, StreamPooling<T>>;
 
   const std::vector<ModuleOptions>& modules;
   const PackedChain<T>& chain;
@@ -334,11 +369,11 @@ template <class T>
 void Stream<T>::get_state(const States<T>& state) const noexcept {
   for (Index member = 0; member < members(); ++member) {
     parts_->members[static_cast<std::size_t>(member)].for_each_state(
-        state, member, [&](StreamLayer<T>& layer, T* hidden, T* cell) {
-          const Index size = layer.weights->output_size(), units = layer.weights->units;
-          for (Index row = 0; row < layer.rows; ++row) {
-            if (hidden != nullptr) std::copy_n(layer.hidden(row), size, hidden + row * size);
-            if (cell != nullptr) std::copy_n(layer.cell(row), units, cell + row * units);
+        state, member, [&](auto& link, T* hidden, T* cell) {
+          const Index size = link.hidden_size(), units = link.cell_size();
+          for (Index row = 0; row < link.rows; ++row) {
+            if (hidden != nullptr) std::copy_n(link.hidden(row), size, hidden + row * size);
+            if (cell != nullptr) std::copy_n(link.cell(row), units, cell + row * units);
           }
         });
   }
@@ -350,15 +385,30 @@ void Stream<T>::set_state(const States<const T>& state) noexcept {
     parts_->members[static_cast<std::size_t>(member)].mark_blank(1);
     parts_->members[static_cast<std::size_t>(member)].restart_pooling();
     parts_->members[static_cast<std::size_t>(member)].for_each_state(
-        state, member, [&](StreamLayer<T>& layer, const T* hidden, const T* cell) {
-          const Index size = layer.weights->output_size(), units = layer.weights->units;
-          for (Index row = 0; row < layer.rows; ++row) {
-            layer.restart(row);
-            if (hidden != nullptr) std::copy_n(hidden + row * size, size, layer.hidden(row));
-            if (cell != nullptr) std::copy_n(cell + row * units, units, layer.cell(row));
+        state, member, [&](auto& link, const T* hidden, const T* cell) {
+          const Index size = link.hidden_size(), units = link.cell_size();
+          for (Index row = 0; row < link.rows; ++row) {
+            link.restart(row);
+            if (hidden != nullptr) std::copy_n(hidden + row * size, size, link.hidden(row));
+            if (cell != nullptr) std::copy_n(cell + row * units, units, link.cell(row));
           }
         });
   }
+}
+
+template <class T>
+void Stream<T>::check_step(const T* x, const StepStrides& strides, const StepSkip& skip) const {
+  const CodeCheck<T>& codes = parts_->network->codes;
+  const Index count = strides.x == 0 && skip.member_stride == 0 ? 1 : members();
+  for (Index member = 0; codes.any() && member < count; ++member) {
+    codes.check_step(x + member * strides.x, input_size(), rows(),
+                     skip.rows == nullptr ? nullptr : skip.rows + member * skip.member_stride);
+  }
+}
+
+template <class T>
+void Stream<T>::check_state(const States<const T>& state) const {
+  check_start(*parts_->network, state, Batch{0, rows()});
 }
 
 template <class T>

@@ -8,7 +8,11 @@
 #include "layer/cell_step.hpp"
 #include "layer/strategy.hpp"
 #include "machine/buffer.hpp"
+#include "network/embed_columns.hpp"
+#include "network/impute.hpp"
 #include "network/pooling.hpp"
+#include "network/scale.hpp"
+#include "network/sort.hpp"
 #include "weights/snapshot.hpp"
 
 // The parts of a stream that hold something from one step to the next.
@@ -37,6 +41,8 @@ class StreamLayer {
     for (Index row = 0; row < rows; ++row) restart(row);
   }
 
+  Index hidden_size() const { return weights->output_size(); }
+  Index cell_size() const { return weights->units; }
   T* hidden(Index row) const { return hidden_rows_[current_][static_cast<std::size_t>(row)]; }
   T* cell(Index row) { return rooms_.data() + row * room_size(*weights); }
   const T* cell(Index row) const { return rooms_.data() + row * room_size(*weights); }
@@ -207,6 +213,112 @@ class StreamPooling {
   Index features_;
   Buffer<T> pooled_, results_;
   std::vector<Index> counts_;
+};
+
+// A module that computes the features of a row from those of the same step alone.
+template <class T>
+class StreamFeatures {
+ public:
+  StreamFeatures(Index width, Index rows) : width_(width), results_(rows * width) {}
+
+  const T* result(Index row) const noexcept { return results_.data() + row * width_; }
+  void restart(Index) noexcept {}
+
+ protected:
+  T* place(Index row) noexcept { return results_.data() + row * width_; }
+  void take_results(const StreamFeatures& other) noexcept {
+    std::copy_n(other.results_.data(), results_.size(), results_.data());
+  }
+
+ private:
+  Index width_;
+  Buffer<T> results_;
+};
+
+template <class T>
+class StreamScale : public StreamFeatures<T> {
+ public:
+  StreamScale(const PackedModule<T>& packed, Index rows)
+      : StreamFeatures<T>(packed.shift.size(), rows), constants_(&packed) {}
+
+  void take_state(const StreamScale& other) noexcept { this->take_results(other); }
+  void step(Index row, const T*& input) noexcept {
+    scale_row(*constants_, input, this->place(row));
+    input = this->place(row);
+  }
+
+ private:
+  const PackedModule<T>* constants_;
+};
+
+template <class T>
+class StreamEmbedding : public StreamFeatures<T> {
+ public:
+  StreamEmbedding(const EmbedColumnsOptions& options, const PackedModule<T>& packed, Index rows)
+      : StreamFeatures<T>(options.output_size(), rows), columns_(options), tables_(packed.table.data()) {}
+
+  void take_state(const StreamEmbedding& other) noexcept { this->take_results(other); }
+  void step(Index row, const T*& input) noexcept {
+    columns_.embed(input, tables_, this->place(row));
+    input = this->place(row);
+  }
+
+ private:
+  EmbeddedColumns columns_;
+  const T* tables_;
+};
+
+template <class T>
+class StreamSort : public StreamFeatures<T> {
+ public:
+  StreamSort(const SortOptions& options, Index features, Index rows)
+      : StreamFeatures<T>(features, rows), group_(options.group), features_(features) {}
+
+  void take_state(const StreamSort& other) noexcept { this->take_results(other); }
+  void step(Index row, const T*& input) noexcept {
+    sort_row(group_, features_, input, this->place(row));
+    input = this->place(row);
+  }
+
+ private:
+  Index group_, features_;
+};
+
+// The values that an Impute carries forward, and their ages.
+template <class T>
+class StreamImputer : public StreamFeatures<T> {
+ public:
+  StreamImputer(const ImputeOptions& options, const PackedModule<T>& packed, Index row_count)
+      : StreamFeatures<T>(options.output_size(), row_count),
+        rows(row_count),
+        imputer_{&options, packed.fill.data()},
+        values_(rows * options.features),
+        ages_(rows * options.features) {
+    for (Index row = 0; row < rows; ++row) restart(row);
+  }
+
+  Index hidden_size() const { return imputer_.options->features; }
+  Index cell_size() const { return imputer_.options->features; }
+  bool carries() const noexcept { return imputer_.carries(); }
+  T* hidden(Index row) noexcept { return values_.data() + row * hidden_size(); }
+  T* cell(Index row) noexcept { return ages_.data() + row * cell_size(); }
+
+  void restart(Index row) noexcept { imputer_.restart(hidden(row), cell(row)); }
+  void take_state(const StreamImputer& other) noexcept {
+    this->take_results(other);
+    std::copy_n(other.values_.data(), values_.size(), values_.data());
+    std::copy_n(other.ages_.data(), ages_.size(), ages_.data());
+  }
+  void step(Index row, const T*& input) noexcept {
+    imputer_.step(input, hidden(row), cell(row), this->place(row));
+    input = this->place(row);
+  }
+
+  Index rows;
+
+ private:
+  Imputer<T> imputer_;
+  Buffer<T> values_, ages_;
 };
 
 }  // namespace latchwork

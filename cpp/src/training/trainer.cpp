@@ -35,20 +35,16 @@ States<T> end_states_in(std::vector<T>& memory, const Network<T>& network, Index
   detail::check_places(*detail::parts_of(network), "end", end, Batch{0, rows});
   States<T> states;
   Index size = 0;  // of one member
-  for (Index index = 0; index < network.lstm_count(); ++index) {
-    const LstmOptions& lstm = network.lstm(index);
-    size += lstm.states() * rows * (lstm.hidden_output_size() + lstm.hidden_size);
-  }
+  for (const StateSize& one : network.state_sizes()) size += one.count * rows * (one.hidden + one.cell);
   if (static_cast<Index>(memory.size()) < network.members() * size) {
     const NoFork no_fork;
     memory.resize(static_cast<std::size_t>(network.members() * size));
   }
   T* next = memory.data();
-  for (Index index = 0; index < network.lstm_count(); ++index) {
-    const LstmOptions& lstm = network.lstm(index);
-    T* const cell = next + lstm.states() * rows * lstm.hidden_output_size();
+  for (const StateSize& one : network.state_sizes()) {
+    T* const cell = next + one.count * rows * one.hidden;
     states.push_back({next, cell, size, size});
-    next = cell + lstm.states() * rows * lstm.hidden_size;
+    next = cell + one.count * rows * one.cell;
   }
   return states;
 }
@@ -56,12 +52,11 @@ States<T> end_states_in(std::vector<T>& memory, const Network<T>& network, Index
 template <class T>
 void copy_states(const Network<T>& network, Index rows, const States<T>& from, const States<T>& to) {
   for (std::size_t index = 0; index < to.size(); ++index) {
-    const LstmOptions& lstm = network.lstm(static_cast<Index>(index));
-    const Index blocks = lstm.states() * rows;
+    const StateSize& size = network.state_sizes()[index];
     for (Index member = 0; member < network.members(); ++member) {
       const State<T> one = from[index].of(member), other = to[index].of(member);
-      if (other.hidden != nullptr) std::copy_n(one.hidden, blocks * lstm.hidden_output_size(), other.hidden);
-      if (other.cell != nullptr) std::copy_n(one.cell, blocks * lstm.hidden_size, other.cell);
+      if (other.hidden != nullptr) std::copy_n(one.hidden, size.count * rows * size.hidden, other.hidden);
+      if (other.cell != nullptr) std::copy_n(one.cell, size.count * rows * size.cell, other.cell);
     }
   }
 }
@@ -182,6 +177,7 @@ void Trainer<T>::restore(std::uint64_t seed, std::vector<std::int64_t> steps) {
   const NoFork no_fork;
   seed_ = seed;
   steps_ = std::move(steps);
+  norms_.clear();
   gradients_complete_ = false;
 }
 
@@ -223,7 +219,7 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
   all.gradient_blocks = gradient_blocks_;
   all.checkpoint = checkpoint_;
   detail::check_record_options(all);
-  check_states(*parts, "start", start);
+  check_start(*parts, start, batch);
   if (batch.skip.data != nullptr) {
     check_targets(loss_, network_, batch, target);  // by the numbers that its steps have for the caller
     detail::SkippedCall<T> computed(*parts, input, batch);
@@ -340,7 +336,7 @@ std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& bat
                                          const Target<T>& target, const States<T>& end) const {
   const auto& parts = detail::parts_of(network_);
   check_input(*parts, input, batch);
-  check_states(*parts, "start", start);
+  check_start(*parts, start, batch);
   if (batch.skip.data != nullptr) {
     check_targets(loss_, network_, batch, target);
     detail::SkippedCall<T> computed(*parts, input, batch);

@@ -195,7 +195,7 @@ void fill_lstm_tensor(const LstmOptions& options, const ParameterSpec& spec, Ten
 
 template <class T>
 void fill_tensor(const ModuleOptions& module, const ParameterSpec& spec, TensorKey key, T* values) {
-  if (std::holds_alternative<EmbeddingOptions>(module)) {
+  if (std::holds_alternative<EmbeddingOptions>(module) || std::holds_alternative<EmbedColumnsOptions>(module)) {
     fill_normal(key, spec.size(), values);
   } else if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
     fill_lstm_tensor(*lstm, spec, key, values);

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
+#include "latchwork/batch.hpp"
 #include "latchwork/options.hpp"
 
 namespace latchwork {
@@ -17,7 +19,8 @@ inline const char* pooling_name(const ModuleOptions& module) {
 
 // Whether a module takes any number of features and returns as many.
 inline bool keeps_features(const ModuleOptions& module) {
-  return pooling_name(module) != nullptr || std::holds_alternative<DropoutOptions>(module);
+  return pooling_name(module) != nullptr || std::holds_alternative<DropoutOptions>(module) ||
+         std::holds_alternative<SortOptions>(module);
 }
 
 // The number of features of one step that a chain reads, which is what the first module says that takes only so many; 1
@@ -27,6 +30,9 @@ inline Index chain_input_size(const std::vector<ModuleOptions>& modules) {
   if (first == modules.end()) return 1;
   if (const auto* lstm = std::get_if<LstmOptions>(&*first)) return lstm->input_size;
   if (const auto* linear = std::get_if<LinearOptions>(&*first)) return linear->in_features;
+  if (const auto* scale = std::get_if<ScaleOptions>(&*first)) return static_cast<Index>(scale->shift.size());
+  if (const auto* impute = std::get_if<ImputeOptions>(&*first)) return impute->features;
+  if (const auto* embed = std::get_if<EmbedColumnsOptions>(&*first)) return embed->features;
   return 1;
 }
 
@@ -35,7 +41,22 @@ inline Index module_output_size(const ModuleOptions& module, Index input_size) {
   if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) return embedding->embedding_dim;
   if (const auto* lstm = std::get_if<LstmOptions>(&module)) return lstm->output_size();
   if (const auto* linear = std::get_if<LinearOptions>(&module)) return linear->out_features;
+  if (const auto* impute = std::get_if<ImputeOptions>(&module)) return impute->output_size();
+  if (const auto* embed = std::get_if<EmbedColumnsOptions>(&module)) return embed->output_size();
   return input_size;
 }
+
+// The sizes of a module's state, if it has one.
+inline std::optional<StateSize> module_state_size(const ModuleOptions& module) {
+  if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
+    return StateSize{lstm->states(), lstm->hidden_output_size(), lstm->hidden_size};
+  }
+  const auto* impute = std::get_if<ImputeOptions>(&module);
+  if (impute == nullptr || impute->method != Imputation::forward) return {};
+  return StateSize{1, impute->features, impute->features};
+}
+
+// Throws std::invalid_argument for a shift, factor or fill of a larger magnitude.
+void check_constants(const std::vector<ModuleOptions>& modules, double largest);
 
 }  // namespace latchwork

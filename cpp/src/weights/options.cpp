@@ -70,6 +70,17 @@ Count parameters_of(const LastOptions&) { return Count(0); }
 Count parameters_of(const MeanOptions&) { return Count(0); }
 Count parameters_of(const MaxOptions&) { return Count(0); }
 Count parameters_of(const DropoutOptions&) { return Count(0); }
+Count parameters_of(const ScaleOptions&) { return Count(0); }
+Count parameters_of(const ImputeOptions&) { return Count(0); }
+Count parameters_of(const SortOptions&) { return Count(0); }
+
+Count parameters_of(const EmbedColumnsOptions& options) {
+  Count sum(0);
+  for (std::size_t table = 0; table < options.columns.size(); ++table) {
+    sum = sum + Count(options.num_embeddings[table]) * Count(options.embedding_dim[table]);
+  }
+  return sum;
+}
 
 Count parameters_of(const LinearOptions& options) {
   return Count(options.out_features) * (Count(options.in_features) + Count(options.bias ? 1 : 0));
@@ -235,6 +246,71 @@ void check(const LinearOptions& options) {
   }
 }
 
+// The name of one item of an option that is a list.
+std::string item(std::string name, std::size_t at) {
+  return std::move(name).append("[").append(text(static_cast<Index>(at))).append("]");
+}
+
+void check_count(const char* name, std::size_t expected, std::size_t count) {
+  if (count == expected) return;
+  const auto size = static_cast<Index>(expected);
+  refuse(name, text(size) + (size == 1 ? " number" : " numbers"), text(static_cast<Index>(count)));
+}
+
+void check_all_finite(const char* name, const std::vector<double>& values) {
+  for (std::size_t at = 0; at < values.size(); ++at) check_finite(item(name, at), values[at]);
+}
+
+// Checks the numbers of some of the features.
+void check_features(const char* name, const std::vector<Index>& chosen, Index features) {
+  for (std::size_t at = 0; at < chosen.size(); ++at) {
+    if (chosen[at] < 0 || chosen[at] >= features) {
+      refuse(item(name, at), "0 to " + text(features - 1), text(chosen[at]));
+    }
+    const auto end = chosen.begin() + static_cast<std::ptrdiff_t>(at);
+    if (std::find(chosen.begin(), end, chosen[at]) != end) {
+      refuse(item(name, at), "each feature once", text(chosen[at]) + " again");
+    }
+  }
+}
+
+// Modules without weights have features too, whose number must leave room for that of all numbers of a batch.
+void check_feature_count(Index features) {
+  check_at_least("features", 1, features);
+  if (features > max_parameters) refuse("features", "a number that does not overflow", text(features));
+}
+
+void check(const ScaleOptions& options) {
+  if (options.shift.empty()) refuse("shift", "at least one number", "none");
+  check_count("factor", options.shift.size(), options.factor.size());
+  check_all_finite("shift", options.shift);
+  check_all_finite("factor", options.factor);
+}
+
+void check(const ImputeOptions& options) {
+  check_feature_count(options.features);
+  if (!options.fill.empty()) check_count("fill", static_cast<std::size_t>(options.features), options.fill.size());
+  check_all_finite("fill", options.fill);
+  check_features("indicators", options.indicators, options.features);
+}
+
+void check(const EmbedColumnsOptions& options) {
+  check_feature_count(options.features);
+  if (options.columns.empty()) refuse("columns", "at least one feature", "none");
+  check_features("columns", options.columns, options.features);
+  check_count("num_embeddings", options.columns.size(), options.num_embeddings.size());
+  check_count("embedding_dim", options.columns.size(), options.embedding_dim.size());
+  for (std::size_t table = 0; table < options.columns.size(); ++table) {
+    check_at_least(item("num_embeddings", table).c_str(), 1, options.num_embeddings[table]);
+    check_at_least(item("embedding_dim", table).c_str(), 1, options.embedding_dim[table]);
+  }
+  if (!parameters_of(options).fits()) {
+    refuse("num_embeddings", "sizes whose products with embedding_dim do not overflow", "too many parameters");
+  }
+}
+
+void check(const SortOptions& options) { check_at_least("group", 1, options.group); }
+
 // What error messages call a module. The only module of a chain of one is called "modules".
 std::string place(const std::vector<ModuleOptions>& modules, std::size_t index) {
   return modules.size() == 1 ? "modules" : "modules[" + text(static_cast<Index>(index)) + "]";
@@ -250,7 +326,31 @@ struct InputSize {
 InputSize input_size_of(const ModuleOptions& module) {
   if (const auto* lstm = std::get_if<LstmOptions>(&module)) return {"input_size", lstm->input_size};
   if (const auto* linear = std::get_if<LinearOptions>(&module)) return {"in_features", linear->in_features};
+  if (const auto* scale = std::get_if<ScaleOptions>(&module)) return {"shift", static_cast<Index>(scale->shift.size())};
+  if (const auto* impute = std::get_if<ImputeOptions>(&module)) return {"features", impute->features};
+  if (const auto* embed = std::get_if<EmbedColumnsOptions>(&module)) return {"features", embed->features};
   return {};
+}
+
+// Checks that the columns of the EmbedColumns at this place hold codes: they come from the input, through no other
+// modules than Scale and Impute, and are not among what an Impute adds.
+void check_codes(const std::vector<ModuleOptions>& modules, std::size_t index, const std::string& here) {
+  Index features = std::get<EmbedColumnsOptions>(modules[index]).features;
+  for (std::size_t before = 0; before < index; ++before) {
+    if (const auto* impute = std::get_if<ImputeOptions>(&modules[before])) {
+      features = std::min(features, impute->features);
+    } else if (std::holds_alternative<EmbedColumnsOptions>(modules[before])) {
+      refuse(here, "at most one EmbedColumns, which may have several columns", "another one");
+    } else if (!std::holds_alternative<ScaleOptions>(modules[before])) {
+      refuse(here, "an EmbedColumns only after Scale and Impute", "an EmbedColumns after another module");
+    }
+  }
+  const std::vector<Index>& columns = std::get<EmbedColumnsOptions>(modules[index]).columns;
+  for (std::size_t at = 0; at < columns.size(); ++at) {
+    if (columns[at] < features) continue;
+    refuse(here + "." + item("columns", at), "a feature of the input, 0 to " + text(features - 1),
+           text(columns[at]) + ", which an Impute adds");
+  }
 }
 
 }  // namespace
@@ -273,6 +373,7 @@ void validate(const std::vector<ModuleOptions>& modules) {
   Count parameters(0);
   Index size = chain_input_size(modules);
   const char* pooled = nullptr;
+  bool recurrent = false;
   for (std::size_t index = 0; index < modules.size(); ++index) {
     const ModuleOptions& module = modules[index];
     const std::string here = place(modules, index);
@@ -294,6 +395,13 @@ void validate(const std::vector<ModuleOptions>& modules) {
       refuse(here, std::string(pooling) + " only after another module", std::string(pooling) + " in the first place");
     }
     if (lstm && pooled != nullptr) refuse(here, std::string("an LSTM only before ") + pooled, "an LSTM after it");
+    const bool impute = std::holds_alternative<ImputeOptions>(module);
+    if (impute && (recurrent || pooled != nullptr)) {
+      refuse(here, std::string("an Impute only before ") + (recurrent ? "the LSTMs" : pooled),
+             recurrent ? "an Impute after one" : "an Impute after it");
+    }
+    recurrent = recurrent || lstm;
+    if (std::holds_alternative<EmbedColumnsOptions>(module)) check_codes(modules, index, here);
     if (pooling != nullptr && pooled != nullptr) {
       refuse(here, "at most one of Last, Mean and Max", std::string(pooling) + " after " + pooled);
     }
@@ -301,11 +409,34 @@ void validate(const std::vector<ModuleOptions>& modules) {
     if (!first && name != nullptr && input_size != size) {
       refuse(here + "." + name, text(size) + ", the output size of " + place(modules, index - 1), text(input_size));
     }
+    const auto* sort = std::get_if<SortOptions>(&module);
+    if (sort != nullptr && size % sort->group != 0) {
+      refuse(here + ".group", "a divisor of the " + text(size) + " features that it sorts", text(sort->group));
+    }
     if (pooling != nullptr) pooled = pooling;
     size = module_output_size(module, size);
   }
   if (std::all_of(modules.begin(), modules.end(), keeps_features)) {
     refuse("modules", "at least one module that says how many features it takes", "none");
+  }
+}
+
+void check_constants(const std::vector<ModuleOptions>& modules, double largest) {
+  const auto check_all = [&](const std::string& name, const std::vector<double>& values) {
+    for (std::size_t at = 0; at < values.size(); ++at) {
+      if (std::abs(values[at]) <= largest) continue;
+      refuse(item(name, at), "a number of at most " + text(largest) + ", which the dtype holds",
+             text(values[at]));
+    }
+  };
+  for (std::size_t index = 0; index < modules.size(); ++index) {
+    const std::string here = modules.size() == 1 ? "" : place(modules, index) + ".";
+    if (const auto* scale = std::get_if<ScaleOptions>(&modules[index])) {
+      check_all(here + "shift", scale->shift);
+      check_all(here + "factor", scale->factor);
+    } else if (const auto* impute = std::get_if<ImputeOptions>(&modules[index])) {
+      check_all(here + "fill", impute->fill);
+    }
   }
 }
 

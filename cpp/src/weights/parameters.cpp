@@ -59,6 +59,11 @@ class Layout {
     } else if (const auto* linear = std::get_if<LinearOptions>(&module)) {
       add(ParameterKind::weight, {linear->out_features, linear->in_features});
       if (linear->bias) add(ParameterKind::bias, {linear->out_features});
+    } else if (const auto* embed = std::get_if<EmbedColumnsOptions>(&module)) {
+      for (std::size_t table = 0; table < embed->columns.size(); ++table) {
+        add(ParameterKind::weight, {embed->num_embeddings[table], embed->embedding_dim[table]},
+            std::string("_").append(std::to_string(table)), static_cast<Index>(table));
+      }
     }
     ++module_;
   }

@@ -58,11 +58,24 @@ void describe_layer(const LstmOptions& lstm, Index layer, Index direction, Packe
 }
 
 template <class T>
+void fill_constants(const std::vector<double>& values, Buffer<T>& constants) {
+  constants.resize(static_cast<Index>(values.size()));
+  std::transform(values.begin(), values.end(), constants.data(), [](double value) { return static_cast<T>(value); });
+}
+
+template <class T>
 PackedChain<T> described_chain(const std::vector<ModuleOptions>& modules, const std::vector<ParameterSpec>& layout) {
   PackedChain<T> chain(modules.size());
   for (std::size_t at = 0; at < modules.size(); ++at) {
     const auto module = static_cast<Index>(at);
     chain[at].places = ParameterPlaces(layout, module);
+    if (const auto* scale = std::get_if<ScaleOptions>(&modules[at])) {
+      fill_constants(scale->shift, chain[at].shift);
+      fill_constants(scale->factor, chain[at].factor);
+    } else if (const auto* impute = std::get_if<ImputeOptions>(&modules[at])) {
+      const auto features = static_cast<std::size_t>(impute->features);
+      fill_constants(impute->fill.empty() ? std::vector<double>(features) : impute->fill, chain[at].fill);
+    }
     const auto* lstm = std::get_if<LstmOptions>(&modules[at]);
     if (lstm == nullptr) continue;
     chain[at].layers.resize(static_cast<std::size_t>(lstm->states()));
@@ -212,8 +225,9 @@ void pack(const std::vector<ModuleOptions>& modules, const std::vector<Parameter
     } else if (const auto* linear = std::get_if<LinearOptions>(&modules[at])) {
       pack_linear(*linear, weight, packed.places.in(parameters, ParameterKind::bias), kernels, with_backward,
                   packed.linear);
-    } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&modules[at])) {
-      packed.table.resize(embedding->num_embeddings * embedding->embedding_dim);
+    } else if (std::holds_alternative<EmbeddingOptions>(modules[at]) ||
+               std::holds_alternative<EmbedColumnsOptions>(modules[at])) {
+      packed.table.resize(parameter_count({modules[at]}));
       std::copy_n(weight, packed.table.size(), packed.table.data());
     }
   }

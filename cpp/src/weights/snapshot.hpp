@@ -63,8 +63,11 @@ template <class T>
 struct PackedModule {
   std::vector<PackedLayer<T>> layers;  // of an LSTM: layer by layer, forward before reverse
   PackedLinear<T> linear;
-  Buffer<T> table;         // of an Embedding
-  ParameterPlaces places;  // of an Embedding or a Linear; each layer of an LSTM has its own
+  Buffer<T> table;          // of an Embedding; of an EmbedColumns those of its columns, one after another
+  Buffer<T> shift, factor;  // of a Scale
+  Buffer<T> fill;           // of an Impute
+  // Of an Embedding, a Linear, or the first table of an EmbedColumns; each layer of an LSTM has its own.
+  ParameterPlaces places;
 };
 
 // The modules of one member.

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import time
 
 from latchwork._writing import writable_target
 from latchwork.cli.errors import CommandError, describe
@@ -31,3 +32,14 @@ def check_apart(output: str, **inputs: str | None) -> None:
                 same = os.path.samefile(path, output)
         if same:
             raise CommandError(f"--output: expected another file than {name}, got {output!r}")
+
+
+def what_is_replaced(output: str, target: str) -> str:
+    """Say what is at the place of the output, which may be a link."""
+    link = f", which leads to {target}" if os.path.islink(output) else ""
+    if not os.path.exists(target):
+        return f"{link} (a new file)"
+    status = os.stat(target)
+    written = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.st_mtime))
+    verb = " and replaces" if link else ", which replaces"
+    return f"{link}{verb} the file there ({status.st_size:,} bytes, of {written})"

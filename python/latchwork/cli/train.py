@@ -1,146 +1,84 @@
-"""``latchwork train``: a character-level language model from a text."""
+"""``latchwork train``: a language model from a text, a regressor or a classifier from a table."""
 
 import argparse
-import os
-import platform
-import time
 
+from latchwork.cli import train_table, train_text
 from latchwork.cli.arguments import MAX_SEED, HelpFormatter, integer, number
-from latchwork.cli.errors import INTERRUPTED, CommandError, describe
-from latchwork.cli.input import read_text, shown
-from latchwork.cli.output import check_apart, check_writable
-from latchwork.estimators.baselines import CharacterModel
-from latchwork.estimators.language_model import LSTMLanguageModel
+from latchwork.cli.errors import CommandError
+from latchwork.cli.history_picture import check_picture
+from latchwork.cli.tables import is_table
 from latchwork.machine import set_num_threads
-
-SHORTEST_TEXT = 1000
-BASELINE_ORDERS = (0, 4)
-SAMPLE_LENGTH = 400
-SAMPLE_TEMPERATURE = 0.7
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command and its options."""
     parser = commands.add_parser(
         "train",
-        help="train a language model on a text",
-        description="Train a character-level language model, write it to a file, measure it on the last tenth of the "
-        "text beside two simple baselines, and show a sample. Ctrl-C ends the training early; the model is written and "
-        "measured all the same, and the exit status is then 130.",
+        help="train a model on a text or a table",
+        description="Train a character-level language model on a text or, with --target, a regressor or a classifier "
+        "on a table; write it to a file, and measure it on the last tenth, which is held out, beside simple baselines. "
+        "Ctrl-C ends the training early; the model is written and measured all the same, and the exit status is then "
+        "130.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "data",
         metavar="DATA",
         nargs="?",
-        help="a UTF-8 text file; - is standard input; without it, the text of Python's own documentation "
+        help="a UTF-8 text file or a table; - is standard input; without it, the text of Python's own documentation "
         "(pydoc_data.topics)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", default="latchwork-model.safetensors", help="where to write")
-    parser.add_argument("--seconds", type=number(0), default=60.0, help="how long to train at most")
-    parser.add_argument("--epochs", type=integer(1, 10**9), default=15, help="how many times to read the text at most")
-    parser.add_argument("--hidden-size", type=integer(1, 2**20), default=256, help="units of each LSTM layer")
-    parser.add_argument("--layers", type=integer(1, 1000), default=1, help="number of LSTM layers")
+    parser.add_argument(
+        "--seconds",
+        type=number(0),
+        help=f"how long to train at most; by default {train_text.SECONDS:g} on a text, as long as the epochs take on a "
+        "table",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=integer(1, 10**9),
+        help=f"how many times to read the data at most; by default {train_text.EPOCHS} a text, the estimator's own a "
+        "table",
+    )
+    parser.add_argument(
+        "--hidden-size",
+        type=integer(1, 2**20),
+        help=f"units of each LSTM layer; by default {train_text.HIDDEN_SIZE} for a text, the estimator's own for a "
+        "table",
+    )
+    parser.add_argument("--layers", type=integer(1, 1000), help="number of LSTM layers; by default 1")
     parser.add_argument(
         "--threads", type=integer(1, 1024), help="number of threads; without it, as many as there are CPUs to use"
     )
     parser.add_argument(
         "--seed", type=integer(0, MAX_SEED), default=0, help="seed of the weights, the training and the sample"
     )
+    parser.add_argument("--plot", metavar="FILE", help="draw the training's history (.png, .svg or .pdf)")
+    parser.add_argument("--checkpoint-dir", metavar="FOLDER", help="keep checkpoints of the training there")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in --checkpoint-dir, if there is one"
+    )
+    parser.add_argument("--certificate", metavar="FILE", help="record the training there, to be verified")
+    train_table.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, measure, write, show."""
+    """Train on a table, if DATA is one, else on a text."""
+    if arguments.resume and arguments.checkpoint_dir is None:
+        raise CommandError("--resume: expected --checkpoint-dir, which says where the checkpoints are")
+    if arguments.plot is not None:
+        check_picture(arguments.plot)
     if arguments.threads is not None:
         set_num_threads(arguments.threads)
-    check_apart(arguments.output, DATA=arguments.data)
-    name, text = _default_text() if arguments.data is None else _given_text(arguments.data)
-    if len(text) < SHORTEST_TEXT:
-        raise CommandError(f"{name}: expected at least {SHORTEST_TEXT:,} characters, got {len(text):,}")
-    output = arguments.output
-    target = check_writable(output)
-    held_out_length = len(text) // 10
-    training, held_out = text[:-held_out_length], text[-held_out_length:]
-    print(f"output    {output}{_what_is_replaced(output, target)}")
-    print(
-        f"text      {name}: {len(training):,} characters to train on, the last {len(held_out):,} held out", flush=True
-    )
-
-    model = LSTMLanguageModel(
-        arguments.hidden_size,
-        num_layers=arguments.layers,
-        max_seconds=arguments.seconds,
-        max_epochs=arguments.epochs,
-        random_state=arguments.seed,
-        verbose=True,
-    )
-    print(
-        f"model     embedding {model.embedding_size}, {model.num_layers} x LSTM {model.hidden_size}, "
-        f"{len(set(training))} different characters",
-        flush=True,
-    )
-    try:
-        model.fit(training)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    except MemoryError as error:
-        raise CommandError(
-            "not enough memory for this model: choose a smaller --hidden-size or fewer --layers"
-        ) from error
-    try:
-        model.save(output)  # before anything is printed, because that could fail
-    except OSError as error:
-        raise CommandError(f"cannot write {output}: {describe(error)}") from error
-    _print_training(model)
-    print(f"written   {output} ({os.path.getsize(output) / 1e6:.1f} MB)", flush=True)
-    _print_held_out(model, training, held_out)
-    print(f"\na sample at temperature {SAMPLE_TEMPERATURE}:\n")
-    print(model.generate(length=SAMPLE_LENGTH, temperature=SAMPLE_TEMPERATURE, random_state=arguments.seed))
-    return INTERRUPTED if model.interrupted_ else 0
-
-
-def _default_text() -> tuple[str, str]:
-    from pydoc_data.topics import topics
-
-    return f"Python {platform.python_version()}'s pydoc_data.topics", "".join(topics[topic] for topic in sorted(topics))
-
-
-def _given_text(path: str) -> tuple[str, str]:
-    if path.lower().endswith(".csv"):
-        raise CommandError(f"{path}: training on CSV is not there yet; DATA is a text file")
-    return shown(path), read_text(path)
-
-
-def _what_is_replaced(output: str, target: str) -> str:
-    """Say what is at the place of the output, which may be a link."""
-    link = f", which leads to {target}" if os.path.islink(output) else ""
-    if not os.path.exists(target):
-        return f"{link} (a new file)"
-    status = os.stat(target)
-    written = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.st_mtime))
-    verb = " and replaces" if link else ", which replaces"
-    return f"{link}{verb} the file there ({status.st_size:,} bytes, of {written})"
-
-
-def _print_training(model: LSTMLanguageModel) -> None:
-    if not model.history_:
-        print("training  ended before its first step")
-        return
-    last = model.history_[-1]
-    ended = "ended by Ctrl-C after" if model.interrupted_ else "took"
-    print(
-        f"training  {ended} {last['seconds']:.1f} s: {last['characters']:,} characters in {last['epoch']} epochs, "
-        f"{last['characters'] / last['seconds']:,.0f} characters a second"
-    )
-
-
-def _print_held_out(model: LSTMLanguageModel, training: str, held_out: str) -> None:
-    measured = [
-        (f"order-{order} character model", CharacterModel(order).fit(training).bits_per_character(held_out))
-        for order in BASELINE_ORDERS
-    ]
-    measured.append(("this model", model.bits_per_character(held_out)))
-    print("\nheld-out bits per character, fewer are better:\n")
-    for name, bits in measured:
-        print(f"  {name:<24} {bits:.3f}")
+    if arguments.target is not None:
+        if arguments.data is None:
+            raise CommandError("--target: expected DATA, a table, got none")
+        return train_table.run(arguments)
+    if arguments.data is not None and is_table(arguments.data):
+        raise CommandError(f"{arguments.data}: expected --target, which names the column of the table to predict")
+    used = train_table.table_options(arguments)
+    if used:
+        raise CommandError(f"{used[0]}: expected --target too, because only tables have this option")
+    return train_text.run(arguments)

@@ -52,6 +52,7 @@ class Recorder:
             "basis": basis,
             "given_start": given_start,
             "segments": [],
+            "end": None,
         }
 
     def begin(self, start: Snapshot) -> None:
@@ -147,7 +148,7 @@ def next_order(order: bytes, batch: "Batch", rate: float) -> bytes:
     """Give the hash of an epoch's steps until now, this one included."""
     digest = hashlib.sha256(order)
     digest.update(struct.pack("<d?q", rate, batch.continues, batch.count))
-    for numbers in (batch.samples, batch.lengths):
+    for numbers in (batch.samples, batch.lengths, batch.reset):
         if numbers is not None:
             digest.update(np.ascontiguousarray(numbers, np.int64).data)
     return digest.digest()

@@ -1,13 +1,12 @@
 """The part of scikit-learn's habits that every estimator shares, without scikit-learn."""
 
-import importlib
 import inspect
-import warnings
+import sys
 from typing import Any, Self
 
 
 class NotFittedError(ValueError, AttributeError):
-    """An estimator was asked before it was fitted, on a machine that lacks scikit-learn's error of this name."""
+    """An estimator was asked before it was fitted, in a program that has not imported scikit-learn's error."""
 
 
 class Estimator:
@@ -34,21 +33,29 @@ class Estimator:
     def __repr__(self) -> str:
         """Show the parameters that differ from their defaults."""
         defaults = inspect.signature(type(self).__init__).parameters
-        shown = [f"{name}={value!r}" for name, value in self.get_params().items() if value != defaults[name].default]
+        shown = [
+            f"{name}={value!r}" for name, value in self.get_params().items() if _differs(value, defaults[name].default)
+        ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Say whether there is something to predict with, for scikit-learn's ``check_is_fitted``."""
+        return hasattr(self, "network_")
+
+
+def _differs(value: Any, default: Any) -> bool:
+    """Say whether a parameter is to be shown: its value may be an array, which has no single truth value."""
+    if value is default:
+        return False
+    return type(value) is not type(default) or not isinstance(value, (bool, int, float, str, tuple)) or value != default
 
 
 def not_fitted_error(message: str) -> Exception:
     """Make the error of an estimator that is asked before it is fitted.
 
-    It is scikit-learn's NotFittedError where scikit-learn is installed, which is imported only now, and one with the
-    same bases where it is not.
+    It is scikit-learn's NotFittedError where the program has imported that, and otherwise one with the same bases:
+    nobody can name scikit-learn's in an ``except`` without importing it.
     """
-    kind: type[Exception] = NotFittedError
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            kind = importlib.import_module("sklearn.exceptions").NotFittedError
-    except Exception:  # not installed, or not for this version of Python or NumPy
-        pass
+    exceptions = sys.modules.get("sklearn.exceptions")
+    kind: type[Exception] = NotFittedError if exceptions is None else exceptions.NotFittedError
     return kind(message)

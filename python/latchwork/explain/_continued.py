@@ -39,7 +39,7 @@ class Stopped:
     stops, left : (N,) ndarray of int
         Before which step each row stopped, and how many of its steps are still to come.
     state : list of (h, c)
-        For each LSTM the state of every row before its stop, (layers, N, size).
+        For each LSTM the state of every row before its stop, (layers, N, size); so too what an Impute carries.
     """
 
     def __init__(self, network: SequenceModule[Any], call: Call, stops: Array, alive: Array | None = None) -> None:

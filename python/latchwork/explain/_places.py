@@ -80,5 +80,6 @@ def check_one_member(network: SequenceModule[Any]) -> None:
 
 def numbers_per_step(network: SequenceModule[Any]) -> int:
     """Estimate how many numbers a run keeps for each step and row: outputs, and what layers pass to each other."""
-    between = sum(2 * size.states * size.hidden for size in network._state_sizes)
+    between = sum(2 * network._state_sizes[number].states * network._state_sizes[number].hidden
+                  for number in network._lstm_states)  # fmt: skip
     return int(3 * network._core.output_size + between)

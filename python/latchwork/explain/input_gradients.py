@@ -25,7 +25,8 @@ class Saliency(NamedTuple):
     gradient: Array
     """How fast the chosen output changes with each feature of the input, in the axes of x: (T, N, features)."""
     times_input: Array
-    """The gradient times the input, of the same shape: what the feature would add to the output if that were linear."""
+    """The gradient times the input, of the same shape: what the feature would add to the output if that were linear.
+    Zero where the input is missing (NaN) and an `Impute` replaces it."""
     output: Array
     """The chosen output of each row: (N,), unbatched (); several members (M, N)."""
 
@@ -126,7 +127,7 @@ def saliency(
     with np.errstate(all="ignore"):
         return Saliency(
             runs.in_axes_of_x(gradient),
-            runs.in_axes_of_x(gradient * runs.x),
+            runs.in_axes_of_x(gradient * runs.seen(runs.x)),
             runs.of_rows(chosen.outputs(tape, 1)[..., 0, :]),
         )
 
@@ -156,7 +157,8 @@ def integrated_gradients(
     module, x, state, lengths, reset, skip, skip_output, output, step
         As for `saliency`.
     baseline : array_like, optional
-        The input that says nothing: one number, (features,) or in the shape of x. None: zeros. For tokens: one token or
+        The input that says nothing: one number, (features,) or in the shape of x. None: zeros. What is missing in x
+        (NaN, replaced by an `Impute`) is missing in it too, and nothing is attributed to it. For tokens: one token or
         tokens in the shape of x; None: vectors of zeros in place of what the `Embedding` gives.
     warm_up : int, default 0
         0: the runs of x and of the baseline both begin from ``state``. Above 0: that of the baseline begins from a
@@ -190,8 +192,8 @@ def integrated_gradients(
     IndexError
         If there is no such output or step.
     ValueError, TypeError
-        As for `saliency`; also if the baseline does not fit, or ``warm_up``, ``steps`` or ``checkpoint`` is out of
-        range.
+        As for `saliency`; also if the baseline does not fit, if the module has an `EmbedColumns`, whose codes have
+        nothing between them, or if ``warm_up``, ``steps`` or ``checkpoint`` is out of range.
 
     Notes
     -----
@@ -208,6 +210,12 @@ def integrated_gradients(
     >>> bool(abs(difference - found.attributions.sum(axis=(0, 2))).max() < 1e-5)
     True
     """
+    check_module("module", module)
+    if any(options["kind"] == "embed_columns" for options in module._config.modules):
+        raise ValueError(
+            f"module: expected one without EmbedColumns, because there are no codes on the line between two of them, "
+            f"got {module!r}; saliency needs no such line"
+        )
     runs = _Runs(module, x, state, lengths, reset, skip, skip_output)
     chosen = _Chosen(runs, output, step)
     base = runs.baseline(baseline)
@@ -225,7 +233,7 @@ def integrated_gradients(
         ]
         tape = runs.record(_line(base, runs.x, places), starts, count, checkpoint)
         gradients = tape.backward(chosen.d_output(tape, shares))
-        attributions = runs.sum_over_points(gradients.x, count) * _difference(runs.x, base)
+        attributions = runs.sum_over_points(gradients.x, count) * _difference(runs.seen(runs.x), runs.seen(base))
         state_attributions = [
             (
                 _sum_over_points(d_pair[0], count) * _difference(pair[0], base_pair[0]),
@@ -258,7 +266,7 @@ class _Runs:
         self, module: SequenceModule[Any], x: Any, state: Any, lengths: Any, reset: Any, skip: Any, skip_output: str
     ) -> None:
         check_module("module", module)
-        if not module._state_sizes:
+        if not module._lstm_states:
             raise ValueError(f"module: expected at least one LSTM in it, got {module!r}")
         self._asked = module
         self._call = module._call(x, state, lengths, reset, skip)
@@ -292,7 +300,7 @@ class _Runs:
     def baseline(self, baseline: Any) -> Array:
         """Read the input that says nothing."""
         if baseline is None:
-            return np.zeros_like(self.x)
+            return self._missing_as_in_x(np.zeros_like(self.x))
         call, vocabulary = self._call, self._asked._vocabulary
         features = () if vocabulary is not None else (self.x.shape[-1],)
         separate = call.x.ndim > 2 + len(features)
@@ -308,7 +316,15 @@ class _Runs:
         array = axes.to_core(np.broadcast_to(array, shape))
         if vocabulary is not None:
             check_classes("baseline", "tokens", vocabulary, array, call.valid, members=separate)
-        return self._read(array)
+        return self._missing_as_in_x(self._read(array))
+
+    def _missing_as_in_x(self, baseline: Array) -> Array:
+        """Let the same values be missing as in x, so that the line between the two changes none of them."""
+        return np.where(np.isnan(self.x), self.x, baseline) if self.module._core.takes_missing else baseline
+
+    def seen(self, x: Array) -> Array:
+        """Put zeros where a value is missing and the module replaces it: the gradient there is zero."""
+        return np.nan_to_num(x, nan=0.0, posinf=np.inf, neginf=-np.inf) if self.module._core.takes_missing else x
 
     def record(self, x: Array, start: Pairs | None, points: int = 1, checkpoint: int | None = None) -> Tape[Any]:
         """Record a batch of several points."""

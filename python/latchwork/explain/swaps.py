@@ -322,10 +322,10 @@ class _Runs:
     def _outputs(self, states: Sequence[Pairs], steps: int) -> list[Array]:
         side_by_side = [
             (
-                np.concatenate([state[lstm][0] for state in states], axis=1),
-                np.concatenate([state[lstm][1] for state in states], axis=1),
+                np.concatenate([state[number][0] for state in states], axis=1),
+                np.concatenate([state[number][1] for state in states], axis=1),
             )
-            for lstm in range(len(self.network._state_sizes))
+            for number in range(len(self.network._state_sizes))
         ]
         output = self.own.go_on(side_by_side, len(states), steps)
         axes, sequence = self.call.axes, self.network._core.keeps_sequence
@@ -334,10 +334,9 @@ class _Runs:
 
     def _swapped(self, units: Sequence[int]) -> Pairs:
         state = [(hidden.copy(), cell.copy()) for hidden, cell in self.own.state]
+        number, layer = self.network._lstm_states[self.place.lstm], self.place.state
         for part in self._parts:
-            state[self.place.lstm][part][self.place.state][:, units] = self._other[self.place.lstm][part][
-                self.place.state
-            ][:, units]
+            state[number][part][layer][:, units] = self._other[number][part][layer][:, units]
         return state
 
 

@@ -1,0 +1,69 @@
+"""Columns of whatever dtype as real numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latchwork.estimators.frames import is_missing
+
+if TYPE_CHECKING:
+    from latchwork._arrays import Array
+
+
+def converted(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Convert an array of real numbers; what is too large becomes infinite. C-contiguous, and no copy if it was so."""
+    with np.errstate(all="ignore"):
+        return np.ascontiguousarray(array, dtype)
+
+
+def infinity(name: str, value: Any, dtype: np.dtype[Any], place: str) -> str:
+    """Write the message about a value that is infinite, or is so in the dtype."""
+    if np.isinf(value):
+        return f"{name}: expected finite numbers or NaN, got {value} in {place}"
+    return f"{name}: expected numbers in the range of {dtype}, got {value} in {place}"
+
+
+def real_column(column: Array, dtype: np.dtype[Any], place: Callable[[int], str], name: str) -> Array:
+    """Convert one column of numbers, or of objects that are numbers or missing, which become NaN.
+
+    Parameters
+    ----------
+    column : ndarray
+        (rows,)
+    dtype : numpy.dtype
+        float32 or float64.
+    place : callable
+        Says in words where the value of a row was given.
+    name : str
+        What the values belong to.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is infinite, out of the dtype's range, or no number.
+    """
+    if column.dtype.kind == "O":
+        column = _object_numbers(column, place, name)
+    if column.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected numbers, got dtype {column.dtype} in {place(0)}")
+    values = converted(column, dtype)
+    infinite = np.isinf(values)
+    if infinite.any():
+        step = int(np.argmax(infinite))
+        raise ValueError(infinity(name, column[step], dtype, place(step)))
+    return values
+
+
+def _object_numbers(column: Array, place: Callable[[int], str], name: str) -> Array:
+    """Convert objects as scikit-learn would: what float() reads is a number."""
+    numbers = np.empty(len(column))
+    for step, value in enumerate(column.tolist()):
+        try:
+            numbers[step] = np.nan if is_missing(value) else float(value)
+        except (TypeError, ValueError) as error:
+            hint = "; columns of categories are named in categorical=" if isinstance(value, str) else ""
+            raise type(error)(f"{name}: expected numbers, got {value!r} in {place(step)}: {error}{hint}") from None
+    return numbers

@@ -1,0 +1,128 @@
+"""The parameters that `LSTMRegressor` and `LSTMClassifier` share, and their checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from latchwork._arrays import boolean, integer, real_dtype, real_number
+from latchwork.estimators.estimator import Estimator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import DTypeLike
+
+    from latchwork.optim import Optimizer
+    from latchwork.schedules import Schedule
+
+HEADS = ("last", "mean", "max", "sequence")
+SCALES = ("standard", "robust", None)
+MISSING = (None, "forward", "mean", "zero", "refuse")
+
+# The options of the cell, as `latchwork.LSTM` has them.
+CELL_OPTIONS = (
+    "recurrent_dropout", "recurrent_dropout_on", "weight_dropout", "zoneout", "forget_gate", "peephole", "layer_norm",
+    "activations", "clip", "cell_clip", "residual", "learn_start_state", "proj_size", "forget_bias", "init", "t_max",
+)  # fmt: skip
+
+
+class SequenceParameters(Estimator):
+    """What the constructors store as it was given; ``fit`` checks it."""
+
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    head: str
+    dropout: float
+    recurrent_dropout: float
+    recurrent_dropout_on: str
+    weight_dropout: float
+    zoneout: tuple[float, float]
+    forget_gate: bool | str
+    peephole: bool
+    layer_norm: bool
+    activations: Any
+    clip: float | None
+    cell_clip: float | None
+    residual: bool
+    learn_start_state: bool
+    proj_size: int
+    forget_bias: float | None
+    init: str
+    t_max: int | None
+    dtype: DTypeLike
+    scale: str | None
+    missing: str | None
+    categorical: Sequence[Any] | None
+    sequence: str | None
+    time: str | None
+    loss: str | Callable[..., Any]
+    optimizer: str | Optimizer
+    lr: float
+    lr_schedule: str | Schedule
+    weight_decay: float
+    clip_norm: float | None
+    max_epochs: int
+    max_seconds: float | None
+    batch_size: int
+    shuffle: bool
+    early_stopping: bool
+    validation_fraction: float
+    validation_data: Any
+    n_iter_no_change: int
+    tol: float
+    warm_start: bool
+    n_members: int
+    window: int | None
+    checkpoint: int | None
+    checkpoint_dir: Any
+    checkpoint_every: int | float
+    random_state: Any
+    verbose: int | bool
+    callbacks: Any
+
+    def _store(self, given: Mapping[str, Any]) -> None:
+        """Make attributes of the constructor's arguments, which are the local variables of ``__init__``."""
+        for name in self._parameter_names():
+            setattr(self, name, given[name])
+
+    def _check_parameters(self) -> None:
+        """Raise ValueError or TypeError if a parameter is out of range or of a wrong type.
+
+        The options of the cell are checked by the core when it builds the network, those of a run by the loop.
+        """
+        for name in ("hidden_size", "num_layers", "max_epochs", "batch_size", "n_iter_no_change", "n_members"):
+            integer(name, getattr(self, name), 1)
+        for name in ("window", "checkpoint"):
+            if getattr(self, name) is not None:
+                integer(name, getattr(self, name), 1)
+        for name in ("bidirectional", "shuffle", "early_stopping", "warm_start"):
+            boolean(name, getattr(self, name))
+        one_of("head", self.head, HEADS)
+        if self.window is not None and (self.head != "sequence" or self.bidirectional):
+            raise ValueError(
+                f'window: expected None unless head is "sequence" and bidirectional False, got {self.window}'
+            )
+        one_of("scale", self.scale, SCALES)
+        one_of("missing", self.missing, MISSING)
+        real_dtype(self.dtype)
+        real_number("dropout", self.dropout, 0.0, 1.0)
+        for name in ("lr", "weight_decay", "tol"):
+            real_number(name, getattr(self, name))
+        if self.clip_norm is not None:
+            real_number("clip_norm", self.clip_norm)
+        if self.max_seconds is not None:
+            real_number("max_seconds", self.max_seconds)
+        fraction = real_number("validation_fraction", self.validation_fraction, 0.0, 1.0)
+        if not 0 < fraction < 1:
+            raise ValueError(f"validation_fraction: expected above 0 and below 1, got {self.validation_fraction}")
+
+    def _cell_options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in CELL_OPTIONS}
+
+
+def one_of(name: str, value: Any, choices: Sequence[str | None]) -> None:
+    """Raise ValueError unless the value is one of the choices."""
+    if not any(value is choice if choice is None else isinstance(value, str) and value == choice for choice in choices):
+        listed = ", ".join(repr(choice) for choice in choices[:-1])
+        raise ValueError(f"{name}: expected {listed} or {choices[-1]!r}, got {value!r}")
