@@ -12,7 +12,7 @@ hidden_size : int, default 64
     Units of each layer and direction.
 num_layers : int, default 1
     How many LSTM layers there are.
-bidirectional : bool, default False
+bidirectional : bool, default True
     Whether a second direction reads each sequence from its end. Such a model has no `stream`.
 head : {"last", "mean", "max", "sequence"}, default "last"
     What of the LSTM's output is read: that of the last step (of a reverse direction the first), the mean or the
@@ -23,8 +23,11 @@ dropout : float, default 0.0
 
 CELL = """
 recurrent_dropout_on, weight_dropout, zoneout, forget_gate, peephole, layer_norm, activations, clip, cell_clip, \
-residual, learn_start_state, proj_size, forget_bias, init, t_max
+residual, learn_start_state, proj_size, forget_bias, t_max
     The options of the cell, with the defaults and the meaning that they have for `latchwork.LSTM`.
+init : {"torch", "keras", "orthogonal", "chrono"}, optional
+    Initial parameters, as for `latchwork.LSTM`. None: "chrono", with the length of the longest sequence in training as
+    ``t_max`` if that is None; "torch" for a cell without forget gate.
 dtype : {"float32", "float64"}, default "float32"
     In what the network computes.
 """
@@ -47,8 +50,6 @@ sequence, time : str, optional
 TRAINING = """
 optimizer : "adamw" or one of `latchwork.optim`, default "adamw"
     "adamw" is AdamW with ``lr`` and ``weight_decay``; another one, without a target, brings its own.
-lr : float, default 1e-2
-    The largest learning rate.
 lr_schedule : {"warmup_cosine", "cosine", "constant"} or Schedule, default "warmup_cosine"
     How the learning rate changes: a tenth of the training it rises, and then falls to zero along half a cosine; falls
     along half a cosine from the start; stays. Or one of `latchwork.optim.schedules`.
@@ -56,12 +57,12 @@ weight_decay : float, default 0.01
     Decoupled weight decay.
 clip_norm : float, optional, default 1.0
     Gradients are scaled down to this Euclidean norm. None: never.
-max_epochs : int, default 60
-    How often the data is read at most.
+max_epochs : int, optional
+    How often the data is read at most. None: 60 times, and so often that there are 600 steps of training.
 max_seconds : float, optional
     No step begins after this time. What is learned then depends on how fast the machine is.
-batch_size : int, default 32
-    Sequences in a step of training.
+batch_size : int, optional
+    Sequences in a step of training. None: a tenth of all, but at least 8 and at most 32.
 shuffle : bool, default True
     Whether the order of the sequences is another one in each epoch.
 early_stopping : bool, default False

@@ -109,17 +109,23 @@ class SequenceFitting(SequenceParameters):
             trainer = going.trainer
         elif before is None:
             inputs = input_numbers(counted.sequences, schema, self.scale, learned.missing, gaps)
-            trainer = self._new_trainer(new_network(self, inputs, outputs, network_seeds), learned, trainer_seed)
+            longest = int(counted.sequences.lengths.max())
+            network = new_network(self, inputs, outputs, network_seeds, longest)
+            trainer = self._new_trainer(network, learned, trainer_seed)
         else:
             trainer = self._new_trainer(training_network(self.network_, learned.outputs), learned, trainer_seed)
         targets = self._in_units_of_network(self._weighted(counted.targets), learned.outputs)
         data = training_data(
-            Examples(counted.sequences, targets), self.batch_size, self.window, seed=order_seed, shuffle=self.shuffle
+            Examples(counted.sequences, targets),
+            self._batch_size(len(targets)),
+            self.window,
+            seed=order_seed,
+            shuffle=self.shuffle,
         )
         run = Run(
             trainer=trainer,
             data=data,
-            max_epochs=self.max_epochs,
+            max_epochs=self._max_epochs(data.steps()),
             max_seconds=self.max_seconds,
             started=started,
             validate=None if validation is None else self._validation(trainer, validation, learned),

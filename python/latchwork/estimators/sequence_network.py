@@ -62,9 +62,12 @@ class NetworkSeeds(NamedTuple):
 
 
 def new_network(
-    parameters: SequenceParameters, inputs: InputNumbers, outputs: OutputNumbers, seeds: NetworkSeeds
+    parameters: SequenceParameters, inputs: InputNumbers, outputs: OutputNumbers, seeds: NetworkSeeds, longest: int
 ) -> Network:
-    """Make the network that is trained: its output is in the units of the scaled targets."""
+    """Make the network that is trained, on sequences of at most so many steps.
+
+    Its output is in the units of the scaled targets.
+    """
     dtype = parameters.dtype
     layers: list[Module] = [Scale(inputs.shift, inputs.factor)]
     size = len(inputs.shift)
@@ -86,7 +89,7 @@ def new_network(
         dropout=parameters.dropout if parameters.num_layers > 1 else 0.0,
         dtype=dtype,
         seed=seeds.lstm,
-        **parameters._cell_options(),
+        **parameters._cell_options(longest),
     )
     layers.append(lstm)
     if parameters.head != "sequence":

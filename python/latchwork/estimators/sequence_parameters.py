@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 HEADS = ("last", "mean", "max", "sequence")
 SCALES = ("standard", "robust", None)
+LEAST_EPOCHS = 60
+LEAST_STEPS = 600
 MISSING = (None, "forward", "mean", "zero", "refuse")
 
 # The options of the cell, as `latchwork.LSTM` has them.
@@ -48,7 +50,7 @@ class SequenceParameters(Estimator):
     learn_start_state: bool
     proj_size: int
     forget_bias: float | None
-    init: str
+    init: str | None
     t_max: int | None
     dtype: DTypeLike
     scale: str | None
@@ -62,9 +64,9 @@ class SequenceParameters(Estimator):
     lr_schedule: str | Schedule
     weight_decay: float
     clip_norm: float | None
-    max_epochs: int
+    max_epochs: int | None
     max_seconds: float | None
-    batch_size: int
+    batch_size: int | None
     shuffle: bool
     early_stopping: bool
     validation_fraction: float
@@ -91,9 +93,9 @@ class SequenceParameters(Estimator):
 
         The options of the cell are checked by the core when it builds the network, those of a run by the loop.
         """
-        for name in ("hidden_size", "num_layers", "max_epochs", "batch_size", "n_iter_no_change", "n_members"):
+        for name in ("hidden_size", "num_layers", "n_iter_no_change", "n_members"):
             integer(name, getattr(self, name), 1)
-        for name in ("window", "checkpoint"):
+        for name in ("max_epochs", "batch_size", "window", "checkpoint"):
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), 1)
         for name in ("bidirectional", "shuffle", "early_stopping", "warm_start"):
@@ -117,8 +119,25 @@ class SequenceParameters(Estimator):
         if not 0 < fraction < 1:
             raise ValueError(f"validation_fraction: expected above 0 and below 1, got {self.validation_fraction}")
 
-    def _cell_options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in CELL_OPTIONS}
+    def _cell_options(self, longest: int) -> dict[str, Any]:
+        """Give the options of the cell for sequences of at most so many steps."""
+        options = {name: getattr(self, name) for name in CELL_OPTIONS}
+        if options["init"] is None:
+            # Without a forget gate there is no bias that says how long to remember.
+            options["init"] = "torch" if options["forget_gate"] is False else "chrono"
+            if options["init"] == "chrono" and options["t_max"] is None:
+                options["t_max"] = max(longest, 2)
+        return options
+
+    def _batch_size(self, samples: int) -> int:
+        """Give the size of a batch of so many sequences: of few, such that there are about ten batches."""
+        return min(32, max(8, samples // 10)) if self.batch_size is None else self.batch_size
+
+    def _max_epochs(self, steps: int | None) -> int:
+        """Give the number of epochs of so many steps, None if that is not known: at least 60, and 600 steps in all."""
+        if self.max_epochs is not None:
+            return self.max_epochs
+        return LEAST_EPOCHS if steps is None else max(LEAST_EPOCHS, -(-LEAST_STEPS // max(steps, 1)))
 
 
 def one_of(name: str, value: Any, choices: Sequence[str | None]) -> None:
