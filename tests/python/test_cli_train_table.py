@@ -47,7 +47,7 @@ class TestWhatItSays:
         assert "target    'kind': classification, because the column holds 3 different words\n" in out
         assert "          one for each sequence, because they are equal in all rows of a sequence\n" in out
         assert "held out  3 sequences of 45, the last tenth of each class\n" in out
-        assert "model     LSTMClassifier, 1 x LSTM 24\n" in out
+        assert "model     LSTMClassifier, 1 x LSTM 24, bidirectional\n" in out
         assert re.search(r"training  took \d+\.\d s: 30 epochs, loss 0\.\d+\n", out)
         assert f"written   model.st ({Path('model.st').stat().st_size / 1e6:.1f} MB)\n" in out
         assert "held-out accuracy, larger is better:" in out

@@ -27,7 +27,7 @@ _ROW_BEFORE = " (row before)"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked for. ``task`` and ``own_past`` are chosen by what the table holds where they are None."""
+    """What the user asked for; what is None is chosen by what the table holds."""
 
     target: str
     sequence: str | None = None
@@ -36,7 +36,7 @@ class Wanted:
     categorical: tuple[str, ...] = ()
     own_past: bool | None = None
     missing: str | None = None
-    bidirectional: bool = False
+    bidirectional: bool | None = None
 
 
 class Part(NamedTuple):
