@@ -167,6 +167,9 @@ class TestKinds:
         table = read(",x,none\n0,1,\n1,2,NA\n")
         assert table.columns == ["x"]
         assert table.left_out == {"column 1": "it has no name", "none": "it has no values"}
+        asked = read(",x,none\n0,1,\n1,2,NA\n", kinds={"column 1": "time", "none": None})
+        assert asked.columns == ["column 1", "x", "none"]
+        assert asked.left_out == {}
 
     def test_only_some(self, read):
         table = read("a,b,c\n1,bad,3\n", kinds={"c": None, "a": "text"}, others=False)

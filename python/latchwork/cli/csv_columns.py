@@ -41,14 +41,15 @@ def read_csv(path: str, name: str, asked: Callable[[list[str]], Kinds], others: 
     first, names = next(lines, (0, []))
     if not names:
         raise CommandError(f"{name}: expected a line of column names and then rows, got an empty file")
-    names = [each.strip() for each in names]
-    kinds = asked([each for each in names if each])
+    unnamed = {f"column {place}" for place, each in enumerate(names, 1) if not each.strip()}
+    names = [each.strip() or f"column {place}" for place, each in enumerate(names, 1)]
+    kinds = asked(names)
     _check_names(name, first, names, kinds)
-    left_out = {f"column {place}": "it has no name" for place, each in enumerate(names, 1) if not each and others}
+    left_out = {each: "it has no name" for each in names if each in unnamed and each not in kinds and others}
     readers = {
         place: ColumnReader(name, each, kinds.get(each))
         for place, each in enumerate(names)
-        if each in kinds or (each and others)
+        if each in kinds or (others and each not in unnamed)
     }
     places = array("q")
     while chunk := list(itertools.islice(lines, ROWS_AT_ONCE)):
@@ -73,12 +74,12 @@ def read_csv(path: str, name: str, asked: Callable[[list[str]], Kinds], others: 
 def _check_names(file: str, line: int, names: list[str], needed: Kinds) -> None:
     seen: set[str] = set()
     for each in names:
-        if each and each in seen:
+        if each in seen:
             raise CommandError(f"{file}: line {line}: expected different names of columns, got {each!r} twice")
         seen.add(each)
     for each in needed:
         if each not in seen:
-            raise no_column(file, each, [name for name in names if name])
+            raise no_column(file, each, names)
     if not needed and all(map(is_number, names)):
         few = ", ".join(names[:3])
         raise CommandError(f"{file}: line {line}: expected names of columns, got the numbers {few}")

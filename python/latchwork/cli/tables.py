@@ -40,8 +40,8 @@ def read_columns(path: str, kinds: Kinds | Callable[[list[str]], Kinds] | None =
     Returns
     -------
     Table
-        Other columns without a name, without any value, or (Parquet) of types that are no numbers, texts or dates are
-        left out.
+        Other columns without a name (they have the names "column 1" and so on), without any value, or (Parquet) of
+        types that are no numbers, texts or dates are left out.
 
     Raises
     ------
