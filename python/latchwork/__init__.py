@@ -4,8 +4,9 @@ Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropo
 `Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
 `load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
-from sequences, `LSTMLanguageModel` from text. `explain` says what a model did and why, `plot` draws it. Shapes and
-names are PyTorch's throughout.
+from sequences, `LSTMLanguageModel` from text. `Callback` and `TensorBoard` watch a fit, `verify` repeats parts of it,
+`DivergenceError` says where it went wrong. `explain` says what a model did and why, `plot` draws it. Shapes and names
+are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
     from latchwork import losses as losses
     from latchwork import optim as optim
     from latchwork import plot as plot
+    from latchwork.estimators.callbacks import Callback as Callback
+    from latchwork.estimators.callbacks import TensorBoard as TensorBoard
     from latchwork.estimators.classifier import LSTMClassifier as LSTMClassifier
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.estimators.prediction_stream import PredictionStream as PredictionStream
     from latchwork.estimators.regressor import LSTMRegressor as LSTMRegressor
+    from latchwork.estimators.stopping import DivergenceError as DivergenceError
+    from latchwork.estimators.verification import verify as verify
     from latchwork.files import load as load
     from latchwork.input_layers import EmbedColumns as EmbedColumns
     from latchwork.input_layers import Impute as Impute
@@ -54,6 +59,8 @@ if TYPE_CHECKING:
 
 # Each name is imported when it is first asked for, so that `import latchwork` takes next to no time.
 _MODULE_OF = {
+    "Callback": "estimators.callbacks",
+    "DivergenceError": "estimators.stopping",
     "Dropout": "layers",
     "EmbedColumns": "input_layers",
     "Embedding": "layers",
@@ -74,6 +81,7 @@ _MODULE_OF = {
     "Sort": "layers",
     "Stream": "stream",
     "Tape": "tape",
+    "TensorBoard": "estimators.callbacks",
     "Trace": "trace",
     "Trainer": "training",
     "cpu_info": "machine",
@@ -87,9 +95,12 @@ _MODULE_OF = {
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
+    "verify": "estimators.verification",
 }
 
 __all__ = [
+    "Callback",
+    "DivergenceError",
     "Dropout",
     "EmbedColumns",
     "Embedding",
@@ -110,6 +121,7 @@ __all__ = [
     "Sort",
     "Stream",
     "Tape",
+    "TensorBoard",
     "Trace",
     "Trainer",
     "__version__",
@@ -124,6 +136,7 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "show_versions",
+    "verify",
 ]
 
 

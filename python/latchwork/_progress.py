@@ -1,13 +1,43 @@
-"""A progress bar for a terminal; silence everywhere else."""
+"""A progress bar for a terminal or a notebook; silence everywhere else."""
 
+import importlib
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import Any, Protocol, Self, TextIO
 
 WIDTH = 24
 REDRAW_SECONDS = 0.1
+
+
+Message = str | Callable[[], str]
+
+
+class Bar(Protocol):
+    """What draws progress, between ``with`` and its end."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def update(self, fraction: float, message: Message) -> None:
+        """Show how much is done, 0 to 1, and a message, or what gives one."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+
+
+def progress_bar(enabled: bool = True) -> Bar:
+    """Give tqdm's bar on a terminal or in a notebook, if tqdm is installed, and else a `ProgressBar`."""
+    if enabled and (_in_notebook() or (sys.stderr is not None and sys.stderr.isatty())):
+        try:
+            return TqdmBar()
+        except ImportError:
+            pass
+    return ProgressBar(enabled)
 
 
 class ProgressBar:
@@ -31,7 +61,7 @@ class ProgressBar:
     def __enter__(self) -> "ProgressBar":
         return self
 
-    def update(self, fraction: float, message: str | Callable[[], str]) -> None:
+    def update(self, fraction: float, message: Message) -> None:
         """Show how much is done, 0 to 1, and a message, or what gives one; at most ten times a second."""
         now = time.monotonic()
         if not self._enabled or now - self._drawn_at < REDRAW_SECONDS:
@@ -50,3 +80,42 @@ class ProgressBar:
         if self._drawn:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
+
+
+class TqdmBar:
+    """The same by tqdm, which knows notebooks too. ImportError if it is not installed."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # in a notebook without widgets it warns, and then draws with characters
+            self._new_bar = importlib.import_module("tqdm.auto").tqdm
+        self._drawn_at = -REDRAW_SECONDS
+        self._bar: Any = None
+
+    def __enter__(self) -> "TqdmBar":
+        """Draw nothing yet."""
+        return self
+
+    def update(self, fraction: float, message: Message) -> None:
+        """Show how much is done, 0 to 1, and a message, or what gives one; at most ten times a second."""
+        now = time.monotonic()
+        if now - self._drawn_at < REDRAW_SECONDS:
+            return
+        if self._bar is None:
+            options = {"leave": _in_notebook(), "dynamic_ncols": True, "mininterval": 0}
+            self._bar = self._new_bar(total=1.0, bar_format="{percentage:3.0f}%|{bar}| {desc}", **options)
+        self._bar.n = min(max(fraction, 0.0), 1.0)
+        self._bar.set_description_str(message if isinstance(message, str) else message())
+        self._drawn_at = now
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Erase it on a terminal; leave it in a notebook."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and type(ipython.get_ipython()).__name__ == "ZMQInteractiveShell"

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import latchwork as lw
 import numpy as np
-from latchwork._random import Random
-from latchwork.cli.train import _default_text
-from latchwork.estimators.characters import Vocabulary
+from latchwork.cli.train_text import default_text
 from latchwork.estimators.fit_loop import FitLoop
 from latchwork.estimators.language_model import LSTMLanguageModel
+from latchwork.estimators.tokenizers import Tokenizer
 from numpy.typing import NDArray
 
 SIDES = ("Latchwork", "PyTorch")
@@ -37,6 +36,9 @@ class PyTorchTrainer:
         import torch
 
         self._torch = torch
+        self.network = network
+        self.optimizer = lw.optim.AdamW()  # it has no schedule
+        self.gradient_norm = 0.0
         embedding, lstm, linear = network
         self._network = torch.nn.Sequential(
             torch.nn.Embedding(*embedding.parameters["weight"].shape),
@@ -57,7 +59,9 @@ class PyTorchTrainer:
     def lr(self, value: float) -> None:
         self._optimizer.param_groups[0]["lr"] = value
 
-    def step(self, inputs: NDArray[Any], targets: NDArray[Any], state: State = None) -> tuple[float, State]:
+    def step(
+        self, inputs: NDArray[Any], targets: NDArray[Any], state: State = None, *nothing: None
+    ) -> tuple[float, State]:
         torch = self._torch
         embedding, lstm, linear = self._network
         output, (h, c) = lstm(embedding(torch.from_numpy(inputs.astype(np.int64))), state)
@@ -65,7 +69,8 @@ class PyTorchTrainer:
         loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(targets.astype(np.int64)).flatten())
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm, foreach=True)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm, foreach=True)
+        self.gradient_norm = norm.item()
         self._optimizer.step()
         return loss.item(), (h.detach(), c.detach())
 
@@ -75,27 +80,27 @@ class PyTorchTrainer:
 
 
 class Run(NamedTuple):
-    """A training run of one side, made as `LSTMLanguageModel.fit` makes it; the clock starts when ``loop`` runs."""
+    """A training run of one side, made as `LSTMLanguageModel.fit` makes it; the clock starts when it is made."""
 
     model: LSTMLanguageModel
-    vocabulary: Vocabulary
+    tokenizer: Tokenizer
     network: lw.Network
     loop: FitLoop
     weights: Callable[[], Weights]
 
 
 def new_run(side: str, model: LSTMLanguageModel, text: str) -> Run:
-    vocabulary = Vocabulary(text)
-    random = Random(model.random_state)
-    network = model._new_network(vocabulary, random)
-    loop = model._new_loop(network, vocabulary, text, random, started=0.0)
+    tokenizer, network, run = model._prepare(text, seed=model.random_state)
     weights = network.state_dict
     if side == "PyTorch":
         trainer = PyTorchTrainer(model, network)
-        loop._trainer = trainer
+        run.trainer = trainer
         weights = trainer.weights
+    loop = FitLoop(run)
+    if side == "PyTorch":
+        loop._gradient_norm = lambda: trainer.gradient_norm
     loop._started = time.perf_counter()
-    return Run(model, vocabulary, network, loop, weights)
+    return Run(model, tokenizer, network, loop, weights)
 
 
 class Moment(NamedTuple):
@@ -105,27 +110,32 @@ class Moment(NamedTuple):
 
 
 class Watch:
-    """Takes the place of the progress bar; keeps the weights when each mark has passed, while the clock stands."""
+    """Takes the place of a trainer's ``step``; keeps the weights when each mark has passed, while the clock stands."""
 
     def __init__(self, run: Run, marks: Sequence[float]) -> None:
         self._run = run
         self._marks = marks
+        self._step = run.loop.trainer.step
+        self._characters = 0
         self.moments: list[Moment] = []
+        run.loop.trainer.step = self.step
 
-    def update(self, fraction: float, message: str) -> None:
-        seconds = self._run.loop.history[-1]["seconds"]
+    def step(self, inputs: NDArray[Any], *others: Any) -> tuple[float, Any]:
+        result = self._step(inputs, *others)
+        self._characters += inputs.size
+        seconds = time.perf_counter() - self._run.loop._started
         while len(self.moments) < len(self._marks) and seconds >= self._marks[len(self.moments)]:
-            self.keep()
+            self.keep(seconds)
+        return result
 
-    def keep(self) -> None:
+    def keep(self, seconds: float) -> None:
         start = time.perf_counter()
-        last = self._run.loop.history[-1]
-        self.moments.append(Moment(last["seconds"], last["characters"], self._run.weights()))
+        self.moments.append(Moment(seconds, self._characters, self._run.weights()))
         self._run.loop._started += time.perf_counter() - start
 
 
-def train(run: Run, watch: Watch) -> None:
-    run.loop.run(watch)
+def train(run: Run) -> None:
+    run.loop.run()
     if run.loop.interrupted:
         raise KeyboardInterrupt
 
@@ -142,13 +152,13 @@ def measure(side: str, model: LSTMLanguageModel, text: str, held_out: str) -> li
     run = new_run(side, model, text)
     assert model.max_seconds is not None
     watch = Watch(run, marks(model.max_seconds))
-    train(run, watch)
+    train(run)
     if len(watch.moments) < MARKS:
-        watch.keep()
+        watch.keep(run.loop.history[-1]["seconds"])
     results = []
     for moment in watch.moments:
         run.network.load_state_dict(moment.weights)
-        model._keep(run.vocabulary, run.network, run.loop.history, interrupted=False)
+        model._keep(run.tokenizer, run.network, run.loop.history, interrupted=False)
         bits = model.bits_per_character(held_out)
         results.append({"seconds": moment.seconds, "characters": moment.characters, "bits_per_character": bits})
     return results + results[-1:] * (MARKS - len(results))
@@ -159,15 +169,15 @@ def first_losses(side: str, model: LSTMLanguageModel, text: str) -> list[float]:
     model = LSTMLanguageModel(**model.get_params() | {"max_epochs": 1, "max_seconds": None})
     run = new_run(side, model, text[: COMPARED_STEPS * model.window * model.batch_size])
     losses = []
-    step = run.loop._trainer.step
+    step = run.loop.trainer.step
 
     def recorded_step(*arguments: Any) -> tuple[float, Any]:
         loss, state = step(*arguments)
         losses.append(loss)
         return loss, state
 
-    run.loop._trainer.step = recorded_step
-    train(run, Watch(run, marks=()))
+    run.loop.trainer.step = recorded_step
+    train(run)
     return losses
 
 
@@ -218,7 +228,7 @@ def main() -> int:
         print("the comparison needs PyTorch (pip install torch)", file=sys.stderr)
         return 2
 
-    name, text = _default_text()
+    name, text = default_text()
     held_out_length = len(text) // 10
     training, held_out = text[:-held_out_length], text[-held_out_length:]
     model = LSTMLanguageModel(max_seconds=arguments.seconds, random_state=SEED)

@@ -220,7 +220,8 @@ class TestTrainMinute:
     def test_latchworks_side_is_fit(self, train_minute):
         model = LSTMLanguageModel(**self.SMALL, max_epochs=3)
         run = train_minute.new_run("Latchwork", model, self.TEXT)
-        run.loop.run(train_minute.Watch(run, marks=()))
+        train_minute.Watch(run, marks=())
+        run.loop.run()
         model.fit(self.TEXT)
         for name, value in run.network.parameters.items():
             np.testing.assert_array_equal(value, model.network_.parameters[name])
@@ -238,18 +239,32 @@ class TestTrainMinute:
         assert marks[0]["characters"] == fitted.history_[-1]["characters"]
         assert marks[0]["bits_per_character"] == pytest.approx(fitted.bits_per_character(held_out), rel=1e-3)
 
-    def test_weights_are_kept_at_the_marks_and_the_clock_stands_meanwhile(self, train_minute):
-        record = {}
-        loop = SimpleNamespace(history=[record], _started=0.0)
-        watch = train_minute.Watch(SimpleNamespace(loop=loop, weights=lambda: dict(record)), [5, 10, 15])
-        for seconds in (4.9, 5.1, 6.0, 15.2, 15.3, 19.0):
-            record.update(seconds=seconds, characters=round(100 * seconds))
+    def test_weights_are_kept_at_the_marks_and_the_clock_stands_meanwhile(self, train_minute, monkeypatch):
+        now = 0.0
+
+        def step(inputs, *others):
+            nonlocal now
+            now += inputs.size / 10
+            return 1.0, None
+
+        def weights():
+            nonlocal now
+            now += 1000.0  # while the clock stands
+            return {"characters": sum(read)}
+
+        monkeypatch.setattr(train_minute.time, "perf_counter", lambda: now)
+        trainer = SimpleNamespace(step=step)
+        loop = SimpleNamespace(trainer=trainer, _started=0.0)
+        watch = train_minute.Watch(SimpleNamespace(loop=loop, weights=weights), [5, 10, 15])
+        read = []
+        for size in (49, 2, 9, 92, 1, 37):
+            read.append(size)
             started = loop._started
-            watch.update(0.0, "")
-            assert (loop._started > started) == (seconds in (5.1, 15.2))
-        assert [moment.seconds for moment in watch.moments] == [5.1, 15.2, 15.2]
-        assert [moment.characters for moment in watch.moments] == [510, 1520, 1520]
-        assert [moment.weights["seconds"] for moment in watch.moments] == [5.1, 15.2, 15.2]
+            assert trainer.step(np.zeros(size), None) == (1.0, None)
+            assert (loop._started > started) == (sum(read) in (51, 152))
+        assert [moment.characters for moment in watch.moments] == [51, 152, 152]
+        assert [moment.seconds for moment in watch.moments] == pytest.approx([5.1, 15.2, 15.2])
+        assert [moment.weights["characters"] for moment in watch.moments] == [51, 152, 152]
 
     @pytest.mark.slow
     def test_program(self, torch_peer, tmp_path):

@@ -1,6 +1,8 @@
 """``record(checkpoint=k)``: the same bits in less memory."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 
@@ -140,3 +142,72 @@ def test_a_million_steps_need_little_more_than_their_output():
     output = 4 * 64 * 1_000_000
     assert taken < 300e6
     assert taken - output < 20e6
+
+
+def trainer_steps(checkpoint, members=1, dtype="float32", **options):
+    layers = [
+        lw.LSTM(3, 9, num_layers=2, dropout=0.3, zoneout=(0.1, 0.2), bidirectional=True, dtype=dtype, seed=1),
+        lw.Linear(18, 2, dtype=dtype, seed=2),
+    ]
+    network = lw.Network(layers, members)
+    trainer = lw.Trainer(
+        network, optimizer=lw.optim.Adam(lr=0.01), clip_norm=1.0, seed=5, checkpoint=checkpoint, **options
+    )
+    results = []
+    state = None
+    for seed in range(3):
+        x, y = normal(seed, (STEPS, ROWS, 3)), normal(seed + 10, (STEPS, ROWS, 2))
+        loss, state = trainer.step(x, y, state, [13, 0, 7, 12, 1])
+        results.append(loss)
+    loss, _ = trainer.gradient(x, y, state)
+    return trainer, {"losses": np.array([*results, loss]), "gradients": trainer.gradients.flat.copy(), "end": state}
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("loss", ["squared_error", lw.losses.squared_error, lambda output, y, lengths=None: (
+    ((output - y) ** 2).mean(axis=(-1, -2, -3)), 2 * (output - y) / (STEPS * ROWS * 2))])  # fmt: skip
+def test_a_trainer_with_checkpoints_gives_the_same_bits(loss, members, dtype):
+    expected_trainer, expected = trainer_steps(None, members, dtype, loss=loss)
+    for checkpoint in (1, 4, STEPS, 1000):
+        trainer, results = trainer_steps(checkpoint, members, dtype, loss=loss)
+        assert_same_bits(results, expected)
+        assert_same_bits(trainer.network.state_dict(), expected_trainer.network.state_dict())
+
+
+def test_copies_of_a_trainer_keep_its_checkpoints():
+    trainer, _ = trainer_steps(4, loss="squared_error")
+    for copied in (copy.deepcopy(trainer), pickle.loads(pickle.dumps(trainer))):
+        assert copied._core.checkpoint == 4
+    assert trainer_steps(None, loss="squared_error")[0]._core.checkpoint == 0
+    with pytest.raises(ValueError, match="checkpoint: expected at least 0, got -1"):
+        trainer._core.checkpoint = -1
+    assert trainer._core.checkpoint == 4
+
+
+@pytest.mark.parametrize(("checkpoint", "error"), [(0, ValueError), (2.0, TypeError), (True, TypeError)])
+def test_what_is_no_checkpoint_of_a_trainer_is_refused(checkpoint, error):
+    with pytest.raises(error, match="checkpoint: expected"):
+        lw.Trainer(lw.LSTM(2, 3), "squared_error", lw.optim.SGD(lr=0.1), checkpoint=checkpoint)
+
+
+TRAINING = """
+import json, resource
+import latchwork as lw, numpy as np
+steps = 1_000_000
+network = lw.Network([lw.LSTM(1, 32, seed=0), lw.Linear(32, 1, seed=0)])
+trainer = lw.Trainer(network, "squared_error", lw.optim.SGD(lr=0.01), checkpoint=1000)
+x = np.ones((steps, 1, 1), np.float32)
+trainer.step(x[:1000], x[:1000])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+trainer.step(x, x)
+print(json.dumps(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
+def test_a_step_of_training_over_a_million_steps():
+    process = subprocess.run([sys.executable, "-c", TRAINING], check=True, capture_output=True, timeout=600)
+    taken = json.loads(process.stdout)
+    hidden = 4 * 32 * 1_000_000  # the LSTM's output and its gradient remain; without checkpoints there are 6 more
+    assert taken < 2.5 * hidden

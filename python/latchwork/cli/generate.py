@@ -24,7 +24,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--length",
         type=integer(0, 10**9),
         default=500,
-        help="how many characters to generate at most; bytes, words or tokens if the model reads such",
+        help="how many characters, or bytes, words or tokens if the model reads such, to generate",
     )
     parser.add_argument(
         "--temperature",

@@ -52,6 +52,7 @@ class Recorder:
             "basis": basis,
             "given_start": given_start,
             "segments": [],
+            "end": None,
         }
 
     def begin(self, start: Snapshot) -> None:

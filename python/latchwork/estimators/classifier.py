@@ -10,6 +10,7 @@ import numpy as np
 from latchwork import _core
 from latchwork._arrays import boolean, real_number
 from latchwork.estimators.labels import class_weights
+from latchwork.estimators.long_data import coded_targets
 from latchwork.estimators.metrics import accuracy
 from latchwork.estimators.parameter_docs import with_shared_docs
 from latchwork.estimators.prediction import mean_of_members, spread_of_members
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from latchwork._arrays import Array
     from latchwork.estimators.layout import Layout
+    from latchwork.estimators.long_data import LongData
+    from latchwork.estimators.sequence_fitting import Learned
+    from latchwork.estimators.windows import Encode
     from latchwork.optim import Optimizer
     from latchwork.schedules import Schedule
 
@@ -82,13 +86,14 @@ class LSTMClassifier(SequenceEstimator):
     classes_: Array
 
     _kind: ClassVar[str] = "classifier"
+    _labels: ClassVar[bool] = True
 
     def __init__(
         self,
         hidden_size: int = 64,
         num_layers: int = 1,
         *,
-        bidirectional: bool = True,
+        bidirectional: bool | None = None,
         head: str = "last",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.3,
@@ -321,6 +326,20 @@ class LSTMClassifier(SequenceEstimator):
 
     def _new_outputs(self, targets: Targets, answers: Any) -> OutputNumbers:
         return OutputNumbers(len(answers.classes), 1, None, None)
+
+    def _long_answers(self, long: LongData) -> tuple[Any, OutputNumbers]:
+        classes, _ = long.outputs.classes()
+        answers = Answers(classes, True)
+        return answers, OutputNumbers(len(classes), 1, None, None)
+
+    def _long_targets(self, long: LongData, learned: Learned) -> Encode:
+        classes = learned.answers.classes
+        if self.class_weight is None:
+            weights = np.ones(len(classes))
+        else:
+            counts = long.outputs.counts_of(classes)
+            weights = class_weights(self.class_weight, np.arange(len(classes)), classes, counts)
+        return coded_targets(classes, weights, self.dtype)
 
     def _in_units_of_network(self, targets: Targets, outputs: OutputNumbers) -> Targets:
         return targets

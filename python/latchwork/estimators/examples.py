@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from latchwork.estimators.targets import Targets
 
 
+GAPS_ADVICE = 'give missing="forward", "mean" or "zero" to the constructor to train a model that takes gaps'
+
+
 class Examples(NamedTuple):
     """Sequences and their targets."""
 
@@ -41,13 +44,14 @@ class Examples(NamedTuple):
 
 def check_no_gaps(sequences: Sequences, layout: Layout) -> None:
     """Raise ValueError if there is a NaN, and name its place."""
-    advice = 'give missing="forward", "mean" or "zero" to the constructor to train a model that takes gaps'
     if not _core.all_finite(sequences.values):
         step, column = (int(place) for place in np.argwhere(np.isnan(sequences.values))[0])
-        raise ValueError(f"X: expected no NaN, got NaN in {layout.place(step, column)}; {advice}")
+        raise ValueError(f"X: expected no NaN, got NaN in {layout.place(step, column)}; {GAPS_ADVICE}")
     if sequences.static is not None and not _core.all_finite(sequences.static):
         sample, column = (int(place) for place in np.argwhere(np.isnan(sequences.static))[0])
-        raise ValueError(f"static: expected no NaN, got NaN in {layout.sample_text(sample)}, column {column}; {advice}")
+        raise ValueError(
+            f"static: expected no NaN, got NaN in {layout.sample_text(sample)}, column {column}; {GAPS_ADVICE}"
+        )
 
 
 def all_numbers(values: Any) -> bool:

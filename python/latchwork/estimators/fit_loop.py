@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from latchwork import _core
 from latchwork._arrays import integer, real_number
-from latchwork._progress import ProgressBar
+from latchwork._progress import Bar, progress_bar
 from latchwork._sequence import SequenceModule
-from latchwork.estimators.callbacks import callbacks_of
+from latchwork.estimators.callbacks import RowPrinter, callbacks_of
 from latchwork.estimators.certificate import NO_ORDER, Recorder, next_order
 from latchwork.estimators.checkpoints import (
     Checkpoints,
@@ -85,7 +84,7 @@ class FitLoop:
         self.trainer = run.trainer
         self._run = run
         self._data = run.data
-        self._callbacks = callbacks_of(run.callbacks)
+        self._callbacks = [*callbacks_of(run.callbacks), *([RowPrinter()] if run.verbose >= 2 else [])]
         self._best = BestWeights(run.n_iter_no_change, run.tol)
         self._checkpoints = (
             None if run.checkpoint_dir is None else Checkpoints(run.checkpoint_dir, run.checkpoint_every)
@@ -129,7 +128,7 @@ class FitLoop:
         self._begin()
         for callback in self._callbacks:
             callback.on_fit_begin(self)
-        with CtrlC() as ctrl_c, ProgressBar(self._run.verbose > 0) as bar:
+        with CtrlC() as ctrl_c, progress_bar(self._run.verbose == 1) as bar:
             try:
                 while self.ended_by is None and self._place.epoch < self.max_epochs:
                     self._run_epoch(ctrl_c, bar)
@@ -186,11 +185,12 @@ class FitLoop:
             self._checkpoints.open()
             if self._run.resume and self._resume(self._checkpoints):
                 return
-            self._checkpoints.write_first(self._checkpoint())
         if self._recorder is not None:
             self._recorder.begin(self._snapshot())
+        if self._checkpoints is not None:
+            self._checkpoints.write_first(self._checkpoint())
 
-    def _run_epoch(self, ctrl_c: CtrlC, bar: ProgressBar) -> None:
+    def _run_epoch(self, ctrl_c: CtrlC, bar: Bar) -> None:
         place = self._place
         for batch in self._data.batches(place.epoch, place.batch):
             done = self._done()
@@ -231,7 +231,7 @@ class FitLoop:
             raise self._diverged(str(error).removesuffix("; nothing was changed"), batch) from error
         self._state = end
         mean_loss = _mean(loss) / self._data.loss_unit
-        place.last_norm = _mean(self._gradient_norm())
+        place.last_norm = _mean(trainer.gradient_norm)
         place.batch += 1
         place.steps += 1
         place.counted += batch.count
@@ -282,7 +282,9 @@ class FitLoop:
             "the weights before it" if self._best.weights is None else f"those of epoch {self._best.epoch}, the best,"
         )
         number, samples = (None, None) if batch is None else (place.batch, batch.samples)
-        return DivergenceError(reason, place.epoch + 1, number, place.last_norm, samples, kept)
+        # The norm that was refused, or else that of the last step; right after a checkpoint the trainer knows none.
+        norm = _mean(self.trainer.gradient_norm) if self.trainer._core.gradient_norms else place.last_norm
+        return DivergenceError(reason, place.epoch + 1, number, norm, samples, kept)
 
     def _keep(self, *, put_back: bool) -> None:
         """Give the network the weights that it will keep, and the certificate their hash."""
@@ -300,9 +302,6 @@ class FitLoop:
             "lr": self.trainer.lr,
             "gradient_norm": place.norm_sum / place.batch,
         }
-
-    def _gradient_norm(self) -> Any:
-        return _core.gradient_norms([self.trainer.gradients.flat], self.network._core.members)
 
     def _done(self) -> float:
         """Return the share of the run that is over before this step: of the epochs, or of the seconds if more."""

@@ -11,6 +11,7 @@ from latchwork.estimators.preparation import fit_scale
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from latchwork._arrays import Array
     from latchwork.estimators.schema import Schema
     from latchwork.estimators.sequences import Sequences
 
@@ -41,6 +42,15 @@ def input_numbers(
         The features with NaN: each gets a mask and, with "forward", the time since it was last seen.
     """
     shift, factor = fit_scale(sequences, scale, schema.columns)
+    means = missing != "refuse" and scale != "standard"
+    mean = fit_scale(sequences, "standard", schema.columns)[0] if means else shift
+    return joined_numbers(shift, factor, mean, schema, scale, missing, gaps)
+
+
+def joined_numbers(
+    shift: Array, factor: Array, mean: Array, schema: Schema, scale: str | None, missing: str, gaps: Sequence[int]
+) -> InputNumbers:
+    """Join the numbers of scaling with what stands for gaps: ``mean``, unscaled, unless ``missing`` is "zero"."""
     impute: dict[str, Any] | None = None
     if missing != "refuse":
         # What stands for a gap is scaled like everything else by then.
@@ -49,7 +59,7 @@ def input_numbers(
         elif scale == "standard":
             fill = np.zeros(len(shift))
         else:
-            fill = (fit_scale(sequences, "standard", schema.columns)[0] - shift) * factor
+            fill = (mean - shift) * factor
         fill[schema.columns] = 0.0
         method = "forward" if missing == "forward" else "constant"
         impute = {"method": method, "fill": fill.tolist(), "indicators": list(gaps)}

@@ -44,7 +44,7 @@ def class_codes(
     TypeError
         If labels are of several kinds, or of no kind that labels have.
     """
-    labels, missing = _plain(y, place)
+    labels, missing = plain_labels(y, place)
     codes = np.full(len(labels), -1, np.int64)
     known = labels[~missing]
     if classes is None:
@@ -61,15 +61,12 @@ def class_codes(
     unknown = (codes < 0) & ~missing
     if unknown.any():
         row = int(np.argmax(unknown))
-        raise ValueError(
-            f"y: expected one of the classes {_listed(list(code_of))}, got {labels[row].item()!r} in {place(row)}"
-            if isinstance(labels[row], np.generic)
-            else f"y: expected one of the classes {_listed(list(code_of))}, got {labels[row]!r} in {place(row)}"
-        )
+        got = labels[row : row + 1].tolist()[0]
+        raise ValueError(f"y: expected one of the classes {_listed(list(code_of))}, got {got!r} in {place(row)}")
     return codes, np.asarray(classes)
 
 
-def _plain(y: Array, place: Callable[[int], str]) -> tuple[Array, Array]:
+def plain_labels(y: Array, place: Callable[[int], str]) -> tuple[Array, Array]:
     """Give labels in a dtype in which they can be sorted, and where they are missing."""
     missing = np.zeros(len(y), bool)
     if y.dtype.kind == "O":

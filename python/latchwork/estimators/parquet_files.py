@@ -1,7 +1,7 @@
 """Parquet files larger than memory as long sequences: read once, then kept as plain numbers in a temporary file.
 
-Training reads many places of the data side by side, and again in each epoch. A Parquet file is compressed in large groups
-of rows, of which each such place would have to hold one; a file of plain numbers is read wherever one likes.
+Training reads many places of the data side by side, and again in each epoch. A Parquet file is compressed in large
+groups of rows, of which each such place would have to hold one; a file of plain numbers is read wherever one likes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.estimators.sources import ArraySource
+from latchwork.estimators.frames import read_column
+from latchwork.estimators.sources import ArraySource, mappings
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from numpy.typing import DTypeLike
 
     from latchwork._arrays import Array
@@ -34,7 +37,7 @@ class ParquetSource(ArraySource):
     paths : sequence of str or os.PathLike
         Each file is one sequence, or with ``sequence`` several. All have the same columns.
     target : str or sequence of str
-        The column of y, or the columns.
+        The column of y, or the columns, if there are any.
     sequence : str, optional
         The column that names the sequence of each row. The rows of a sequence are neighbours.
     time : str, optional
@@ -52,6 +55,8 @@ class ParquetSource(ArraySource):
         The columns of X.
     target_names : tuple of str
         The columns of y.
+    values : numpy.memmap
+        (rows, columns): X of all sequences.
 
     Raises
     ------
@@ -77,41 +82,79 @@ class ParquetSource(ArraySource):
         self.target_names = (target,) if isinstance(target, str) else tuple(target)
         files = [_File(path) for path in paths]
         others = {*self.target_names, *(name for name in (sequence, time) if name is not None)}
-        self.names = tuple(features) if features is not None else tuple(
+        self.names: tuple[str, ...] = tuple(features) if features is not None else tuple(
             name for name in files[0].names if name not in others
         )  # fmt: skip
         if not self.names:
             raise ValueError(f"X: expected a column beside {', '.join(map(repr, sorted(others)))} in {files[0].path}")
         for file in files:
             file.check_columns((*self.names, *others))
+        if not any(file.rows for file in files):
+            raise ValueError(f"X: expected at least one step, got none in {files[0].path}")
         kind = np.dtype(dtype)
-        self._spool = _Spool([kind, np.dtype(np.int32 if labels else np.float64)], sum(file.rows for file in files))
         codes: dict[Any, int] = {}
         lengths: list[int] = []
-        for file in files:
-            borders = _Borders(file.path, sequence, time)
-            for first, columns in file.parts((*self.names, *others)):
-                borders.add(first, columns)
-                x = np.empty((len(next(iter(columns.values()))), len(self.names)), kind)
-                for place, name in enumerate(self.names):
-                    x[:, place] = _numbers(columns[name], kind, name, file.path, first, "X")
-                if labels:
-                    y = np.stack([_codes(columns[name], codes) for name in self.target_names], axis=1)
-                else:
-                    y = np.empty((len(x), len(self.target_names)))
-                    for place, name in enumerate(self.target_names):
-                        y[:, place] = _numbers(columns[name], np.dtype(np.float64), name, file.path, first, "y")
-                self._spool.write(x, y)
-            lengths += borders.lengths()
-        single = isinstance(target, str)
-        all_x, all_y = self._spool.arrays((len(self.names),), () if single else (len(self.target_names),))
+        kinds = [kind, np.dtype(np.int32 if labels else np.float64)][: 1 + bool(self.target_names)]
+        with _Spool(kinds, sum(file.rows for file in files)) as spool:
+            for file in files:
+                borders = _Borders(file.path, sequence, time)
+                for first, columns in file.parts((*self.names, *others)):
+                    borders.add(first, columns)
+                    numbers = [self._numbers(columns, self.names, kind, file.path, first, "X")]
+                    if labels:
+                        numbers.append(np.stack([_codes(columns[name], codes) for name in self.target_names], axis=1))
+                    elif self.target_names:
+                        numbers.append(self._numbers(columns, self.target_names, kinds[1], file.path, first, "y"))
+                    spool.write(*numbers)
+                lengths += borders.lengths()
+            outputs = () if isinstance(target, str) else (len(self.target_names),)
+            self.values, *all_y = spool.arrays((len(self.names),), outputs)
         cuts = np.cumsum(lengths)[:-1].tolist()
-        y_parts: Any = _split(all_y, cuts)
+        x = _split(self.values, cuts)
+        y: list[Any] = [np.empty((len(each), 0)) for each in x] if not all_y else _split(all_y[0], cuts)
         if labels:
             values = _label_array(list(codes))
-            y_parts = [_Labels(each, values) for each in y_parts]
-        super().__init__(_split(all_x, cuts), y_parts)
-        self._maps = [each._mmap for each in (all_x, all_y)]
+            y = [_Labels(each, values) for each in y]
+        super().__init__(x, y)
+        self._maps = mappings([self.values, *all_y])
+
+    @staticmethod
+    def _numbers(
+        columns: dict[str, Any], names: Sequence[str], dtype: np.dtype[Any], path: str, first: int, role: str
+    ) -> Array:
+        numbers = np.empty((len(columns[names[0]]), len(names)), dtype)
+        for place, name in enumerate(names):
+            numbers[:, place] = _numbers(columns[name], dtype, name, path, first, role)
+        return numbers
+
+
+class FileTable:
+    """The rows of Parquet files one behind the other, where targets are looked up as in a data frame.
+
+    Attributes
+    ----------
+    names : list of str
+        The columns of the first file.
+    rows : int
+        How many rows there are.
+    index : None
+        A file has no labels of rows.
+    """
+
+    index = None
+
+    def __init__(self, paths: Sequence[Any]) -> None:
+        self._files = [_File(path) for path in paths]
+        self.names = self._files[0].names
+        self.rows = sum(file.rows for file in self._files)
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is a column of this name."""
+        return name in self.names
+
+    def column(self, name: str) -> Array:
+        """Read a column."""
+        return np.concatenate([file.column(name) for file in self._files])
 
 
 class _File:
@@ -135,12 +178,16 @@ class _File:
                 known = ", ".join(map(repr, self.names))
                 raise ValueError(f"{self.path}: expected one column {name!r}, got {known}")
 
+    def column(self, name: str) -> Array:
+        self.check_columns([name])
+        return read_column(self._file.read([name]).column(name))
+
     def parts(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the number of the first row, and the columns, of some thousand rows after each other."""
         first = 0
         for batch in self._file.iter_batches(_ROWS, columns=list(names), use_threads=False):
             if batch.num_rows:
-                yield first, {name: batch.column(name) for name in names}
+                yield first, {name: _decoded(batch.column(name)) for name in names}
                 first += batch.num_rows
 
 
@@ -149,8 +196,17 @@ class _Spool:
 
     def __init__(self, dtypes: Sequence[np.dtype[Any]], rows: int) -> None:
         self._dtypes = dtypes
-        self._files = [tempfile.TemporaryFile() for _ in dtypes]  # noqa: SIM115
         self._rows = rows
+        self._files: list[IO[bytes]] = []
+        for _ in dtypes:
+            self._files.append(tempfile.TemporaryFile())  # noqa: SIM115
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
 
     def write(self, *arrays: Array) -> None:
         try:
@@ -166,12 +222,11 @@ class _Spool:
             raise
 
     def arrays(self, *shapes: tuple[int, ...]) -> list[Any]:
-        """Map what was written; the shapes are those of one row."""
+        """Map what was written, which outlives this; the shapes are those of one row."""
         mapped = []
-        for file, dtype, shape in zip(self._files, self._dtypes, shapes, strict=True):
+        for file, dtype, shape in zip(self._files, self._dtypes, shapes, strict=False):
             file.flush()
             mapped.append(np.memmap(file, dtype, "r", shape=(self._rows, *shape)))
-            file.close()  # the map keeps the file
         return mapped
 
 
@@ -233,7 +288,8 @@ class _Borders:
 
     def lengths(self) -> list[int]:
         """Give the lengths of all sequences."""
-        return np.diff([*self._starts, self._rows]).tolist()
+        lengths: list[int] = np.diff([*self._starts, self._rows]).tolist()
+        return lengths
 
 
 class _Labels:
@@ -272,8 +328,8 @@ def _numbers(column: Any, dtype: np.dtype[Any], name: str, path: str, first: int
 
 
 def _codes(column: Any, codes: dict[Any, int]) -> Array:
-    """Number labels in the order in which they come; a null is -1."""
-    encoded = column.dictionary_encode() if not hasattr(column, "dictionary") else column
+    """Give each label its place among all so far; a null has -1."""
+    encoded = column.dictionary_encode()
     places = [-1 if label is None else codes.setdefault(label, len(codes)) for label in encoded.dictionary.to_pylist()]
     indices = encoded.indices.cast("int32").fill_null(len(places)).to_numpy(zero_copy_only=False)
     found: Array = np.array([*places, -1], np.int32)[indices]
@@ -291,13 +347,18 @@ def _split(array: Array, cuts: Sequence[int]) -> list[Array]:
     return [array[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(array)], strict=True)]
 
 
+def _decoded(column: Any) -> Any:
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
+
+
 def _changes(column: Any) -> list[int]:
     """Where a column's value differs from the one before."""
     compute = importlib.import_module("pyarrow.compute")
     if len(column) < 2:
         return []
     differs = compute.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
-    return (np.flatnonzero(differs) + 1).tolist()
+    changes: list[int] = (np.flatnonzero(differs) + 1).tolist()
+    return changes
 
 
 def _pyarrow() -> Any:

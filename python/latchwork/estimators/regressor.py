@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from latchwork._arrays import boolean, integer, real_number
+from latchwork.estimators.long_data import scaled_targets
 from latchwork.estimators.metrics import r2_score
 from latchwork.estimators.parameter_docs import with_shared_docs
 from latchwork.estimators.prediction import mean_of_members, spread_of_members
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
     from latchwork._arrays import Array
     from latchwork.estimators.layout import Layout
+    from latchwork.estimators.long_data import LongData
+    from latchwork.estimators.sequence_fitting import Learned
     from latchwork.estimators.targets import Targets
+    from latchwork.estimators.windows import Encode
     from latchwork.optim import Optimizer
     from latchwork.schedules import Schedule
 
@@ -84,13 +88,14 @@ class LSTMRegressor(SequenceEstimator):
     n_outputs_: int
 
     _kind: ClassVar[str] = "regressor"
+    _labels: ClassVar[bool] = False
 
     def __init__(
         self,
         hidden_size: int = 64,
         num_layers: int = 1,
         *,
-        bidirectional: bool = True,
+        bidirectional: bool | None = None,
         head: str = "last",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -250,27 +255,37 @@ class LSTMRegressor(SequenceEstimator):
         targets = regression_targets(y, layout, per_step=per_step, dtype=self.dtype, sample_weight=sample_weight)
         count = targets.values.shape[1]
         if answers is None:
-            names = None if targets.names is None else tuple(map(str, targets.names))
-            quantiles = None if self.quantiles is None else _quantiles(self.quantiles)
-            return targets, Answers(count, targets.single, per_step, names, quantiles)
+            return targets, self._new_answers(count, targets.single, per_step, targets.names)
         if count != answers.outputs:
             raise ValueError(f"y: expected {answers.outputs} outputs, as in training, got {count}")
         return targets, answers
 
+    def _new_answers(self, outputs: int, single: bool, per_step: bool, names: Any) -> Answers:
+        quantiles = None if self.quantiles is None else _quantiles(self.quantiles)
+        return Answers(outputs, single, per_step, None if names is None else tuple(map(str, names)), quantiles)
+
     def _new_outputs(self, targets: Targets, answers: Any) -> OutputNumbers:
+        return self._outputs_of(answers, *fit_target_scale(targets, self.scale))
+
+    def _outputs_of(self, answers: Answers, shift: Array, factor: Array) -> OutputNumbers:
         levels = 1 if answers.quantiles is None else len(answers.quantiles)
         size = answers.outputs * levels
         if self.scale is None:
             return OutputNumbers(size, levels, None, None)
-        shift, factor = fit_target_scale(targets, self.scale)
         back_shift, back_factor = np.repeat(-shift * factor, levels), np.repeat(1.0 / factor, levels)
         return OutputNumbers(size, levels, back_shift.tolist(), back_factor.tolist())
 
     def _in_units_of_network(self, targets: Targets, outputs: OutputNumbers) -> Targets:
-        if outputs.shift is None or outputs.factor is None:
-            return targets
-        back_shift, back_factor = (np.array(each[:: outputs.sorted_by]) for each in (outputs.shift, outputs.factor))
-        return targets.scaled(-back_shift * back_factor, 1.0 / back_factor)
+        return targets if outputs.shift is None else targets.scaled(*_target_scale(outputs))
+
+    def _long_answers(self, long: LongData) -> tuple[Any, OutputNumbers]:
+        if not long.outputs.counts.all():
+            raise ValueError("y: expected at least one target of each output, got none that is not missing")
+        answers = self._new_answers(long.n_outputs, long.single, True, long.names)
+        return answers, self._outputs_of(answers, *long.outputs.scale(self.scale))
+
+    def _long_targets(self, long: LongData, learned: Learned) -> Encode:
+        return scaled_targets(*_target_scale(learned.outputs), self.dtype)
 
     def _loss(self, answers: Any) -> tuple[Any, dict[str, Any]]:
         if answers.quantiles is not None:
@@ -320,6 +335,15 @@ class LSTMRegressor(SequenceEstimator):
             own = [""] if answers.single else [f"{name}_" for name in names or range(answers.outputs)]
             names = tuple(f"{name}{level:g}" for name in own for level in answers.quantiles)
         return self._to_user(values, layout, names)
+
+
+def _target_scale(outputs: OutputNumbers) -> tuple[Array, Array]:
+    """Give shift and factor of each target: the reverse of the network's last layer."""
+    if outputs.shift is None or outputs.factor is None:
+        count = outputs.size // outputs.sorted_by
+        return np.zeros(count), np.ones(count)
+    back_shift, back_factor = (np.array(each[:: outputs.sorted_by]) for each in (outputs.shift, outputs.factor))
+    return -back_shift * back_factor, 1.0 / back_factor
 
 
 class Answers(NamedTuple):

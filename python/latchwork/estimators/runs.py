@@ -71,7 +71,7 @@ class Run:
     callbacks : sequence of Callback or callable, or one of them
         See `latchwork.estimators.callbacks`.
     verbose : int or bool
-        1: a progress bar on a terminal; 2: a row for each epoch too, on standard output.
+        1: a progress bar on a terminal or in a notebook; 2: instead, a row for each epoch on standard output.
     seed : int
         What everything random in the run follows from.
     fingerprint : mapping

@@ -5,14 +5,19 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
+
+from latchwork._arrays import integer
 from latchwork._random import Random
 from latchwork.estimators.examples import Examples, check_no_gaps
 from latchwork.estimators.fingerprints import options_of
 from latchwork.estimators.holdout import held_out
-from latchwork.estimators.input_numbers import input_numbers
+from latchwork.estimators.input_numbers import InputNumbers, input_numbers, joined_numbers
 from latchwork.estimators.inputs import read, read_fit
+from latchwork.estimators.long_data import LongData, is_long, is_mapped, is_path, sequences_of_files
 from latchwork.estimators.preparation import missing_features
 from latchwork.estimators.runs import Run
 from latchwork.estimators.sequence_network import NetworkSeeds, OutputNumbers, new_network, training_network
@@ -28,9 +33,11 @@ from latchwork.training import Trainer
 if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork.estimators.layout import Layout
+    from latchwork.estimators.runs import TrainingData
     from latchwork.estimators.schema import Schema
     from latchwork.estimators.sequences import Sequences
     from latchwork.estimators.targets import Targets
+    from latchwork.estimators.windows import Encode
     from latchwork.optim import Optimizer
 
 
@@ -62,8 +69,24 @@ class Fitting:
     run: Run
 
 
+class FittingSeeds(NamedTuple):
+    """The seeds of all parts of a training."""
+
+    network: NetworkSeeds
+    trainer: int
+    order: int
+    split: int
+
+    @classmethod
+    def drawn(cls, random: Random) -> FittingSeeds:
+        """Draw all of them, whatever is needed, so that no option changes the seeds of another."""
+        return cls(NetworkSeeds.drawn(random), random.seed(), random.seed(), random.seed())
+
+
 class SequenceFitting(SequenceParameters):
     """Makes `Fitting` of data; the methods at the end are where a regressor and a classifier differ."""
+
+    _labels: ClassVar[bool]  # whether y is labels rather than numbers
 
     network_: Network
     _learned: Learned
@@ -84,15 +107,20 @@ class SequenceFitting(SequenceParameters):
         going: Going | None = None,
     ) -> Fitting:
         """Read the data and build all that is trained; nothing of this estimator changes."""
-        random = Random(seed)
-        network_seeds = NetworkSeeds.drawn(random)
-        trainer_seed, order_seed, split_seed = random.seed(), random.seed(), random.seed()
+        seeds = FittingSeeds.drawn(Random(seed))
         goes_on = hasattr(self, "network_") and (self.warm_start or going is not None)
         before = self._learned if goes_on else None
+        if is_long(X) and (self.window is not None or not is_mapped(X)):
+            learned, trainer, data = self._read_long(X, y, sample_weight, static, seeds, before, going)
+            validates = self.validation_data is not None and going is None
+            validation = self._given_validation(learned) if validates else None
+            epochs = 1 if isinstance(X, Iterator) else self._max_epochs(data.steps())
+            run = self._run_of(trainer, data, epochs, validation, learned, seed, started, goes_on, going)
+            return Fitting(learned, run)
 
         classes = None if going is None else going.classes
         examples, schema, answers, layout = self._read_examples(X, y, sample_weight, static, before, classes)
-        training, validation = self._split(examples, split_seed, validates=going is None)
+        training, validation = self._split(examples, seeds.split, validates=going is None)
         counted = training.counted()
         if before is None:
             gaps = missing_features(counted.sequences)
@@ -105,27 +133,51 @@ class SequenceFitting(SequenceParameters):
             check_no_gaps(examples.sequences, layout)
         if self.validation_data is not None and going is None:
             validation = self._given_validation(learned)
-        if going is not None and going.trainer is not None:
-            trainer = going.trainer
-        elif before is None:
+        inputs = None
+        if before is None:
             inputs = input_numbers(counted.sequences, schema, self.scale, learned.missing, gaps)
-            longest = int(counted.sequences.lengths.max())
-            network = new_network(self, inputs, outputs, network_seeds, longest)
-            trainer = self._new_trainer(network, learned, trainer_seed)
-        else:
-            trainer = self._new_trainer(training_network(self.network_, learned.outputs), learned, trainer_seed)
+        longest = int(counted.sequences.lengths.max())
+        trainer = self._trainer_of(learned, inputs, longest, seeds, going)
         targets = self._in_units_of_network(self._weighted(counted.targets), learned.outputs)
         data = training_data(
             Examples(counted.sequences, targets),
             self._batch_size(len(targets)),
             self.window,
-            seed=order_seed,
+            seed=seeds.order,
             shuffle=self.shuffle,
         )
+        epochs = self._max_epochs(data.steps())
+        run = self._run_of(trainer, data, epochs, validation, learned, seed, started, goes_on, going)
+        return Fitting(learned, run)
+
+    def _trainer_of(
+        self, learned: Learned, inputs: InputNumbers | None, longest: int, seeds: FittingSeeds, going: Going | None
+    ) -> Trainer[Any]:
+        """Go on with a trainer, or make one: of a new network if there are ``inputs``, else of the one there is."""
+        if going is not None and going.trainer is not None:
+            return going.trainer
+        if inputs is None:
+            network = training_network(self.network_, learned.outputs)
+        else:
+            network = new_network(self, inputs, learned.outputs, seeds.network, longest)
+        return self._new_trainer(network, learned, seeds.trainer)
+
+    def _run_of(
+        self,
+        trainer: Trainer[Any],
+        data: TrainingData,
+        max_epochs: int,
+        validation: Examples | None,
+        learned: Learned,
+        seed: int,
+        started: float,
+        goes_on: bool,
+        going: Going | None,
+    ) -> Run:
         run = Run(
             trainer=trainer,
             data=data,
-            max_epochs=self._max_epochs(data.steps()),
+            max_epochs=max_epochs,
             max_seconds=self.max_seconds,
             started=started,
             validate=None if validation is None else self._validation(trainer, validation, learned),
@@ -153,7 +205,74 @@ class SequenceFitting(SequenceParameters):
                 lr_schedule=schedule,
                 checkpoint_dir=None,
             )
-        return Fitting(learned, run)
+        return run
+
+    def _read_long(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        static: Any,
+        seeds: FittingSeeds,
+        before: Learned | None,
+        going: Going | None,
+    ) -> tuple[Learned, Trainer[Any], TrainingData]:
+        """Read what is larger than memory or comes piece by piece, and build what is trained on it."""
+        self._check_long(X, static, validates=going is None)
+        long = LongData(
+            X,
+            y,
+            sample_weight,
+            dtype=self.dtype,
+            labels=self._labels,
+            sequence=self.sequence,
+            time=self.time,
+            before=None if before is None else before.schema,
+            refuse_gaps=(self.missing if before is None else before.missing) == "refuse",
+        )
+        inputs = None
+        if before is None:
+            gaps = np.flatnonzero(long.inputs.missing).tolist()
+            missing = self.missing or ("forward" if gaps else "refuse")
+            answers, outputs = self._long_answers(long)
+            learned = Learned(long.schema, outputs, missing, answers)
+            shift, factor = long.inputs.scale(self.scale)
+            mean, _ = long.inputs.scale("standard")
+            inputs = joined_numbers(shift, factor, mean, long.schema, self.scale, missing, gaps)
+        else:
+            learned = before
+        window = integer("window", self.window, 1)
+        trainer = self._trainer_of(learned, inputs, window, seeds, going)
+        data = long.windows(
+            self._long_targets(long, learned),
+            window=window,
+            batch_size=self._batch_size(1),
+            seed=seeds.order,
+            shuffle=self.shuffle,
+        )
+        return learned, trainer, data
+
+    def _check_long(self, X: Any, static: Any, *, validates: bool) -> None:
+        """Refuse options that data read piece by piece cannot have."""
+        if self.window is None:
+            raise ValueError(
+                "window: expected how many steps are read at once, because X comes piece by piece, got None"
+            )
+        if static is not None:
+            raise TypeError(f"static: expected None, because X comes piece by piece, got {type(static).__name__}")
+        if self.categorical is not None:
+            raise ValueError(f"categorical: expected None, because X comes piece by piece, got {self.categorical!r}")
+        if self.scale == "robust":
+            raise ValueError('scale: expected "standard" or None, because X comes piece by piece, got "robust"')
+        if validates and self.early_stopping and self.validation_data is None:
+            raise ValueError(
+                "validation_data: expected (X, y) for early_stopping, because X comes piece by piece, got None"
+            )
+        if validates and isinstance(X, Iterator) and self.max_epochs not in (None, 1):
+            raise ValueError(
+                f"max_epochs: expected 1 for an iterator, which can be read only once, got {self.max_epochs}; pass a "
+                "function that returns a fresh iterator"
+            )
 
     def _read_examples(
         self, X: Any, y: Any, sample_weight: Any, static: Any, before: Learned | None, classes: Array | None
@@ -177,6 +296,10 @@ class SequenceFitting(SequenceParameters):
         return Examples(sequences, targets), schema, answers, layout
 
     def _read(self, X: Any, schema: Schema, static: Any) -> tuple[Sequences, Layout]:
+        if is_long(X) and is_path(X):
+            if static is not None:
+                raise TypeError(f"static: expected None, because X is a file, got {type(static).__name__}")
+            return sequences_of_files(X, schema)
         return read(X, schema, static=static, estimator=type(self).__name__)
 
     def _split(self, examples: Examples, seed: int, *, validates: bool) -> tuple[Examples, Examples | None]:
@@ -236,6 +359,14 @@ class SequenceFitting(SequenceParameters):
 
         ``answers`` is what fit learned of them, if it did; ``classes`` are all labels there may be, if they are known.
         """
+        raise NotImplementedError
+
+    def _long_answers(self, long: LongData) -> tuple[Any, OutputNumbers]:
+        """Say what targets that come piece by piece look like, and what the last layers are made of."""
+        raise NotImplementedError
+
+    def _long_targets(self, long: LongData, learned: Learned) -> Encode:
+        """Give what makes targets in the units of the network of pieces of y."""
         raise NotImplementedError
 
     def _strata(self, targets: Targets) -> Array | None:

@@ -85,7 +85,7 @@ def new_network(
         size,
         parameters.hidden_size,
         parameters.num_layers,
-        bidirectional=parameters.bidirectional,
+        bidirectional=parameters._reads_backward(),
         dropout=parameters.dropout if parameters.num_layers > 1 else 0.0,
         dtype=dtype,
         seed=seeds.lstm,

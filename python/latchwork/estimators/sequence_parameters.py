@@ -33,7 +33,7 @@ class SequenceParameters(Estimator):
 
     hidden_size: int
     num_layers: int
-    bidirectional: bool
+    bidirectional: bool | None
     head: str
     dropout: float
     recurrent_dropout: float
@@ -98,12 +98,14 @@ class SequenceParameters(Estimator):
         for name in ("max_epochs", "batch_size", "window", "checkpoint"):
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), 1)
-        for name in ("bidirectional", "shuffle", "early_stopping", "warm_start"):
+        for name in ("shuffle", "early_stopping", "warm_start"):
             boolean(name, getattr(self, name))
+        if self.bidirectional is not None:
+            boolean("bidirectional", self.bidirectional)
         one_of("head", self.head, HEADS)
         if self.window is not None and (self.head != "sequence" or self.bidirectional):
             raise ValueError(
-                f'window: expected None unless head is "sequence" and bidirectional False, got {self.window}'
+                f'window: expected None unless head is "sequence" and bidirectional None or False, got {self.window}'
             )
         one_of("scale", self.scale, SCALES)
         one_of("missing", self.missing, MISSING)
@@ -126,12 +128,19 @@ class SequenceParameters(Estimator):
             # Without a forget gate there is no bias that says how long to remember.
             options["init"] = "torch" if options["forget_gate"] is False else "chrono"
             if options["init"] == "chrono" and options["t_max"] is None:
-                options["t_max"] = max(longest, 2)
+                # Nothing that is further back than a window is learned.
+                options["t_max"] = max(longest if self.window is None else min(longest, self.window), 2)
         return options
 
     def _batch_size(self, samples: int) -> int:
         """Give the size of a batch of so many sequences: of few, such that there are about ten batches."""
-        return min(32, max(8, samples // 10)) if self.batch_size is None else self.batch_size
+        if self.batch_size is not None:
+            return self.batch_size
+        return min(32, max(8, samples // 10)) if self.window is None else 32
+
+    def _reads_backward(self) -> bool:
+        """Say whether the network is bidirectional: if it may be, unless it is said."""
+        return self.window is None if self.bidirectional is None else self.bidirectional
 
     def _max_epochs(self, steps: int | None) -> int:
         """Give the number of epochs of so many steps, None if that is not known: at least 60, and 600 steps in all."""
@@ -143,5 +152,5 @@ class SequenceParameters(Estimator):
 def one_of(name: str, value: Any, choices: Sequence[str | None]) -> None:
     """Raise ValueError unless the value is one of the choices."""
     if not any(value is choice if choice is None else isinstance(value, str) and value == choice for choice in choices):
-        listed = ", ".join(repr(choice) for choice in choices[:-1])
-        raise ValueError(f"{name}: expected {listed} or {choices[-1]!r}, got {value!r}")
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name}: expected {', '.join(others) + ' or ' if others else ''}{last}, got {value!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -11,8 +13,6 @@ import numpy as np
 from latchwork._arrays import as_array, real_numbers, shape_text
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from latchwork._arrays import Array
 
 # Steps that a pass over all of a source reads at once.
@@ -31,7 +31,7 @@ class Lane(Protocol):
     """What one row of the batches reads in an epoch, from its first step to its last."""
 
     length: int
-    starts: NDArray[np.int64]  # before which steps another sequence begins; not the first step
+    starts: Sequence[int]  # before which steps another sequence begins, ascending; not the first step
 
     def read(self, begin: int, end: int) -> Part:
         """Read the steps from ``begin`` to before ``end``; fast if ``begin`` is where the last call ended."""
@@ -77,13 +77,13 @@ class ArraySource:
         self._y = y
         self._weights = weights
         self.features = x[0].shape[1]
-        self.lengths = [len(each) for each in x]
+        self.lengths: Sequence[int] = [len(each) for each in x]
         self._maps = mappings([*x, *y, *(weights or ())])
 
     def lanes(self, count: int, order: Sequence[int]) -> Sequence[Lane]:
         """Cut all steps into at most ``count`` lanes whose lengths differ by 1 at most."""
-        ends = np.cumsum([self.lengths[sequence] for sequence in order])
-        total = int(ends[-1])
+        ends = list(itertools.accumulate(self.lengths[sequence] for sequence in order))
+        total = ends[-1]
         bounds = [total * lane // count for lane in range(count + 1)]
         return [
             _ArrayLane(self, order, ends, begin, end)
@@ -112,15 +112,14 @@ class ArraySource:
 class _ArrayLane:
     """Consecutive steps of the sequences of an `ArraySource` in an order, whose ends are ``ends``."""
 
-    def __init__(
-        self, source: ArraySource, order: Sequence[int], ends: NDArray[np.int64], begin: int, end: int
-    ) -> None:
+    def __init__(self, source: ArraySource, order: Sequence[int], ends: Sequence[int], begin: int, end: int) -> None:
         self._source = source
         self._order = order
         self._ends = ends
         self._begin = begin
         self.length = end - begin
-        self.starts = np.unique(ends[(ends > begin) & (ends < end)]) - begin
+        inside = ends[bisect.bisect_right(ends, begin) : bisect.bisect_left(ends, end)]
+        self.starts: Sequence[int] = sorted({each - begin for each in inside})
 
     def read(self, begin: int, end: int) -> Part:
         parts = []
@@ -128,8 +127,8 @@ class _ArrayLane:
         while at < stop:
             place = self._place(at)
             sequence = self._order[place]
-            first = int(self._ends[place]) - self._source.lengths[sequence]
-            until = min(int(self._ends[place]), stop)
+            first = self._ends[place] - self._source.lengths[sequence]
+            until = min(self._ends[place], stop)
             parts.append(self._source.part(sequence, at - first, until - first))
             at = until
         return parts[0] if len(parts) == 1 else joined(parts)
@@ -138,7 +137,7 @@ class _ArrayLane:
         return self._order[self._place(self._begin + step)]
 
     def _place(self, step: int) -> int:
-        return int(np.searchsorted(self._ends, step, side="right"))
+        return bisect.bisect_right(self._ends, step)
 
 
 class PieceSource:

@@ -31,8 +31,8 @@ class DivergenceError(RuntimeError):
     batch : int or None
         The number of the batch in its epoch, counted from 0; None if the mean of an epoch was enormous.
     gradient_norm : float
-        Euclidean norm of the gradient, before clipping, of the last step that was made: the larger, the likelier that
-        the step before was too long. NaN if there was none.
+        Euclidean norm of the gradient, before clipping: infinite or NaN if that is why the batch was refused, else that
+        of the step before, NaN if there was none. The larger it is, the likelier that that step was too long.
     samples : list of int, or None
         The numbers of the batch's samples, if the data have numbers; None else.
     """
@@ -46,7 +46,7 @@ class DivergenceError(RuntimeError):
         self.samples = None if samples is None else [int(sample) for sample in samples]
         place = f"epoch {epoch}" if batch is None else f"epoch {epoch}, batch {batch}{_named(self.samples)}"
         super().__init__(
-            f"training ended in {place}: {reason}; the gradient's norm at the last step was {gradient_norm:.3g}; "
+            f"training ended in {place}: {reason}; the gradient's norm was last {gradient_norm:.3g}; "
             f"{kept} are kept. A lower lr or clip_norm may help, or a look at these samples"
         )
 

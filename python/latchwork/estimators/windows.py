@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Fewer would leave a short series with few steps of the optimiser in each epoch, and would cut it into short lanes.
 SHORTEST_LANE_WINDOWS = 16
 
+# Lanes that are read before what was mapped of files is unmapped: a page in the system's cache can be a large one.
+_LANES_PER_RELEASE = 8
+
 # Makes targets of what the user gave for some steps, (steps,) or (steps, targets): values (steps, targets) or labels
 # (steps,), and how much each counts, (steps,) or (steps, targets), or None if all count alike.
 Encode = Callable[["Array"], "tuple[Array, Array | None]"]
@@ -100,32 +103,29 @@ class Windows:
 
     def _batch(self, lanes: Sequence[Lane], begin: int, end: int) -> Batch:
         lengths = np.array([min(max(lane.length - begin, 0), end - begin) for lane in lanes], np.int64)
-        rows = [row for row, length in enumerate(lengths) if length]
-        parts = [lanes[row].read(begin, begin + int(lengths[row])) for row in rows]
-        steps = end - begin
-        x = np.zeros((steps, len(lanes), self._source.features), self._dtype)
-        targets = Targets(steps, len(lanes))
-        reset: NDArray[np.bool_] | None = None
-        for row, part in zip(rows, parts, strict=True):
-            x[: len(part.x), row] = part.x
-            targets.put(row, *weighted(self._encode(np.asarray(part.y)), part.weights))
-            starts = lanes[row].starts
-            inside = starts[np.searchsorted(starts, begin) : np.searchsorted(starts, end)]
-            if len(inside):
-                if reset is None:
-                    reset = np.zeros((steps, len(lanes)), np.bool_)
-                reset[inside - begin, row] = True
-        del parts
+        reading = [(row, lanes[row], int(length)) for row, length in enumerate(lengths) if length]
+        x = np.zeros((len(lanes), end - begin, self._source.features), self._dtype)
+        y, weights = [], []
+        for row, lane, length in reading:
+            part = lane.read(begin, begin + length)
+            x[row, :length] = part.x
+            y.append(np.array(part.y))
+            if part.weights is not None:
+                weights.append(np.array(part.weights))
+            del part
+            if row % _LANES_PER_RELEASE == 0:
+                self._source.release()
         self._source.release()
+        targets, counts = weighted(self._encode(np.concatenate(y)), np.concatenate(weights) if weights else None)
         return Batch(
-            x,
-            targets.values,
-            lengths=None if (lengths == steps).all() else lengths,
-            weights=targets.weights,
+            x.swapaxes(0, 1),
+            _padded(targets, lengths, end - begin),
+            lengths=None if len(reading) == len(lanes) and lengths.min() == end - begin else lengths,
+            weights=None if counts is None else _padded(counts, lengths, end - begin),
             continues=begin > 0,
             count=int(lengths.sum()),
-            samples=sorted({lanes[row].sequence_at(begin) for row in rows}),
-            reset=reset,
+            samples=sorted({lane.sequence_at(begin) for _, lane, _ in reading}),
+            reset=_resets(lanes, begin, end),
         )
 
 
@@ -208,38 +208,14 @@ class PieceWindows:
 
     def _batch(self, part: Part, number: int) -> Batch:
         steps, rows = part.x.shape[:2]
-        targets = Targets(steps, rows)
-        for row in range(rows):
-            targets.put(row, *self._encode(part.y[:, row]))
+        targets, weights = self._encode(part.y.reshape(steps * rows, *part.y.shape[2:]))
         return Batch(
             part.x.astype(self._dtype),
-            targets.values,
-            weights=targets.weights,
+            targets.reshape(steps, rows, *targets.shape[1:]),
+            weights=None if weights is None else weights.reshape(steps, rows, *weights.shape[1:]),
             continues=number > 0,
             count=steps * rows,
         )
-
-
-class Targets:
-    """Targets and their weights of the rows of a batch, padded with zeros: (steps, rows) or (steps, rows, targets)."""
-
-    def __init__(self, steps: int, rows: int) -> None:
-        self.values: Any = None
-        self.weights: Any = None
-        self._shape = (steps, rows)
-
-    def put(self, row: int, values: Array, weights: Array | None) -> None:
-        """Write the steps of one row from the first on."""
-        if self.values is None:
-            self.values = np.zeros((*self._shape, *values.shape[1:]), values.dtype)
-        self.values[: len(values), row] = values
-        if weights is None:
-            return
-        if self.weights is None:
-            self.weights = np.ones((*self._shape, *weights.shape[1:]), weights.dtype)
-        if weights.ndim == 2 and self.weights.ndim == 2:  # rows so far had a weight for each step alone
-            self.weights = np.repeat(self.weights[..., np.newaxis], weights.shape[1], axis=2)
-        self.weights[: len(weights), row] = weights if weights.ndim == self.weights.ndim - 1 else weights[:, np.newaxis]
 
 
 def real_targets(dtype: DTypeLike) -> Encode:
@@ -276,6 +252,29 @@ def feed_part(part: Part, update: Callable[[Any], object]) -> None:
         if array is not None:
             update(f"{array.dtype.str} {array.shape}\n".encode())
             update(np.ascontiguousarray(array).tobytes())
+
+
+def _padded(values: Array, lengths: NDArray[np.int64], steps: int) -> Array:
+    """Give what belongs to the steps of lanes, one lane after another, the axes (steps, lanes, ...)."""
+    if (lengths == steps).all():
+        return values.reshape(len(lengths), steps, *values.shape[1:]).swapaxes(0, 1)
+    padded = np.zeros((len(lengths), steps, *values.shape[1:]), values.dtype)
+    ends = np.cumsum(lengths).tolist()
+    for row, (length, end) in enumerate(zip(lengths.tolist(), ends, strict=True)):
+        padded[row, :length] = values[end - length : end]
+    return padded.swapaxes(0, 1)
+
+
+def _resets(lanes: Sequence[Lane], begin: int, end: int) -> NDArray[np.bool_] | None:
+    """Say before which steps of a window the state restarts, because a sequence begins; None if nowhere."""
+    reset: NDArray[np.bool_] | None = None
+    for row, lane in enumerate(lanes):
+        inside = [start for start in lane.starts if begin <= start < end]
+        if inside:
+            if reset is None:
+                reset = np.zeros((end - begin, len(lanes)), np.bool_)
+            reset[np.array(inside) - begin, row] = True
+    return reset
 
 
 def _cut(part: Part, begin: int, end: int) -> Part:
