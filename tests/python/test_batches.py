@@ -81,7 +81,8 @@ class TestBuckets:
 
     def test_no_more_is_sorted_than_is_needed(self):
         batches = batches_of(lengths_of("uniform", 2000), 20)
-        assert 1 < batches._group < 30
+        different = [len(set(batches.sequences.lengths[samples])) for samples in batches.samples(0)]
+        assert np.mean(different) > 3  # sorting all samples would leave one or two lengths in each
         batches = batches_of([9, 10] * 100, 10)
         assert batches._group == 1
         for batch in batches.batches(0):
