@@ -74,6 +74,14 @@ class TestLongForm:
         with pytest.raises(ValueError, match=message):
             read_fit(frame({**LONG, **change}), sequence="id", time="t", categorical=["site"])
 
+    def test_times_of_which_some_have_a_zone(self, frame):
+        with pytest.raises(ValueError, match="all have a zone or all have none in column 't', got both"):
+            read_fit(frame({"t": ["2025-01-01T00:00", "2025-01-02T00:00Z"], "v": [1, 2]}), time="t")
+
+    def test_numbers_among_texts_are_no_times(self):
+        with pytest.raises(ValueError, match="in column 't', got 3 in row 1"):
+            read_fit(in_pandas({"t": ["2025-01-01", 3], "v": [1, 2]}), time="t")
+
     def test_unknown_columns(self, frame):
         for roles in ({"sequence": "name"}, {"time": "name"}):
             with pytest.raises(ValueError, match="expected a column of X, got 'name'; X has 'id', 't'"):
@@ -113,6 +121,10 @@ class TestLongForm:
             [datetime.datetime(2025, 1, day) for day in (3, 7, 1, 5, 2)],
             [datetime.date(2025, 1, day) for day in (3, 7, 1, 5, 2)],
             [f"2025-01-0{day}T12:00" for day in (3, 7, 1, 5, 2)],
+            [f"2025-01-0{day} 12:00:00+01:00" for day in (3, 7, 1, 5, 2)],
+            [f"2025-01-01T0{hour}" for hour in ("0:30Z", "9:00Z", "1:00+02:00", "8:00Z", "1:00+01:00")],
+            ["13", "2020", "9", "2019", "10"],
+            [f"2025-0{month}" for month in (3, 7, 1, 5, 2)],
             [3.5, 7, -1, 5, 2],
             [False, True, False, False, True],
         ],
