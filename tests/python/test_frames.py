@@ -262,7 +262,7 @@ class TestCategories:
             frame(LONG), sequence="id", time="t", static=static, categorical=["site", "town"]
         )
         assert schema.categories == {1: ["x", "y", None], 2: ["p", "q"]}
-        assert schema.all_names == ("pressure", "site", "town", "height")
+        assert sequences.names == ("pressure", "site", "town", "height")
         assert sequences.static.tolist() == [[1, 2], [0, 1]]  # in the order of the sequences, b and a
         other = frame({"height": [3.0, 4.0, 0.0], "id": ["b", "c", "a"], "town": ["p", "p", "q"]})
         assert read(frame(LONG), schema, static=other)[0].static.tolist() == [[0, 3], [1, 0]]
