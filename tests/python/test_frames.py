@@ -74,6 +74,14 @@ class TestLongForm:
         with pytest.raises(ValueError, match=message):
             read_fit(frame({**LONG, **change}), sequence="id", time="t", categorical=["site"])
 
+    def test_times_of_which_some_have_a_zone(self, frame):
+        with pytest.raises(ValueError, match="all have a zone or all have none in column 't', got both"):
+            read_fit(frame({"t": ["2025-01-01T00:00", "2025-01-02T00:00Z"], "v": [1, 2]}), time="t")
+
+    def test_numbers_among_texts_are_no_times(self):
+        with pytest.raises(ValueError, match="in column 't', got 3 in row 1"):
+            read_fit(in_pandas({"t": ["2025-01-01", 3], "v": [1, 2]}), time="t")
+
     def test_unknown_columns(self, frame):
         for roles in ({"sequence": "name"}, {"time": "name"}):
             with pytest.raises(ValueError, match="expected a column of X, got 'name'; X has 'id', 't'"):
@@ -113,6 +121,10 @@ class TestLongForm:
             [datetime.datetime(2025, 1, day) for day in (3, 7, 1, 5, 2)],
             [datetime.date(2025, 1, day) for day in (3, 7, 1, 5, 2)],
             [f"2025-01-0{day}T12:00" for day in (3, 7, 1, 5, 2)],
+            [f"2025-01-0{day} 12:00:00+01:00" for day in (3, 7, 1, 5, 2)],
+            [f"2025-01-01T0{hour}" for hour in ("0:30Z", "9:00Z", "1:00+02:00", "8:00Z", "1:00+01:00")],
+            ["13", "2020", "9", "2019", "10"],
+            [f"2025-0{month}" for month in (3, 7, 1, 5, 2)],
             [3.5, 7, -1, 5, 2],
             [False, True, False, False, True],
         ],
@@ -250,7 +262,7 @@ class TestCategories:
             frame(LONG), sequence="id", time="t", static=static, categorical=["site", "town"]
         )
         assert schema.categories == {1: ["x", "y", None], 2: ["p", "q"]}
-        assert schema.all_names == ("pressure", "site", "town", "height")
+        assert sequences.names == ("pressure", "site", "town", "height")
         assert sequences.static.tolist() == [[1, 2], [0, 1]]  # in the order of the sequences, b and a
         other = frame({"height": [3.0, 4.0, 0.0], "id": ["b", "c", "a"], "town": ["p", "p", "q"]})
         assert read(frame(LONG), schema, static=other)[0].static.tolist() == [[0, 3], [1, 0]]

@@ -402,7 +402,7 @@ class TestWeights:
                 regression_targets(np.ones((4, 3)), array_layout(), per_step=True, sample_weight=weights)
 
     @pytest.mark.parametrize("sample_weight", [None, [1.0, 2, 3, 0.5]])
-    @pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 2, "b": 0.5}, {"a": 3}, {"a": 3, "b": 1, "z": 4}])
+    @pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 2, "b": 0.5}, {"a": 3}, {"z": 4, "a": 3, "b": 1}])
     def test_of_classes_are_scikit_learns(self, class_weight, sample_weight):
         sklearn = pytest.importorskip("sklearn.utils.class_weight", reason="scikit-learn is not installed")
         y = np.array(["a", "b", "a", "a"])

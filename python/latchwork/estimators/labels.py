@@ -121,6 +121,7 @@ def class_weights(class_weight: Any, codes: Array, classes: Array, weights: Arra
     if not isinstance(class_weight, Mapping):
         raise ValueError(f'class_weight: expected a mapping, "balanced" or None, got {class_weight!r}')
     places = {label: place for place, label in enumerate(classes.tolist())}
+    unknown = []
     for label, weight in class_weight.items():
         plain = label.item() if isinstance(label, np.generic) else label
         if isinstance(weight, (bool, np.bool_)) or not isinstance(weight, (int, float, np.integer, np.floating)):
@@ -129,9 +130,10 @@ def class_weights(class_weight: Any, codes: Array, classes: Array, weights: Arra
             raise ValueError(f"class_weight: expected finite numbers from 0 on, got {weight} for {plain!r}")
         if plain in places:
             found[places.pop(plain)] = weight
-            continue
-        if len(class_weight) < len(classes) or places:
-            raise ValueError(f"class_weight: expected the classes {_listed(classes.tolist())}, got {plain!r}")
+        else:
+            unknown.append(plain)
+    if unknown and places:  # a class has no weight, perhaps because its label was misspelt
+        raise ValueError(f"class_weight: expected the classes {_listed(classes.tolist())}, got {unknown[0]!r}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -80,16 +81,21 @@ def _codes(column: Array, name: Any) -> tuple[list[Any], Array]:
 def _times(column: Array, name: Any, where: str) -> Array:
     """Read times as numbers that can be compared: those of a column of numbers, times, or ISO 8601 texts."""
     if column.dtype.kind == "O":
-        values = []
-        for row, value in enumerate(column.tolist()):
+        unique, inverse = numbered("X", column)
+        moments, zones = [], set()
+        for place, value in enumerate(unique):
             try:
-                values.append(np.datetime64("NaT") if is_missing(value) else np.datetime64(value))
+                moment, zone = _moment(value)
             except (ValueError, TypeError):
                 raise ValueError(
                     f"X: expected numbers, times, or texts such as 2025-01-31T12:00 in column {name!r}, got {value!r} "
-                    f"in row {row}{where}"
+                    f"in row {int(np.argmax(inverse == place))}{where}"
                 ) from None
-        column = np.array(values, "M8[ns]")
+            moments.append(moment)
+            zones |= zone
+        if len(zones) > 1:
+            raise ValueError(f"X: expected times that all have a zone or all have none in column {name!r}, got both")
+        column = np.array(moments, "M8[us]")[inverse]
     if column.dtype.kind not in "biufMm":
         raise TypeError(f"X: expected numbers or times in column {name!r}, got dtype {column.dtype}")
     if column.dtype.kind in "fMm":
@@ -98,6 +104,22 @@ def _times(column: Array, name: Any, where: str) -> Array:
             row = int(np.argmax(wrong))
             raise ValueError(f"X: expected a time in column {name!r}, got {column[row]} in row {row}{where}")
     return column
+
+
+def _moment(value: Any) -> tuple[np.datetime64, set[bool]]:
+    """Read a time, in UTC if it has a zone, and say whether it has one, unless it is missing."""
+    if is_missing(value):
+        return np.datetime64("NaT"), set()
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            return np.datetime64(value), {False}  # a year, or a year and a month
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        return np.datetime64(value.astimezone(datetime.UTC).replace(tzinfo=None)), {True}
+    if not isinstance(value, (datetime.date, np.datetime64)):
+        raise TypeError(value)
+    return np.datetime64(value), {False}
 
 
 def _by_time(times: Array, codes: Array, name: Any, where: str, ids: list[Any] | None) -> Array:

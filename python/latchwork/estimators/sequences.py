@@ -122,7 +122,7 @@ class Sequences:
 
 
 def sample_numbers(samples: Any, count: int) -> Array:
-    """Read numbers of samples; a range is read without a copy of its own by what asks `is_range`."""
+    """Read numbers of samples, from a slice too."""
     if isinstance(samples, slice):
         return np.arange(*samples.indices(count))
     numbers: Array = np.asarray(samples, np.int64)
