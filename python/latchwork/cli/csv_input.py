@@ -21,11 +21,12 @@ class Table(NamedTuple):
     labels: list[str] | None  # of a column in front of the others, if there is one
 
 
-def read_table(path: str, columns: int, number: Callable[[str], float]) -> Table:
+def read_table(path: str, columns: int, number: Callable[[str], float], gaps: bool = False) -> Table:
     """Read a CSV file that has a column for each input, and perhaps one with labels in front of them.
 
     A first line in which the columns of the inputs hold words and no numbers has names. Empty lines are passed over,
-    and so are lines with nothing but commas at the end; elsewhere a value that is missing is an error. CommandError.
+    and so are lines with nothing but commas at the end; elsewhere a value that is missing is an error, or with ``gaps``
+    NaN. CommandError.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ def read_table(path: str, columns: int, number: Callable[[str], float]) -> Table
         How many inputs there are.
     number
         `int` or `float`: what the inputs are.
+    gaps
+        Whether inputs may be missing: nothing between two commas, or a word such as NA or NaN.
     """
     name, lines = shown(path), _lines(path)
     if not lines:
@@ -60,7 +63,9 @@ def read_table(path: str, columns: int, number: Callable[[str], float]) -> Table
             )
         rows.append(
             [
-                _number(text, number, f"{name}: line {line}, column {names[first + place]}")
+                math.nan
+                if gaps and text.strip().lower() in (*_MISSING, "nan")
+                else _number(text, number, f"{name}: line {line}, column {names[first + place]}")
                 for place, text in enumerate(fields[first:])
             ]
         )
