@@ -509,7 +509,7 @@ TEST_CASE("input modules: codes are checked before any work, wherever they come 
   std::vector<float> y(8);
   stream->step(wrong.data() + 18 + 12, y.data());  // reads some code within range
 
-  Trainer<float> trainer(network, {}, {}, 0.0, 1);
+  Trainer<float> trainer(network, Loss{}, OptimizerOptions{}, 0.0, 1);
   const std::vector<float> target(24, 0.0f);
   CHECK_THROWS_AS(
       trainer.step({{wrong.data(), 6, 3, 18}, {}}, {3, 2, nullptr, {}, 0}, {}, {{target.data(), 4, 2, 12}, {}, {}}, {}),

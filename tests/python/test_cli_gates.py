@@ -26,6 +26,7 @@ def models(tmp_path_factory):
     lw.Network([lw.LSTM(2, 3, seed=0)], members=2).save(folder / "members")
     lw.Network([lw.Embedding(4, 2, seed=0), lw.LSTM(2, 3, seed=0)]).save(folder / "tokens")
     lw.Network([lw.Linear(2, 3, seed=0)]).save(folder / "linear")
+    lw.Network([lw.Scale([1, 2], [2, 1]), lw.Impute(2), lw.LSTM(2, 3, seed=0)]).save(folder / "gaps")
     lw.LSTMCell(2, 3, seed=0).save(folder / "cell")
     return folder
 
@@ -100,6 +101,21 @@ def test_members(run):
     assert status == 0
     assert out.startswith("shown     2,000 of 3,000 rows\n")
     assert [each["member"] for each in Page(Path("gates.html")).facts["sequences"]] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["gates.html", "gates.png"])
+def test_a_table_with_gaps(run, models, name):
+    if name.endswith("png"):
+        pytest.importorskip("matplotlib")
+    status, out, err = run("gaps", "a,b\n1,2\n,3\nNaN,NA\n0.5,1e3\n", "-o", name)
+    assert (status, err) == (0, "")
+    assert out.startswith("shown     4 of 4 rows")
+    if name.endswith("html"):
+        trace = lw.load(models / "gaps").trace([[1, 2], [np.nan, 3], [np.nan, np.nan], [0.5, 1e3]])
+        np.testing.assert_allclose(Page(Path(name)).layer()["cell"], trace["2.l0"].cell, rtol=1e-3, atol=1e-6)
+    status, _, err = run("gaps", "a,b\n1,2\n,x\n")
+    assert status == 2
+    assert "line 3, column b: expected a finite number, got 'x'" in err
 
 
 def test_lines_that_hold_nothing(run):

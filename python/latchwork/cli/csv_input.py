@@ -103,11 +103,11 @@ def _undecodable(path: str) -> str:
     return "expected UTF-8 text"
 
 
-def read_table(path: str, columns: int, number: Callable[[str], float]) -> Table:
+def read_table(path: str, columns: int, number: Callable[[str], float], gaps: bool = False) -> Table:
     """Read a CSV file that has a column for each input, and perhaps one with labels in front of them.
 
     A first line in which the columns of the inputs hold words and no numbers has names. A value that is missing is an
-    error. CommandError.
+    error, or with ``gaps`` NaN. CommandError.
 
     Parameters
     ----------
@@ -117,6 +117,8 @@ def read_table(path: str, columns: int, number: Callable[[str], float]) -> Table
         How many inputs there are.
     number
         `int` or `float`: what the inputs are.
+    gaps
+        Whether inputs may be missing: nothing between two commas, or a word such as NA or NaN.
     """
     name = shown(path)
     try:
@@ -148,7 +150,9 @@ def read_table(path: str, columns: int, number: Callable[[str], float]) -> Table
             )
         rows.append(
             [
-                _number(text, number, f"{name}: line {line}, column {names[first + place]}")
+                math.nan
+                if gaps and text.strip().lower() in MISSING
+                else _number(text, number, f"{name}: line {line}, column {names[first + place]}")
                 for place, text in enumerate(fields[first:])
             ]
         )

@@ -95,7 +95,7 @@ def _read(model: Any, name: str, path: str) -> Reading:
     if model._vocabulary is not None:
         table = read_table(path, 1, int)
         return Reading([number for (number,) in table.rows], table.labels, "rows")
-    table = read_table(path, model._core.input_size, float)
+    table = read_table(path, model._core.input_size, float, gaps=model._core.takes_missing)
     return Reading(table.rows, table.labels, "rows")
 
 
