@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import latchwork as lw
 import numpy as np
-from latchwork.cli.train import _default_text
+from latchwork.cli.train_text import _default_text
 from latchwork.estimators.fit_loop import FitLoop
 from latchwork.estimators.language_model import LSTMLanguageModel
 from latchwork.estimators.tokenizers import Tokenizer
