@@ -11,6 +11,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 from latchwork.estimators.tokenizers import NAMES
+from latchwork.estimators.verification import verify
 
 TEXT = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n" * 40
 OTHER = "a lazy stitch jumps over the time; the brown dog saves nine.\n" * 20
@@ -393,3 +394,23 @@ class TestTraining:
             model.fit(TEXT)
         assert math.isfinite(model.bits_per_character(OTHER))
         assert 1 <= len(model.history_) <= 2
+
+    @pytest.mark.parametrize("tokenizer", ["characters", "words"])
+    def test_a_certificate(self, tmp_path, tokenizer):
+        model = lw.LSTMLanguageModel(**SMALL, max_epochs=3, tokenizer=tokenizer, validation_data=OTHER)
+        model.fit(TEXT, certificate=tmp_path / "run.json")
+        model.save(tmp_path / "model")
+        loaded = lw.load(tmp_path / "model").set_params(validation_data=OTHER)
+        verification = verify(loaded, tmp_path / "run.json", TEXT, segments="all")
+        assert verification.passed
+        assert str(verification) == "3 of 3 segments equal"
+        assert not verify(loaded, tmp_path / "run.json", TEXT.replace("lazy", "laxy", 1)).passed
+        assert not verify(loaded.set_params(lr=0.03), tmp_path / "run.json", TEXT).passed
+
+    def test_a_certificate_of_fine_tuning(self, tmp_path, fitted):
+        tuned = copy.deepcopy(fitted).set_params(warm_start=True, max_epochs=2)
+        tuned.fit(OTHER, certificate=tmp_path / "run.json")
+        assert verify(tuned, tmp_path / "run.json", OTHER, segments="all").passed
+        with tuned.network_.edit() as parameters:
+            parameters["2.bias"][0] += 1e-3
+        assert not verify(tuned, tmp_path / "run.json", OTHER).passed
