@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from latchwork.estimators.checkpoints import Checkpoints
 from latchwork.estimators.tokenizers import NAMES
 from latchwork.estimators.verification import verify
 
@@ -394,6 +395,24 @@ class TestTraining:
             model.fit(TEXT)
         assert math.isfinite(model.bits_per_character(OTHER))
         assert 1 <= len(model.history_) <= 2
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path, fitted):
+        (tmp_path / "file").touch()
+        model = copy.deepcopy(fitted).set_params(checkpoint_dir=tmp_path / "file" / "folder")
+        with pytest.raises(OSError, match="file"):
+            model.fit(OTHER)
+        assert_equal_weights(model, fitted)  # nothing was trained
+
+        def full(self, *_):
+            raise OSError(28, "No space left on device")
+
+        model.set_params(checkpoint_dir=tmp_path / "checkpoints", max_epochs=3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Checkpoints, "write", full)
+            with pytest.raises(OSError, match="No space left"):
+                model.fit(OTHER)
+        assert model.vocabulary_ == "".join(sorted(set(OTHER)))
+        assert len(model.history_) == 1
 
     @pytest.mark.parametrize("tokenizer", ["characters", "words"])
     def test_a_certificate(self, tmp_path, tokenizer):
