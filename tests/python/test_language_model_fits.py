@@ -403,8 +403,13 @@ class TestTraining:
             model.fit(OTHER)
         assert_equal_weights(model, fitted)  # nothing was trained
 
-        def full(self, *_):
-            raise OSError(28, "No space left on device")
+        written = []
+        write = Checkpoints.write
+
+        def full(self, *arguments):
+            if written:
+                raise OSError(28, "No space left on device")
+            written.append(write(self, *arguments))
 
         model.set_params(checkpoint_dir=tmp_path / "checkpoints", max_epochs=3)
         with pytest.MonkeyPatch.context() as patch:
