@@ -410,6 +410,7 @@ class TestTraining:
             if written:
                 raise OSError(28, "No space left on device")
             written.append(write(self, *arguments))
+            return written[0]
 
         model.set_params(checkpoint_dir=tmp_path / "checkpoints", max_epochs=3)
         with pytest.MonkeyPatch.context() as patch:
