@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -61,8 +61,9 @@ def read_csv(path: str, name: str, asked: Callable[[list[str]], Kinds], others: 
             if len(fields) != len(names):
                 raise CommandError(f"{name}: line {line}: {_ragged(names, fields)}")
         chunk_places = [line for line, _ in chunk]
+        by_column = list(zip(*(fields for _, fields in chunk), strict=True))
         for place, reader in readers.items():
-            reader.add([fields[place] for _, fields in chunk], chunk_places)
+            reader.add(by_column[place], chunk_places)
         places.extend(chunk_places)
     if not places:
         raise CommandError(f"{name}: expected rows, got only the line of names")
@@ -122,7 +123,7 @@ class ColumnReader:
         self._infinite: tuple[int, str] | None = None  # the same of the first infinite number
         self._formats: set[TimeFormat] = set()
 
-    def add(self, fields: list[str], lines: list[int]) -> None:
+    def add(self, fields: Sequence[str], lines: list[int]) -> None:
         """Take the next fields."""
         if self._kind == "text":
             self._add_texts(fields)
@@ -147,7 +148,7 @@ class ColumnReader:
         )
         return Column(kind, values, None, self._time_format() if values.dtype.kind == "M" else None)
 
-    def _add_numbers(self, fields: list[str], line: int) -> bool:
+    def _add_numbers(self, fields: Sequence[str], line: int) -> bool:
         """Take fields if all of them are finite numbers, as most are."""
         try:
             numbers = np.array(list(map(float, fields)))
@@ -158,7 +159,7 @@ class ColumnReader:
         self._keep("number", numbers, len(fields), line, fields[0])
         return True
 
-    def _add_dates(self, fields: list[str], line: int) -> bool:
+    def _add_dates(self, fields: Sequence[str], line: int) -> bool:
         """Take fields if all of them are dates of one length without fractions of a second or a zone, as most are."""
         length = len(fields[0])
         if "number" in self._first or length not in _UNITS or set(map(len, fields)) != {length}:
@@ -173,7 +174,7 @@ class ColumnReader:
         self._keep("time", dates, len(fields), line, fields[0])
         return True
 
-    def _add_found(self, fields: list[str], lines: list[int]) -> None:
+    def _add_found(self, fields: Sequence[str], lines: list[int]) -> None:
         """Take fields of any kind, or that are to be numbers."""
         values: list[Any] = [None] * len(fields)
         kinds: set[Kind] = set()
@@ -205,12 +206,12 @@ class ColumnReader:
         else:
             self._add_texts(fields)
 
-    def _add_texts(self, fields: list[str]) -> None:
+    def _add_texts(self, fields: Sequence[str]) -> None:
         codes = self._codes
         self._keep("text", np.array([codes.setdefault(field.strip(), len(codes)) for field in fields], np.int32))
         self.has_values = any(codes)
 
-    def _add_times(self, fields: list[str], lines: list[int]) -> None:
+    def _add_times(self, fields: Sequence[str], lines: list[int]) -> None:
         """Take fields that are times: none may be missing, and integers stay exact."""
         values: list[Any] = []
         for field, line in zip(fields, lines, strict=True):
