@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -116,6 +117,14 @@ def test_random_segments(path):
     assert len(set(map(tuple, replayed))) > 3
     assert {epoch for each in replayed for epoch in each} == set(range(6))
     assert all(a < b for a, b in replayed)
+
+
+@pytest.mark.parametrize("segment", range(6))
+def test_a_segment_alone(path, segment):
+    """The state that windows carry from epoch to epoch comes from the file, not from a segment repeated before."""
+    model = Model().fit(Stream(), path)
+    seeds = (seed for seed in range(1000) if random.Random(seed).sample(range(1, 7), 1) == [segment + 1])
+    assert verify(model, path, Stream(), segments=1, random_state=next(seeds)) == Verification(1, 1, 6, [])
 
 
 class TestEnds:

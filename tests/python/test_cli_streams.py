@@ -308,7 +308,7 @@ class TestWhatTrainReplaces:
         size = os.path.getsize("model")
         said = []
 
-        def fit(*_):
+        def fit(*_, **options):
             said.append(capsys.readouterr().out)
             raise KeyboardInterrupt
 
