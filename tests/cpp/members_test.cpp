@@ -6,6 +6,7 @@
 #include "latchwork/network.hpp"
 #include "latchwork/threads.hpp"
 #include "latchwork/training.hpp"
+#include "support/prepared_inputs.hpp"
 #include "support/support.hpp"
 
 namespace latchwork::test {
@@ -44,14 +45,16 @@ LstmOptions rich_lstm() {
 
 LinearOptions linear(Index inputs, Index outputs) { return {inputs, outputs, true, {"tanh"}}; }
 
-// Networks of an LSTM alone, with heads after every step and after the last, with tokens, and with two LSTMs.
+// Networks of an LSTM alone, with heads after every step and after the last, with tokens, with two LSTMs, and with
+// missing values and codes.
 std::vector<Modules> chains() {
   return {{plain_lstm()},
           {rich_lstm()},
           {plain_lstm(), linear(5, 4)},
           {rich_lstm(), LastOptions{}, linear(4, 4), linear(4, 2)},
           {EmbeddingOptions{vocabulary, 16}, plain_lstm(16), linear(5, vocabulary)},
-          {EmbeddingOptions{vocabulary, 3}, rich_lstm(), plain_lstm(4), LastOptions{}}};
+          {EmbeddingOptions{vocabulary, 3}, rich_lstm(), plain_lstm(4), LastOptions{}},
+          prepared({plain_lstm(prepared_size), linear(5, 4), SortOptions{2}})};
 }
 
 template <class T>
@@ -73,12 +76,16 @@ struct Data {
     for (Index at = 0; at < members * count * rows; ++at) tokens.push_back(random.between(0, vocabulary - 1));
     for (Index at = 0; at < members * rows; ++at) lengths.push_back(at == 1 ? 0 : random.between(0, count));
     for (Index at = 0; at < members * count * rows; ++at) reset.push_back(random.chance(0.2));
-    for (Index index = 0; index < network.lstm_count(); ++index) {
-      const LstmOptions& lstm = network.lstm(index);
-      hidden_sizes.push_back(lstm.states() * rows * lstm.hidden_output_size());
-      cell_sizes.push_back(lstm.states() * rows * lstm.hidden_size);
+    for (const StateSize& size : network.state_sizes()) {
+      hidden_sizes.push_back(size.count * rows * size.hidden);
+      cell_sizes.push_back(size.count * rows * size.cell);
       hidden.push_back(numbers<T>(random, members * hidden_sizes.back()));
       cell.push_back(numbers<T>(random, members * cell_sizes.back()));
+    }
+    if (network.takes_missing()) {
+      prepare(random, 0.4, x);
+      prepare(random, 0.0, hidden.front());
+      for (T& age : cell.front()) age = static_cast<T>(random.between(0, 9));
     }
     takes_tokens = network.takes_tokens();
   }

@@ -9,6 +9,7 @@
 #include "latchwork/network.hpp"
 #include "latchwork/stream.hpp"
 #include "machine/parallel.hpp"
+#include "support/prepared_inputs.hpp"
 #include "support/random_variants.hpp"
 #include "support/support.hpp"
 
@@ -142,11 +143,12 @@ class StreamPlayer : public Player {
         skip_(static_cast<std::size_t>(rows)),
         x_(converted<T>(Random(61).numbers(rows * network_.input_size()))),
         y_(static_cast<std::size_t>(rows * network_.output_size())) {
-    for (Index at = 0; at < network_.lstm_count(); ++at) {
-      const LstmOptions& lstm = network_.lstm(at);
-      hidden_.emplace_back(static_cast<std::size_t>(lstm.num_layers * rows * lstm.hidden_output_size()));
-      cell_.emplace_back(static_cast<std::size_t>(lstm.num_layers * rows * lstm.hidden_size));
+    for (const StateSize& size : network_.state_sizes()) {
+      hidden_.emplace_back(static_cast<std::size_t>(size.count * rows * size.hidden));
+      cell_.emplace_back(static_cast<std::size_t>(size.count * rows * size.cell));
     }
+    Random random(63);
+    if (network_.takes_missing()) prepare(random, 0.4, x_);
     if (rows > 1) stream_->refresh();  // its steps keep the contract too
     for (std::size_t at = 0; at < hidden_.size(); ++at) {
       state_.push_back({hidden_[at].data(), cell_[at].data()});
@@ -218,6 +220,9 @@ Players all_players() {
   for (const ModuleOptions& pooling : {ModuleOptions(MeanOptions{}), ModuleOptions(MaxOptions{})}) {
     add(players, "pooling", {DropoutOptions{}, lstm_options(3, 20), DropoutOptions{}, pooling, LinearOptions{20, 4}});
   }
+  add(players, "missing values, codes, sorted outputs",
+      prepared({lstm_options(prepared_size, 20), LinearOptions{20, 6}, SortOptions{3},
+                ScaleOptions{std::vector<double>(6, 0.5), std::vector<double>(6, 2.0)}}));
   Random random(62);
   for (int variant = 0; variant < 16; ++variant) {
     const Index hidden_size = random.between(2, 40);

@@ -1,4 +1,4 @@
-"""Scale, Impute, EmbedColumns and Sort: against plain loops in NumPy, in calls, streams, gradients, training and files."""
+"""Scale, Impute, EmbedColumns and Sort against plain loops: calls, streams, gradients, training and files."""
 
 import copy
 import pickle

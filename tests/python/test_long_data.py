@@ -243,7 +243,7 @@ def test_other_features_than_in_the_first_training_are_refused(tmp_path):
     x = mapped(tmp_path / "x", np.zeros((1, 9, 2)))
     schema = LongData(x, np.zeros((1, 9))).schema
     assert LongData(x, np.zeros((1, 9)), before=schema).schema is schema
-    with pytest.raises(ValueError, match="X: expected 2 features, got 3"):
+    with pytest.raises(ValueError, match="X: expected 2 features, as in training, got 3"):
         LongData(mapped(tmp_path / "z", np.zeros((1, 9, 3))), np.zeros((1, 9)), before=schema)
 
 

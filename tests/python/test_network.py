@@ -278,7 +278,7 @@ def test_wrong_chains_are_refused(layers, error):
 
 @pytest.mark.parametrize("function", [np.tanh, len, lambda x: x, str.lower])
 def test_a_python_callable_is_refused_with_what_to_do_instead(function):
-    message = r"layers\[1\]: expected LSTM, .* or Dropout, got .*: .*neither call a Python function nor differentiate"
+    message = r"layers\[1\]: expected LSTM, .* or Sort, got .*: .*neither call a Python function nor differentiate"
     with pytest.raises(TypeError, match=message):
         lw.Network([lw.LSTM(3, 5), function])
     message = r"activation: expected a name or \(name, alpha, beta\), got .*: the core .* cannot call Python"

@@ -14,8 +14,11 @@ OPTIMIZERS = {"sgd": lw.optim.SGD, "adam": lw.optim.Adam, "adamw": lw.optim.Adam
 LOSSES = ("squared_error", "cross_entropy", "huber", "quantile", "gaussian", "student_t", "negative_binomial")
 LAYERS = {
     "lstm": lw.LSTM, "embedding": lw.Embedding, "linear": lw.Linear, "last": lw.Last,
-    "mean": lw.Mean, "max": lw.Max, "dropout": lw.Dropout,
+    "mean": lw.Mean, "max": lw.Max, "dropout": lw.Dropout, "scale": lw.Scale, "impute": lw.Impute,
+    "embed_columns": lw.EmbedColumns, "sort": lw.Sort,
 }  # fmt: skip
+LISTS = {"scale": {"shift", "factor"}, "impute": {"fill", "indicators"},
+         "embed_columns": {"columns", "num_embeddings", "embedding_dim"}}  # fmt: skip
 
 
 def value_of(name, text):
@@ -44,7 +47,11 @@ def activations_of(text):
 def module_of(text):
     kind, *options = text.split()
     pairs = [option.split("=") for option in options]
-    return {"kind": kind} | {name: value_of(name, value) for name, value in pairs}
+    values = {name: value_of(name, value) for name, value in pairs if name not in LISTS.get(kind, ())}
+    for name, value in pairs:
+        if name in LISTS.get(kind, ()):
+            values[name] = [value_of(name, number) for number in value.split(",")] if value != "-" else []
+    return {"kind": kind} | values
 
 
 def read_table():

@@ -1,5 +1,9 @@
 #include "reference/modules.hpp"
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
 #include "reference/activations.hpp"
 
 namespace latchwork::reference {
@@ -20,6 +24,35 @@ double pre_activation(const LinearOptions& options, const Vector& parameters, co
   double sum = options.bias ? parameters[static_cast<std::size_t>(options.out_features) * inputs + output] : 0.0;
   for (std::size_t k = 0; k < inputs; ++k) sum += parameters[output * inputs + k] * x[k];
   return sum;
+}
+
+// Where each of the sorted values of one run comes from.
+std::vector<std::size_t> sorted_places(const Vector& x, std::size_t begin, std::size_t group) {
+  std::vector<std::size_t> places(group);
+  std::iota(places.begin(), places.end(), begin);
+  std::stable_sort(places.begin(), places.end(), [&](std::size_t one, std::size_t other) {
+    return x[one] < x[other] || (!std::isnan(x[one]) && std::isnan(x[other]));
+  });
+  return places;
+}
+
+// Calls kept(feature of the input, feature of the output) for each feature that is kept, and then
+// table(number among the columns, where the code's row starts in the parameters, feature of the output) for each
+// column.
+template <class Kept, class Table>
+void for_each_column(const EmbedColumnsOptions& options, const Vector& x, Kept&& kept, Table&& table) {
+  std::size_t output = 0;
+  for (Index feature = 0; feature < options.features; ++feature) {
+    if (std::count(options.columns.begin(), options.columns.end(), feature) > 0) continue;
+    kept(static_cast<std::size_t>(feature), output++);
+  }
+  Index begin = 0;
+  for (std::size_t at = 0; at < options.columns.size(); ++at) {
+    const auto code = static_cast<Index>(x[static_cast<std::size_t>(options.columns[at])]);
+    table(at, static_cast<std::size_t>(begin + code * options.embedding_dim[at]), output);
+    begin += options.num_embeddings[at] * options.embedding_dim[at];
+    output += static_cast<std::size_t>(options.embedding_dim[at]);
+  }
 }
 
 Activated activated(const LinearOptions& options, double sum) {
@@ -81,6 +114,113 @@ Vector linear_backward(const LinearOptions& options, const Vector& parameters, c
       d_x[k] += d_sum * parameters[output * inputs + k];
     }
     if (options.bias) d_parameters[outputs * inputs + output] += d_sum;
+  }
+  return d_x;
+}
+
+Vector scale(const ScaleOptions& options, const Vector& x) {
+  Vector result;
+  for (std::size_t k = 0; k < x.size(); ++k) result.push_back((x[k] - options.shift[k]) * options.factor[k]);
+  return result;
+}
+
+Vector scale_backward(const ScaleOptions& options, const Vector& d_result) {
+  Vector d_x;
+  for (std::size_t k = 0; k < d_result.size(); ++k) d_x.push_back(d_result[k] * options.factor[k]);
+  return d_x;
+}
+
+Imputed impute(const ImputeOptions& options, const Sequence& steps, const std::vector<bool>& restarts, Vector value,
+               Vector age) {
+  const bool forward = options.method == Imputation::forward;
+  const auto features = static_cast<std::size_t>(options.features);
+  const Vector fill = options.fill.empty() ? Vector(features, 0.0) : options.fill;
+  Imputed result;
+  for (std::size_t step = 0; step < steps.size(); ++step) {
+    if (restarts[step]) {
+      value = fill;
+      age.assign(features, 0.0);
+    }
+    for (std::size_t k = 0; k < features; ++k) {
+      age[k] = std::isnan(steps[step][k]) ? age[k] + 1.0 : 0.0;
+      if (!std::isnan(steps[step][k])) {
+        value[k] = steps[step][k];
+      } else if (!forward) {
+        value[k] = fill[k];
+      }
+    }
+    Vector& output = result.output.emplace_back(value);
+    for (const Index k : options.indicators) {
+      output.push_back(std::isnan(steps[step][static_cast<std::size_t>(k)]) ? 0.0 : 1.0);
+    }
+    for (const Index k : options.indicators) {
+      if (forward) output.push_back(std::log1p(age[static_cast<std::size_t>(k)]));
+    }
+  }
+  result.value = value;
+  result.age = age;
+  return result;
+}
+
+ImputedGradient impute_backward(const ImputeOptions& options, const Sequence& steps, const std::vector<bool>& restarts,
+                                const Sequence& d_output, const Vector& d_end_value) {
+  const auto features = static_cast<std::size_t>(options.features);
+  ImputedGradient result{Sequence(steps.size(), Vector(features, 0.0)), Vector(features, 0.0)};
+  // Adds to the gradient of what the value after so many steps comes from.
+  const auto add = [&](std::size_t count, std::size_t k, double d_value) {
+    while (count > 0 && std::isnan(steps[count - 1][k])) {
+      if (restarts[count - 1] || options.method == Imputation::constant) return;
+      --count;
+    }
+    (count > 0 ? result.d_steps[count - 1] : result.d_value)[k] += d_value;
+  };
+  for (std::size_t k = 0; k < features; ++k) {
+    for (std::size_t step = 0; step < steps.size(); ++step) add(step + 1, k, d_output[step][k]);
+    if (options.method == Imputation::forward) add(steps.size(), k, d_end_value[k]);
+  }
+  return result;
+}
+
+Vector embed_columns(const EmbedColumnsOptions& options, const Vector& parameters, const Vector& x) {
+  Vector result(static_cast<std::size_t>(options.output_size()));
+  for_each_column(
+      options, x, [&](std::size_t from, std::size_t to) { result[to] = x[from]; },
+      [&](std::size_t at, std::size_t begin, std::size_t to) {
+        for (std::size_t k = 0; k < static_cast<std::size_t>(options.embedding_dim[at]); ++k) {
+          result[to + k] = parameters[begin + k];
+        }
+      });
+  return result;
+}
+
+Vector embed_columns_backward(const EmbedColumnsOptions& options, const Vector& x, const Vector& d_result,
+                              Vector& d_parameters) {
+  Vector d_x(x.size(), 0.0);
+  for_each_column(
+      options, x, [&](std::size_t from, std::size_t to) { d_x[from] = d_result[to]; },
+      [&](std::size_t at, std::size_t begin, std::size_t to) {
+        for (std::size_t k = 0; k < static_cast<std::size_t>(options.embedding_dim[at]); ++k) {
+          d_parameters[begin + k] += d_result[to + k];
+        }
+      });
+  return d_x;
+}
+
+Vector sort(const SortOptions& options, const Vector& x) {
+  const auto group = static_cast<std::size_t>(options.group);
+  Vector result;
+  for (std::size_t begin = 0; begin < x.size(); begin += group) {
+    for (const std::size_t place : sorted_places(x, begin, group)) result.push_back(x[place]);
+  }
+  return result;
+}
+
+Vector sort_backward(const SortOptions& options, const Vector& x, const Vector& d_result) {
+  const auto group = static_cast<std::size_t>(options.group);
+  Vector d_x(x.size());
+  std::size_t at = 0;
+  for (std::size_t begin = 0; begin < x.size(); begin += group) {
+    for (const std::size_t place : sorted_places(x, begin, group)) d_x[place] = d_result[at++];
   }
   return d_x;
 }

@@ -23,4 +23,35 @@ Vector linear(const LinearOptions& options, const Vector& parameters, const Vect
 Vector linear_backward(const LinearOptions& options, const Vector& parameters, const Vector& x, const Vector& d_result,
                        Vector& d_parameters);
 
+// (x - shift) * factor, and its gradient.
+Vector scale(const ScaleOptions& options, const Vector& x);
+Vector scale_backward(const ScaleOptions& options, const Vector& d_result);
+
+// What an Impute makes of a sequence, and the values and ages after its last step. `value` and `age` are those before
+// its first step. restarts: for each step whether it starts anew before it.
+struct Imputed {
+  Sequence output;
+  Vector value, age;
+};
+Imputed impute(const ImputeOptions& options, const Sequence& steps, const std::vector<bool>& restarts, Vector value,
+               Vector age);
+
+// The gradients with respect to the steps and to `value`, given those of the output and of the values after the last
+// step.
+struct ImputedGradient {
+  Sequence d_steps;
+  Vector d_value;
+};
+ImputedGradient impute_backward(const ImputeOptions& options, const Sequence& steps, const std::vector<bool>& restarts,
+                                const Sequence& d_output, const Vector& d_end_value);
+
+// Replaces codes by rows of tables, which are the parameters one after another. Backward is like that of linear().
+Vector embed_columns(const EmbedColumnsOptions& options, const Vector& parameters, const Vector& x);
+Vector embed_columns_backward(const EmbedColumnsOptions& options, const Vector& x, const Vector& d_result,
+                              Vector& d_parameters);
+
+// Sorts each run of features, and the gradient.
+Vector sort(const SortOptions& options, const Vector& x);
+Vector sort_backward(const SortOptions& options, const Vector& x, const Vector& d_result);
+
 }  // namespace latchwork::reference

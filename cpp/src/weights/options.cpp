@@ -372,6 +372,7 @@ void validate(const std::vector<ModuleOptions>& modules) {
   if (modules.empty()) refuse("modules", "at least one module", "none");
   Count parameters(0);
   Index size = chain_input_size(modules);
+  const bool sized = !std::all_of(modules.begin(), modules.end(), keeps_features);
   const char* pooled = nullptr;
   bool recurrent = false;
   for (std::size_t index = 0; index < modules.size(); ++index) {
@@ -410,13 +411,13 @@ void validate(const std::vector<ModuleOptions>& modules) {
       refuse(here + "." + name, text(size) + ", the output size of " + place(modules, index - 1), text(input_size));
     }
     const auto* sort = std::get_if<SortOptions>(&module);
-    if (sort != nullptr && size % sort->group != 0) {
+    if (sort != nullptr && sized && size % sort->group != 0) {
       refuse(here + ".group", "a divisor of the " + text(size) + " features that it sorts", text(sort->group));
     }
     if (pooling != nullptr) pooled = pooling;
     size = module_output_size(module, size);
   }
-  if (std::all_of(modules.begin(), modules.end(), keeps_features)) {
+  if (!sized) {
     refuse("modules", "at least one module that says how many features it takes", "none");
   }
 }
@@ -425,8 +426,7 @@ void check_constants(const std::vector<ModuleOptions>& modules, double largest) 
   const auto check_all = [&](const std::string& name, const std::vector<double>& values) {
     for (std::size_t at = 0; at < values.size(); ++at) {
       if (std::abs(values[at]) <= largest) continue;
-      refuse(item(name, at), "a number of at most " + text(largest) + ", which the dtype holds",
-             text(values[at]));
+      refuse(item(name, at), "a number of at most " + text(largest) + ", which the dtype holds", text(values[at]));
     }
   };
   for (std::size_t index = 0; index < modules.size(); ++index) {

@@ -6,12 +6,12 @@ import itertools
 import math
 import re
 from array import array
-from collections.abc import Collection, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
-from latchwork.cli.columns import Array, Column, Kind, Table, TimeFormat, no_column
+from latchwork.cli.columns import Array, Column, Kind, Kinds, Table, TimeFormat, no_column
 from latchwork.cli.csv_input import MISSING, csv_lines, is_number, shortened
 from latchwork.cli.errors import CommandError
 
@@ -35,19 +35,21 @@ class MixedColumn(Exception):
         self.name = name
 
 
-def read_csv(path: str, name: str, kinds: Mapping[str, Kind], only: Collection[str] | None) -> Table:
+def read_csv(path: str, name: str, asked: Callable[[list[str]], Kinds], others: bool) -> Table:
     """Read a CSV file as `latchwork.cli.tables.read_columns` says. MixedColumn: again, with that column as texts."""
     lines = csv_lines(path, name)
     first, names = next(lines, (0, []))
     if not names:
         raise CommandError(f"{name}: expected a line of column names and then rows, got an empty file")
-    names = [each.strip() for each in names]
-    _check_names(name, first, names, {*kinds, *(only or ())})
-    left_out = {f"column {place}": "it has no name" for place, each in enumerate(names, 1) if not each}
+    unnamed = {f"column {place}" for place, each in enumerate(names, 1) if not each.strip()}
+    names = [each.strip() or f"column {place}" for place, each in enumerate(names, 1)]
+    kinds = asked(names)
+    _check_names(name, first, names, kinds)
+    left_out = {each: "it has no name" for each in names if each in unnamed and each not in kinds and others}
     readers = {
         place: ColumnReader(name, each, kinds.get(each))
         for place, each in enumerate(names)
-        if each and (only is None or each in only)
+        if each in kinds or (others and each not in unnamed)
     }
     places = array("q")
     while chunk := list(itertools.islice(lines, ROWS_AT_ONCE)):
@@ -62,22 +64,22 @@ def read_csv(path: str, name: str, kinds: Mapping[str, Kind], only: Collection[s
         raise CommandError(f"{name}: expected rows, got only the line of names")
     columns = {}
     for reader in readers.values():
-        if reader.has_values or (only is not None and reader.name in only) or reader.name in kinds:
+        if reader.has_values or reader.name in kinds:
             columns[reader.name] = reader.column()
         else:
             left_out[reader.name] = "it has no values"
     return Table(name, columns, np.frombuffer(places, np.int64), "line", left_out)
 
 
-def _check_names(file: str, line: int, names: list[str], needed: Collection[str]) -> None:
+def _check_names(file: str, line: int, names: list[str], needed: Kinds) -> None:
     seen: set[str] = set()
     for each in names:
-        if each and each in seen:
+        if each in seen:
             raise CommandError(f"{file}: line {line}: expected different names of columns, got {each!r} twice")
         seen.add(each)
-    for each in sorted(needed):
+    for each in needed:
         if each not in seen:
-            raise no_column(file, each, [name for name in names if name])
+            raise no_column(file, each, names)
     if not needed and all(map(is_number, names)):
         few = ", ".join(names[:3])
         raise CommandError(f"{file}: line {line}: expected names of columns, got the numbers {few}")

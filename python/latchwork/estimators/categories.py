@@ -20,9 +20,7 @@ def category_columns(
     if categorical is None:
         return []
     if isinstance(categorical, str) or not isinstance(categorical, (Sequence, np.ndarray)):
-        raise TypeError(
-            f"categorical: expected a list of columns' names or numbers, got {type(categorical).__name__}"
-        )
+        raise TypeError(f"categorical: expected a list of columns' names or numbers, got {type(categorical).__name__}")
     size = features + static
     named = dict(zip(names or (), range(features), strict=False))
     for place, name in enumerate(static_names or ()):
@@ -79,9 +77,7 @@ def encode(column: Array, categories: list[Any], label: str, place: Callable[[in
     code_of = {value: code for code, value in enumerate(categories)}
     if column.dtype.kind == "O":
         values = column.tolist()
-        codes = np.fromiter(
-            (_code(value, code_of) for value in values), np.int64, len(values)
-        )
+        codes = np.fromiter((_code(value, code_of) for value in values), np.int64, len(values))
     else:
         unique, inverse = np.unique(column, return_inverse=True)
         codes = np.array([_code(value, code_of) for value in unique.tolist()], np.int64)[inverse]

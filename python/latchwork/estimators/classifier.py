@@ -51,6 +51,8 @@ class LSTMClassifier(SequenceEstimator):
     class_weight : mapping or "balanced", optional
         The weight of each class in training, by its label; one that is left out has 1. "balanced": classes count alike,
         however many sequences each has.
+    lr : float, default 1e-2
+        The largest learning rate.
     {training}
 
     Attributes
@@ -91,7 +93,7 @@ class LSTMClassifier(SequenceEstimator):
         hidden_size: int = 64,
         num_layers: int = 1,
         *,
-        bidirectional: bool = False,
+        bidirectional: bool | None = None,
         head: str = "last",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.3,
@@ -108,7 +110,7 @@ class LSTMClassifier(SequenceEstimator):
         learn_start_state: bool = False,
         proj_size: int = 0,
         forget_bias: float | None = None,
-        init: str = "torch",
+        init: str | None = None,
         t_max: int | None = None,
         dtype: DTypeLike = "float32",
         scale: str | None = "standard",
@@ -124,9 +126,9 @@ class LSTMClassifier(SequenceEstimator):
         lr_schedule: str | Schedule = "warmup_cosine",
         weight_decay: float = 0.01,
         clip_norm: float | None = 1.0,
-        max_epochs: int = 60,
+        max_epochs: int | None = None,
         max_seconds: float | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         shuffle: bool = True,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

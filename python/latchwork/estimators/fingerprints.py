@@ -54,7 +54,7 @@ def described(value: Any) -> Any:
 def described_trainer(trainer: Trainer[Any]) -> dict[str, Any]:
     """Describe network, loss, optimisers and what else decides the steps of a trainer, but not how far it is."""
     return {
-        "network": trainer.network._to_file().config,
+        "network": described(trainer.network._to_file().config),
         "loss": described(trainer._loss),
         "optimizers": [_described_optimizer(each) for each in trainer._optimizers],
         "clip_norm": described(trainer._clip_norm),
@@ -65,14 +65,19 @@ def described_trainer(trainer: Trainer[Any]) -> dict[str, Any]:
 
 def basis_of(run: "Run") -> dict[str, Any]:
     """Describe all that decides what a run learns."""
-    return {**described_run(run), "seed": run.seed, "data": data_digest(run.data), "machine": machine()}
+    return {
+        "options": options_of_run(run),
+        "trainer": described_trainer(run.trainer),
+        "seed": run.seed,
+        "data": data_digest(run.data),
+        "machine": machine(),
+    }
 
 
-def described_run(run: "Run") -> dict[str, Any]:
-    """Describe the options of a run, and the trainer that was built from them."""
+def options_of_run(run: "Run") -> dict[str, Any]:
+    """Describe the options of a run: the estimator's, and those of the loop."""
     names = ("max_epochs", "max_seconds", "lr_schedule", "early_stopping", "n_iter_no_change", "tol")
-    loop = {name: described(getattr(run, name)) for name in names}
-    return {"options": {**dict(run.fingerprint), **loop}, "trainer": described_trainer(run.trainer)}
+    return {**dict(run.fingerprint), **{name: described(getattr(run, name)) for name in names}}
 
 
 def check_resumable(expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
@@ -121,7 +126,7 @@ def differences(expected: Any, got: Any, name: str = "") -> Iterator[str]:
     elif isinstance(expected, list) and isinstance(got, list) and len(expected) == len(got):
         for before, now in zip(expected, got, strict=True):
             yield from differences(before, now, name)
-    elif expected != got:
+    elif expected != got and not (expected != expected and got != got):  # NaN is NaN here
         yield f"{name}: expected {_shown(expected)}, got {_shown(got)}"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latchwork.estimators.labels import class_codes, plain_labels
-from latchwork.estimators.preparation import column_sums
+from latchwork.estimators.preparation import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ class ColumnNumbers:
 
     def add(self, values: Array) -> None:
         """Look at the next rows, (rows, columns) of real numbers."""
-        for begin in range(0, len(values), _ROWS):  # no rows, nothing to do
+        for begin in range(0, len(values), _ROWS):
             self._add(values[begin : begin + _ROWS].astype(np.float64))
 
     def _add(self, rows: Array) -> None:
@@ -58,7 +58,7 @@ class ColumnNumbers:
         # What is left corrects the rounding of the mean.
         rest = _sums(rows) / np.maximum(counts, 1)
         rows *= rows
-        squares = (column_sums(rows) if len(rows) else 0.0) - counts * rest * rest
+        squares = _sums(rows) - counts * rest * rest
         own += rest
         total = self.counts + counts
         share = counts / np.maximum(total, 1)
@@ -137,4 +137,4 @@ class LabelCounts:
 
 
 def _sums(rows: Array) -> Array:
-    return column_sums(rows.copy()) if len(rows) else np.zeros(rows.shape[1])
+    return folded(np.add, rows)

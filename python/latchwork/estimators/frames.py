@@ -70,7 +70,6 @@ class Table:
             return read_column(self._frame.to_series(places[0]))
         return read_column(self._frame.column(places[0]))
 
-
     def values(self) -> Array:
         """Read all columns as one array (rows, columns)."""
         columns = [self.column(name) for name in self.names]

@@ -58,9 +58,9 @@ class Given:
         """Give one feature at all steps, in a dtype that holds all its values."""
         if not self.blocks:
             return self.columns[place]
-        return self.blocks[0][:, place] if len(self.blocks) == 1 else np.concatenate(
-            [block[:, place] for block in self.blocks]
-        )  # fmt: skip
+        if len(self.blocks) == 1:
+            return self.blocks[0][:, place]
+        return joined([block[:, place] for block in self.blocks])
 
 
 def read_given(X: Any, sequence: Any, time: Any, passed_over: Sequence[Any]) -> Given:
@@ -68,7 +68,7 @@ def read_given(X: Any, sequence: Any, time: Any, passed_over: Sequence[Any]) -> 
     if is_frame(X):
         table = Table(X)
         if sequence is None and time is None:
-            return _wide(table)
+            return _wide(table, passed_over)
         return _long(table, sequence, time, passed_over)
     if sequence is not None:
         raise TypeError(f"sequence: expected None, because X is no data frame in long form, got {sequence!r}")
@@ -76,25 +76,25 @@ def read_given(X: Any, sequence: Any, time: Any, passed_over: Sequence[Any]) -> 
         return _frames(X, time, passed_over)
     if time is not None:
         raise TypeError(f"time: expected None, because X is no data frame, got {time!r}")
-    if isinstance(X, np.ndarray) and X.dtype.kind == "O" and X.ndim == 1 and len(X) and np.ndim(X[0]) > 0:
+    if isinstance(X, np.ndarray) and X.dtype.kind == "O" and X.ndim == 1 and len(X) and _has_items(X[0]):
         X = list(X)
-    if isinstance(X, (list, tuple)) and (is_ragged(X) or (X and _is_array(X[0]))):
+    if isinstance(X, (list, tuple)) and (is_ragged(X) or (X and is_array(X[0]))):
         return _list(X)
     return _array(readable("X", X))
 
 
 def is_ragged(value: Sequence[Any]) -> bool:
-    """Say whether the items of a list differ in length."""
-    lengths = {len(each) for each in value if hasattr(each, "__len__") and np.ndim(each) > 0} if _all_sized(value) else ()
-    return len(lengths) > 1
+    """Say whether the items of a list are sequences that differ in length."""
+    return all(map(_has_items, value)) and len({len(each) for each in value}) > 1
 
 
-def _all_sized(value: Sequence[Any]) -> bool:
-    return all(hasattr(each, "__len__") and not isinstance(each, (str, bytes)) for each in value)
+def _has_items(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, (str, bytes)) and getattr(value, "shape", None) != ()
 
 
-def _is_array(value: Any) -> bool:
-    return hasattr(value, "__array__") and getattr(value, "shape", None) != () and not np.isscalar(value)
+def is_array(value: Any) -> bool:
+    """Say whether something is an array of a library, as opposed to a list or one number."""
+    return hasattr(value, "__array__") and getattr(value, "shape", None) != ()
 
 
 def readable(name: str, value: Any) -> Array:
@@ -121,7 +121,7 @@ def readable(name: str, value: Any) -> Array:
 
 def _array(array: Array) -> Given:
     if array.ndim not in (2, 3):
-        hint = ". Reshape your data: X.reshape(-1, 1) are many steps of sequences of one" if array.ndim == 1 else ""
+        hint = ". Reshape your data: X.reshape(1, -1) is one sequence of one feature" if array.ndim == 1 else ""
         raise ValueError(f"X: expected {_FORMS}, got {shape_text(array.shape)}{hint}")
     samples, steps = array.shape[:2]
     if array.ndim == 3 and array.shape[2] == 0 or array.ndim == 2 and steps == 0:
@@ -150,26 +150,26 @@ def _list(X: Sequence[Any]) -> Given:
     return Given(Layout("list", _offsets([len(block) for block in blocks])), blocks, [])
 
 
-def _wide(table: Table) -> Given:
+def _wide(table: Table, passed_over: Sequence[Any]) -> Given:
     """Read a table of one sequence a row, each column a step."""
-    columns = [table.column(name) for name in table.names]
+    names = [name for name in table.names if name not in passed_over]
+    columns = [table.column(name) for name in names]
     if not columns:
         raise ValueError(
             f"X: expected at least 1 feature, got 0 feature(s) (shape=({table.rows}, 0)) while a minimum of 1 is "
             "required."
         )
-    _check_steps(table, columns)
-    layout = Layout("univariate", np.arange(table.rows + 1) * len(columns), tables=[table])
-    block = np.stack(columns, axis=1).reshape(-1, 1)
-    return Given(layout, [block], [], len(columns), feature_names(table.names))
-
-
-def _check_steps(table: Table, columns: list[Array]) -> None:
-    for name, column in zip(table.names, columns, strict=True):
-        if column.dtype.kind == "M":
+    for name, column in zip(names, columns, strict=True):
+        if column.dtype.kind in "Mm":
             raise TypeError(
                 f"X: expected numbers, got times in column {name!r}; a frame in long form needs sequence= and time="
             )
+    step_names = feature_names(names)
+    offsets = np.arange(table.rows + 1) * len(columns)
+    layout = Layout("univariate", offsets, tables=[table], step_names=tuple(names))
+    if len({column.dtype.kind == "O" for column in columns}) > 1:
+        columns = [column.astype(object) for column in columns]
+    return Given(layout, [np.stack(columns, axis=1).reshape(-1, 1)], [], len(columns), step_names)
 
 
 def _long(table: Table, sequence: Any, time: Any, passed_over: Sequence[Any]) -> Given:
@@ -200,13 +200,13 @@ def _frames(X: Sequence[Any], time: Any, passed_over: Sequence[Any]) -> Given:
     offsets = _offsets([table.rows for table in tables])
     rows = None if time is None else time_order(tables, time, offsets)
     parts = [[table.column(name) for table in tables] for name in features]
-    columns = [_joined(part) if rows is None else _joined(part)[rows] for part in parts]
+    columns = [joined(part) if rows is None else joined(part)[rows] for part in parts]
     return Given(Layout("frames", offsets, feature_names(features), tables, rows), [], columns)
 
 
-def _joined(parts: list[Array]) -> Array:
-    """Join a column's parts; if some hold objects, all become objects."""
-    if len({part.dtype.kind == "O" for part in parts}) > 1:
+def joined(parts: list[Array]) -> Array:
+    """Join a column's parts; if some hold objects, all become objects, so that no number becomes a text."""
+    if len({part.dtype.kind in "OUS" for part in parts}) > 1:
         parts = [part.astype(object) for part in parts]
     return np.concatenate(parts)
 

@@ -10,6 +10,7 @@ import numpy as np
 from latchwork._arrays import as_array, shape_text
 from latchwork._foreign import bfloat16_numbers, is_bfloat16
 from latchwork.estimators.frames import Table, is_frame, is_series, objects, read_column
+from latchwork.estimators.given import is_array, joined
 from latchwork.estimators.real_columns import real_column
 from latchwork.estimators.static import rows_of
 
@@ -52,7 +53,7 @@ def read_answers(y: Any, layout: Layout, per_step: bool) -> Answers:
         columns = [_column_of_frame(name, layout, per_step) for name in named]
         return _answers(columns, named, isinstance(y, str), layout, per_step)
     if per_step:
-        return _per_step(y, layout)
+        return _per_step("y", y, layout)
     names: tuple[Any, ...] | None = None
     single = False
     if is_frame(y):
@@ -75,8 +76,8 @@ def read_answers(y: Any, layout: Layout, per_step: bool) -> Answers:
         columns = [column[rows] for column in columns]
     if not columns or len(columns[0]) != len(layout):
         got = shape_text((len(columns[0]), len(columns)) if columns else (len(layout), 0))
-        per_row = " ; one for each step needs head=\"sequence\"" if columns and len(columns[0]) == layout.total_steps else ""
-        raise ValueError(f"y: expected one target for each of {len(layout)} samples, got {got}{per_row}")
+        hint = '; one for each step needs head="sequence"' if columns and len(columns[0]) == layout.total_steps else ""
+        raise ValueError(f"y: expected one target for each of {len(layout)} samples, got {got}{hint}")
     return _answers(columns, names, single, layout, False)
 
 
@@ -94,21 +95,23 @@ def _answers(
 
 def _column_of_frame(name: Any, layout: Layout, per_step: bool) -> Array:
     """Read a column of the frames that X is."""
-    if layout.kind not in ("long", "frames"):
+    if not layout.tables or (per_step and layout.kind == "univariate"):
         raise ValueError(f"y: expected targets, got the name {name!r}, but X is no data frame in long form")
     for place, table in enumerate(layout.tables):
         if name not in table:
-            where = "X" if layout.kind == "long" else f"X[{place}]"
-            raise ValueError(f"y: expected a column of {where}, got {name!r}; there are {', '.join(map(repr, table.names))}")
-    parts = [table.column(name) for table in layout.tables]
-    if len({part.dtype.kind == "O" for part in parts}) > 1:
-        parts = [part.astype(object) for part in parts]
-    steps = layout.by_step(np.concatenate(parts))
+            where = "X" if layout.kind != "frames" else f"X[{place}]"
+            there = ", ".join(map(repr, table.names))
+            raise ValueError(f"y: expected a column of {where}, got {name!r}; there are {there}")
+    steps = joined([table.column(name) for table in layout.tables])
+    if layout.kind == "univariate":
+        return steps
+    steps = layout.by_step(steps)
     if per_step:
         return steps
     lengths = np.diff(layout.offsets)
     if not lengths.all():
-        raise ValueError(f"y: expected sequences of at least one step, because y is a column, got none in {layout.sample_text(int(np.argmin(lengths)))}")
+        empty = layout.sample_text(int(np.argmin(lengths)))
+        raise ValueError(f"y: expected at least one row of each sequence, because y is a column, got none of {empty}")
     first = steps[layout.offsets[:-1]]
     repeated = np.repeat(first, lengths)
     differs = repeated != steps
@@ -116,39 +119,40 @@ def _column_of_frame(name: Any, layout: Layout, per_step: bool) -> Array:
         differs &= ~(np.isnan(repeated) & np.isnan(steps))
     if differs.any():
         step = int(np.argmax(differs))
+        values = [each.item() if isinstance(each, np.generic) else each for each in (repeated[step], steps[step])]
         raise ValueError(
-            f"y: expected the same value of column {name!r} in all rows of a sequence, got {repeated[step]!r} and "
-            f"{steps[step]!r} in {layout.place(step)}; one target for each row needs head=\"sequence\""
+            f"y: expected the same value of column {name!r} in all rows of a sequence, got {values[0]!r} and "
+            f'{values[1]!r} in {layout.place(step)}; one target for each row needs head="sequence"'
         )
     return first
 
 
-def _per_step(y: Any, layout: Layout) -> Answers:
+def _per_step(name: str, y: Any, layout: Layout) -> Answers:
     if layout.kind == "long":
-        columns, names, single = _aligned("y", y, layout)
+        columns, names, single = _aligned(name, y, layout)
         return _answers([layout.by_step(column) for column in columns], names, single, layout, True)
     if layout.kind in ("array", "univariate") and not _is_list_of_arrays(y):
-        array = _read("y", Table(y).values() if is_frame(y) else y)
+        array = _read(name, Table(y).values() if is_frame(y) else y)
         steps = int(layout.offsets[1])
         shape = (len(layout), steps)
         if array.ndim not in (2, 3) or array.shape[:2] != shape:
             expected = f"{shape_text(shape)} or {shape_text((*shape, 'outputs'))}"
-            raise ValueError(f"y: expected {expected}, a target for each step, got {shape_text(array.shape)}")
+            raise ValueError(f"{name}: expected {expected}, one for each step, got {shape_text(array.shape)}")
         flat = array.reshape(layout.total_steps, *array.shape[2:])
         single = flat.ndim == 1
         return _answers([flat] if single else list(flat.T), None, single, layout, True)
-    parts = [_sample_columns(f"y[{place}]", each) for place, each in enumerate(y)] if _is_list(y) else []
+    parts = [_sample_columns(f"{name}[{place}]", each) for place, each in enumerate(y)] if _is_list(y) else []
     if len(parts) != len(layout):
         got = len(parts) if parts else type(y).__name__
-        raise ValueError(f"y: expected a list of {len(layout)} arrays, the targets of each sample's steps, got {got}")
+        raise ValueError(
+            f"{name}: expected a list of {len(layout)} arrays, one value for each step of each sample, got {got}"
+        )
     lengths = np.diff(layout.offsets)
     for place, (part, length) in enumerate(zip(parts, lengths.tolist(), strict=True)):
         if len(part) != length or part.shape[1:] != parts[0].shape[1:]:
             expected = shape_text((length, *parts[0].shape[1:]))
-            raise ValueError(f"y[{place}]: expected {expected}, got {shape_text(part.shape)}")
-    if len({part.dtype.kind in "OUS" for part in parts}) > 1:
-        parts = [part.astype(object) for part in parts]
-    flat = layout.by_step(np.concatenate(parts))
+            raise ValueError(f"{name}[{place}]: expected {expected}, got {shape_text(part.shape)}")
+    flat = layout.by_step(joined(parts))
     single = flat.ndim == 1
     return _answers([flat] if single else list(flat.T), None, single, layout, True)
 
@@ -158,7 +162,7 @@ def _is_list(y: Any) -> bool:
 
 
 def _is_list_of_arrays(y: Any) -> bool:
-    return _is_list(y) and len(y) > 0 and np.ndim(y[0]) > 0 and hasattr(y[0], "__array__")
+    return _is_list(y) and len(y) > 0 and is_array(y[0])
 
 
 def _sample_columns(name: str, each: Any) -> Array:
@@ -240,13 +244,16 @@ def read_weights(sample_weight: Any, layout: Layout, per_step: bool, dtype: np.d
 
 
 def _has_steps(sample_weight: Any, layout: Layout) -> bool:
+    """Say whether weights are those of steps by their form."""
     if layout.kind == "long":
-        return len(sample_weight) == layout.total_steps != len(layout)
-    return np.ndim(sample_weight[0]) > 0 if _is_list(sample_weight) and len(sample_weight) else np.ndim(sample_weight) > 1
+        return hasattr(sample_weight, "__len__") and len(sample_weight) == layout.total_steps != len(layout)
+    if _is_list(sample_weight):
+        return len(sample_weight) > 0 and hasattr(sample_weight[0], "__len__")
+    return np.ndim(sample_weight) > 1
 
 
 def _per_step_weights(sample_weight: Any, layout: Layout) -> Array:
-    answers = _per_step(sample_weight, layout)
+    answers = _per_step("sample_weight", sample_weight, layout)
     if len(answers.columns) != 1:
         raise ValueError(f"sample_weight: expected one for each step, got {len(answers.columns)}")
     return answers.columns[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ import numpy as np
 from latchwork import _core
 from latchwork._arrays import real_dtype
 from latchwork.estimators.categories import category_columns, encode, find_categories
+from latchwork.estimators.frames import is_frame
 from latchwork.estimators.given import Given, read_given
 from latchwork.estimators.layout import Layout as Layout
+from latchwork.estimators.preparation import extent
 from latchwork.estimators.real_columns import converted, infinity, real_column
 from latchwork.estimators.schema import Schema as Schema
 from latchwork.estimators.schema import joined_names
@@ -103,13 +106,11 @@ def read_fit(
         targets=tuple(targets),
     )
     sequences = _sequences(given, extra, schema)
-    _warn_of_lost_digits(given, schema)
+    _warn_of_lost_digits(given, schema, sequences.values)
     return sequences, schema, layout
 
 
-def read(
-    X: Any, schema: Schema, *, static: Any = None, estimator: str = "this model"
-) -> tuple[Sequences, Layout]:
+def read(X: Any, schema: Schema, *, static: Any = None, estimator: str = "this model") -> tuple[Sequences, Layout]:
     """Read the inputs of ``predict`` as those of ``fit`` were read.
 
     Parameters
@@ -135,9 +136,8 @@ def read(
     ValueError, TypeError
         As for `read_fit`; also if X has other features than the training data, or a category that it did not have.
     """
-    long = schema.kind == "long" or schema.sequence is not None
-    sequence, time = _roles(X, schema) if long or schema.time is not None else (None, None)
-    given = read_given(X, sequence, time, [name for name in schema.targets if name not in (schema.names or ())])
+    sequence, time = _roles(X, schema)
+    given = read_given(X, sequence, time, schema.targets)
     given = _check_features(given, schema, estimator)
     extra = read_static(static, given.layout)
     if (0 if extra is None else extra.size) != schema.n_static:
@@ -152,8 +152,6 @@ def read(
 
 def _roles(X: Any, schema: Schema) -> tuple[Any, Any]:
     """Say which columns name the sequence and the time in X: none if X has no such columns by its form."""
-    from latchwork.estimators.frames import is_frame
-
     if is_frame(X):
         return schema.sequence, schema.time
     frames = isinstance(X, (list, tuple)) and len(X) > 0 and is_frame(X[0])
@@ -216,9 +214,9 @@ def _column(given: Given, extra: Static | None, place: int) -> tuple[Array, str]
     """Give a column by its number, static ones behind the others, and its name in words."""
     if place < given.n_features:
         return given.column(place), given.layout.column_text(place)
-    assert extra is not None
     own = place - given.n_features
-    return extra.columns[own], extra.label(own)
+    static = [] if extra is None else [(column, extra.label(number)) for number, column in enumerate(extra.columns)]
+    return static[own]
 
 
 def _sequences(given: Given, extra: Static | None, schema: Schema) -> Sequences:
@@ -231,11 +229,15 @@ def _sequences(given: Given, extra: Static | None, schema: Schema) -> Sequences:
             categories = schema.categories.get(given.n_features + place)
             label = extra.label(place)
             if categories is None:
-                static[:, place] = real_column(column, dtype, lambda row, label=label: f"{layout.sample_text(row)}, {label}", "static")
+                static[:, place] = real_column(column, dtype, functools.partial(_static_place, layout, label), "static")
             else:
                 static[:, place] = encode(column, categories, label, layout.sample_text)
     names = joined_names(schema.names, schema.n_features, schema.static_names, schema.n_static)
-    return Sequences(values, layout.offsets, static, names)
+    return Sequences(values, layout.offsets, static, names, schema.categories)
+
+
+def _static_place(layout: Layout, label: str, sample: int) -> str:
+    return f"{layout.sample_text(sample)}, {label}"
 
 
 def _values(given: Given, schema: Schema, dtype: np.dtype[Any]) -> Array:
@@ -256,7 +258,7 @@ def _values(given: Given, schema: Schema, dtype: np.dtype[Any]) -> Array:
         column = given.column(place)
         categories = schema.categories.get(place)
         if categories is None:
-            values[:, place] = real_column(column, dtype, lambda step, place=place: layout.place(step, place), "X")
+            values[:, place] = real_column(column, dtype, functools.partial(layout.place, column=place), "X")
         else:
             values[:, place] = encode(column, categories, layout.column_text(place), layout.place)
     return values
@@ -274,25 +276,21 @@ def _check_finite(values: Array, given: Given) -> None:
             raise ValueError(infinity("X", given.column(column)[step], values.dtype, given.layout.place(step, column)))
 
 
-def _warn_of_lost_digits(given: Given, schema: Schema) -> None:
+def _warn_of_lost_digits(given: Given, schema: Schema, values: Array) -> None:
     """Warn if numbers that differ in a feature are equal, or nearly so, in the dtype they were converted to."""
-    if schema.dtype != "float32":
+    sources = given.blocks or given.columns
+    if schema.dtype != "float32" or not any(np.promote_types(each.dtype, "f4") != np.float32 for each in sources):
         return
-    for place in range(given.n_features):
-        if place in schema.categories:
+    _, least, most = extent(values)
+    apart = np.spacing(np.maximum(np.abs(least), np.abs(most)).astype(np.float32))
+    for place in np.flatnonzero((most - least < _LEAST_STEPS * apart) & (least <= most)).tolist():
+        column = given.column(place)
+        if place in schema.categories or column.dtype.kind == "O":
             continue
-        sources = [block[:, place] for block in given.blocks] or [given.columns[place]]
-        wide = [each for each in sources if each.dtype.kind in "iuf" and each.dtype.itemsize > 2 and (
-            each.dtype != np.float32) and len(each)]  # fmt: skip
-        if not wide:
-            continue
-        least = min(float(np.fmin.reduce(each)) for each in wide)
-        most = max(float(np.fmax.reduce(each)) for each in wide)
-        apart = float(np.spacing(np.float32(max(abs(least), abs(most)))))
-        if 0 < most - least < _LEAST_STEPS * apart:
+        if np.fmin.reduce(column) < np.fmax.reduce(column):
             warnings.warn(
-                f"X: {given.layout.column_text(place)} lies between {least:g} and {most:g}, where numbers of float32 "
-                f'are {apart:g} apart; subtract an offset, or use dtype="float64"',
+                f"X: {given.layout.column_text(place)} lies between {least[place]:.9g} and {most[place]:.9g}, where "
+                f'numbers of float32 are {apart[place]:.3g} apart; subtract an offset, or use dtype="float64"',
                 UserWarning,
                 stacklevel=4,
             )

@@ -61,11 +61,8 @@ def class_codes(
     unknown = (codes < 0) & ~missing
     if unknown.any():
         row = int(np.argmax(unknown))
-        raise ValueError(
-            f"y: expected one of the classes {_listed(list(code_of))}, got {labels[row].item()!r} in {place(row)}"
-            if isinstance(labels[row], np.generic)
-            else f"y: expected one of the classes {_listed(list(code_of))}, got {labels[row]!r} in {place(row)}"
-        )
+        got = labels[row : row + 1].tolist()[0]
+        raise ValueError(f"y: expected one of the classes {_listed(list(code_of))}, got {got!r} in {place(row)}")
     return codes, np.asarray(classes)
 
 

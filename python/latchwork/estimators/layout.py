@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork.estimators.frames import Table
+    from latchwork.estimators.parquet_files import FileTable
 
 OUTPUTS = ("default", "pandas", "polars")
 
@@ -30,11 +31,13 @@ class Layout:
     tables : sequence of Table
         The frames, if there are any: one, or for kind "frames" n.
     rows : ndarray of int64, optional
-        (total_steps,): the row of the long frame that each step came from; None if that is the step's own number.
+        (total_steps,): the row that each step came from, counted over all frames; None if rows and steps are the same.
     ids : list, optional
         The sequences' names in a long frame, in order.
     sequence : optional
         The column that the names came from.
+    step_names : tuple, optional
+        The columns of a table of one sequence a row.
     """
 
     def __init__(
@@ -42,10 +45,11 @@ class Layout:
         kind: str,
         offsets: Array,
         names: tuple[str, ...] | None = None,
-        tables: Sequence[Table] = (),
+        tables: Sequence[Table | FileTable] = (),
         rows: Array | None = None,
         ids: list[Any] | None = None,
         sequence: Any = None,
+        step_names: tuple[Any, ...] | None = None,
     ) -> None:
         self.kind = kind
         self.offsets = offsets
@@ -54,6 +58,7 @@ class Layout:
         self.rows = rows
         self.ids = ids
         self.sequence = sequence
+        self.step_names = step_names
 
     def __len__(self) -> int:
         """Return how many sequences there are."""
@@ -68,11 +73,15 @@ class Layout:
         """Say in words where a step, counted over all sequences, was given, and in which column."""
         sample = int(np.searchsorted(self.offsets, step, side="right")) - 1
         own = step - int(self.offsets[sample])
+        if self.step_names is not None:
+            return f"row {sample}, column {self.step_names[own]!r}"
+        row = step if self.rows is None else int(self.rows[step])
         if self.kind == "long":
-            row = step if self.rows is None else int(self.rows[step])
             text = f"row {row}"
             if self.ids is not None:
                 text += f" (sequence {self.ids[sample]!r}, step {own})"
+        elif self.kind == "frames":
+            text = f"sample {sample}, row {row - int(self.offsets[sample])}"
         else:
             text = f"sample {sample}, step {own}"
         return text if column is None else f"{text}, {self.column_text(column)}"
@@ -130,11 +139,10 @@ class Layout:
         if not per_step:
             return frame(predictions, names, self._sample_labels(output))
         if self.kind == "frames":
-            parts = [
-                (predictions[begin:end], table)
-                for begin, end, table in zip(self.offsets[:-1], self.offsets[1:], self.tables, strict=True)
+            return [
+                frame(part, names, table.index if output == "pandas" else None)
+                for part, table in zip(self._parts(self.by_row(predictions)), self.tables, strict=True)
             ]
-            return [frame(part, names, table.index if output == "pandas" else None) for part, table in parts]
         if self.kind == "long":
             return frame(self.by_row(predictions), names, self.tables[0].index if output == "pandas" else None)
         samples = np.repeat(np.arange(len(self)), np.diff(self.offsets))
@@ -147,6 +155,9 @@ class Layout:
         if self.kind in ("array", "univariate"):
             steps = int(self.offsets[1] - self.offsets[0]) if len(self) else 0
             return predictions.reshape(len(self), steps, *predictions.shape[1:])
+        return self._parts(self.by_row(predictions))
+
+    def _parts(self, predictions: Array) -> list[Array]:
         return [predictions[begin:end] for begin, end in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
 
     def _sample_labels(self, output: str) -> Any:

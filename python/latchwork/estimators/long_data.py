@@ -13,7 +13,9 @@ import numpy as np
 from latchwork.estimators.examples import GAPS_ADVICE
 from latchwork.estimators.first_pass import ColumnNumbers, LabelCounts
 from latchwork.estimators.labels import class_codes
+from latchwork.estimators.layout import Layout
 from latchwork.estimators.schema import Schema
+from latchwork.estimators.sequences import Sequences
 from latchwork.estimators.sources import ArraySource, Part, PieceSource, array_source
 from latchwork.estimators.windows import PieceWindows, Windows
 
@@ -27,6 +29,11 @@ def is_long(X: Any) -> bool:
     if isinstance(X, (list, tuple)):
         return any(isinstance(each, np.memmap) for each in X) or (bool(X) and all(map(_is_path, X)))
     return isinstance(X, np.memmap) or _is_path(X) or isinstance(X, Iterator) or callable(X)
+
+
+def is_path(X: Any) -> bool:
+    """Say whether X, which is long, is a file's path or a list of some."""
+    return all(map(_is_path, X)) if isinstance(X, (list, tuple)) else _is_path(X)
 
 
 def is_mapped(X: Any) -> bool:
@@ -110,8 +117,7 @@ class LongData:
             self._look_at_sequences(source)
             self._source = source
         self.schema = before if before is not None else self._new_schema(sequence, time)
-        if len(self.inputs.counts) != self.schema.n_features:
-            raise ValueError(f"X: expected {self.schema.n_features} features, got {len(self.inputs.counts)}")
+        _check_count(len(self.inputs.counts), self.schema)
 
     def windows(self, encode: Encode, *, window: int, batch_size: int, seed: int, shuffle: bool) -> Any:
         """Make what a `FitLoop` trains on; ``encode`` makes targets of y."""
@@ -179,7 +185,7 @@ class LongData:
                     f"X: {found} are those of the first piece, of {len(part.x)} steps, because an iterator can be read "
                     "only once; pass a function that returns a fresh one to have those of all pieces",
                     UserWarning,
-                    stacklevel=7,  # where fit was called
+                    stacklevel=6,  # where fit was called
                 )
         if not self.n_outputs:
             raise ValueError("X: expected at least one step, got none")
@@ -225,6 +231,42 @@ class LongData:
             time=time,
             targets=self.names or (),
         )
+
+
+def sequences_of_files(X: Any, schema: Schema) -> tuple[Sequences, Layout]:
+    """Read Parquet files for predictions.
+
+    Parameters
+    ----------
+    X : path, or list of paths
+    schema : Schema
+        That of the training data.
+
+    Returns
+    -------
+    sequences : Sequences
+        Of values that are mapped from a file.
+    layout : Layout
+        That of one data frame in long form, or of a list of data frames that are one sequence each.
+    """
+    from latchwork.estimators.parquet_files import FileTable, ParquetSource
+
+    paths = list(X) if isinstance(X, (list, tuple)) else [X]
+    source = ParquetSource(
+        paths,
+        (),
+        sequence=schema.sequence,
+        time=schema.time,
+        features=schema.names,
+        dtype=schema.dtype,
+    )
+    _check_count(source.features, schema)
+    offsets = np.concatenate([[0], np.cumsum(source.lengths)])
+    if isinstance(X, (list, tuple)) and schema.sequence is None:
+        layout = Layout("frames", offsets, source.names, [FileTable([path]) for path in paths])
+    else:
+        layout = Layout("long", offsets, source.names, [FileTable(paths)])
+    return Sequences(source.values, offsets, None, source.names), layout
 
 
 def scaled_targets(shift: Array, factor: Array, dtype: Any) -> Encode:
@@ -273,6 +315,11 @@ def _converted(name: str, values: Any, dtype: np.dtype[Any], place: Callable[[in
         expected = "finite numbers or NaN" if np.isinf(array[step, column]) else f"numbers in the range of {dtype}"
         raise ValueError(f"{name}: expected {expected}, got {array[step, column]} in {place(step)}, column {column}")
     return converted
+
+
+def _check_count(features: int, schema: Schema) -> None:
+    if features != schema.n_features:
+        raise ValueError(f"X: expected {schema.n_features} features, as in training, got {features}")
 
 
 def _is_path(value: Any) -> bool:

@@ -63,25 +63,25 @@ def _unless_in_order(order: Array) -> Array | None:
 
 
 def _codes(column: Array, name: Any) -> tuple[list[Any], Array]:
-    """Number what names the sequences in the order of first appearance."""
+    """Give the names of the sequences in the order of first appearance, and for each row the place of its own."""
     if column.dtype.kind == "O":
-        gap = next((row for row, value in enumerate(column) if is_missing(value)), None)
-        if gap is None:
-            values = column.tolist()
-            places = {value: place for place, value in enumerate(dict.fromkeys(values))}
-            return list(places), np.fromiter((places[value] for value in values), np.int64, len(values))
+        gaps = np.array([is_missing(value) for value in column.tolist()], bool)
     else:
-        gaps = np.flatnonzero(np.isnan(column) if column.dtype.kind == "f" else np.isnat(column)) if (
-            column.dtype.kind in "fMm"
-        ) else np.empty(0, np.int64)  # fmt: skip
-        gap = int(gaps[0]) if gaps.size else None
-    if gap is not None:
-        raise ValueError(f"X: expected the name of a sequence in column {name!r}, got none in row {gap}")
-    values, first, inverse = np.unique(column, return_index=True, return_inverse=True)
+        gaps = np.isnat(column) if column.dtype.kind in "Mm" else np.isnan(column)
+    if gaps.any():
+        raise ValueError(
+            f"X: expected the name of a sequence in column {name!r}, got none in row {int(np.argmax(gaps))}"
+        )
+    if column.dtype.kind == "O":
+        values = column.tolist()
+        places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+        return list(places), np.fromiter((places[value] for value in values), np.int64, len(values))
+    unique, first, inverse = np.unique(column, return_index=True, return_inverse=True)
     by_appearance = np.argsort(first, kind="stable")
-    places_of = np.empty(len(values), np.int64)
-    places_of[by_appearance] = np.arange(len(values))
-    return values[by_appearance].tolist() if column.dtype.kind != "M" else list(values[by_appearance]), places_of[inverse]
+    place_of = np.empty(len(unique), np.int64)
+    place_of[by_appearance] = np.arange(len(unique))
+    ordered = unique[by_appearance]
+    return list(ordered) if column.dtype.kind in "Mm" else ordered.tolist(), place_of[inverse]
 
 
 def _times(column: Array, name: Any, where: str) -> Array:

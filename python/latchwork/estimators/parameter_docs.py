@@ -12,8 +12,9 @@ hidden_size : int, default 64
     Units of each layer and direction.
 num_layers : int, default 1
     How many LSTM layers there are.
-bidirectional : bool, default False
-    Whether a second direction reads each sequence from its end. Such a model has no `stream`.
+bidirectional : bool, optional
+    Whether a second direction reads each sequence from its end. Such a model has no `stream`. None: yes, unless there
+    is a ``window``.
 head : {"last", "mean", "max", "sequence"}, default "last"
     What of the LSTM's output is read: that of the last step (of a reverse direction the first), the mean or the
     largest value over a sequence's steps; or each step's, for targets of each step.
@@ -23,8 +24,11 @@ dropout : float, default 0.0
 
 CELL = """
 recurrent_dropout_on, weight_dropout, zoneout, forget_gate, peephole, layer_norm, activations, clip, cell_clip, \
-residual, learn_start_state, proj_size, forget_bias, init, t_max
+residual, learn_start_state, proj_size, forget_bias, t_max
     The options of the cell, with the defaults and the meaning that they have for `latchwork.LSTM`.
+init : {"torch", "keras", "orthogonal", "chrono"}, optional
+    Initial parameters, as for `latchwork.LSTM`. None: "chrono", with the length of the longest sequence in training, or
+    the ``window``, as ``t_max`` if that is None; "torch" for a cell without forget gate.
 dtype : {"float32", "float64"}, default "float32"
     In what the network computes.
 """
@@ -47,8 +51,6 @@ sequence, time : str, optional
 TRAINING = """
 optimizer : "adamw" or one of `latchwork.optim`, default "adamw"
     "adamw" is AdamW with ``lr`` and ``weight_decay``; another one, without a target, brings its own.
-lr : float, default 1e-2
-    The largest learning rate.
 lr_schedule : {"warmup_cosine", "cosine", "constant"} or Schedule, default "warmup_cosine"
     How the learning rate changes: a tenth of the training it rises, and then falls to zero along half a cosine; falls
     along half a cosine from the start; stays. Or one of `latchwork.optim.schedules`.
@@ -56,12 +58,14 @@ weight_decay : float, default 0.01
     Decoupled weight decay.
 clip_norm : float, optional, default 1.0
     Gradients are scaled down to this Euclidean norm. None: never.
-max_epochs : int, default 60
-    How often the data is read at most.
+max_epochs : int, optional
+    How often the data is read at most. None: 60 times, and so often that there are 600 steps of training; an iterator
+    once.
 max_seconds : float, optional
     No step begins after this time. What is learned then depends on how fast the machine is.
-batch_size : int, default 32
-    Sequences in a step of training.
+batch_size : int, optional
+    Sequences in a step of training. None: a tenth of all, but at least 8 and at most 32. With a ``window`` the number
+    of rows at most that all sequences are cut into, 32 for None.
 shuffle : bool, default True
     Whether the order of the sequences is another one in each epoch.
 early_stopping : bool, default False
@@ -81,8 +85,10 @@ warm_start : bool, default False
 n_members : int, default 1
     How many networks are trained in one call and joined: each starts from a seed of its own, all read the same batches.
 window : int, optional
-    With ``head="sequence"``: sequences are read window by window of so many steps, and the state is carried from one to
-    the next (truncated backpropagation through time). None: backpropagation through whole sequences.
+    With ``head="sequence"``, for long sequences and for X that is larger than memory: all sequences, one after another,
+    are cut into ``batch_size`` rows of equal length (fewer if they would be shorter than 16 windows), which are read
+    side by side, window by window of so many steps; the state is carried from one window to the next, and no gradient
+    is (truncated backpropagation through time). None: backpropagation through whole sequences.
 checkpoint : int, optional
     Keep the state before every ``checkpoint``-th step alone and compute the others again, for exact gradients of long
     sequences in little memory.

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork.estimators.frames import read_column
 from latchwork.estimators.sources import ArraySource, mappings
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ParquetSource(ArraySource):
     paths : sequence of str or os.PathLike
         Each file is one sequence, or with ``sequence`` several. All have the same columns.
     target : str or sequence of str
-        The column of y, or the columns.
+        The column of y, or the columns, if there are any.
     sequence : str, optional
         The column that names the sequence of each row. The rows of a sequence are neighbours.
     time : str, optional
@@ -54,6 +55,8 @@ class ParquetSource(ArraySource):
         The columns of X.
     target_names : tuple of str
         The columns of y.
+    values : numpy.memmap
+        (rows, columns): X of all sequences.
 
     Raises
     ------
@@ -79,7 +82,7 @@ class ParquetSource(ArraySource):
         self.target_names = (target,) if isinstance(target, str) else tuple(target)
         files = [_File(path) for path in paths]
         others = {*self.target_names, *(name for name in (sequence, time) if name is not None)}
-        self.names = tuple(features) if features is not None else tuple(
+        self.names: tuple[str, ...] = tuple(features) if features is not None else tuple(
             name for name in files[0].names if name not in others
         )  # fmt: skip
         if not self.names:
@@ -91,27 +94,29 @@ class ParquetSource(ArraySource):
         kind = np.dtype(dtype)
         codes: dict[Any, int] = {}
         lengths: list[int] = []
-        with _Spool([kind, np.dtype(np.int32 if labels else np.float64)], sum(file.rows for file in files)) as spool:
+        kinds = [kind, np.dtype(np.int32 if labels else np.float64)][: 1 + bool(self.target_names)]
+        with _Spool(kinds, sum(file.rows for file in files)) as spool:
             for file in files:
                 borders = _Borders(file.path, sequence, time)
                 for first, columns in file.parts((*self.names, *others)):
                     borders.add(first, columns)
-                    x = self._numbers(columns, self.names, kind, file.path, first, "X")
+                    numbers = [self._numbers(columns, self.names, kind, file.path, first, "X")]
                     if labels:
-                        y = np.stack([_codes(columns[name], codes) for name in self.target_names], axis=1)
-                    else:
-                        y = self._numbers(columns, self.target_names, np.dtype(np.float64), file.path, first, "y")
-                    spool.write(x, y)
+                        numbers.append(np.stack([_codes(columns[name], codes) for name in self.target_names], axis=1))
+                    elif self.target_names:
+                        numbers.append(self._numbers(columns, self.target_names, kinds[1], file.path, first, "y"))
+                    spool.write(*numbers)
                 lengths += borders.lengths()
             outputs = () if isinstance(target, str) else (len(self.target_names),)
-            all_x, all_y = spool.arrays((len(self.names),), outputs)
+            self.values, *all_y = spool.arrays((len(self.names),), outputs)
         cuts = np.cumsum(lengths)[:-1].tolist()
-        targets: list[Any] = _split(all_y, cuts)
+        x = _split(self.values, cuts)
+        y: list[Any] = [np.empty((len(each), 0)) for each in x] if not all_y else _split(all_y[0], cuts)
         if labels:
             values = _label_array(list(codes))
-            targets = [_Labels(each, values) for each in targets]
-        super().__init__(_split(all_x, cuts), targets)
-        self._maps = mappings([all_x, all_y])
+            y = [_Labels(each, values) for each in y]
+        super().__init__(x, y)
+        self._maps = mappings([self.values, *all_y])
 
     @staticmethod
     def _numbers(
@@ -121,6 +126,35 @@ class ParquetSource(ArraySource):
         for place, name in enumerate(names):
             numbers[:, place] = _numbers(columns[name], dtype, name, path, first, role)
         return numbers
+
+
+class FileTable:
+    """The rows of Parquet files one behind the other, where targets are looked up as in a data frame.
+
+    Attributes
+    ----------
+    names : list of str
+        The columns of the first file.
+    rows : int
+        How many rows there are.
+    index : None
+        A file has no labels of rows.
+    """
+
+    index = None
+
+    def __init__(self, paths: Sequence[Any]) -> None:
+        self._files = [_File(path) for path in paths]
+        self.names = self._files[0].names
+        self.rows = sum(file.rows for file in self._files)
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is a column of this name."""
+        return name in self.names
+
+    def column(self, name: str) -> Array:
+        """Read a column."""
+        return np.concatenate([file.column(name) for file in self._files])
 
 
 class _File:
@@ -143,6 +177,10 @@ class _File:
             if self.names.count(name) != 1:
                 known = ", ".join(map(repr, self.names))
                 raise ValueError(f"{self.path}: expected one column {name!r}, got {known}")
+
+    def column(self, name: str) -> Array:
+        self.check_columns([name])
+        return read_column(self._file.read([name]).column(name))
 
     def parts(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the number of the first row, and the columns, of some thousand rows after each other."""
@@ -186,7 +224,7 @@ class _Spool:
     def arrays(self, *shapes: tuple[int, ...]) -> list[Any]:
         """Map what was written, which outlives this; the shapes are those of one row."""
         mapped = []
-        for file, dtype, shape in zip(self._files, self._dtypes, shapes, strict=True):
+        for file, dtype, shape in zip(self._files, self._dtypes, shapes, strict=False):
             file.flush()
             mapped.append(np.memmap(file, dtype, "r", shape=(self._rows, *shape)))
         return mapped

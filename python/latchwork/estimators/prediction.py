@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from latchwork.estimators.inputs import Sequences
     from latchwork.network import Network
 
-# Numbers that the input and the outputs of the layers of one call take at most, unless one sequence takes more.
+# Numbers that the input and the outputs of the layers of one call take at most, unless one sequence takes more and
+# cannot be read in several calls.
 _NUMBERS_OF_A_CALL = 2**22
 
 
@@ -43,10 +44,13 @@ def run_network(
     """
     results: tuple[Array, ...] | None = None
     count, axes = (sequences.total_steps, 2) if steps else (len(sequences), 1)
-    for samples in _batches(sequences.lengths, _numbers_of_a_step(network)):
+    numbers_of_a_step = _numbers_of_a_step(network)
+    for samples in _batches(sequences.lengths, numbers_of_a_step):
         x, valid = sequences.batch(samples)
-        output, _ = network(x, None, valid)
-        parts = finish(output if network.members > 1 else output[np.newaxis])
+        steps_of_a_call = max(len(x), 1)
+        if steps and network._streamable:
+            steps_of_a_call = max(_NUMBERS_OF_A_CALL // (numbers_of_a_step * len(samples)), 1)
+        parts = _finished(network, x, valid, steps_of_a_call, finish)
         if results is None:
             results = tuple(np.empty((count, *part.shape[axes:]), part.dtype) for part in parts)
         for result, part in zip(results, parts, strict=True):
@@ -56,6 +60,20 @@ def run_network(
                 result[samples] = part
     assert results is not None  # there is at least one sequence
     return results
+
+
+def _finished(
+    network: Network, x: Array, lengths: Array | None, steps: int, finish: Callable[[Array], tuple[Array, ...]]
+) -> tuple[Array, ...]:
+    """Run the network over a batch in calls of so many steps, each of which goes on from the one before."""
+    pieces = []
+    state = None
+    for begin in range(0, max(len(x), 1), steps):
+        piece = x[begin : begin + steps]
+        valid = None if lengths is None else np.clip(lengths - begin, 0, len(piece))
+        output, state = network(piece, state, valid)
+        pieces.append(finish(output if network.members > 1 else output[np.newaxis]))
+    return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
 
 
 def mean_of_members(values: Array) -> Array:

@@ -85,7 +85,7 @@ def scale_of(values: Array, how: str | None) -> tuple[Array, Array]:
     columns = values.shape[1]
     if how is None or not len(values):
         return np.zeros(columns), np.ones(columns)
-    counts, least, most = _extent(values)
+    counts, least, most = extent(values)
     shift, spread = _mean_and_deviation(values, counts, least, most)
     if how == "robust":
         for column in np.flatnonzero(least < most):
@@ -96,7 +96,7 @@ def scale_of(values: Array, how: str | None) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
         factor = 1.0 / spread
     factor[constant | ~np.isfinite(factor) | (factor == 0)] = 1.0
-    return shift, factor
+    return shift + 0.0, factor  # never -0.0: which zero the least of several is, is not said
 
 
 def _pieces(values: Array) -> Iterator[Array]:
@@ -104,15 +104,17 @@ def _pieces(values: Array) -> Iterator[Array]:
     return (values[begin : begin + rows] for begin in range(0, len(values), rows))
 
 
-def _extent(values: Array) -> tuple[Array, Array, Array]:
-    """How many numbers each column has, and the least and the largest; without any, inf and -inf."""
+def extent(values: Array) -> tuple[Array, Array, Array]:
+    """Find how many numbers each column has, and the least and the largest; without any, inf and -inf."""
     columns = values.shape[1]
-    counts = np.zeros(columns, np.int64)
+    counts = np.full(columns, len(values))
     least, most = np.full(columns, np.inf), np.full(columns, -np.inf)
     for piece in _pieces(values):
-        counts += len(piece) - np.count_nonzero(np.isnan(piece), axis=0)
-        np.fmin(least, np.fmin.reduce(piece, axis=0), out=least)
-        np.fmax(most, np.fmax.reduce(piece, axis=0), out=most)
+        gaps = np.isnan(piece)
+        if gaps.any():
+            counts -= np.count_nonzero(gaps, axis=0)
+        np.fmin(least, folded(np.fmin, piece), out=least)
+        np.fmax(most, folded(np.fmax, piece), out=most)
     return counts, least, most
 
 
@@ -140,17 +142,19 @@ def _sums(values: Array, unit: Array, mean: Array, squared: bool) -> Array:
         if squared:
             piece *= piece
         np.copyto(piece, 0.0, where=np.isnan(piece))
-        parts.append(column_sums(piece))
-    return column_sums(np.stack(parts))
+        parts.append(folded(np.add, piece))
+    return folded(np.add, np.stack(parts))
 
 
-def column_sums(rows: Array) -> Array:
-    """Add the rows of (rows, columns), at least one, in a fixed tree; the array is overwritten."""
+def folded(ufunc: np.ufunc, rows: Array) -> Array:
+    """Join the rows of (rows, columns), at least one, by a ufunc of two arguments in a fixed tree."""
     while len(rows) > 1:
-        half = len(rows) // 2
-        rows[:half] += rows[len(rows) - half :]
-        rows = rows[: len(rows) - half]
-    return rows[0].copy()
+        rest = len(rows) - len(rows) // 2
+        # The second half on the first one; if their number is odd, the row between them goes up as it is.
+        joined = ufunc(rows[: len(rows) - rest], rows[rest:])
+        rows = joined if len(joined) == rest else np.concatenate([joined, rows[rest - 1 : rest]])
+    row: Array = rows[0]
+    return row
 
 
 def _median_and_quartiles(column: Array, count: int) -> tuple[float, float]:

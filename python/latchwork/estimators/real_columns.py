@@ -63,7 +63,8 @@ def _object_numbers(column: Array, place: Callable[[int], str], name: str) -> Ar
     for step, value in enumerate(column.tolist()):
         try:
             numbers[step] = np.nan if is_missing(value) else float(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
             hint = "; columns of categories are named in categorical=" if isinstance(value, str) else ""
-            raise type(error)(f"{name}: expected numbers, got {value!r} in {place(step)}: {error}{hint}") from None
+            raise kind(f"{name}: expected numbers, got {value!r} in {place(step)}: {error}{hint}") from None
     return numbers

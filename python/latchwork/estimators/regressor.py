@@ -53,6 +53,8 @@ class LSTMRegressor(SequenceEstimator):
     quantiles : sequence of float, optional
         Each above 0 and below 1, ascending: ``predict`` gives these quantiles of the targets instead of one number, and
         they never cross. The loss is the quantile loss then.
+    lr : float, default 3e-3
+        The largest learning rate.
     {training}
 
     Attributes
@@ -93,7 +95,7 @@ class LSTMRegressor(SequenceEstimator):
         hidden_size: int = 64,
         num_layers: int = 1,
         *,
-        bidirectional: bool = False,
+        bidirectional: bool | None = None,
         head: str = "last",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -110,7 +112,7 @@ class LSTMRegressor(SequenceEstimator):
         learn_start_state: bool = False,
         proj_size: int = 0,
         forget_bias: float | None = None,
-        init: str = "torch",
+        init: str | None = None,
         t_max: int | None = None,
         dtype: DTypeLike = "float32",
         scale: str | None = "standard",
@@ -121,13 +123,13 @@ class LSTMRegressor(SequenceEstimator):
         loss: str | Callable[..., Any] = "squared_error",
         quantiles: Sequence[float] | None = None,
         optimizer: str | Optimizer = "adamw",
-        lr: float = 1e-2,
+        lr: float = 3e-3,
         lr_schedule: str | Schedule = "warmup_cosine",
         weight_decay: float = 0.01,
         clip_norm: float | None = 1.0,
-        max_epochs: int = 60,
+        max_epochs: int | None = None,
         max_seconds: float | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         shuffle: bool = True,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

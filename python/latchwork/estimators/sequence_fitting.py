@@ -17,7 +17,7 @@ from latchwork.estimators.fingerprints import options_of
 from latchwork.estimators.holdout import held_out
 from latchwork.estimators.input_numbers import InputNumbers, input_numbers, joined_numbers
 from latchwork.estimators.inputs import read, read_fit
-from latchwork.estimators.long_data import LongData, is_long, is_mapped
+from latchwork.estimators.long_data import LongData, is_long, is_mapped, is_path, sequences_of_files
 from latchwork.estimators.preparation import missing_features
 from latchwork.estimators.runs import Run
 from latchwork.estimators.sequence_network import NetworkSeeds, OutputNumbers, new_network, training_network
@@ -114,7 +114,9 @@ class SequenceFitting(SequenceParameters):
             learned, trainer, data = self._read_long(X, y, sample_weight, static, seeds, before, going)
             validates = self.validation_data is not None and going is None
             validation = self._given_validation(learned) if validates else None
-            return Fitting(learned, self._run_of(trainer, data, validation, learned, seed, started, goes_on, going))
+            epochs = 1 if isinstance(X, Iterator) else self._max_epochs(data.steps())
+            run = self._run_of(trainer, data, epochs, validation, learned, seed, started, goes_on, going)
+            return Fitting(learned, run)
 
         classes = None if going is None else going.classes
         examples, schema, answers, layout = self._read_examples(X, y, sample_weight, static, before, classes)
@@ -134,15 +136,22 @@ class SequenceFitting(SequenceParameters):
         inputs = None
         if before is None:
             inputs = input_numbers(counted.sequences, schema, self.scale, learned.missing, gaps)
-        trainer = self._trainer_of(learned, inputs, seeds, going)
+        longest = int(counted.sequences.lengths.max())
+        trainer = self._trainer_of(learned, inputs, longest, seeds, going)
         targets = self._in_units_of_network(self._weighted(counted.targets), learned.outputs)
         data = training_data(
-            Examples(counted.sequences, targets), self.batch_size, self.window, seed=seeds.order, shuffle=self.shuffle
+            Examples(counted.sequences, targets),
+            self._batch_size(len(targets)),
+            self.window,
+            seed=seeds.order,
+            shuffle=self.shuffle,
         )
-        return Fitting(learned, self._run_of(trainer, data, validation, learned, seed, started, goes_on, going))
+        epochs = self._max_epochs(data.steps())
+        run = self._run_of(trainer, data, epochs, validation, learned, seed, started, goes_on, going)
+        return Fitting(learned, run)
 
     def _trainer_of(
-        self, learned: Learned, inputs: InputNumbers | None, seeds: FittingSeeds, going: Going | None
+        self, learned: Learned, inputs: InputNumbers | None, longest: int, seeds: FittingSeeds, going: Going | None
     ) -> Trainer[Any]:
         """Go on with a trainer, or make one: of a new network if there are ``inputs``, else of the one there is."""
         if going is not None and going.trainer is not None:
@@ -150,13 +159,14 @@ class SequenceFitting(SequenceParameters):
         if inputs is None:
             network = training_network(self.network_, learned.outputs)
         else:
-            network = new_network(self, inputs, learned.outputs, seeds.network)
+            network = new_network(self, inputs, learned.outputs, seeds.network, longest)
         return self._new_trainer(network, learned, seeds.trainer)
 
     def _run_of(
         self,
         trainer: Trainer[Any],
         data: TrainingData,
+        max_epochs: int,
         validation: Examples | None,
         learned: Learned,
         seed: int,
@@ -167,7 +177,7 @@ class SequenceFitting(SequenceParameters):
         run = Run(
             trainer=trainer,
             data=data,
-            max_epochs=self.max_epochs,
+            max_epochs=max_epochs,
             max_seconds=self.max_seconds,
             started=started,
             validate=None if validation is None else self._validation(trainer, validation, learned),
@@ -231,11 +241,12 @@ class SequenceFitting(SequenceParameters):
             inputs = joined_numbers(shift, factor, mean, long.schema, self.scale, missing, gaps)
         else:
             learned = before
-        trainer = self._trainer_of(learned, inputs, seeds, going)
+        window = integer("window", self.window, 1)
+        trainer = self._trainer_of(learned, inputs, window, seeds, going)
         data = long.windows(
             self._long_targets(long, learned),
-            window=integer("window", self.window, 1),
-            batch_size=self.batch_size,
+            window=window,
+            batch_size=self._batch_size(1),
             seed=seeds.order,
             shuffle=self.shuffle,
         )
@@ -257,7 +268,7 @@ class SequenceFitting(SequenceParameters):
             raise ValueError(
                 "validation_data: expected (X, y) for early_stopping, because X comes piece by piece, got None"
             )
-        if validates and isinstance(X, Iterator) and self.max_epochs > 1:
+        if validates and isinstance(X, Iterator) and self.max_epochs not in (None, 1):
             raise ValueError(
                 f"max_epochs: expected 1 for an iterator, which can be read only once, got {self.max_epochs}; pass a "
                 "function that returns a fresh iterator"
@@ -285,6 +296,10 @@ class SequenceFitting(SequenceParameters):
         return Examples(sequences, targets), schema, answers, layout
 
     def _read(self, X: Any, schema: Schema, static: Any) -> tuple[Sequences, Layout]:
+        if is_long(X) and is_path(X):
+            if static is not None:
+                raise TypeError(f"static: expected None, because X is a file, got {type(static).__name__}")
+            return sequences_of_files(X, schema)
         return read(X, schema, static=static, estimator=type(self).__name__)
 
     def _split(self, examples: Examples, seed: int, *, validates: bool) -> tuple[Examples, Examples | None]:

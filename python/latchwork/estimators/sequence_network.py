@@ -62,9 +62,12 @@ class NetworkSeeds(NamedTuple):
 
 
 def new_network(
-    parameters: SequenceParameters, inputs: InputNumbers, outputs: OutputNumbers, seeds: NetworkSeeds
+    parameters: SequenceParameters, inputs: InputNumbers, outputs: OutputNumbers, seeds: NetworkSeeds, longest: int
 ) -> Network:
-    """Make the network that is trained: its output is in the units of the scaled targets."""
+    """Make the network that is trained, on sequences of at most so many steps.
+
+    Its output is in the units of the scaled targets.
+    """
     dtype = parameters.dtype
     layers: list[Module] = [Scale(inputs.shift, inputs.factor)]
     size = len(inputs.shift)
@@ -82,11 +85,11 @@ def new_network(
         size,
         parameters.hidden_size,
         parameters.num_layers,
-        bidirectional=parameters.bidirectional,
+        bidirectional=parameters._reads_backward(),
         dropout=parameters.dropout if parameters.num_layers > 1 else 0.0,
         dtype=dtype,
         seed=seeds.lstm,
-        **parameters._cell_options(),
+        **parameters._cell_options(longest),
     )
     layers.append(lstm)
     if parameters.head != "sequence":

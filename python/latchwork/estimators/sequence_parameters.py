@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 HEADS = ("last", "mean", "max", "sequence")
 SCALES = ("standard", "robust", None)
+LEAST_EPOCHS = 60
+LEAST_STEPS = 600
 MISSING = (None, "forward", "mean", "zero", "refuse")
 
 # The options of the cell, as `latchwork.LSTM` has them.
@@ -31,7 +33,7 @@ class SequenceParameters(Estimator):
 
     hidden_size: int
     num_layers: int
-    bidirectional: bool
+    bidirectional: bool | None
     head: str
     dropout: float
     recurrent_dropout: float
@@ -48,7 +50,7 @@ class SequenceParameters(Estimator):
     learn_start_state: bool
     proj_size: int
     forget_bias: float | None
-    init: str
+    init: str | None
     t_max: int | None
     dtype: DTypeLike
     scale: str | None
@@ -62,9 +64,9 @@ class SequenceParameters(Estimator):
     lr_schedule: str | Schedule
     weight_decay: float
     clip_norm: float | None
-    max_epochs: int
+    max_epochs: int | None
     max_seconds: float | None
-    batch_size: int
+    batch_size: int | None
     shuffle: bool
     early_stopping: bool
     validation_fraction: float
@@ -91,17 +93,19 @@ class SequenceParameters(Estimator):
 
         The options of the cell are checked by the core when it builds the network, those of a run by the loop.
         """
-        for name in ("hidden_size", "num_layers", "max_epochs", "batch_size", "n_iter_no_change", "n_members"):
+        for name in ("hidden_size", "num_layers", "n_iter_no_change", "n_members"):
             integer(name, getattr(self, name), 1)
-        for name in ("window", "checkpoint"):
+        for name in ("max_epochs", "batch_size", "window", "checkpoint"):
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), 1)
-        for name in ("bidirectional", "shuffle", "early_stopping", "warm_start"):
+        for name in ("shuffle", "early_stopping", "warm_start"):
             boolean(name, getattr(self, name))
+        if self.bidirectional is not None:
+            boolean("bidirectional", self.bidirectional)
         one_of("head", self.head, HEADS)
         if self.window is not None and (self.head != "sequence" or self.bidirectional):
             raise ValueError(
-                f'window: expected None unless head is "sequence" and bidirectional False, got {self.window}'
+                f'window: expected None unless head is "sequence" and bidirectional None or False, got {self.window}'
             )
         one_of("scale", self.scale, SCALES)
         one_of("missing", self.missing, MISSING)
@@ -117,12 +121,36 @@ class SequenceParameters(Estimator):
         if not 0 < fraction < 1:
             raise ValueError(f"validation_fraction: expected above 0 and below 1, got {self.validation_fraction}")
 
-    def _cell_options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in CELL_OPTIONS}
+    def _cell_options(self, longest: int) -> dict[str, Any]:
+        """Give the options of the cell for sequences of at most so many steps."""
+        options = {name: getattr(self, name) for name in CELL_OPTIONS}
+        if options["init"] is None:
+            # Without a forget gate there is no bias that says how long to remember.
+            options["init"] = "torch" if options["forget_gate"] is False else "chrono"
+            if options["init"] == "chrono" and options["t_max"] is None:
+                # Nothing that is further back than a window is learned.
+                options["t_max"] = max(longest if self.window is None else min(longest, self.window), 2)
+        return options
+
+    def _batch_size(self, samples: int) -> int:
+        """Give the size of a batch of so many sequences: of few, such that there are about ten batches."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return min(32, max(8, samples // 10)) if self.window is None else 32
+
+    def _reads_backward(self) -> bool:
+        """Say whether the network is bidirectional: if it may be, unless it is said."""
+        return self.window is None if self.bidirectional is None else self.bidirectional
+
+    def _max_epochs(self, steps: int | None) -> int:
+        """Give the number of epochs of so many steps, None if that is not known: at least 60, and 600 steps in all."""
+        if self.max_epochs is not None:
+            return self.max_epochs
+        return LEAST_EPOCHS if steps is None else max(LEAST_EPOCHS, -(-LEAST_STEPS // max(steps, 1)))
 
 
 def one_of(name: str, value: Any, choices: Sequence[str | None]) -> None:
     """Raise ValueError unless the value is one of the choices."""
     if not any(value is choice if choice is None else isinstance(value, str) and value == choice for choice in choices):
-        listed = ", ".join(repr(choice) for choice in choices[:-1])
-        raise ValueError(f"{name}: expected {listed} or {choices[-1]!r}, got {value!r}")
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name}: expected {', '.join(others) + ' or ' if others else ''}{last}, got {value!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,16 +29,24 @@ class Sequences:
         (n, static_features) in the dtype of ``values``: what stays the same over a sequence. A batch has it at every
         step, behind the features.
     names : sequence of str, optional
-        The features' names, and behind them those of the static features. They are fed to hashes.
+        The features' names, and behind them those of the static features.
+    categories : mapping, optional
+        For the number of each feature of codes, what they stand for. Names and categories are fed to hashes.
     """
 
     def __init__(
-        self, values: Array, offsets: Array, static: Array | None = None, names: tuple[str, ...] | None = None
+        self,
+        values: Array,
+        offsets: Array,
+        static: Array | None = None,
+        names: tuple[str, ...] | None = None,
+        categories: Mapping[int, list[Any]] | None = None,
     ) -> None:
         self.values = values
         self.offsets = offsets
         self.static = static
         self.names = names
+        self.categories = categories or {}
         self.lengths: Array = np.diff(offsets)
         same = len(self.lengths) > 0 and bool((self.lengths == self.lengths[0]).all())
         self.equal_length: int | None = int(self.lengths[0]) if same else None  # None if the sequences differ in length
@@ -50,12 +58,13 @@ class Sequences:
     @property
     def total_steps(self) -> int:
         """Steps of all sequences together."""
-        return len(self.values)
+        return int(self.offsets[-1])
 
     @property
     def features(self) -> int:
         """How many features a batch has: those of each step and the static ones."""
-        return self.values.shape[1] + (0 if self.static is None else self.static.shape[1])
+        static = 0 if self.static is None else self.static.shape[1]
+        return int(self.values.shape[1]) + static
 
     def take(self, samples: Any) -> Sequences:
         """Return the sequences of these numbers, in this order. A range of neighbours shares memory with this."""
@@ -63,7 +72,7 @@ class Sequences:
         offsets = np.zeros(len(samples) + 1, np.int64)
         np.cumsum(self.lengths[samples], out=offsets[1:])
         static = None if self.static is None else self.static[samples]
-        return Sequences(take_steps(self.values, self.offsets, samples), offsets, static, self.names)
+        return Sequences(take_steps(self.values, self.offsets, samples), offsets, static, self.names, self.categories)
 
     def batch(self, samples: Any) -> tuple[Array, Array | None]:
         """Make a batch of the sequences of these numbers.
@@ -100,7 +109,13 @@ class Sequences:
     def feed(self, update: Update) -> None:
         """Feed dtype, shapes, names, lengths and values to a hash, the same bytes on every machine."""
         static = None if self.static is None else self.static.shape
-        head = {"dtype": self.values.dtype.name, "shape": self.values.shape, "static": static, "names": self.names}
+        head = {
+            "dtype": self.values.dtype.name,
+            "shape": self.values.shape,
+            "static": static,
+            "names": self.names,
+            "categories": sorted(self.categories.items()),
+        }
         update(json.dumps(head, separators=(",", ":")).encode())
         for array in (self.lengths, self.values, self.static):
             feed_array(array, update)
@@ -117,14 +132,16 @@ def sample_numbers(samples: Any, count: int) -> Array:
 def is_range(samples: Array) -> bool:
     """Say whether samples are neighbours in ascending order."""
     count = len(samples)
-    return count > 0 and samples[-1] - samples[0] == count - 1 and bool((samples[1:] - samples[:-1] == 1).all())
+    return count > 0 and bool(samples[-1] - samples[0] == count - 1 and (np.diff(samples) == 1).all())
 
 
 def take_steps(values: Array, offsets: Array, samples: Array) -> Array:
     """Return the steps of these samples one behind the other; a view if they are neighbours."""
     if is_range(samples):
-        return values[offsets[samples[0]] : offsets[samples[-1] + 1]]
-    return values[_steps_of(offsets, samples)]
+        near: Array = values[offsets[samples[0]] : offsets[samples[-1] + 1]]
+        return near
+    taken: Array = values[_steps_of(offsets, samples)]
+    return taken
 
 
 def pad_steps(
@@ -136,15 +153,13 @@ def pad_steps(
     fast as to bring those of one moment together, and the core reads either.
     """
     count, trailing = len(samples), values.shape[1:]
-    if equal_length is not None:
-        whole = values.reshape(-1, equal_length, *trailing) if equal_length else values.reshape(count, 0, *trailing)
-        if static is None and (is_range(samples) or not equal_length):
-            rows = whole[samples[0] : samples[-1] + 1] if equal_length else whole
-            return rows.swapaxes(0, 1)
-        steps = whole.take(samples, axis=0)
-        if static is None:
-            return steps.swapaxes(0, 1)
-        return _with_static(steps, static[samples], None).swapaxes(0, 1)
+    if equal_length is not None and len(values):
+        whole = values.reshape(-1, equal_length, *trailing)
+        near = is_range(samples)
+        steps = whole[samples[0] : samples[-1] + 1] if near else whole.take(samples, axis=0)
+        if static is not None:
+            steps = _with_static(steps, static[samples], None)
+        return steps.swapaxes(0, 1)
     starts = offsets[samples]
     lengths = offsets[samples + 1] - starts
     longest = int(lengths.max(initial=0))
@@ -178,7 +193,8 @@ def _steps_of(offsets: Array, samples: Array) -> Array:
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     # In a sample the places count on; from one to the next they jump.
-    return np.arange(total) + np.repeat(offsets[samples] - (ends - lengths), lengths)
+    places: Array = np.arange(total) + np.repeat(offsets[samples] - (ends - lengths), lengths)
+    return places
 
 
 def feed_array(array: Array | None, update: Update) -> None:

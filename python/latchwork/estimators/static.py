@@ -78,7 +78,9 @@ def rows_of(ids: list[Any], labels: list[Any], name: str) -> Array:
     places: dict[Any, int] = {}
     for row, label in enumerate(labels):
         if label in places and label in ids:
-            raise ValueError(f"{name}: expected one row for each sequence, got rows {places[label]} and {row} for {label!r}")
+            raise ValueError(
+                f"{name}: expected one row for each sequence, got rows {places[label]} and {row} for {label!r}"
+            )
         places[label] = row
     for each in ids:
         if each not in places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,8 @@ class Targets:
     Parameters
     ----------
     values : ndarray
-        (n, outputs) or, per step, (total_steps, outputs) of float32 or float64, NaN where one is missing; or class codes
-        (n,) or (total_steps,) of int64, -1 where one is missing.
+        (n, outputs) or, per step, (total_steps, outputs) of float32 or float64, NaN where one is missing; or class
+        codes (n,) or (total_steps,) of int64, -1 where one is missing.
     offsets : ndarray of int64
         (n + 1,): those of the sequences.
     per_step : bool
@@ -151,7 +152,7 @@ def regression_targets(
     chosen = np.dtype(dtype)
     values = np.empty((answers.rows, len(answers.columns)), chosen)
     for place, column in enumerate(answers.columns):
-        values[:, place] = real_column(column, chosen, lambda row, place=place: answers.place(row, place), "y")
+        values[:, place] = real_column(column, chosen, functools.partial(answers.place, column=place), "y")
     missing = np.isnan(values)
     weights = read_weights(sample_weight, layout, per_step, chosen)
     if missing.all():
@@ -218,4 +219,3 @@ def class_targets(
 def _check_weights(weights: Array | None) -> None:
     if weights is not None and not weights.any():
         raise ValueError("sample_weight: expected at least one target that counts, got weight zero for all")
-

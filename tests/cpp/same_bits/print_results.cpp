@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -92,10 +93,29 @@ std::vector<T> parameters_of(const Network<T>& network) {
   return values;
 }
 
-Index features_of(const std::vector<ModuleOptions>& modules) {
-  if (const auto* lstm = std::get_if<LstmOptions>(&modules.front())) return lstm->input_size;
-  if (const auto* linear = std::get_if<LinearOptions>(&modules.front())) return linear->in_features;
-  return 1;
+// If the chain has an EmbedColumns, turns its columns of `values` (features side by side) into codes.
+template <class T>
+void make_codes(const std::vector<ModuleOptions>& modules, Index features, Numbers& numbers, std::vector<T>& values) {
+  for (const ModuleOptions& module : modules) {
+    const auto* embed = std::get_if<EmbedColumnsOptions>(&module);
+    for (std::size_t at = 0; embed != nullptr && at < values.size(); at += static_cast<std::size_t>(features)) {
+      for (std::size_t table = 0; table < embed->columns.size(); ++table) {
+        values[at + static_cast<std::size_t>(embed->columns[table])] =
+            static_cast<T>(numbers.below(embed->num_embeddings[table]));
+      }
+    }
+  }
+}
+
+// The input of a network that takes values, with gaps if it takes them.
+template <class T>
+std::vector<T> values_for(const Network<T>& network, Index slots, Numbers& numbers) {
+  std::vector<T> values = numbers.many<T>(slots * network.input_size());
+  make_codes(network.modules(), network.input_size(), numbers, values);
+  for (std::size_t at = 0; network.takes_missing() && at < values.size(); ++at) {
+    if (numbers.below(3) == 0) values[at] = std::numeric_limits<T>::quiet_NaN();
+  }
+  return values;
 }
 
 // Output, end states and all gradients of one recording with dropout and zoneout.
@@ -106,10 +126,10 @@ void print_gradients(const std::string& name, const std::vector<ModuleOptions>& 
   const Network<T> network(modules, TensorNames::of_chain, 5);
   set_parameters(network, numbers);
   const RandomBatch random(shape, numbers);
-  const Index slots = shape.steps * shape.rows, features = features_of(modules), size = network.output_size();
+  const Index slots = shape.steps * shape.rows, features = network.input_size(), size = network.output_size();
   const Index outputs = (network.keeps_sequence() ? slots : shape.rows) * size;
   Input<T> input;
-  const std::vector<T> x = numbers.many<T>(slots * features);
+  const std::vector<T> x = values_for(network, slots, numbers);
   std::vector<std::int64_t> tokens;
   const auto* embedding = std::get_if<EmbeddingOptions>(&modules.front());
   for (Index at = 0; embedding != nullptr && at < slots; ++at)
@@ -122,15 +142,13 @@ void print_gradients(const std::string& name, const std::vector<ModuleOptions>& 
   std::vector<std::vector<T>> memory;
   States<T> end, d_start;
   States<const T> start, d_end;
-  for (Index at = 0; at < network.lstm_count(); ++at) {
-    const LstmOptions& lstm = network.lstm(at);
-    const Index h = lstm.states() * shape.rows * lstm.hidden_output_size();
-    const Index c = lstm.states() * shape.rows * lstm.hidden_size;
+  for (const StateSize& one : network.state_sizes()) {
     for (int array = 0; array < 4; ++array) {
-      memory.push_back(numbers.many<T>(h));
-      memory.push_back(numbers.many<T>(c));
+      memory.push_back(numbers.many<T>(one.count * shape.rows * one.hidden));
+      memory.push_back(numbers.many<T>(one.count * shape.rows * one.cell));
     }
   }
+  if (network.takes_missing()) make_codes(modules, features, numbers, memory.front());
   for (std::size_t at = 0; at < memory.size(); at += 8) {
     start.push_back({memory[at].data(), memory[at + 1].data()});
     end.push_back({memory[at + 2].data(), memory[at + 3].data()});
@@ -162,14 +180,14 @@ void print_training(const std::string& name, const std::vector<ModuleOptions>& m
   Numbers numbers(3);
   const Network<T> network(modules, TensorNames::of_chain, 7);
   Trainer<T> trainer(network, loss, optimizer, 0.5, 11);
-  const Index slots = shape.steps * shape.rows, features = features_of(modules);
+  const Index slots = shape.steps * shape.rows, features = network.input_size();
   const Index outputs = network.keeps_sequence() ? slots : shape.rows;
   const Index target_size = network.output_size() / outputs_per_target(loss);
   const auto* embedding = std::get_if<EmbeddingOptions>(&modules.front());
   const RandomBatch random(shape, numbers);
   std::vector<double> losses;
   for (Index step = 0; step < training_steps; ++step) {
-    const std::vector<T> x = numbers.many<T>(slots * features);
+    const std::vector<T> x = values_for(network, slots, numbers);
     std::vector<T> y = numbers.many<T>(outputs * target_size);
     if (loss.kind == LossKind::negative_binomial) {
       for (T& value : y) value = std::floor(T(4) * (value + T(1)));  // counts
@@ -273,6 +291,22 @@ void print_all(const std::string& dtype) {
   print_gradients<T>(dtype + ", rare tokens", {EmbeddingOptions{300, 5}, lstm(5, 20), LastOptions{}},
                      {9, 6, true, true}, 79);
 
+  // Scaled inputs, some of them missing, with codes among them; sorted and scaled outputs. Enough rows for threads.
+  const std::vector<ModuleOptions> inputs{ScaleOptions{{0.1, 0.0, -0.3, 0.0}, {3.0, 1.0, 0.7, 1.0}},
+                                          ImputeOptions{4, Imputation::forward, {0.25, 3.0, 0.0, 1.0}, {0, 2, 1}},
+                                          EmbedColumnsOptions{10, {3, 1}, {2, 5}, {3, 2}}};
+  const auto after_inputs = [&](std::vector<ModuleOptions> modules) {
+    modules.insert(modules.begin(), inputs.begin(), inputs.end());
+    return modules;
+  };
+  const ScaleOptions units{std::vector<double>(6, 0.3), std::vector<double>(6, 1.7)};
+  print_gradients<T>(dtype + ", inputs with gaps and codes",
+                     after_inputs({lstm(13, 12), LinearOptions{12, 6}, SortOptions{3}, units}), {40, 60, true, true},
+                     80);
+  print_gradients<T>(dtype + ", constant fill",
+                     {ImputeOptions{3, Imputation::constant, {0.1, 0.2, 0.3}, {1}}, lstm(4, 7), MeanOptions{}},
+                     {9, 6, true, true}, 81);
+
   LstmOptions norm = lstm(3, 13);
   norm.layer_norm = true;
   norm.zoneout_cell = 0.1;
@@ -310,6 +344,9 @@ void print_all(const std::string& dtype) {
                     of_kind(LossKind::negative_binomial), adam, {6, 21}, 200);
   print_training<T>(dtype + ", 200 steps: Student-t", {plain, LinearOptions{13, 3}}, of_kind(LossKind::student_t), adam,
                     {6, 21}, 200);
+  print_training<T>(dtype + ", 200 steps: inputs with gaps and codes",
+                    after_inputs({lstm(13, 12), LastOptions{}, LinearOptions{12, 6}, SortOptions{3}}),
+                    of_kind(LossKind::squared_error), adam, {9, 21, true, true}, 200);
   const std::vector<ModuleOptions> language{EmbeddingOptions{23, 16}, lstm(16, 13), LinearOptions{13, 23}};
   print_training<T>(dtype + ", 200 steps: cross-entropy, tokens", language, of_kind(LossKind::cross_entropy), adam,
                     {20, 8}, 200);

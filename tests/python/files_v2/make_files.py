@@ -16,6 +16,8 @@ from layers import normal  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 from saved_models import EXPECTED, answers  # noqa: E402
 
+GAPS = np.where(normal(27, (5, 2, 3)) > 0.5, np.nan, normal(28, (5, 2, 3)))
+CODES = np.stack([normal(29, (5, 2)), [[0, 4], [3, 1], [2, 2], [4, 0], [1, 3]]], axis=-1)
 TOKENS = np.array([[0, 4], [3, 1], [2, 2], [4, 0], [1, 3]])
 VARIANT = {
     "peephole": True, "learn_start_state": True, "clip": 1.5, "cell_clip": 0.75,
@@ -48,6 +50,22 @@ def models():
     yield "mean", lw.Mean(), normal(21, (5, 2, 3))
     yield "max", lw.Max(), normal(22, (5, 2, 3))
     yield "dropout", lw.Dropout(0.25), normal(23, (5, 2, 3))
+    yield "scale", lw.Scale([1.0, -0.1, 2.0], [3.0, 1 / 3, -1.0]), GAPS
+    yield "impute", lw.Impute(3, indicators=[2, 0]), GAPS
+    yield "impute_constant", lw.Impute(3, "constant", [1.0, -0.1, 2.0], [1]), GAPS
+    yield "embed_columns", lw.EmbedColumns(2, [1], 5, 3, seed=30), CODES
+    yield "sort", lw.Sort(3), normal(31, (5, 2, 3))
+    yield (
+        "network_input_layers",
+        lw.Network(
+            [
+                lw.Scale([0.5, 0.0], [2.0, 1.0]), lw.Impute(2, fill=[0.0, 4.0], indicators=[0]),
+                lw.EmbedColumns(4, [1], 5, 2, seed=32), lw.LSTM(5, 3, seed=33), lw.Linear(3, 4, seed=34), lw.Sort(2),
+                lw.Scale([0.0] * 4, [3.0] * 4),
+            ]
+        ),
+        np.where(GAPS[..., :1] > 0, np.nan, CODES),
+    )  # fmt: skip
     yield (
         "network",
         lw.Network([lw.Embedding(5, 3, seed=10), lw.LSTM(3, 4, seed=11), lw.Last(), lw.Linear(4, 2, seed=12)]),
