@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import latchwork as lw
 import numpy as np
-from latchwork.cli.train import _default_text
+from latchwork.cli.train_text import default_text
 from latchwork.estimators.fit_loop import FitLoop
 from latchwork.estimators.language_model import LSTMLanguageModel
 from latchwork.estimators.tokenizers import Tokenizer
@@ -228,7 +228,7 @@ def main() -> int:
         print("the comparison needs PyTorch (pip install torch)", file=sys.stderr)
         return 2
 
-    name, text = _default_text()
+    name, text = default_text()
     held_out_length = len(text) // 10
     training, held_out = text[:-held_out_length], text[-held_out_length:]
     model = LSTMLanguageModel(max_seconds=arguments.seconds, random_state=SEED)

@@ -27,13 +27,12 @@ LAYERS = 1
 def run(arguments: argparse.Namespace) -> int:
     """Train, measure, write, show."""
     check_apart(arguments.output, DATA=arguments.data)
-    name, text = _default_text() if arguments.data is None else _given_text(arguments.data)
+    name, text = default_text() if arguments.data is None else _given_text(arguments.data)
     if len(text) < SHORTEST_TEXT:
         raise CommandError(f"{name}: expected at least {SHORTEST_TEXT:,} characters, got {len(text):,}")
     output = arguments.output
     target = check_writable(output)
-    held_out_length = len(text) // 10
-    training, held_out = text[:-held_out_length], text[-held_out_length:]
+    training, held_out = text[: training_length(text)], text[training_length(text) :]
     print(f"output    {output}{what_is_replaced(output, target)}")
     print(
         f"text      {name}: {len(training):,} characters to train on, the last {len(held_out):,} held out", flush=True
@@ -65,7 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
     return INTERRUPTED if model.interrupted_ else 0
 
 
-def _default_text() -> tuple[str, str]:
+def training_length(text: str) -> int:
+    """Give how many characters of a text are trained on: the last tenth is held out."""
+    return len(text) - len(text) // 10
+
+
+def default_text() -> tuple[str, str]:
+    """Give the text that is read if none is given, and its name."""
     from pydoc_data.topics import topics
 
     return f"Python {platform.python_version()}'s pydoc_data.topics", "".join(topics[topic] for topic in sorted(topics))

@@ -65,14 +65,19 @@ def described_trainer(trainer: Trainer[Any]) -> dict[str, Any]:
 
 def basis_of(run: "Run") -> dict[str, Any]:
     """Describe all that decides what a run learns."""
-    return {**described_run(run), "seed": run.seed, "data": data_digest(run.data), "machine": machine()}
+    return {
+        "options": options_of_run(run),
+        "trainer": described_trainer(run.trainer),
+        "seed": run.seed,
+        "data": data_digest(run.data),
+        "machine": machine(),
+    }
 
 
-def described_run(run: "Run") -> dict[str, Any]:
-    """Describe the options of a run, and the trainer that was built from them."""
+def options_of_run(run: "Run") -> dict[str, Any]:
+    """Describe the options of a run: the estimator's, and those of the loop."""
     names = ("max_epochs", "max_seconds", "lr_schedule", "early_stopping", "n_iter_no_change", "tol")
-    loop = {name: described(getattr(run, name)) for name in names}
-    return {"options": {**dict(run.fingerprint), **loop}, "trainer": described_trainer(run.trainer)}
+    return {**dict(run.fingerprint), **{name: described(getattr(run, name)) for name in names}}
 
 
 def check_resumable(expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:

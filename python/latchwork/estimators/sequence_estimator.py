@@ -21,6 +21,7 @@ from latchwork.estimators.prediction_stream import PredictionStream, step_reader
 from latchwork.estimators.schema import Schema
 from latchwork.estimators.sequence_fitting import Going, Learned, SequenceFitting
 from latchwork.estimators.sequence_network import OutputNumbers, predicting_network
+from latchwork.estimators.sequence_parameters import MISSING, one_of
 from latchwork.estimators.sklearn_tags import sklearn_tags
 from latchwork.estimators.stopping import DivergenceError
 from latchwork.estimators.stored_parameters import restored, stored
@@ -286,8 +287,9 @@ class SequenceEstimator(SequenceFitting):
         )
         model = cls(**restored(parameters))
         model._check_parameters()
+        one_of("missing", missing, MISSING[1:])
         numbers = OutputNumbers.read(outputs)
-        learned = Learned(Schema.from_json(schema), numbers, str(missing), cls._answers_from_file(answers, numbers))
+        learned = Learned(Schema.from_json(schema), numbers, missing, cls._answers_from_file(answers, numbers))
         network = Network._from_file(files.Content("network", content.config, network_python, content.tensors))
         core = network._core
         if core.takes_tokens or (core.input_size, core.output_size) != (learned.schema.size, numbers.size):

@@ -152,5 +152,5 @@ class SequenceParameters(Estimator):
 def one_of(name: str, value: Any, choices: Sequence[str | None]) -> None:
     """Raise ValueError unless the value is one of the choices."""
     if not any(value is choice if choice is None else isinstance(value, str) and value == choice for choice in choices):
-        listed = ", ".join(repr(choice) for choice in choices[:-1])
-        raise ValueError(f"{name}: expected {listed} or {choices[-1]!r}, got {value!r}")
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name}: expected {', '.join(others) + ' or ' if others else ''}{last}, got {value!r}")

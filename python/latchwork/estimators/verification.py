@@ -1,5 +1,6 @@
 """Whether a model is what its certificate says: random parts of the run are repeated, and every bit is compared."""
 
+import copy
 import dataclasses
 import json
 import random
@@ -18,7 +19,7 @@ from latchwork.estimators.certificate import (
     weights_digest,
 )
 from latchwork.estimators.checkpoints import Snapshot, read_snapshot, trainer_snapshot
-from latchwork.estimators.fingerprints import data_digest, described_run, differences, machine
+from latchwork.estimators.fingerprints import data_digest, described_trainer, differences, machine, options_of_run
 from latchwork.estimators.fit_loop import FitLoop
 from latchwork.estimators.runs import Run
 from latchwork.estimators.stopping import DivergenceError
@@ -90,13 +91,17 @@ def verify(
     path = path_text(certificate)
     content = read_certificate(path)
     count = None if segments == "all" else integer("segments", segments, 0)
-    run = model._new_run(*data, seed=content["basis"]["seed"], **keywords)
-    # What nobody vouches for need not be compared, and other options make other states, which tells no more.
-    broken = _found_in_chain(content)
-    findings = broken or _found_in_options(content, run)
-    if findings:
+    run = _new_run(model, content, *data, **keywords)
+    findings = _found_in_chain(content)
+    if findings:  # nobody vouches for what else is there
         return Verification(0, 0, len(content["segments"]), findings)
-    findings = _found_in_data(content, run) + _found_in_start(content, run) + _found_in_end(path, content, model, run)
+    options, findings = _found_in_options(content, run), _found_in_data(content, run)
+    trainer = [
+        f"other options: {each}" for each in differences(content["basis"]["trainer"], described_trainer(run.trainer))
+    ]
+    if options or trainer:  # a trainer that is built from other options, or fitted to other data, tells no more
+        return Verification(0, 0, len(content["segments"]), options + findings or trainer)
+    findings += _found_in_start(content, run) + _found_in_end(path, content, model, run)
     loop = FitLoop(_bare(run))
     chosen = _chosen(len(content["segments"]), count, random_state)
     unequal = [each for each in (_found_in_segment(loop, path, content, number) for number in chosen) if each]
@@ -104,6 +109,27 @@ def verify(
         unequal.append(f"the certificate is of version {content['basis']['machine']['version']}, other bits may be its")
     equal = len(chosen) - sum(each.startswith("segment") for each in unequal)
     return Verification(equal, len(chosen), len(content["segments"]), findings + unequal)
+
+
+def has_data(model: Any, certificate: Any, *data: Any, **keywords: Any) -> bool:
+    """Say whether a certificate is of a run on these data; parameters and errors are those of `verify`."""
+    content = read_certificate(path_text(certificate))
+    return not _found_in_data(content, _new_run(model, content, *data, **keywords))
+
+
+def _new_run(model: Any, content: Mapping[str, Any], *data: Any, **keywords: Any) -> Run:
+    """Make the run that the certified ``fit`` made."""
+    model = copy.copy(model)
+    if not content["given_start"]:  # that fit found no fitted model to go on from
+        vars(model).pop("network_", None)
+    stops_early = getattr(model, "early_stopping", False)
+    if content["basis"]["options"].get("validation_data") is not None and model.validation_data is None:
+        # No file holds data for validation. Without them, a part of the others would be held out.
+        model.early_stopping = False
+    run: Run = model._new_run(*data, seed=content["basis"]["seed"], **keywords)
+    if stops_early:
+        run = dataclasses.replace(run, early_stopping=True, fingerprint={**run.fingerprint, "early_stopping": True})
+    return run
 
 
 def read_certificate(path: str) -> dict[str, Any]:
@@ -183,12 +209,11 @@ def _chosen(segments: int, count: int | None, random_state: Any) -> list[int]:
 
 
 def _found_in_options(content: Mapping[str, Any], run: Run) -> list[str]:
-    expected, got = content["basis"], described_run(run)
-    options = {name: value for name, value in expected["options"].items() if name not in _NOT_COMPARED}
-    now = {name: value for name, value in got["options"].items() if name not in _NOT_COMPARED}
-    # What the options differ in, the trainer that was built from them differs in too.
-    found = list(differences(options, now)) or list(differences(expected["trainer"], got["trainer"]))
-    return [f"other options: {each}" for each in found]
+    expected, got = (
+        {name: value for name, value in options.items() if name not in _NOT_COMPARED}
+        for options in (content["basis"]["options"], options_of_run(run))
+    )
+    return [f"other options: {each}" for each in differences(expected, got)]
 
 
 def _found_in_data(content: Mapping[str, Any], run: Run) -> list[str]:
