@@ -21,7 +21,7 @@ import numpy as np
 
 FEATURES = 8
 PIECE = 50_000  # steps that are generated at once
-SMALL = 100_000  # steps or characters of the file that is read first
+SMALL = 0.5  # megabytes of the file that is read first
 MEGABYTE = 1e6
 SEQUENCE = {"hidden_size": 8, "head": "sequence", "window": 100, "max_epochs": 1, "random_state": 0}
 TEXT = {"hidden_size": 8, "embedding_size": 8, "batch_size": 256, "max_epochs": 1, "random_state": 0}
@@ -158,7 +158,7 @@ def measure(kind: str, megabytes: float, limit: float | None) -> dict[str, float
     """Generate files, and let a process measure them."""
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder, "small"), Path(folder, "large")
-        for each, size in ((small, SMALL * 4 * (FEATURES + 1) / MEGABYTE), (large, megabytes)):
+        for each, size in ((small, SMALL), (large, megabytes)):
             each.mkdir()
             WRITERS[kind](each, size)
         command = [sys.executable, __file__, "--measure", kind, str(small), str(large)]
