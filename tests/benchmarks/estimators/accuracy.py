@@ -24,7 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", help="names with commas between them; default: all")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--data", type=Path, action="append", default=[], help="a folder datasets/data of aeon or sktime")
+    parser.add_argument(
+        "--data", type=Path, action="append", default=[], help="a folder datasets/data of aeon or sktime"
+    )
     parser.add_argument("--without-pytorch", action="store_true")
     parser.add_argument("--without-neighbour", action="store_true")
     parser.add_argument("--committee", action="store_true", help=f"{COMMITTEE_RUNS} committees of {COMMITTEE} too")
@@ -65,8 +67,10 @@ def measure(name: str, read: Callable[[], Any], arguments: argparse.Namespace) -
     data = read()
     is_series = not isinstance(data, sets.Split)
     row: Row = {"set": name, "error": is_series, "ours": [], "pytorch": []}
-    score = (lambda fit, seed: series_error(data, fit, seed, arguments.refit)) if is_series else (
-        lambda fit, seed: split_accuracy(data, fit, seed)
+    score = (
+        (lambda fit, seed: series_error(data, fit, seed, arguments.refit))
+        if is_series
+        else (lambda fit, seed: split_accuracy(data, fit, seed))
     )
     for seed in range(arguments.seeds):
         row["ours"].append(score(fit_ours, seed))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PACKAGES = ("aeon", "sktime")
+DATA_HELP = "a folder datasets/data of an aeon or sktime that is installed elsewhere"
 LAST_YEARS = 100
 WINDOW = 22  # years, about two cycles of the sun
 
@@ -37,9 +38,7 @@ def folders(given: Sequence[Path] = ()) -> list[Path]:
         if spec is not None and spec.origin is not None:
             found.append(Path(spec.origin).parent / "datasets" / "data")
     if not any(folder.is_dir() for folder in found):
-        raise MissingSetsError(
-            "no sets: install aeon or sktime (pip install aeon sktime), or pass --data with the folder datasets/data of one"
-        )
+        raise MissingSetsError(f"no sets: install aeon or sktime (pip install aeon sktime), or pass --data {DATA_HELP}")
     return [folder for folder in found if folder.is_dir()]
 
 
