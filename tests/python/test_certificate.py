@@ -11,9 +11,9 @@ import time
 import latchwork as lw
 import numpy as np
 import pytest
-from latchwork.estimators.certificate import folder_of, next_link
+from latchwork.estimators.certificate import NO_ORDER, folder_of, next_link, next_order
 from latchwork.estimators.fingerprints import options_of
-from latchwork.estimators.fit_loop import FitLoop
+from latchwork.estimators.fit_loop import Batch, FitLoop
 from latchwork.estimators.stopping import DivergenceError
 from latchwork.estimators.verification import Verification, verify
 from training_runs import Stream, Sums, UnknownLength, new_run
@@ -98,6 +98,22 @@ def test_a_shorter_run_in_its_place(path):
     model = Model(max_epochs=2).fit(Sums(), path)
     assert len(os.listdir(folder_of(str(path)))) == 3
     assert verify(model, path, Sums()) == passed(2)
+
+
+def test_an_order_covers_all_that_steps_read():
+    batches = [
+        Batch(1, 1, count=2, samples=[0, 1]),
+        Batch(1, 1, count=2, samples=[1, 0]),
+        Batch(1, 1, count=3, samples=[0, 1]),
+        Batch(1, 1, count=2, samples=[0, 1], continues=True),
+        Batch(1, 1, count=2, samples=[0, 1], lengths=np.array([3, 4])),
+        Batch(1, 1, count=2, samples=[0, 1], reset=np.array([[True, False]])),
+    ]
+    orders = {next_order(NO_ORDER, batch, 0.1) for batch in batches}
+    orders.add(next_order(NO_ORDER, batches[0], 0.2))
+    orders.add(next_order(next_order(NO_ORDER, batches[0], 0.1), batches[0], 0.1))
+    assert len(orders) == 8
+    assert next_order(NO_ORDER, Batch(2, 2, count=2, samples=np.array([0, 1], np.int32)), 0.1) in orders
 
 
 def test_random_segments(path):

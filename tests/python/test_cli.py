@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 
 import latchwork as lw
@@ -102,6 +103,8 @@ class TestTrain:
         if tqdm:
             pytest.importorskip("tqdm", reason="tqdm is not installed")
         terminal, child_end = pty.openpty()
+        if tqdm:  # it does not draw on a terminal without columns, as this one is at first
+            termios.tcsetwinsize(child_end, (24, 100))
         hidden = "" if tqdm else "sys.modules['tqdm.auto'] = None; "  # as if it were not installed
         program = f"import sys; {hidden}from latchwork.cli import main; sys.exit(main(sys.argv[1:]))"
         command = [sys.executable, "-c", program, "train", str(text_file), "-o", str(tmp_path / "m"), *QUICK]
@@ -117,7 +120,8 @@ class TestTrain:
         assert process.returncode == 0
         bar = rb" \d+%\|[^|]*\| epoch \d+  " if tqdm else rb"\[[#.]+\] +\d+%  epoch \d+  "
         assert re.search(bar + rb"\d+\.\d{3} bits/character  [\d,]+ characters/s", shown)
-        assert shown.endswith(b" \r" if tqdm else b"\r\x1b[K")
+        assert (b" \r\r\x1b[K[" in shown) == tqdm  # erased before the bar of the measurement, which is always our own
+        assert shown.endswith(b"\r\x1b[K")
 
 
 class TestGenerate:
