@@ -28,7 +28,7 @@ def own_loss(output, y):
         ({}, {"loss": own_loss, "gradient_blocks": 4}),
         ({}, {"optimizer": lw.optim.SGD(lr=lw.optim.schedules.Warmup(lw.optim.schedules.ReduceOnPlateau(0.1), 3))}),
     ],
-    ids=str,
+    ids=["plain", "activations", "variant", "own loss", "schedules"],
 )
 def test_a_trainer_is_the_same_after_json(layer, options):
     network = lw.Network([lw.LSTM(3, 4, seed=0, **layer), lw.Last(), lw.Linear(4, 3, seed=0)])
