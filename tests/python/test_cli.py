@@ -141,6 +141,57 @@ class TestGenerate:
         result = subprocess.run(command, shell=True, capture_output=True, timeout=120)
         assert (len(result.stdout), result.stderr) == (10, b"")
 
+    def test_what_is_drawn_from_and_where_it_ends(self, model_file, capsys):
+        model = lw.load(model_file)
+        options = [
+            "--top-k",
+            "5",
+            "--top-p",
+            "0.9",
+            "--stop",
+            "e ",
+            "--stop",
+            "zz",
+            "--temperature",
+            "1",
+            "--seed",
+            "3",
+        ]
+        assert main(["generate", str(model_file), "--prompt", "the", "--length", "80", *options]) == 0
+        expected = model.generate("the", 80, 1.0, 3, top_k=5, top_p=0.9, stop=["e ", "zz"])
+        assert capsys.readouterr().out == f"the{expected}\n"
+        assert len(expected) < 80
+
+    def test_several_samples(self, model_file, capsys):
+        assert (
+            main(["generate", str(model_file), "--prompt", "the", "--length", "9", "--samples", "3", "--seed", "3"])
+            == 0
+        )
+        texts = lw.load(model_file).generate("the", 9, 0.7, 3, n_samples=3)
+        expected = "\n".join(f"sample {number}:\n\nthe{text}\n" for number, text in enumerate(texts, 1))
+        assert capsys.readouterr().out == expected
+        assert (
+            main(["generate", str(model_file), "--prompt", "the", "--length", "9", "--samples", "1", "--seed", "5"])
+            == 0
+        )
+        assert capsys.readouterr().out == f"sample 1:\n\nthe{texts[2]}\n"
+
+    def test_is_shown_on_a_terminal_while_it_is_written(self, model_file):
+        terminal, child_end = pty.openpty()
+        command = [sys.executable, "-m", "latchwork", "generate", str(model_file), "--length", "1000000000"]
+        with subprocess.Popen(command, stdout=child_end) as process:
+            os.close(child_end)
+            assert len(os.read(terminal, 10)) > 0
+            process.terminate()
+        os.close(terminal)
+
+    def test_a_pair_of_callables_that_no_file_holds(self, capsys, tmp_path):
+        pair = (lambda text: list(map(ord, text)), lambda numbers: "".join(map(chr, numbers)))
+        model = lw.LSTMLanguageModel(4, 4, tokenizer=pair, max_epochs=1).fit("to be or not to be")
+        model.save(tmp_path / "model")
+        assert main(["generate", str(tmp_path / "model")]) == 2
+        assert "tokenizer: expected the pair of callables" in capsys.readouterr().err
+
 
 class TestInfo:
     def test_machine(self, capsys):
@@ -258,6 +309,9 @@ class TestBadInput:
             ("generate", "--length", "-1", "an integer from 0 to 1000000000"),
             ("generate", "--length", "1000000001", "an integer from 0 to 1000000000"),
             ("generate", "--seed", "4294967296", "an integer from 0 to 4294967295"),
+            ("generate", "--top-k", "0", "an integer from 1 to 1000000000"),
+            ("generate", "--top-p", "-0.5", "a number of at least 0"),
+            ("generate", "--samples", "0", "an integer from 1 to 1000000"),
             ("bench", "--rounds", "0", "an integer from 1 to 1000000"),
             ("bench", "--rounds", "1000001", "an integer from 1 to 1000000"),
         ],
