@@ -201,8 +201,8 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         DivergenceError
             If the loss becomes infinite, NaN or enormous. The model has the best weights until then.
         OSError
-            If the text cannot be read, or a checkpoint cannot be written. In the latter case the model has the weights
-            of that moment.
+            If the text cannot be read, or a checkpoint cannot be written. If that is so after the first step, the model
+            has the weights of that moment.
         """
         started = time.perf_counter()
         self._check_parameters()
@@ -212,7 +212,8 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         try:
             loop.run()
         except (DivergenceError, OSError):
-            self._keep(prepared.tokenizer, prepared.network, loop.history, loop.interrupted)
+            if loop.trainer.steps:
+                self._keep(prepared.tokenizer, prepared.network, loop.history, loop.interrupted)
             raise
         self._keep(prepared.tokenizer, prepared.network, loop.history, loop.interrupted)
         return self
