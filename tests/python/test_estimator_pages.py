@@ -1,4 +1,4 @@
-"""The pages on estimators: their code makes their pictures, which show what the pages say, and the defaults are right."""
+"""The pages on estimators: their code makes their pictures, which show what they say, and the defaults are right."""
 
 import importlib.util
 import inspect
