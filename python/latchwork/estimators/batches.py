@@ -112,12 +112,6 @@ class SequenceBatches:
         full = len(batches) - (self._split is None and len(batches[-1]) < self.batch_size)
         return [batches[place] for place in _permutation(random, full)] + batches[full:]
 
-    def idle_share(self, epoch: int) -> float:
-        """Measure the share of the steps of an epoch's batches that is padding."""
-        batches = self.samples(epoch)
-        padded = sum(int(self._lengths[samples].max(initial=0)) * len(samples) for samples in batches)
-        return 1.0 - self.sequences.total_steps / padded if padded else 0.0
-
     def feed(self, update: Update) -> None:
         """Feed sequences and targets to a hash."""
         self.sequences.feed(update)
@@ -151,13 +145,6 @@ def epoch_seed(seed: int, epoch: int) -> int:
     """Give the seed of an epoch: the epoch's own words among those of the run's seed."""
     high, low = _core.random_words(seed, 2 * epoch, 2).tolist()
     return int(high << 32 | low)
-
-
-def prediction_batches(sequences: Sequences, batch_size: int) -> Iterator[Array]:
-    """Yield the numbers of the samples of each batch for predictions, sequences of nearly equal length together."""
-    count = len(sequences)
-    order = np.arange(count) if sequences.equal_length is not None else np.argsort(sequences.lengths, kind="stable")
-    return (order[begin : begin + batch_size] for begin in range(0, count, batch_size))
 
 
 def split_bounds(lengths: Array, bounds: Array, share: float) -> Array:
