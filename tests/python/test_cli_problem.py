@@ -165,13 +165,13 @@ class TestTarget:
 
 class TestInputs:
     def test_each_kind(self, write):
-        rows = [(n, "ab"[n % 2], f"2024-01-{n + 1:02}", f"text {n}", n / 3) for n in range(20)]
+        rows = [(n, "ab"[n % 2], f"2024-01-{n + 1:02}", f"text {n % 3}", n / 3) for n in range(20)]
         problem = read_problem(write("x,c,day,text,y", rows), Wanted("y", time="day", own_past=False))
         assert problem.inputs == ("x", "c", "text")
         assert problem.categorical == ["c", "text"]
 
     def test_dates_and_many_texts_are_left_out(self, write):
-        rows = [(n, f"2024-01-01T00:00:{n % 60:02}", f"t{n}", n / 3) for n in range(MOST_CATEGORIES + 1)]
+        rows = [(n, f"2024-01-01T00:00:{n % 60:02}", f"t{n % 101}", n / 3) for n in range(3 * MOST_CATEGORIES)]
         path = write("x,day,text,y", rows)
         problem = read_problem(path, Wanted("y", own_past=False))
         assert problem.inputs == ("x",)
@@ -188,7 +188,8 @@ class TestInputs:
     def test_missing(self, write):
         path = write("x,c,y", [("" if n in (4, 6) else n, "" if n == 5 else "a", n / 7) for n in range(20)])
         problem = read_problem(path, Wanted("y", own_past=False))
-        assert problem.notes == ["3 values are missing in 2 columns, the first in line 6"]
+        assert problem.notes == ["3 values are missing in 2 columns, the first in line 6: a number is carried forward"]
+        assert problem.has_gaps
         with pytest.raises(CommandError, match="line 6, column 'x': expected a value, got nothing; --missing"):
             read_problem(path, Wanted("y", own_past=False, missing="refuse"))
 
@@ -308,6 +309,18 @@ class TestHeldOut:
     def test_missing_labels(self, write):
         problem = read_problem(write("x,y", [(n, "" if n == 3 else "ab"[n % 2]) for n in range(20)]), Wanted("y"))
         assert problem.training_part().y[0].tolist()[:5] == ["a", "b", "a", None, "a"]
+
+    def test_a_category_that_only_they_have(self, write):
+        """The column is no input then, or an error if it was asked for."""
+        path = write("c,d,x,y", [("ab"[n > 45], "pq"[n % 2], n, n / 7) for n in range(50)])
+        problem = read_problem(path, Wanted("y"))
+        assert problem.inputs == ("d", "x", "y (row before)")
+        assert problem.notes == ["column 'c' is left out: 'b', in line 48, is only in what is held out"]
+        with pytest.raises(CommandError, match="line 48, column 'c': expected a text that is not only in what is held"):
+            read_problem(path, Wanted("y", categorical=("c",)))
+        path = write("c,y", [("ab"[n > 45], n / 7) for n in range(50)])
+        with pytest.raises(CommandError, match="expected a column of inputs beside 'y', got none"):
+            read_problem(path, Wanted("y", own_past=False))
 
     @pytest.mark.parametrize(
         ("rows", "message"),

@@ -167,10 +167,18 @@ class TestKinds:
         table = read(",x,none\n0,1,\n1,2,NA\n")
         assert table.columns == ["x"]
         assert table.left_out == {"column 1": "it has no name", "none": "it has no values"}
+        asked = read(",x,none\n0,1,\n1,2,NA\n", kinds={"column 1": "time", "none": None})
+        assert asked.columns == ["column 1", "x", "none"]
+        assert asked.left_out == {}
 
     def test_only_some(self, read):
-        table = read("a,b,c\n1,bad,3\n", only=["c", "a"])
+        table = read("a,b,c\n1,bad,3\n", kinds={"c": None, "a": "text"}, others=False)
         assert table.columns == ["a", "c"]
+        assert (table["a"].tolist(), table["c"].tolist()) == (["1"], [3])
+
+    def test_a_choice_by_the_names(self, read):
+        table = read("a,b,c\n1,2,3\n", kinds=lambda names: {names[1]: "text"}, others=False)
+        assert (table.columns, table["b"].tolist()) == (["b"], ["2"])
 
     def test_rows_taken(self, read):
         table = read("a,b\n1,x\n2,y\n3,z\n").take([2, 0])
@@ -212,7 +220,7 @@ class TestKinds:
         ("t\n1\n2024-01-01\n", {"kinds": {"t": "time"}}, "line 3, column 't': expected a number, as in the lines"),
         ("t\n2024-01-01\n1\n", {"kinds": {"t": "time"}}, "line 3, column 't': expected a date, as in the lines before"),
         ("t\n2024-01-01T00:00\n2024-01-01T00:00Z\n", {"kinds": {"t": "time"}}, "all times with a zone or none"),
-        ("Flow,b\n1,2\n", {"only": ["flow"]}, "expected a column 'flow', got 'Flow', 'b'; perhaps 'Flow'"),
+        ("Flow,b\n1,2\n", {"kinds": {"flow": None}}, "expected a column 'flow', got 'Flow', 'b'; perhaps 'Flow'"),
         ("a,b\n1,2\n", {"kinds": {"y": "time"}}, "data.csv: expected a column 'y', got 'a', 'b'"),
         (b"a,b\n1,2\n3,caf\xe9\n", {}, "data.csv: line 3: expected UTF-8 text, got the byte 0xe9"),
         ('a,b\n1,2\n"3,4\n', {}, "data.csv: line 3 is no CSV"),
@@ -272,7 +280,7 @@ class TestParquet:
     def test_forced(self, tmp_path):
         big = 1_700_000_000_000_000_001
         path = self.write(tmp_path / "t.parquet", id=[7, 8], t=[big, big + 1], x=[1.0, 2.0])
-        table = read_columns(path, kinds={"id": "text", "t": "time"}, only=["id", "t"])
+        table = read_columns(path, kinds={"id": "text", "t": "time"}, others=False)
         assert table["id"].tolist() == ["7", "8"]
         assert (table["t"] - big).tolist() == [0, 1]
         assert table.columns == ["id", "t"]
@@ -293,8 +301,8 @@ class TestParquet:
             ({"x": [1, None]}, {"kinds": {"x": "time"}}, "row 2, column 'x': expected a time, got nothing"),
             ({"x": [float("nan")]}, {"kinds": {"x": "time"}}, "row 1, column 'x': expected a time, got nothing"),
             ({"x": ["a"]}, {"kinds": {"x": "number"}}, "column 'x': expected numbers, got string"),
-            ({"x": [[1]]}, {"only": ["x"]}, "column 'x': expected numbers, texts or dates, got list"),
-            ({"x": [1]}, {"only": ["y"]}, "expected a column 'y', got 'x'"),
+            ({"x": [[1]]}, {"kinds": {"x": None}}, "column 'x': expected numbers, texts or dates, got list"),
+            ({"x": [1]}, {"kinds": {"y": None}}, "expected a column 'y', got 'x'"),
         ],
     )
     def test_what_is_refused(self, tmp_path, columns, options, message):

@@ -1,5 +1,6 @@
 """``latchwork train`` on tables: what it says, what it writes, how it ends."""
 
+import json
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import latchwork as lw
 import numpy as np
 import pytest
 from latchwork.cli import main
+from latchwork.estimators.batches import SequenceBatches
 from tables import gestures, monthly
 
 OF_GESTURES = ["--target", "kind", "--sequence", "id", "--time", "t"]
@@ -47,7 +49,7 @@ class TestWhatItSays:
         assert "target    'kind': classification, because the column holds 3 different words\n" in out
         assert "          one for each sequence, because they are equal in all rows of a sequence\n" in out
         assert "held out  3 sequences of 45, the last tenth of each class\n" in out
-        assert "model     LSTMClassifier, 1 x LSTM 24\n" in out
+        assert "model     LSTMClassifier, 1 x LSTM 24, bidirectional\n" in out
         assert re.search(r"training  took \d+\.\d s: 30 epochs, loss 0\.\d+\n", out)
         assert f"written   model.st ({Path('model.st').stat().st_size / 1e6:.1f} MB)\n" in out
         assert "held-out accuracy, larger is better:" in out
@@ -112,7 +114,18 @@ class TestWhatItSays:
         assert status == 0
         assert "note      column 'day' is left out: it holds dates, which are no inputs\n" in out
         assert "note      line 41, column 'month': 61 days after the row before it, where most rows are 31 days" in out
-        assert "note      2 values are missing in column 'other', the first in line 5\n" in out
+        assert "note      2 values are missing in column 'other', the first in line 5: a number is carried" in out
+
+    @pytest.mark.parametrize(
+        ("missing", "word"), [(None, "carried forward"), ("mean", "the mean"), ("zero", "0 stands")]
+    )
+    def test_missing_only_in_what_is_held_out(self, train, missing, word):
+        rows = [f"{'' if n == 48 else n},{n / 7}\n" for n in range(50)]
+        options = [] if missing is None else ["--missing", missing]
+        status, out, err = train("x,y\n" + "".join(rows), "--target", "y", *QUICK, *options)
+        assert (status, err) == (0, "")
+        assert re.search(rf"1 values are missing in column 'x', the first in line 50: .*{word}", out)
+        assert "this model" in scores(out)
 
     def test_missing_labels_and_targets(self, train):
         table = "\n".join(
@@ -155,6 +168,15 @@ class TestOptions:
             "verbose": True,
         }
         assert model.get_params() == {**default.get_params(), **own}
+
+    def test_directions(self, train):
+        for options, expected in (([], True), (["--no-bidirectional"], False), (["--bidirectional"], True)):
+            train(gestures(), *OF_GESTURES, *QUICK, *options)
+            assert any("reverse" in name for name in lw.load("model.st").network_.parameters) is expected
+        for options, expected in (([], False), (["--bidirectional"], True)):
+            _, out, _ = train(gestures(), "--target", "x", "--sequence", "id", *QUICK, *options)
+            assert any("reverse" in name for name in lw.load("model.st").network_.parameters) is expected
+            assert f"predicted from the inputs of {'all rows' if expected else 'the rows up to it'}\n" in out
 
     def test_scale_none(self, train):
         train(gestures(), *OF_GESTURES, *QUICK, "--scale", "none")
@@ -246,6 +268,58 @@ class TestEnds:
         assert b"ended by Ctrl-C" in printed
         assert b"this model" in printed
         assert isinstance(lw.load(output), lw.LSTMClassifier)
+
+    def test_resume(self, train, monkeypatch):
+        """What goes on from a checkpoint ends as what was never stopped."""
+        options = [*OF_GESTURES, "--hidden-size", "8", "--epochs", "6"]
+        train(gestures(), *options)
+        expected = lw.load("model.st").network_.state_dict()
+        batches = SequenceBatches.batches
+
+        def stopped(data, epoch, first=0):
+            if epoch == 3:
+                raise KeyboardInterrupt
+            return batches(data, epoch, first)
+
+        monkeypatch.setattr(SequenceBatches, "batches", stopped)
+        status, out, _ = train(None, *options, "--checkpoint-dir", "kept")
+        assert status == 130
+        assert "ended by Ctrl-C" in out
+        stopped_state = lw.load("model.st").network_.state_dict()
+        assert not all(np.array_equal(stopped_state[name], expected[name]) for name in expected)
+        read = []
+
+        def counted(data, epoch, first=0):
+            read.append(epoch)
+            return batches(data, epoch, first)
+
+        monkeypatch.setattr(SequenceBatches, "batches", counted)
+        status, _, err = train(None, *options, "--checkpoint-dir", "kept", "--resume")
+        assert (status, err) == (0, "")
+        assert read == [3, 4, 5]
+        state = lw.load("model.st").network_.state_dict()
+        assert all(np.array_equal(state[name], expected[name]) for name in expected)
+
+    def test_resume_of_a_text(self, train):
+        options = [*QUICK, "--checkpoint-dir", "kept"]
+        text = "some text, " * 200
+        assert train(text, *options, name="text.txt")[0] == 0
+        before = lw.load("model.st").network_.state_dict()
+        status, _, err = train(text, *options, "--resume", name="text.txt")
+        assert (status, err) == (0, "")
+        after = lw.load("model.st").network_.state_dict()
+        assert all(np.array_equal(before[name], after[name]) for name in before)
+
+    def test_certificate(self, train):
+        assert train(gestures(), *OF_GESTURES, *QUICK, "--certificate", "run.json")[0] == 0
+        json.loads(Path("run.json").read_text())
+
+    def test_a_folder_that_cannot_be(self, train):
+        Path("kept").write_text("a file")
+        status, _, err = train(gestures(), *OF_GESTURES, *QUICK, "--checkpoint-dir", "kept")
+        assert status in (1, 2)
+        assert err.count("\n") == 1
+        assert "kept" in err
 
     def test_a_training_that_explodes_keeps_the_model(self, train, monkeypatch):
         fit = lw.LSTMClassifier.fit

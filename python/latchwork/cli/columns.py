@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 from latchwork.cli.errors import CommandError
 
 Kind = Literal["number", "text", "time"]
+Kinds = Mapping[str, Kind | None]  # of columns by name; None: to be found out
 Array = NDArray[Any]
-
-
-class MissingColumnError(CommandError):
-    """A table lacks a column."""
 
 
 class TimeFormat(NamedTuple):
@@ -141,11 +138,11 @@ class Table:
         return Table(self.name, columns, self.places, self.place_word, self.left_out)
 
 
-def no_column(file: str, name: str, columns: Collection[str]) -> MissingColumnError:
+def no_column(file: str, name: str, columns: Collection[str]) -> CommandError:
     """Make the error that says that a file has no column of this name, and which it has."""
     near = difflib.get_close_matches(name.lower(), [each.lower() for each in columns], 1)
     meant = [each for each in columns if each.lower() in near]
     few = list(columns)[:20]
     listed = ", ".join(map(repr, few)) + (f" and {len(columns) - len(few)} more" if len(columns) > len(few) else "")
     advice = f"; perhaps {meant[0]!r}" if meant else ""
-    return MissingColumnError(f"{file}: expected a column {name!r}, got {listed or 'none'}{advice}")
+    return CommandError(f"{file}: expected a column {name!r}, got {listed or 'none'}{advice}")

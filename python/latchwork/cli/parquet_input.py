@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from latchwork.cli.columns import Array, Column, Kind, Table, TimeFormat, no_column
+from latchwork.cli.columns import Array, Column, Kind, Kinds, Table, TimeFormat, no_column
 from latchwork.cli.errors import CommandError
 
 _ROWS_AT_ONCE = 65536
 
 
-def read_parquet(path: str, name: str, kinds: Mapping[str, Kind], only: Collection[str] | None) -> Table:
+def read_parquet(path: str, name: str, asked: Callable[[list[str]], Kinds], others: bool) -> Table:
     """Read a Parquet file as `latchwork.cli.tables.read_columns` says, a part of its rows at a time."""
     try:
         pa = importlib.import_module("pyarrow")
@@ -25,25 +25,25 @@ def read_parquet(path: str, name: str, kinds: Mapping[str, Kind], only: Collecti
         ) from error
     try:
         with parquet.ParquetFile(path) as file:
-            return _read(file, pa, name, kinds, only)
+            return _read(file, pa, name, asked(file.schema_arrow.names), others)
     except pa.ArrowException as error:
         raise CommandError(f"{name}: expected a Parquet file: {error}") from error
 
 
-def _read(file: Any, pa: Any, name: str, kinds: Mapping[str, Kind], only: Collection[str] | None) -> Table:
+def _read(file: Any, pa: Any, name: str, kinds: Kinds, others: bool) -> Table:
     schema = file.schema_arrow
-    for each in sorted({*kinds, *(only or ())}):
+    for each in kinds:
         if schema.names.count(each) != 1:
             raise no_column(name, each, schema.names)
     readers: dict[str, ParquetColumn] = {}
     left_out = {}
     for field in schema:
-        if only is not None and field.name not in only:
+        if field.name not in kinds and not others:
             continue
         reader = ParquetColumn(pa, name, field, kinds.get(field.name))
         if reader.kind is not None:
             readers[field.name] = reader
-        elif only is not None or field.name in kinds:
+        elif field.name in kinds:
             raise CommandError(f"{name}: column {field.name!r}: expected {reader.expected}, got {field.type}")
         else:
             left_out[field.name] = f"it holds {field.type}"
@@ -56,7 +56,7 @@ def _read(file: Any, pa: Any, name: str, kinds: Mapping[str, Kind], only: Collec
         raise CommandError(f"{name}: expected rows, got none")
     columns = {}
     for each, reader in readers.items():
-        if reader.has_values or only is not None or each in kinds:
+        if reader.has_values or each in kinds:
             columns[each] = reader.column()
         else:
             left_out[each] = "it has no values"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from latchwork.cli.arguments import HelpFormatter
-from latchwork.cli.columns import Array, Kind, MissingColumnError, Table
+from latchwork.cli.columns import Array, Kind, Kinds, Table
 from latchwork.cli.csv_input import shortened
 from latchwork.cli.errors import CommandError
 from latchwork.cli.models import load_model
@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         time=schema.time,
         past=None,
         per_step=model.head == "sequence",
+        named=schema.names is not None,
     )
     past = next((target for each in reading.inputs if (target := target_of_past(each)) in table), None)
     reading = reading._replace(past=past)
@@ -87,6 +88,13 @@ class Reading(NamedTuple):
     time: str | None
     past: str | None  # the column whose value in the row before is an input, made here
     per_step: bool  # whether there is a prediction for each row
+    named: bool  # whether the model knows its inputs by names
+
+    def as_input(self, sequences: TableSequences) -> Any:
+        """Give sequences as the model takes them."""
+        if self.named:
+            return as_input(sequences, self.inputs, self.sequence, self.time)
+        return [np.stack([sequences.table[name] for name in self.inputs], axis=1)]
 
     def read(self, sequences: TableSequences) -> TableSequences:
         """Give what the model reads: with the target of the row before, without the first row of each sequence."""
@@ -107,20 +115,17 @@ def _read(path: str, schema: Schema) -> Table:
                 f"{table.name}: expected {schema.n_features} columns of inputs, got {len(table.columns) - len(roles)}"
             )
         return table
-    kinds = dict(roles)
+    inputs: dict[str, Kind] = {}
     for place, name in enumerate(schema.names):
         values = [value for value in schema.categories.get(place, ()) if value is not None]
-        kinds[name] = "text" if values and isinstance(values[0], str) else "number"
-    try:
-        return read_columns(path, kinds, kinds)
-    except MissingColumnError:
-        made = [name for name in schema.names if target_of_past(name) is not None]
-        if not made:
-            raise
-    # The target of the row before is no column of the file, but made of one.
-    for name in made:
-        kinds[str(target_of_past(name))] = kinds.pop(name)
-    return read_columns(path, kinds, kinds)
+        inputs[name] = "text" if values and isinstance(values[0], str) else "number"
+
+    def asked(names: list[str]) -> Kinds:
+        """Take, for a column that holds the target of the row before and is not there, that of the target."""
+        past = {name: target_of_past(name) for name in inputs if name not in names}
+        return {**roles, **{past.get(name) or name: kind for name, kind in inputs.items()}}
+
+    return read_columns(path, asked, others=False)
 
 
 def _check_values(table: Table, schema: Schema, inputs: tuple[str, ...], missing: str) -> None:
@@ -174,7 +179,7 @@ def _lines(model: Any, reading: Reading, part: TableSequences, roles: list[str],
     rows = np.arange(len(part.table)) if reading.per_step else part.offsets[:-1]
     predicted: Iterator[list[str]] = iter(())
     if len(read.table):
-        predicted = _predictions(model, as_input(read, reading.inputs, reading.sequence, reading.time), proba)
+        predicted = _predictions(model, reading.as_input(read), proba)
     silent = set(part.offsets[:-1].tolist()) if reading.past is not None else set()
     nothing = [""] * len(_names(model, proba))
     columns = [part.table.column(role) for role in roles]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latchwork.cli.columns import Array, Kind, Table
+from latchwork.cli.csv_input import shortened
 from latchwork.cli.errors import CommandError
 from latchwork.cli.table_sequences import TableSequences, gaps_in_time, sequences_of
 from latchwork.cli.table_target import Target, Task, target_of
@@ -26,7 +27,7 @@ _ROW_BEFORE = " (row before)"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked for. ``task`` and ``own_past`` are chosen by what the table holds where they are None."""
+    """What the user asked for; what is None is chosen by what the table holds."""
 
     target: str
     sequence: str | None = None
@@ -35,7 +36,7 @@ class Wanted:
     categorical: tuple[str, ...] = ()
     own_past: bool | None = None
     missing: str | None = None
-    bidirectional: bool = False
+    bidirectional: bool | None = None
 
 
 class Part(NamedTuple):
@@ -86,6 +87,12 @@ class Problem:
         """The inputs that are categories."""
         return [name for name in self.inputs if self.sequences.table.column(name).kind == "text"]
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether numbers are missing among the inputs, in what is held out too."""
+        columns = [self.sequences.table.column(name) for name in self.inputs]
+        return any(column.kind == "number" and bool(column.missing().any()) for column in columns)
+
     def training_part(self) -> Part:
         """Give what is learned."""
         sequences = self.sequences.part(self.training) if self.one_series else self.sequences.take(self.training)
@@ -99,7 +106,11 @@ class Problem:
 
     def places(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give the places among the targets of `training` or `held_out`."""
-        if self.one_series or not self.target.per_step:
+        return self.rows(part) if self.target.per_step else part
+
+    def rows(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give the rows of `training` or `held_out`."""
+        if self.one_series:
             return part
         chosen = np.zeros(len(self.sequences), bool)
         chosen[part] = True
@@ -181,7 +192,7 @@ def read_problem(path: str, wanted: Wanted) -> Problem:
     training, held_out = _split(sequences, target, table.name)
     problem = Problem(wanted, sequences, inputs, target, own_past, training, held_out, notes)
     _check_variety(problem)
-    return problem
+    return _without_new_categories(problem)
 
 
 def _check_roles(wanted: Wanted) -> None:
@@ -243,7 +254,11 @@ def _check_missing_inputs(table: Table, inputs: tuple[str, ...], wanted: Wanted,
         )
     total = sum(int(missing.sum()) for missing in some.values())
     columns = f"{len(some)} columns" if len(some) > 1 else f"column {name!r}"
-    notes.append(f"{total:,} values are missing in {columns}, the first in {table.place_word} {table.places[row]}")
+    instead = {"mean": "the mean of a number stands for it", "zero": "0 stands for a number"}
+    notes.append(
+        f"{total:,} values are missing in {columns}, the first in {table.place_word} {table.places[row]}: "
+        + instead.get(wanted.missing or "forward", "a number is carried forward")
+    )
 
 
 def _with_known_targets(
@@ -296,3 +311,25 @@ def _check_variety(problem: Problem) -> None:
         )
     if not problem.target.take(problem.places(problem.held_out)).known.any():
         raise CommandError(f"{table}: column {name!r}: expected a target in what is held out, the last part, got none")
+
+
+def _without_new_categories(problem: Problem) -> Problem:
+    """Leave out categories of which some are only in what is held out: a model cannot read what it has never seen."""
+    sequences, wanted = problem.sequences, problem.wanted
+    learned = problem.rows(problem.training)
+    inputs, notes = list(problem.inputs), list(problem.notes)
+    for name in problem.categorical:
+        column = sequences.table.column(name)
+        new = ~np.isin(column.values, column.values[learned])
+        if not new.any():
+            continue
+        row = int(np.argmax(new))
+        place, value = sequences.table.place(row, name), shortened(column.shown(row))
+        if name in wanted.categorical or target_of_past(name) is not None:
+            raise CommandError(f"{place}: expected a text that is not only in what is held out, got {value!r}")
+        inputs.remove(name)
+        where = f"{sequences.table.place_word} {sequences.table.places[row]}"
+        notes.append(f"column {name!r} is left out: {value!r}, in {where}, is only in what is held out")
+    if not inputs:
+        raise CommandError(f"{sequences.table.name}: expected a column of inputs beside {wanted.target!r}, got none")
+    return replace(problem, inputs=tuple(inputs), notes=notes)

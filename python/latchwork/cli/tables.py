@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable
 
-from latchwork.cli.columns import Kind, Table
+from latchwork.cli.columns import Kind, Kinds, Table
 from latchwork.cli.csv_columns import MixedColumn, read_csv
 from latchwork.cli.errors import CommandError, describe
 from latchwork.cli.input import regular_file, shown
@@ -17,7 +17,7 @@ def is_table(path: str) -> bool:
     return path.lower().endswith((".csv", ".tsv", *PARQUET))
 
 
-def read_columns(path: str, kinds: Mapping[str, Kind] | None = None, only: Collection[str] | None = None) -> Table:
+def read_columns(path: str, kinds: Kinds | Callable[[list[str]], Kinds] | None = None, others: bool = True) -> Table:
     """Read a table.
 
     What a column holds is found out from its values: numbers; dates and times as ISO 8601 writes them; else texts.
@@ -31,16 +31,17 @@ def read_columns(path: str, kinds: Mapping[str, Kind] | None = None, only: Colle
         A CSV file with a line of names, or a Parquet file, which has a name that ends in .parquet or .pq; ``-`` is
         standard input, which is CSV.
     kinds
-        What columns hold by name, for those where it is known. "time" takes integers and other numbers too, and then
-        no value may be missing; "text" takes values as they are written.
-    only
-        The columns to read; None: all.
+        Columns that must be there, and what they hold; None for what is to be found out. "time" takes numbers and
+        dates, of which none may be missing; "text" takes values as they are written. Or a function that says so, given
+        the names in the file.
+    others
+        Whether to read the other columns too.
 
     Returns
     -------
     Table
-        Columns without a name, without any value, or (Parquet) of types that are no numbers, texts or dates are left
-        out, unless they are asked for.
+        Other columns without a name (they have the names "column 1" and so on), without any value, or (Parquet) of
+        types that are no numbers, texts or dates are left out.
 
     Raises
     ------
@@ -49,17 +50,21 @@ def read_columns(path: str, kinds: Mapping[str, Kind] | None = None, only: Colle
         fields.
     """
     name = shown(path)
-    kinds = dict(kinds or {})
+    mixed: dict[str, Kind | None] = {}
+
+    def asked(names: list[str]) -> Kinds:
+        return {**(kinds(names) if callable(kinds) else kinds or {}), **mixed}
+
     try:
         with regular_file(path) as file:
             if path.lower().endswith(PARQUET):
                 from latchwork.cli.parquet_input import read_parquet
 
-                return read_parquet(file, name, kinds, only)
+                return read_parquet(file, name, asked, others)
             while True:
                 try:
-                    return read_csv(file, name, kinds, only)
+                    return read_csv(file, name, asked, others)
                 except MixedColumn as column:  # some of its values have been read as numbers, and their texts are gone
-                    kinds[column.name] = "text"
+                    mixed[column.name] = "text"
     except OSError as error:
         raise CommandError(f"cannot read {name}: {describe(error)}") from error

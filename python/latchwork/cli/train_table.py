@@ -53,7 +53,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--missing", choices=MISSING, help="what stands for missing inputs; refuse: an error")
     group.add_argument("--scale", choices=SCALES, help="how inputs are scaled; by default standard")
-    group.add_argument("--bidirectional", action="store_true", help="read the sequences backward too")
+    group.add_argument(
+        "--bidirectional",
+        action=argparse.BooleanOptionalAction,
+        help="read the sequences backward too; by default where each has one target",
+    )
     group.add_argument("--members", type=integer(1, 10_000), metavar="COUNT", help="train a committee of so many")
 
 
@@ -68,7 +72,7 @@ def table_options(arguments: argparse.Namespace) -> list[str]:
         "--own-past": arguments.own_past,
         "--missing": arguments.missing,
         "--scale": arguments.scale,
-        "--bidirectional": arguments.bidirectional or None,
+        "--bidirectional": arguments.bidirectional,
         "--members": arguments.members,
     }
     return [option for option, value in given.items() if value is not None]
@@ -119,21 +123,24 @@ def _new_model(problem: Problem, arguments: argparse.Namespace) -> Any:
         "max_epochs": arguments.epochs,
         "max_seconds": arguments.seconds,
         "n_members": arguments.members,
-        "missing": arguments.missing,
+        # What is held out may lack what all that is learned has.
+        "missing": "forward" if arguments.missing is None and problem.has_gaps else arguments.missing,
         "checkpoint_dir": arguments.checkpoint_dir,
     }
     given = {name: value for name, value in options.items() if value is not None}
     if problem.target.per_step:
         given["head"] = "sequence"
-        if int(problem.sequences.lengths.max()) > LONGEST_WHOLE or problem.one_series:
+        given["bidirectional"] = bool(arguments.bidirectional)
+        if not given["bidirectional"] and (problem.one_series or problem.sequences.lengths.max() > LONGEST_WHOLE):
             given["window"] = WINDOW
+    elif arguments.bidirectional is not None:
+        given["bidirectional"] = arguments.bidirectional
     if arguments.scale is not None:
         given["scale"] = None if arguments.scale == "none" else arguments.scale
     if problem.categorical:
         given["categorical"] = problem.categorical
     return kind(
         **given,
-        bidirectional=arguments.bidirectional,
         sequence=problem.wanted.sequence,
         time=problem.wanted.time,
         random_state=arguments.seed,
@@ -175,7 +182,7 @@ def _description(problem: Problem) -> list[str]:
 
 
 def _model_in_words(model: Any) -> str:
-    directions = ", bidirectional" if model.bidirectional else ""
+    directions = ", bidirectional" if model._reads_backward() else ""
     members = f", {model.n_members} members" if model.n_members > 1 else ""
     return f"{type(model).__name__}, {model.num_layers} x LSTM {model.hidden_size}{directions}{members}"
 
