@@ -74,7 +74,9 @@ class TestFound:
     def test_a_changed_target(self, fitted):
         model, X, y = fitted
         y[7] += 1e-3
-        assert lw.verify(model, "run.json", X, y).findings == ["the data are others than those of the certificate"]
+        found = lw.verify(model, "run.json", X, y)
+        assert found.findings[0] == "the data are others than those of the certificate"
+        assert found.equal == 0
 
     def test_a_changed_input(self, fitted):
         model, X, y = fitted

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 
 import latchwork as lw
@@ -97,9 +98,16 @@ class TestTrain:
         assert b"this model" in printed
         assert isinstance(lw.load(output), lw.LSTMLanguageModel)
 
-    def test_progress_on_a_terminal(self, text_file, tmp_path):
+    @pytest.mark.parametrize("tqdm", [True, False])
+    def test_progress_on_a_terminal(self, text_file, tmp_path, tqdm):
+        if tqdm:
+            pytest.importorskip("tqdm", reason="tqdm is not installed")
         terminal, child_end = pty.openpty()
-        command = [sys.executable, "-m", "latchwork", "train", str(text_file), "-o", str(tmp_path / "m"), *QUICK]
+        if tqdm:  # it does not draw on a terminal without columns, as this one is at first
+            termios.tcsetwinsize(child_end, (24, 100))
+        hidden = "" if tqdm else "sys.modules['tqdm.auto'] = None; "  # as if it were not installed
+        program = f"import sys; {hidden}from latchwork.cli import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", program, "train", str(text_file), "-o", str(tmp_path / "m"), *QUICK]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=child_end) as process:
             os.close(child_end)
             shown = b""
@@ -110,7 +118,9 @@ class TestTrain:
                 pass
             os.close(terminal)
         assert process.returncode == 0
-        assert re.search(rb"\[[#.]+\] +\d+%  epoch \d+  \d+\.\d{3} bits/character  [\d,]+ characters/s", shown)
+        bar = rb" \d+%\|[^|]*\| epoch \d+  " if tqdm else rb"\[[#.]+\] +\d+%  epoch \d+  "
+        assert re.search(bar + rb"\d+\.\d{3} bits/character  [\d,]+ characters/s", shown)
+        assert (b" \r\r\x1b[K[" in shown) == tqdm  # erased before the bar of the measurement, which is always our own
         assert shown.endswith(b"\r\x1b[K")
 
 
@@ -140,6 +150,57 @@ class TestGenerate:
         command = f"{sys.executable} -m latchwork generate {model_file} --length 30000 | head -c 10"
         result = subprocess.run(command, shell=True, capture_output=True, timeout=120)
         assert (len(result.stdout), result.stderr) == (10, b"")
+
+    def test_what_is_drawn_from_and_where_it_ends(self, model_file, capsys):
+        model = lw.load(model_file)
+        options = [
+            "--top-k",
+            "5",
+            "--top-p",
+            "0.9",
+            "--stop",
+            "e ",
+            "--stop",
+            "zz",
+            "--temperature",
+            "1",
+            "--seed",
+            "3",
+        ]
+        assert main(["generate", str(model_file), "--prompt", "the", "--length", "80", *options]) == 0
+        expected = model.generate("the", 80, 1.0, 3, top_k=5, top_p=0.9, stop=["e ", "zz"])
+        assert capsys.readouterr().out == f"the{expected}\n"
+        assert len(expected) < 80
+
+    def test_several_samples(self, model_file, capsys):
+        assert (
+            main(["generate", str(model_file), "--prompt", "the", "--length", "9", "--samples", "3", "--seed", "3"])
+            == 0
+        )
+        texts = lw.load(model_file).generate("the", 9, 0.7, 3, n_samples=3)
+        expected = "\n".join(f"sample {number}:\n\nthe{text}\n" for number, text in enumerate(texts, 1))
+        assert capsys.readouterr().out == expected
+        assert (
+            main(["generate", str(model_file), "--prompt", "the", "--length", "9", "--samples", "1", "--seed", "5"])
+            == 0
+        )
+        assert capsys.readouterr().out == f"sample 1:\n\nthe{texts[2]}\n"
+
+    def test_is_shown_on_a_terminal_while_it_is_written(self, model_file):
+        terminal, child_end = pty.openpty()
+        command = [sys.executable, "-m", "latchwork", "generate", str(model_file), "--length", "1000000000"]
+        with subprocess.Popen(command, stdout=child_end) as process:
+            os.close(child_end)
+            assert len(os.read(terminal, 10)) > 0
+            process.terminate()
+        os.close(terminal)
+
+    def test_a_pair_of_callables_that_no_file_holds(self, capsys, tmp_path):
+        pair = (lambda text: list(map(ord, text)), lambda numbers: "".join(map(chr, numbers)))
+        model = lw.LSTMLanguageModel(4, 4, tokenizer=pair, max_epochs=1).fit("to be or not to be")
+        model.save(tmp_path / "model")
+        assert main(["generate", str(tmp_path / "model")]) == 2
+        assert "tokenizer: expected the pair of callables" in capsys.readouterr().err
 
 
 class TestInfo:
@@ -258,6 +319,9 @@ class TestBadInput:
             ("generate", "--length", "-1", "an integer from 0 to 1000000000"),
             ("generate", "--length", "1000000001", "an integer from 0 to 1000000000"),
             ("generate", "--seed", "4294967296", "an integer from 0 to 4294967295"),
+            ("generate", "--top-k", "0", "an integer from 1 to 1000000000"),
+            ("generate", "--top-p", "-0.5", "a number of at least 0"),
+            ("generate", "--samples", "0", "an integer from 1 to 1000000"),
             ("bench", "--rounds", "0", "an integer from 1 to 1000000"),
             ("bench", "--rounds", "1000001", "an integer from 1 to 1000000"),
         ],

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from latchwork.estimators.checkpoints import Checkpoints
 from latchwork.estimators.tokenizers import NAMES
+from latchwork.estimators.verification import verify
 
 TEXT = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n" * 40
 OTHER = "a lazy stitch jumps over the time; the brown dog saves nine.\n" * 20
@@ -159,10 +161,8 @@ class TestTokenizers:
             {"config": {"tokenizer": {"kind": "bytes"}}},
             {"config": {"tokenizer": 3}},
             {"config": {"vocabulary": [97]}},
-            {"python": {"parameters": {"tokenizer": {"optimizer": 3, "schedule": None}}}},
-            {"python": {"parameters": {"optimizer": {"optimizer": {"kind": "trust"}, "schedule": None}}}},
-            {"python": {"parameters": {"optimizer": {"optimizer": {"kind": "sgd", "x": 1}, "schedule": None}}}},
-            {"python": {"parameters": {"optimizer": {"optimizer": [], "schedule": None}}}},
+            {"python": {"parameters": {"tokenizer": {"optimizer": 3}}}},
+            {"python": {"parameters": {"optimizer": {"optimizer": {"options": {"kind": "trust"}, "schedule": None}}}}},
             {"python": {"parameters": {"lr_schedule": {"schedule": {"kind": "trust"}}}}},
             {"python": {"parameters": {"zoneout": {"trust": 1}}}},
             {"python": {"parameters": {"validation_fraction": 2}}},
@@ -395,3 +395,47 @@ class TestTraining:
             model.fit(TEXT)
         assert math.isfinite(model.bits_per_character(OTHER))
         assert 1 <= len(model.history_) <= 2
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path, fitted):
+        (tmp_path / "file").touch()
+        model = copy.deepcopy(fitted).set_params(checkpoint_dir=tmp_path / "file" / "folder")
+        with pytest.raises(OSError, match="file"):
+            model.fit(OTHER)
+        assert_equal_weights(model, fitted)  # nothing was trained
+
+        written = []
+        write = Checkpoints.write
+
+        def full(self, *arguments):
+            if written:
+                raise OSError(28, "No space left on device")
+            written.append(write(self, *arguments))
+            return written[0]
+
+        model.set_params(checkpoint_dir=tmp_path / "checkpoints", max_epochs=3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Checkpoints, "write", full)
+            with pytest.raises(OSError, match="No space left"):
+                model.fit(OTHER)
+        assert model.vocabulary_ == "".join(sorted(set(OTHER)))
+        assert len(model.history_) == 1
+
+    @pytest.mark.parametrize("tokenizer", ["characters", "words"])
+    def test_a_certificate(self, tmp_path, tokenizer):
+        model = lw.LSTMLanguageModel(**SMALL, max_epochs=3, tokenizer=tokenizer, validation_data=OTHER)
+        model.fit(TEXT, certificate=tmp_path / "run.json")
+        model.save(tmp_path / "model")
+        loaded = lw.load(tmp_path / "model").set_params(validation_data=OTHER)
+        verification = verify(loaded, tmp_path / "run.json", TEXT, segments="all")
+        assert verification.passed
+        assert str(verification) == "3 of 3 segments equal"
+        assert not verify(loaded, tmp_path / "run.json", TEXT.replace("lazy", "laxy", 1)).passed
+        assert not verify(loaded.set_params(lr=0.03), tmp_path / "run.json", TEXT).passed
+
+    def test_a_certificate_of_fine_tuning(self, tmp_path, fitted):
+        tuned = copy.deepcopy(fitted).set_params(warm_start=True, max_epochs=2)
+        tuned.fit(OTHER, certificate=tmp_path / "run.json")
+        assert verify(tuned, tmp_path / "run.json", OTHER, segments="all").passed
+        with tuned.network_.edit() as parameters:
+            parameters["2.bias"][0] += 1e-3
+        assert not verify(tuned, tmp_path / "run.json", OTHER).passed

@@ -160,6 +160,8 @@ def test_after_ctrl_c(tmp_path):
     stopped = fit(Interrupted(), checkpoint_dir=tmp_path, checkpoint_every=100)
     assert stopped.interrupted
     assert len(stopped.history) == 3
+    place = read_snapshot(str(max(tmp_path.iterdir()))).info["place"]
+    assert (place["epoch"], place["batch"]) == (2, 4)
     loop = fit(checkpoint_dir=tmp_path, checkpoint_every=100, resume=True)
     assert not loop.interrupted
     assert loop.ended_by == "epochs"
@@ -420,10 +422,10 @@ def test_a_killed_process(kind, tmp_path):
 @pytest.mark.parametrize("kind", ["samples", "windows"])
 @pytest.mark.parametrize("every", ["0.0001", "3"])
 def test_processes_killed_at_random_moments(kind, every, tmp_path):
-    """20 runs for each kind and each way of keeping, each killed up to 3 times."""
+    """20 runs in all, 5 of each kind and each way of keeping, and each killed up to 3 times."""
     whole, seconds = whole_run(kind)
     moments = random.Random(f"{kind} {every}")
-    for number in range(20):
+    for number in range(5):
         folder = tmp_path / str(number)
         # In a new process, with files that are written all the time, a run takes longer than here.
         kills = [moments.uniform(0, 4 * seconds) for _ in range(moments.randint(1, 3))]

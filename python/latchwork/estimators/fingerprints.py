@@ -54,7 +54,7 @@ def described(value: Any) -> Any:
 def described_trainer(trainer: Trainer[Any]) -> dict[str, Any]:
     """Describe network, loss, optimisers and what else decides the steps of a trainer, but not how far it is."""
     return {
-        "network": trainer.network._to_file().config,
+        "network": described(trainer.network._to_file().config),
         "loss": described(trainer._loss),
         "optimizers": [_described_optimizer(each) for each in trainer._optimizers],
         "clip_norm": described(trainer._clip_norm),
@@ -126,7 +126,7 @@ def differences(expected: Any, got: Any, name: str = "") -> Iterator[str]:
     elif isinstance(expected, list) and isinstance(got, list) and len(expected) == len(got):
         for before, now in zip(expected, got, strict=True):
             yield from differences(before, now, name)
-    elif expected != got:
+    elif expected != got and not (expected != expected and got != got):  # NaN is NaN here
         yield f"{name}: expected {_shown(expected)}, got {_shown(got)}"
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from latchwork import _core, files
-from latchwork._arrays import integer
+from latchwork._arrays import integer, real_dtype
 from latchwork._progress import ProgressBar
 from latchwork._random import Random, seed_of
-from latchwork.estimators import language_network, parameter_files, tokenizers
+from latchwork.estimators import language_network, tokenizers
 from latchwork.estimators.checkpoints import run_seed
 from latchwork.estimators.estimator import not_fitted_error
 from latchwork.estimators.fingerprints import options_of
@@ -21,6 +21,7 @@ from latchwork.estimators.generation import written
 from latchwork.estimators.language_parameters import LanguageParameters, check_text
 from latchwork.estimators.sampling import Draws, Sampling, StopStrings, continued, joined
 from latchwork.estimators.stopping import DivergenceError
+from latchwork.estimators.stored_parameters import restored, stored
 from latchwork.estimators.text_sources import Source, is_large, of_file, of_str
 from latchwork.estimators.text_windows import TextWindows
 from latchwork.estimators.tokenizers import Tokenizer, UserTokens
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 STEPS_PER_CALL = 4096
 _SCORES_PER_CALL = 2**20
 
-# Parameters that belong to one machine or one run: a file has None.
+# Parameters that belong to one machine or one run.
 _NOT_IN_FILES = ("callbacks", "validation_data", "checkpoint_dir")
 
 
@@ -200,8 +201,8 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         DivergenceError
             If the loss becomes infinite, NaN or enormous. The model has the best weights until then.
         OSError
-            If the text cannot be read, or a checkpoint cannot be written. In the latter case the model has the weights
-            of that moment.
+            If the text cannot be read, or a checkpoint cannot be written. If that is so after the first step, the model
+            has the weights of that moment.
         """
         started = time.perf_counter()
         self._check_parameters()
@@ -211,7 +212,8 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         try:
             loop.run()
         except (DivergenceError, OSError):
-            self._keep(prepared.tokenizer, prepared.network, loop.history, loop.interrupted)
+            if loop.trainer.steps:
+                self._keep(prepared.tokenizer, prepared.network, loop.history, loop.interrupted)
             raise
         self._keep(prepared.tokenizer, prepared.network, loop.history, loop.interrupted)
         return self
@@ -421,11 +423,11 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
 
     def _to_file(self) -> files.Content:
         network, tokenizer = self.network_._to_file(), self._tokenizer
-        left_out = set(_NOT_IN_FILES)
-        if not isinstance(self.random_state, (int, np.integer)):
-            left_out.add("random_state")
-        if not isinstance(self.tokenizer, str) or self.tokenizer not in tokenizers.NAMES:
-            left_out.add("tokenizer")
+        parameters = self.get_params() | {"dtype": real_dtype(self.dtype).name}
+        for name in _NOT_IN_FILES:
+            del parameters[name]
+        if self.tokenizer not in tokenizers.NAMES:
+            del parameters["tokenizer"]  # the tokenizer that was fitted is in the file, as far as a file can hold it
         content = tokenizer.to_file()
         config = dict(network.config)
         if tokenizer.kind == "characters":
@@ -434,7 +436,7 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
             config["tokenizer"] = content
         python = {
             "network": network.python,
-            "parameters": parameter_files.to_json(self.get_params(), left_out),
+            "parameters": stored(parameters),
             "history": self.history_,
             "interrupted": self.interrupted_,
         }
@@ -447,7 +449,7 @@ clip, cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_ma
         network_python, parameters, history, interrupted = files.named(
             "python", content.python, ("network", "parameters", "history", "interrupted")
         )
-        model = cls(**parameter_files.from_json(parameters))
+        model = cls(**restored(parameters))
         if tokens_name == "vocabulary":
             tokenizer: Tokenizer = tokenizers.vocabulary_from_file(tokens)
         else:

@@ -47,7 +47,7 @@ class DivergenceError(RuntimeError):
         place = f"epoch {epoch}" if batch is None else f"epoch {epoch}, batch {batch}{_named(self.samples)}"
         super().__init__(
             f"training ended in {place}: {reason}; the gradient's norm was last {gradient_norm:.3g}; "
-            f"{kept} are kept. A lower lr or clip_norm may help, or a look at these samples"
+            f"{kept} are kept. A lower lr or clip_norm may help{', or a look at these samples' if self.samples else ''}"
         )
 
     def __reduce__(self) -> Any:
