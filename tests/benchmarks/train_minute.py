@@ -97,8 +97,6 @@ def new_run(side: str, model: LSTMLanguageModel, text: str) -> Run:
         run.trainer = trainer
         weights = trainer.weights
     loop = FitLoop(run)
-    if side == "PyTorch":
-        loop._gradient_norm = lambda: trainer.gradient_norm
     loop._started = time.perf_counter()
     return Run(model, tokenizer, network, loop, weights)
 

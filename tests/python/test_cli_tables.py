@@ -147,6 +147,16 @@ class TestKinds:
         times = read("t\n1700000000000000001\n1700000000000000002\n", kinds={"t": "time"})["t"]
         assert (times.dtype, times[1] - times[0]) == (np.int64, 1)
 
+    def test_half_numbers_are_texts(self, read):
+        """Only where numbers are more than half, another field is a mistake."""
+        assert read("x\n1\na\n2\nb\n")["x"].tolist() == ["1", "a", "2", "b"]
+        with pytest.raises(CommandError, match="line 3, column 'x': expected a number"):
+            read("x\n1\na\n2\n")
+
+    def test_times_beyond_integers(self, read):
+        times = read(f"t\n{2**63}\n{-(2**63)}\n1.5\n", kinds={"t": "time"})["t"]
+        assert times.tolist() == [2.0**63, -(2.0**63), 1.5]
+
     def test_numbers_as_texts(self, read):
         assert read("id,x\n007,1\n7,2\n", kinds={"id": "text"})["id"].tolist() == ["007", "7"]
 

@@ -1,6 +1,5 @@
 """``latchwork train`` on tables: what it says, what it writes, how it ends."""
 
-import json
 import re
 import signal
 import subprocess
@@ -310,9 +309,18 @@ class TestEnds:
         after = lw.load("model.st").network_.state_dict()
         assert all(np.array_equal(before[name], after[name]) for name in before)
 
-    def test_certificate(self, train):
-        assert train(gestures(), *OF_GESTURES, *QUICK, "--certificate", "run.json")[0] == 0
-        json.loads(Path("run.json").read_text())
+    @pytest.mark.parametrize("words", [True, False])
+    def test_certificate(self, train, capsys, words):
+        """Also of a series whose own past is a category, words or numbers that are read as words."""
+        content = "y\n" + "".join(f"{'abc'[n * n % 3] if words else n * n % 3}\n" for n in range(60))
+        options = ["--target", "y", *([] if words else ["--categorical", "y"]), *QUICK, "--certificate", "run.json"]
+        assert train(content, *options)[0] == 0
+        assert main(["verify", "model.st", "run.json", "data.csv", "--target", "y"]) == 0
+        assert "2 of 2 segments equal" in capsys.readouterr().out
+        other = content.splitlines()
+        other[5] = "a" if words else "0"
+        Path("data.csv").write_text("\n".join(other) + "\n")
+        assert main(["verify", "model.st", "run.json", "data.csv", "--target", "y"]) == 1
 
     def test_a_folder_that_cannot_be(self, train):
         Path("kept").write_text("a file")

@@ -107,7 +107,7 @@ def _tables(arguments: argparse.Namespace, model: SequenceEstimator) -> Iterator
         sequence=schema.sequence,
         time=schema.time,
         task="classification" if isinstance(model, LSTMClassifier) else "regression",
-        categorical=tuple(model.categorical or ()),
+        categorical=tuple(target_of_past(name) or name for name in model.categorical or ()),
         own_past=past is not None,
         missing=model.missing,
         bidirectional=model.bidirectional,

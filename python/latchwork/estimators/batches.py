@@ -38,6 +38,8 @@ class SequenceBatches:
         What the orders of all epochs follow from.
     shuffle : bool, default True
         False: all batches take the samples as they come, whatever their lengths.
+    numbers : ndarray of int, optional
+        What the samples are called if the loss is not finite; None: by their places.
     loss_name, loss_label, loss_unit
         How the loss is reported, see `TrainingData`.
     """
@@ -52,6 +54,7 @@ class SequenceBatches:
         seed: int,
         *,
         shuffle: bool = True,
+        numbers: Array | None = None,
         loss_name: str = "loss",
         loss_label: str = "loss",
         loss_unit: float = 1.0,
@@ -66,6 +69,7 @@ class SequenceBatches:
         self.loss_label = loss_label
         self.loss_unit = loss_unit
         self._seed = seed
+        self._numbers = numbers
         self._lengths = sequences.lengths
         self._bounds = np.append(np.arange(0, len(sequences), batch_size), len(sequences))
         self._ragged = shuffle and sequences.equal_length is None
@@ -87,7 +91,8 @@ class SequenceBatches:
         for samples in self.samples(epoch)[first:]:
             x, lengths = self.sequences.batch(samples)
             y, weights = self.targets.batch(samples)
-            yield Batch(x, y, lengths, weights, count=len(samples), samples=samples)
+            called = samples if self._numbers is None else self._numbers[samples]
+            yield Batch(x, y, lengths, weights, count=len(samples), samples=called)
 
     def samples(self, epoch: int) -> list[Array]:
         """Give the numbers of the samples of each batch of an epoch."""
