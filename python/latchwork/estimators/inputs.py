@@ -190,10 +190,11 @@ def _check_features(given: Given, schema: Schema, estimator: str) -> Given:
         hint = (
             ""
             if given.steps is None
-            else "; a 2-D X has one feature a step, and one sequence is given as X[np.newaxis]"
+            else "; a 2-D X has one feature a step; one sequence is X[np.newaxis]"
         )
         raise ValueError(
-            f"X has {given.n_features} features, but {estimator} is expecting {schema.n_features} features as input{hint}"
+            f"X has {given.n_features} features, but {estimator} is expecting {schema.n_features} features as input"
+            + hint
         )
     return given
 
