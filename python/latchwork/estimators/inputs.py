@@ -187,11 +187,7 @@ def _check_features(given: Given, schema: Schema, estimator: str) -> Given:
             "of another length are given as (n, T, 1) or as a list"
         )
     if given.n_features != schema.n_features:
-        hint = (
-            ""
-            if given.steps is None
-            else "; a 2-D X has one feature a step; one sequence is X[np.newaxis]"
-        )
+        hint = "" if given.steps is None else "; a 2-D X has one feature a step; one sequence is X[np.newaxis]"
         raise ValueError(
             f"X has {given.n_features} features, but {estimator} is expecting {schema.n_features} features as input"
             + hint
