@@ -177,9 +177,23 @@ class TestInputs:
         assert problem.inputs == ("x",)
         assert problem.notes == [
             "column 'day' is left out: it holds dates, which are no inputs",
-            "column 'text' is left out: it holds 101 different texts; --categorical makes an input of it",
+            "column 'text' is left out: it holds 101 different texts, such as 't0'; --categorical makes an input of it",
         ]
         assert read_problem(path, Wanted("y", own_past=False, categorical=("text",))).inputs == ("x", "text")
+
+    def test_one_missing_text(self, write):
+        problem = read_problem(write("x,c,y", [(n, "" if n == 5 else "a", n / 7) for n in range(20)]), Wanted("y"))
+        assert problem.notes == [
+            "1 value is missing in column 'c', the first in line 7: a missing text is a category of its own"
+        ]
+
+    def test_decimal_commas_are_pointed_at(self, write):
+        rows = [f"{n};{n},5;{n / 3}" for n in range(MOST_CATEGORIES + 1)]
+        path = write("x;comma;y", [(row,) for row in rows])
+        assert read_problem(path, Wanted("y", own_past=False)).notes == [
+            "column 'comma' is left out: it holds 101 different texts, such as '0,5'; numbers are read with a decimal "
+            "point, not a comma; --categorical makes an input of it"
+        ]
 
     def test_numbers_as_categories(self, write):
         problem = read_problem(write("x,c,y", [(n, n % 3, n / 7) for n in range(20)]), Wanted("y", categorical=("c",)))
@@ -188,7 +202,10 @@ class TestInputs:
     def test_missing(self, write):
         path = write("x,c,y", [("" if n in (4, 6) else n, "" if n == 5 else "a", n / 7) for n in range(20)])
         problem = read_problem(path, Wanted("y", own_past=False))
-        assert problem.notes == ["3 values are missing in 2 columns, the first in line 6: a number is carried forward"]
+        assert problem.notes == [
+            "3 values are missing in 2 columns, the first in line 6: a number is carried forward, a missing text is a "
+            "category of its own"
+        ]
         assert problem.has_gaps
         with pytest.raises(CommandError, match="line 6, column 'x': expected a value, got nothing; --missing"):
             read_problem(path, Wanted("y", own_past=False, missing="refuse"))

@@ -123,7 +123,7 @@ class TestWhatItSays:
         options = [] if missing is None else ["--missing", missing]
         status, out, err = train("x,y\n" + "".join(rows), "--target", "y", *QUICK, *options)
         assert (status, err) == (0, "")
-        assert re.search(rf"1 values are missing in column 'x', the first in line 50: .*{word}", out)
+        assert re.search(rf"1 value is missing in column 'x', the first in line 50: .*{word}", out)
         assert "this model" in scores(out)
 
     def test_missing_labels_and_targets(self, train):

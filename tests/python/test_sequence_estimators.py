@@ -718,3 +718,41 @@ def test_works_without_scikit_learn(tmp_path):
         "assert not [name for name in sys.modules if name.startswith(('sklearn.', 'pandas.'))]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestMessagesSayWhatToDo:
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"optimizer": "adam"}, r'optimizer: expected "adamw" or one of latchwork\.optim, got \'adam\''),
+            ({"window": 4, "head": "last"}, r"window: expected head=\"sequence\" .* got head='last'"),
+            ({"window": 4, "head": "sequence", "bidirectional": True}, "window: .* got bidirectional=True"),
+            ({"quantiles": [0.9, 0.1]}, r"quantiles: .* in ascending order, got \[0.9, 0.1\]"),
+        ],
+    )
+    def test_parameters(self, rng, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            small(lw.LSTMRegressor, **parameters).fit(rng.normal(size=(9, 5)), rng.normal(size=9))
+
+    def test_a_stream_of_both_directions(self, rng):
+        model = small(lw.LSTMRegressor, bidirectional=True).fit(rng.normal(size=(9, 5)), rng.normal(size=9))
+        with pytest.raises(ValueError, match=r"^stream: expected a model with bidirectional=False"):
+            model.stream()
+
+    def test_one_sequence_without_its_axis(self, rng):
+        model = small(lw.LSTMRegressor).fit(rng.normal(size=(9, 5, 2)), rng.normal(size=9))
+        with pytest.raises(ValueError, match=r"expecting 2 features as input; .*X\[np\.newaxis\]$"):
+            model.predict(rng.normal(size=(5, 2)))
+        with pytest.raises(ValueError, match="expecting 2 features as input$"):
+            model.predict(rng.normal(size=(9, 5, 3)))
+
+    def test_the_number_of_targets(self, rng):
+        for y, got in ((rng.normal(size=8), r"\(8,\)"), (rng.normal(size=(8, 2)), r"\(8, 2\)")):
+            with pytest.raises(ValueError, match=f"y: expected one target for each of 9 samples, got {got}$"):
+                small(lw.LSTMRegressor).fit(rng.normal(size=(9, 5)), y)
+
+    def test_a_target_that_is_no_column(self):
+        pandas = pytest.importorskip("pandas")
+        frame = pandas.DataFrame({"id": ["a", "a", "b"], "x": [1.0, 2.0, 3.0], "state": ["on", "on", "off"]})
+        with pytest.raises(ValueError, match="^y: expected a column of X, got 'State'; there are 'id', 'x', 'state'$"):
+            small(lw.LSTMClassifier, sequence="id").fit(frame, "State")

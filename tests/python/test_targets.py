@@ -61,8 +61,8 @@ class TestNumbersForSamples:
         ("y", "message"),
         [
             (None, "requires y to be passed, but the target y is None"),
-            ([1, 2, 3], r"one target for each of 4 samples, got \(3, 1\)$"),
-            (np.ones(12), 'got \\(12, 1\\); one for each step needs head="sequence"'),
+            ([1, 2, 3], r"one target for each of 4 samples, got \(3,\)$"),
+            (np.ones(12), 'got \\(12,\\); one for each step needs head="sequence"'),
             (np.ones((4, 0)), r"got \(4, 0\)"),
             (np.ones((4, 3, 1)), r"y: expected \(4,\) or \(4, outputs\), got \(4, 3, 1\)"),
             (3, r"got \(\)"),
@@ -331,7 +331,7 @@ class TestLabels:
             (np.array([(1,)] * 4 + [None], object)[:4], TypeError, "all texts or all numbers, got tuple"),
             ([None] * 4, ValueError, "at least one label, got none that is not missing"),
             (np.ones((4, 2)), ValueError, "y: expected one label for each sample, got 2 columns"),
-            ([1, 2, 3], ValueError, r"one target for each of 4 samples, got \(3, 1\)"),
+            ([1, 2, 3], ValueError, r"one target for each of 4 samples, got \(3,\)"),
         ],
     )
     def test_refused(self, y, error, message):

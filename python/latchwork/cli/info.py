@@ -46,5 +46,6 @@ def _print_configuration(model: Any) -> None:
 
 
 def _print_table(lines: Mapping[str, Any]) -> None:
+    width = max([20, *map(len, lines)])
     for name, value in lines.items():
-        print(f"{name:<20} {value}")
+        print(f"{name:<{width}} {value}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ FEWEST_ROWS = 10
 HELD_OUT = 10  # one part in so many
 
 _ROW_BEFORE = " (row before)"
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True)
@@ -216,9 +219,11 @@ def _inputs(table: Table, wanted: Wanted, notes: list[str]) -> tuple[str, ...]:
         if column.kind == "time":
             notes.append(f"column {name!r} is left out: it holds dates, which are no inputs")
         elif column.texts is not None and name not in wanted.categorical and len(column.texts) > MOST_CATEGORIES:
+            some = next(text for text in column.texts if text)
+            comma = "numbers are read with a decimal point, not a comma; " if _DECIMAL_COMMA.fullmatch(some) else ""
             notes.append(
-                f"column {name!r} is left out: it holds {len(column.texts):,} different texts; --categorical makes an "
-                "input of it"
+                f"column {name!r} is left out: it holds {len(column.texts):,} different texts, such as "
+                f"{shortened(some)!r}; {comma}--categorical makes an input of it"
             )
         else:
             inputs.append(name)
@@ -255,9 +260,15 @@ def _check_missing_inputs(table: Table, inputs: tuple[str, ...], wanted: Wanted,
     total = sum(int(missing.sum()) for missing in some.values())
     columns = f"{len(some)} columns" if len(some) > 1 else f"column {name!r}"
     instead = {"mean": "the mean of a number stands for it", "zero": "0 stands for a number"}
+    what = []
+    if any(table.column(name).texts is None for name in some):
+        what.append(instead.get(wanted.missing or "forward", "a number is carried forward"))
+    if any(table.column(name).texts is not None for name in some):
+        what.append("a missing text is a category of its own")
+    values = "value is" if total == 1 else "values are"
     notes.append(
-        f"{total:,} values are missing in {columns}, the first in {table.place_word} {table.places[row]}: "
-        + instead.get(wanted.missing or "forward", "a number is carried forward")
+        f"{total:,} {values} missing in {columns}, the first in {table.place_word} {table.places[row]}: "
+        + ", ".join(what)
     )
 
 

@@ -161,7 +161,8 @@ def _description(problem: Problem) -> list[str]:
         held = f"the last {len(problem.held_out):,} rows of {longest:,}"
     else:
         of_each = " of each class" if target.classes and not target.per_step else ""
-        held = f"{len(problem.held_out):,} sequences of {len(lengths):,}, the last tenth{of_each}"
+        sequences = "sequence" if len(problem.held_out) == 1 else "sequences"
+        held = f"{len(problem.held_out):,} {sequences} of {len(lengths):,}, the last tenth{of_each}"
     if target.per_step:
         reads = "of all rows" if wanted.bidirectional else "of the rows up to it"
         past = " and the targets of those before it, which the first row has not" if problem.own_past else ""

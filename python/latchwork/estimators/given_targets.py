@@ -75,7 +75,10 @@ def read_answers(y: Any, layout: Layout, per_step: bool) -> Answers:
     if rows is not None:
         columns = [column[rows] for column in columns]
     if not columns or len(columns[0]) != len(layout):
-        got = shape_text((len(columns[0]), len(columns)) if columns else (len(layout), 0))
+        if single:
+            got = shape_text((len(columns[0]),))
+        else:
+            got = shape_text((len(columns[0]), len(columns)) if columns else (len(layout), 0))
         hint = '; one for each step needs head="sequence"' if columns and len(columns[0]) == layout.total_steps else ""
         raise ValueError(f"y: expected one target for each of {len(layout)} samples, got {got}{hint}")
     return _answers(columns, names, single, layout, False)

@@ -80,6 +80,10 @@ def read_fit(
     chosen = real_dtype(dtype)
     given = read_given(X, sequence, time, targets)
     layout = given.layout
+    for name in targets:
+        if layout.kind == "long" and name not in layout.tables[0]:
+            there = ", ".join(map(repr, layout.tables[0].names))
+            raise ValueError(f"y: expected a column of X, got {name!r}; there are {there}")
     if len(layout) == 0 or layout.total_steps == 0:
         shape = f"({len(layout)}, ...)" if given.steps is None else f"({len(layout)}, {given.steps})"
         what = "step" if len(layout) else "sample"
@@ -183,8 +187,10 @@ def _check_features(given: Given, schema: Schema, estimator: str) -> Given:
             "of another length are given as (n, T, 1) or as a list"
         )
     if given.n_features != schema.n_features:
+        hint = "" if given.steps is None else "; a 2-D X has one feature a step; one sequence is X[np.newaxis]"
         raise ValueError(
             f"X has {given.n_features} features, but {estimator} is expecting {schema.n_features} features as input"
+            + hint
         )
     return given
 

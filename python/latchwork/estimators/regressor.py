@@ -46,10 +46,9 @@ class LSTMRegressor(SequenceEstimator):
         From 0 to 1: the share of h that is dropped within the recurrence in training.
     {cell}
     {input}
-        Targets are scaled by the same option, and predictions are in their own units.
     loss : {"squared_error", "absolute_error", "huber", "quantile"} or callable, default "squared_error"
-        Of scaled targets. Or a function as `latchwork.Trainer` takes it, ``functools.partial(lw.losses.huber,
-        delta=0.5)`` for one.
+        Of targets that are scaled as ``scale`` says; predictions are in the targets' own units. Or a function as
+        `latchwork.Trainer` takes it, ``functools.partial(lw.losses.huber, delta=0.5)`` for one.
     quantiles : sequence of float, optional
         Each above 0 and below 1, ascending: ``predict`` gives these quantiles of the targets instead of one number, and
         they never cross. The loss is the quantile loss then.
@@ -391,5 +390,5 @@ def _quantiles(quantiles: Any) -> tuple[float, ...]:
     levels = tuple(real_number("quantiles", each, 0.0, 1.0) for each in quantiles)
     ascending = all(low < high for low, high in zip((0.0, *levels), (*levels, 1.0), strict=True))
     if not levels or not ascending:
-        raise ValueError(f"quantiles: expected some, ascending, above 0 and below 1, got {quantiles!r}")
+        raise ValueError(f"quantiles: expected numbers above 0 and below 1 in ascending order, got {quantiles!r}")
     return levels

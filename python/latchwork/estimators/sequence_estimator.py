@@ -25,6 +25,7 @@ from latchwork.estimators.sequence_parameters import MISSING, one_of
 from latchwork.estimators.sklearn_tags import sklearn_tags
 from latchwork.estimators.stopping import DivergenceError
 from latchwork.estimators.stored_parameters import restored, stored
+from latchwork.lstm import LSTM
 from latchwork.network import Network
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ class SequenceEstimator(SequenceFitting):
         """
         self._check_fitted()
         finish = self._finishing(method)
+        if any(isinstance(layer, LSTM) and layer.bidirectional for layer in self.network_):
+            raise ValueError("stream: expected a model with bidirectional=False, got one that reads from the end too")
         if static is not None and batch_size is None:
             static = np.asarray(static)[np.newaxis]
         reader = step_reader(

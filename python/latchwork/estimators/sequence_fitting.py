@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import sys
 import time
@@ -18,16 +17,16 @@ from latchwork.estimators.fingerprints import options_of
 from latchwork.estimators.holdout import held_out
 from latchwork.estimators.input_numbers import InputNumbers, input_numbers, joined_numbers
 from latchwork.estimators.inputs import read, read_fit
+from latchwork.estimators.language_network import check_optimizer, new_optimizer
 from latchwork.estimators.long_data import LongData, is_long, is_mapped, is_path, sequences_of_files
 from latchwork.estimators.preparation import missing_features
 from latchwork.estimators.runs import Run
 from latchwork.estimators.sequence_network import NetworkSeeds, OutputNumbers, new_network, training_network
-from latchwork.estimators.sequence_parameters import SequenceParameters, one_of
+from latchwork.estimators.sequence_parameters import SequenceParameters
 from latchwork.estimators.targets import target_columns
 from latchwork.estimators.training_data import OneEpoch, training_data
 from latchwork.estimators.validation import Validation
 from latchwork.network import Network
-from latchwork.optim import AdamW
 from latchwork.schedules import Schedule
 from latchwork.training import Trainer
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from latchwork.estimators.sequences import Sequences
     from latchwork.estimators.targets import Targets
     from latchwork.estimators.windows import Encode
-    from latchwork.optim import Optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,11 +339,8 @@ class SequenceFitting(SequenceParameters):
 
     def _new_trainer(self, network: Network, learned: Learned, seed: int) -> Trainer[Any]:
         loss, options = self._loss(learned.answers)
-        if isinstance(self.optimizer, str):
-            one_of("optimizer", self.optimizer, ("adamw",))
-            optimizer: Optimizer = AdamW(lr=self.lr, weight_decay=self.weight_decay)
-        else:
-            optimizer = copy.deepcopy(self.optimizer)  # the trainer makes the network its target
+        check_optimizer(self.optimizer)
+        optimizer = new_optimizer({"optimizer": self.optimizer, "lr": self.lr, "weight_decay": self.weight_decay})
         return Trainer(network, loss, optimizer, self.clip_norm, seed, checkpoint=self.checkpoint, **options)
 
     def _lr_schedule(self) -> str | Schedule | None:

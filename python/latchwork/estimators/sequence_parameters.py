@@ -104,9 +104,8 @@ class SequenceParameters(Estimator):
             boolean("bidirectional", self.bidirectional)
         one_of("head", self.head, HEADS)
         if self.window is not None and (self.head != "sequence" or self.bidirectional):
-            raise ValueError(
-                f'window: expected None unless head is "sequence" and bidirectional None or False, got {self.window}'
-            )
+            got = f"head={self.head!r}" if self.head != "sequence" else "bidirectional=True"
+            raise ValueError(f'window: expected head="sequence" and one direction beside it, got {got}')
         one_of("scale", self.scale, SCALES)
         one_of("missing", self.missing, MISSING)
         real_dtype(self.dtype)
