@@ -95,9 +95,11 @@ class Schema:
             if type(number) is not int and not (name == "steps" and number is None):
                 raise TypeError(f"schema: expected int for {name}, got {number!r}")
         for name in ("names", "step_names", "static_names", "targets"):
-            if read[name] is not None:
-                read[name] = tuple(read[name])
-        read["categories"] = {int(column): list(found) for column, found in read["categories"].items()}
+            if read[name] is not None or name == "targets":
+                read[name] = _texts(name, read[name])
+        if not isinstance(read["categories"], Mapping):
+            raise TypeError(f"schema: expected an object of categories, got {read['categories']!r}")
+        read["categories"] = {int(column): _categories(found) for column, found in read["categories"].items()}
         schema = cls(**read)
         if not all(0 <= column < schema.size for column in schema.categories):
             raise ValueError(f"schema: expected columns from 0 to {schema.size - 1}, got {schema.columns}")
@@ -106,6 +108,24 @@ class Schema:
             if given is not None and len(given) != count:
                 raise ValueError(f"schema: expected {count} {name}, got {len(given)}")
         return schema
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    """Check a list of columns' names."""
+    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
+        raise TypeError(f"schema: expected a list of str for {name}, got {values!r}")
+    return tuple(values)
+
+
+def _categories(values: Any) -> list[Any]:
+    """Check the different values of a categorical column."""
+    if not isinstance(values, list) or not all(
+        each is None or isinstance(each, (str, bool, int, float)) for each in values
+    ):
+        raise TypeError(f"schema: expected a list of texts, numbers and null, got {values!r}")
+    if len(set(values)) != len(values):
+        raise ValueError(f"schema: expected different categories, got {values!r}")
+    return values
 
 
 def joined_names(

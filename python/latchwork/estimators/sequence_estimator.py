@@ -91,9 +91,10 @@ class SequenceEstimator(SequenceFitting):
         TypeError
             If something is of a wrong type.
         latchwork.estimators.stopping.DivergenceError
-            If the loss is NaN or explodes. The model has the best weights until then.
+            If the loss is NaN or explodes. After the first step the model has the best weights until then.
         OSError
-            If a checkpoint or the certificate cannot be written. The model has the weights until then.
+            If a checkpoint or the certificate cannot be written. After the first step the model has the weights until
+            then.
         """
         started = time.perf_counter()
         self._check_parameters()
@@ -103,7 +104,8 @@ class SequenceEstimator(SequenceFitting):
         try:
             loop.run()
         except (DivergenceError, OSError):
-            self._keep(fitting.learned, loop.network, loop.history, loop.interrupted)
+            if loop.trainer.steps:
+                self._keep(fitting.learned, loop.network, loop.history, loop.interrupted)
             raise
         self._keep(fitting.learned, loop.network, loop.history, loop.interrupted)
         return self
@@ -176,10 +178,13 @@ class SequenceEstimator(SequenceFitting):
         ------
         OSError
             If the file cannot be written, or if something is there that is no regular file: a folder, a FIFO, a device.
+        ValueError, TypeError
+            If `set_params` gave a parameter that no model can have.
         NotFittedError
             If there is no fitted model.
         """
         self._check_fitted()
+        self._check_parameters()  # else nobody could read the file
         files.save(self, path)
 
     def set_output(self, *, predict: str | None = None) -> Self:
@@ -226,6 +231,8 @@ class SequenceEstimator(SequenceFitting):
         """Run the network over raw sequences; each of ``finish`` makes one result of its output."""
         self._check_fitted()
         sequences, layout = self._read(X, self._learned.schema, static)
+        if len(sequences) == 0:
+            raise ValueError("X: expected at least 1 sample, got 0 sample(s) while 1 is required.")
         if self.missing_ == "refuse":
             check_no_gaps(sequences, layout)
         steps = self.network_._core.keeps_sequence
