@@ -201,6 +201,17 @@ class TestColumnsOfPandas:
         )
 
 
+@pytest.mark.parametrize("form", ["whole", "pieces"])
+def test_features_of_subnormal_numbers(form, data):
+    X = (data[0] * 1e-41).astype(np.float32)
+    y = X[:, :, 0]
+    if form == "whole":
+        model = small(lw.LSTMRegressor, head="sequence").fit(X, y)
+    else:
+        model = small(lw.LSTMRegressor, head="sequence", window=2).fit(lambda: zip(X, y, strict=True))
+    assert np.isfinite(model.predict(X)).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_forget_bias_needs_no_other_option(kind, data):
     model = small(kind, forget_bias=2.0).fit(data[0], targets_of(kind, data[1]))

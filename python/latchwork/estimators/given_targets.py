@@ -29,6 +29,10 @@ class Answers(NamedTuple):
     place: Callable[..., str]  # says in words where a row, and a column if given, is
     unit: str  # "sample" or "step"
 
+    def column_text(self, column: int) -> str:
+        """Name an output in words."""
+        return f"column {column if self.names is None else repr(self.names[column])}"
+
     @property
     def rows(self) -> int:
         """How many samples or steps there are."""

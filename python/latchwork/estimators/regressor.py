@@ -251,7 +251,9 @@ class LSTMRegressor(SequenceEstimator):
         self, y: Any, layout: Layout, sample_weight: Any, answers: Any, classes: Array | None = None
     ) -> tuple[Targets, Any]:
         per_step = self.head == "sequence" if answers is None else answers.per_step
-        targets = regression_targets(y, layout, per_step=per_step, dtype=self.dtype, sample_weight=sample_weight)
+        targets = regression_targets(
+            y, layout, per_step=per_step, dtype=self.dtype, sample_weight=sample_weight, warns=answers is None
+        )
         count = targets.values.shape[1]
         if answers is None:
             return targets, self._new_answers(count, targets.single, per_step, targets.names)
