@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -58,8 +59,12 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float | Schedule) -> None:
-        schedule = value if isinstance(value, Schedule) else None
-        self._options = _checked(self._options | {"lr": value if schedule is None else schedule(self.steps)})
+        if type(value) is float and 0.0 <= value < math.inf:  # as before each step of a run; the core would take longer
+            schedule = None
+            self._options = self._options | {"lr": value}
+        else:
+            schedule = value if isinstance(value, Schedule) else None
+            self._options = _checked(self._options | {"lr": value if schedule is None else schedule(self.steps)})
         self._schedule = schedule
         if self._core is not None:
             self._core.lr = self._options["lr"]

@@ -1,6 +1,7 @@
 """A progress bar for a terminal or a notebook; silence everywhere else."""
 
 import importlib
+import os
 import sys
 import time
 import warnings
@@ -32,7 +33,7 @@ class Bar(Protocol):
 
 def progress_bar(enabled: bool = True) -> Bar:
     """Give tqdm's bar on a terminal or in a notebook, if tqdm is installed, and else a `ProgressBar`."""
-    if enabled and (_in_notebook() or (sys.stderr is not None and sys.stderr.isatty())):
+    if enabled and (_in_notebook() or _on_terminal_with_width()):
         try:
             return TqdmBar()
         except ImportError:
@@ -119,3 +120,13 @@ class TqdmBar:
 def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     return ipython is not None and type(ipython.get_ipython()).__name__ == "ZMQInteractiveShell"
+
+
+def _on_terminal_with_width() -> bool:
+    """Say whether standard error is a terminal on which tqdm draws: on one that says it has no columns it does not."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return False
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):  # what stands in for a terminal need not tell
+        return True

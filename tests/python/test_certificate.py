@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,9 +11,9 @@ import time
 import latchwork as lw
 import numpy as np
 import pytest
-from latchwork.estimators.certificate import folder_of, next_link
+from latchwork.estimators.certificate import NO_ORDER, folder_of, next_link, next_order
 from latchwork.estimators.fingerprints import options_of
-from latchwork.estimators.fit_loop import FitLoop
+from latchwork.estimators.fit_loop import Batch, FitLoop
 from latchwork.estimators.stopping import DivergenceError
 from latchwork.estimators.verification import Verification, verify
 from training_runs import Stream, Sums, UnknownLength, new_run
@@ -99,6 +100,22 @@ def test_a_shorter_run_in_its_place(path):
     assert verify(model, path, Sums()) == passed(2)
 
 
+def test_an_order_covers_all_that_steps_read():
+    batches = [
+        Batch(1, 1, count=2, samples=[0, 1]),
+        Batch(1, 1, count=2, samples=[1, 0]),
+        Batch(1, 1, count=3, samples=[0, 1]),
+        Batch(1, 1, count=2, samples=[0, 1], continues=True),
+        Batch(1, 1, count=2, samples=[0, 1], lengths=np.array([3, 4])),
+        Batch(1, 1, count=2, samples=[0, 1], reset=np.array([[True, False]])),
+    ]
+    orders = {next_order(NO_ORDER, batch, 0.1) for batch in batches}
+    orders.add(next_order(NO_ORDER, batches[0], 0.2))
+    orders.add(next_order(next_order(NO_ORDER, batches[0], 0.1), batches[0], 0.1))
+    assert len(orders) == 8
+    assert next_order(NO_ORDER, Batch(2, 2, count=2, samples=np.array([0, 1], np.int32)), 0.1) in orders
+
+
 def test_random_segments(path):
     model = Model().fit(Sums(), path)
     assert verify(model, path, Sums()) == Verification(3, 3, 6, [])
@@ -116,6 +133,14 @@ def test_random_segments(path):
     assert len(set(map(tuple, replayed))) > 3
     assert {epoch for each in replayed for epoch in each} == set(range(6))
     assert all(a < b for a, b in replayed)
+
+
+@pytest.mark.parametrize("segment", range(6))
+def test_a_segment_alone(path, segment):
+    """The state that windows carry from epoch to epoch comes from the file, not from a segment repeated before."""
+    model = Model().fit(Stream(), path)
+    seeds = (seed for seed in range(1000) if random.Random(seed).sample(range(1, 7), 1) == [segment + 1])
+    assert verify(model, path, Stream(), segments=1, random_state=next(seeds)) == Verification(1, 1, 6, [])
 
 
 class TestEnds:

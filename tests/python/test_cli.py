@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 
 import latchwork as lw
@@ -97,9 +98,16 @@ class TestTrain:
         assert b"this model" in printed
         assert isinstance(lw.load(output), lw.LSTMLanguageModel)
 
-    def test_progress_on_a_terminal(self, text_file, tmp_path):
+    @pytest.mark.parametrize("tqdm", [True, False])
+    def test_progress_on_a_terminal(self, text_file, tmp_path, tqdm):
+        if tqdm:
+            pytest.importorskip("tqdm", reason="tqdm is not installed")
         terminal, child_end = pty.openpty()
-        command = [sys.executable, "-m", "latchwork", "train", str(text_file), "-o", str(tmp_path / "m"), *QUICK]
+        if tqdm:  # it does not draw on a terminal without columns, as this one is at first
+            termios.tcsetwinsize(child_end, (24, 100))
+        hidden = "" if tqdm else "sys.modules['tqdm.auto'] = None; "  # as if it were not installed
+        program = f"import sys; {hidden}from latchwork.cli import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", program, "train", str(text_file), "-o", str(tmp_path / "m"), *QUICK]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=child_end) as process:
             os.close(child_end)
             shown = b""
@@ -110,7 +118,9 @@ class TestTrain:
                 pass
             os.close(terminal)
         assert process.returncode == 0
-        assert re.search(rb"\[[#.]+\] +\d+%  epoch \d+  \d+\.\d{3} bits/character  [\d,]+ characters/s", shown)
+        bar = rb" \d+%\|[^|]*\| epoch \d+  " if tqdm else rb"\[[#.]+\] +\d+%  epoch \d+  "
+        assert re.search(bar + rb"\d+\.\d{3} bits/character  [\d,]+ characters/s", shown)
+        assert (b" \r\r\x1b[K[" in shown) == tqdm  # erased before the bar of the measurement, which is always our own
         assert shown.endswith(b"\r\x1b[K")
 
 

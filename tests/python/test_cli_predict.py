@@ -24,7 +24,7 @@ def models(tmp_path_factory):
     quick = ["--epochs", "2", "--hidden-size", "8"]
     rows = ["--sequence", "id", "--time", "t", *quick]
     for name, data, *options in (
-        ("kind", "gestures", "--target", "kind", *rows),
+        ("kind", "gestures", "--target", "kind", "--no-bidirectional", *rows),
         ("hand", "gestures", "--target", "hand", "--missing", "forward", *rows),
         ("x", "gestures", "--target", "x", *rows),
         ("past", "gestures", "--target", "x", "--own-past", *rows),

@@ -188,7 +188,8 @@ class TestInputs:
     def test_missing(self, write):
         path = write("x,c,y", [("" if n in (4, 6) else n, "" if n == 5 else "a", n / 7) for n in range(20)])
         problem = read_problem(path, Wanted("y", own_past=False))
-        assert problem.notes == ["3 values are missing in 2 columns, the first in line 6"]
+        assert problem.notes == ["3 values are missing in 2 columns, the first in line 6: a number is carried forward"]
+        assert problem.has_gaps
         with pytest.raises(CommandError, match="line 6, column 'x': expected a value, got nothing; --missing"):
             read_problem(path, Wanted("y", own_past=False, missing="refuse"))
 

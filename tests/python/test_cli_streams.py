@@ -111,9 +111,9 @@ def test_the_model_is_written_once_training_has_ended(folder, monkeypatch, capsy
     output = FailingOutput(error)
     fit = lw.LSTMLanguageModel.fit
 
-    def fit_and_fail(model, text):
+    def fit_and_fail(model, text, **options):
         output.fails = True
-        return fit(model, text)
+        return fit(model, text, **options)
 
     monkeypatch.setattr(lw.LSTMLanguageModel, "fit", fit_and_fail)
     monkeypatch.setattr(sys, "stdout", output)
@@ -308,7 +308,7 @@ class TestWhatTrainReplaces:
         size = os.path.getsize("model")
         said = []
 
-        def fit(*_):
+        def fit(*_, **options):
             said.append(capsys.readouterr().out)
             raise KeyboardInterrupt
 

@@ -114,7 +114,18 @@ class TestWhatItSays:
         assert status == 0
         assert "note      column 'day' is left out: it holds dates, which are no inputs\n" in out
         assert "note      line 41, column 'month': 61 days after the row before it, where most rows are 31 days" in out
-        assert "note      2 values are missing in column 'other', the first in line 5\n" in out
+        assert "note      2 values are missing in column 'other', the first in line 5: a number is carried" in out
+
+    @pytest.mark.parametrize(
+        ("missing", "word"), [(None, "carried forward"), ("mean", "the mean"), ("zero", "0 stands")]
+    )
+    def test_missing_only_in_what_is_held_out(self, train, missing, word):
+        rows = [f"{'' if n == 48 else n},{n / 7}\n" for n in range(50)]
+        options = [] if missing is None else ["--missing", missing]
+        status, out, err = train("x,y\n" + "".join(rows), "--target", "y", *QUICK, *options)
+        assert (status, err) == (0, "")
+        assert re.search(rf"1 values are missing in column 'x', the first in line 50: .*{word}", out)
+        assert "this model" in scores(out)
 
     def test_missing_labels_and_targets(self, train):
         table = "\n".join(
@@ -161,10 +172,10 @@ class TestOptions:
     def test_directions(self, train):
         for options, expected in (([], True), (["--no-bidirectional"], False), (["--bidirectional"], True)):
             train(gestures(), *OF_GESTURES, *QUICK, *options)
-            assert lw.load("model.st").bidirectional is expected
+            assert any("reverse" in name for name in lw.load("model.st").network_.parameters) is expected
         for options, expected in (([], False), (["--bidirectional"], True)):
             _, out, _ = train(gestures(), "--target", "x", "--sequence", "id", *QUICK, *options)
-            assert lw.load("model.st").bidirectional is expected
+            assert any("reverse" in name for name in lw.load("model.st").network_.parameters) is expected
             assert f"predicted from the inputs of {'all rows' if expected else 'the rows up to it'}\n" in out
 
     def test_scale_none(self, train):

@@ -256,6 +256,12 @@ class TestCtrlC:
         assert_equal_weights(loop, {name: np.array(value) for name, value in run.trainer.network.parameters.items()})
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
+    def test_after_the_last_batch_is_heard_too(self):
+        loop = fit(callbacks=lambda run, row: row["epoch"] == 6 and os.kill(os.getpid(), signal.SIGINT))
+        assert loop.interrupted
+        assert loop.ended_by == "epochs"
+        assert len(loop.history) == 6
+
     def test_twice_ends_at_once(self):
         class Stuck(Sums):
             def batches(self, epoch, first=0):

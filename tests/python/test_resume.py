@@ -160,6 +160,8 @@ def test_after_ctrl_c(tmp_path):
     stopped = fit(Interrupted(), checkpoint_dir=tmp_path, checkpoint_every=100)
     assert stopped.interrupted
     assert len(stopped.history) == 3
+    place = read_snapshot(str(max(tmp_path.iterdir()))).info["place"]
+    assert (place["epoch"], place["batch"]) == (2, 4)
     loop = fit(checkpoint_dir=tmp_path, checkpoint_every=100, resume=True)
     assert not loop.interrupted
     assert loop.ended_by == "epochs"

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,10 +18,14 @@ from latchwork.cli.errors import CommandError
 # Rows that are held as Python's objects at once.
 ROWS_AT_ONCE = 4096
 
+# Texts of a column that are known at once when they come again.
+_WORDS_REMEMBERED = 1000
+
 _DATE = re.compile(
     r"(\d{4}-\d{2}(?:-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?)?)(?:(?<=:\d{2}:\d{2})(\.\d{1,6})0*)?(Z|[+-]\d{2}:?\d{2})?",
     flags=re.ASCII,
 )
+_PLAIN_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?)?", flags=re.ASCII)
 _UNITS: dict[int, Literal["M", "D", "m", "s"]] = {7: "M", 10: "D", 16: "m", 19: "s"}
 _FINER = ("M", "D", "m", "s", "us")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", flags=re.ASCII)
@@ -57,8 +61,9 @@ def read_csv(path: str, name: str, asked: Callable[[list[str]], Kinds], others: 
             if len(fields) != len(names):
                 raise CommandError(f"{name}: line {line}: {_ragged(names, fields)}")
         chunk_places = [line for line, _ in chunk]
+        by_column = list(zip(*(fields for _, fields in chunk), strict=True))
         for place, reader in readers.items():
-            reader.add([fields[place] for _, fields in chunk], chunk_places)
+            reader.add(by_column[place], chunk_places)
         places.extend(chunk_places)
     if not places:
         raise CommandError(f"{name}: expected rows, got only the line of names")
@@ -112,18 +117,20 @@ class ColumnReader:
         self._kind = kind
         self._chunks: list[tuple[Kind | None, Array]] = []  # None: without any value
         self._codes: dict[str, int] = {}  # of the different texts
+        self._words: set[str] = set()  # some of the texts that are no numbers and no dates
         self._counts: dict[Kind, int] = {"number": 0, "time": 0, "text": 0}
         self._first: dict[Kind, tuple[int, str]] = {}  # the first field of each kind: its line, and what it is
         self._infinite: tuple[int, str] | None = None  # the same of the first infinite number
         self._formats: set[TimeFormat] = set()
 
-    def add(self, fields: list[str], lines: list[int]) -> None:
+    def add(self, fields: Sequence[str], lines: list[int]) -> None:
         """Take the next fields."""
         if self._kind == "text":
             self._add_texts(fields)
         elif self._kind == "time":
-            self._add_times(fields, lines)
-        elif not self._add_numbers(fields, lines[0]):
+            if not self._add_dates(fields, lines[0]):
+                self._add_times(fields, lines)
+        elif not self._add_numbers(fields, lines[0]) and not (self._kind is None and self._add_dates(fields, lines[0])):
             self._add_found(fields, lines)
 
     def column(self) -> Column:
@@ -141,7 +148,7 @@ class ColumnReader:
         )
         return Column(kind, values, None, self._time_format() if values.dtype.kind == "M" else None)
 
-    def _add_numbers(self, fields: list[str], line: int) -> bool:
+    def _add_numbers(self, fields: Sequence[str], line: int) -> bool:
         """Take fields if all of them are finite numbers, as most are."""
         try:
             numbers = np.array(list(map(float, fields)))
@@ -152,7 +159,22 @@ class ColumnReader:
         self._keep("number", numbers, len(fields), line, fields[0])
         return True
 
-    def _add_found(self, fields: list[str], lines: list[int]) -> None:
+    def _add_dates(self, fields: Sequence[str], line: int) -> bool:
+        """Take fields if all of them are dates of one length without fractions of a second or a zone, as most are."""
+        length = len(fields[0])
+        if "number" in self._first or length not in _UNITS or set(map(len, fields)) != {length}:
+            return False
+        if not all(map(_PLAIN_DATE.fullmatch, fields)):
+            return False
+        try:
+            dates = np.array(fields, "datetime64[us]")
+        except ValueError:  # there is no such day
+            return False
+        self._formats.add(TimeFormat(_UNITS[length], fields[0][10:11] or "T"))
+        self._keep("time", dates, len(fields), line, fields[0])
+        return True
+
+    def _add_found(self, fields: Sequence[str], lines: list[int]) -> None:
         """Take fields of any kind, or that are to be numbers."""
         values: list[Any] = [None] * len(fields)
         kinds: set[Kind] = set()
@@ -160,11 +182,13 @@ class ColumnReader:
             text = field.strip()
             if text.lower() in MISSING:
                 continue
-            value: Any = _number(text)
+            value: Any = None if text in self._words else _number(text)
             kind: Kind = "number"
             if value is None:
-                value = self._date(text)
+                value = None if text in self._words else self._date(text)
                 kind = "text" if value is None else "time"
+                if value is None and len(self._words) < _WORDS_REMEMBERED:
+                    self._words.add(text)
             elif self._infinite is None and not math.isfinite(value):
                 self._infinite = line, text
             if kind != "number" and self._kind == "number":
@@ -182,12 +206,12 @@ class ColumnReader:
         else:
             self._add_texts(fields)
 
-    def _add_texts(self, fields: list[str]) -> None:
+    def _add_texts(self, fields: Sequence[str]) -> None:
         codes = self._codes
         self._keep("text", np.array([codes.setdefault(field.strip(), len(codes)) for field in fields], np.int32))
         self.has_values = any(codes)
 
-    def _add_times(self, fields: list[str], lines: list[int]) -> None:
+    def _add_times(self, fields: Sequence[str], lines: list[int]) -> None:
         """Take fields that are times: none may be missing, and integers stay exact."""
         values: list[Any] = []
         for field, line in zip(fields, lines, strict=True):

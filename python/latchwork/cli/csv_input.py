@@ -58,7 +58,7 @@ def csv_lines(path: str, name: str) -> Iterator[tuple[int, list[str]]]:
             empty: list[tuple[int, list[str]]] = []
             try:
                 for fields in reader:
-                    if any(map(str.strip, fields)):
+                    if (fields and fields[0].strip()) or any(map(str.strip, fields)):
                         yield from empty
                         empty.clear()
                         yield reader.line_num, fields

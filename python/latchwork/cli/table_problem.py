@@ -87,6 +87,12 @@ class Problem:
         """The inputs that are categories."""
         return [name for name in self.inputs if self.sequences.table.column(name).kind == "text"]
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether numbers are missing among the inputs, in what is held out too."""
+        columns = [self.sequences.table.column(name) for name in self.inputs]
+        return any(column.kind == "number" and bool(column.missing().any()) for column in columns)
+
     def training_part(self) -> Part:
         """Give what is learned."""
         sequences = self.sequences.part(self.training) if self.one_series else self.sequences.take(self.training)
@@ -248,7 +254,11 @@ def _check_missing_inputs(table: Table, inputs: tuple[str, ...], wanted: Wanted,
         )
     total = sum(int(missing.sum()) for missing in some.values())
     columns = f"{len(some)} columns" if len(some) > 1 else f"column {name!r}"
-    notes.append(f"{total:,} values are missing in {columns}, the first in {table.place_word} {table.places[row]}")
+    instead = {"mean": "the mean of a number stands for it", "zero": "0 stands for a number"}
+    notes.append(
+        f"{total:,} values are missing in {columns}, the first in {table.place_word} {table.places[row]}: "
+        + instead.get(wanted.missing or "forward", "a number is carried forward")
+    )
 
 
 def _with_known_targets(

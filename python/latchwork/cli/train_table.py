@@ -123,7 +123,8 @@ def _new_model(problem: Problem, arguments: argparse.Namespace) -> Any:
         "max_epochs": arguments.epochs,
         "max_seconds": arguments.seconds,
         "n_members": arguments.members,
-        "missing": arguments.missing,
+        # What is held out may lack what all that is learned has.
+        "missing": "forward" if arguments.missing is None and problem.has_gaps else arguments.missing,
         "checkpoint_dir": arguments.checkpoint_dir,
     }
     given = {name: value for name, value in options.items() if value is not None}
@@ -181,7 +182,7 @@ def _description(problem: Problem) -> list[str]:
 
 
 def _model_in_words(model: Any) -> str:
-    directions = ", bidirectional" if model.bidirectional else ""
+    directions = ", bidirectional" if model._reads_backward() else ""
     members = f", {model.n_members} members" if model.n_members > 1 else ""
     return f"{type(model).__name__}, {model.num_layers} x LSTM {model.hidden_size}{directions}{members}"
 
