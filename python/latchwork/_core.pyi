@@ -263,7 +263,10 @@ class Trainer32(metaclass=_Bound):
     def steps(self) -> list[int]: ...  # of each member
     @property
     def seed(self) -> int: ...
-    checkpoint: int  # 0: a step keeps all that it computed
+    @property
+    def checkpoint(self) -> int: ...  # 0: a step keeps all that it computed
+    @checkpoint.setter
+    def checkpoint(self, value: int) -> None: ...
     def restore(self, seed: int, steps: Sequence[int]) -> None: ...
 
 # Losses of an output (T, N, features) and the gradient; with several members, (M, T, N, features), losses (M,).

@@ -119,7 +119,7 @@ def load(path: FilePath) -> Any:
 
     Returns
     -------
-    LSTM, LSTMCell, Embedding, Linear, Last, Mean, Max, Dropout, Network or LSTMLanguageModel
+    LSTM, LSTMCell, another layer, Network, LSTMRegressor, LSTMClassifier or LSTMLanguageModel
         What was saved, with its weights and dtype.
 
     Raises

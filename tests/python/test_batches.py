@@ -7,7 +7,7 @@ import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_close, assert_same_bits
-from latchwork.estimators.batches import IDLE_SHARE, SequenceBatches, epoch_seed, prediction_batches, split_bounds
+from latchwork.estimators.batches import IDLE_SHARE, SequenceBatches, epoch_seed, split_bounds
 from latchwork.estimators.inputs import read_fit
 from latchwork.estimators.targets import class_targets, regression_targets
 
@@ -49,7 +49,6 @@ class TestBuckets:
         for epoch in (0, 1, 7):
             idle = 1 - lengths.sum() / padded_steps(batches, epoch)
             assert idle <= IDLE_SHARE
-            assert abs(batches.idle_share(epoch) - idle) < 1e-12
 
     @pytest.mark.parametrize("shuffle", [True, False])
     @pytest.mark.parametrize("kind", KINDS)
@@ -81,7 +80,8 @@ class TestBuckets:
 
     def test_no_more_is_sorted_than_is_needed(self):
         batches = batches_of(lengths_of("uniform", 2000), 20)
-        assert 1 < batches._group < 30
+        different = [len(set(batches.sequences.lengths[samples])) for samples in batches.samples(0)]
+        assert np.mean(different) > 3  # sorting all samples would leave one or two lengths in each
         batches = batches_of([9, 10] * 100, 10)
         assert batches._group == 1
         for batch in batches.batches(0):
@@ -95,7 +95,7 @@ class TestBuckets:
         lengths = [1, 2, 4, 8, 16, 32, 64, 128]
         batches = batches_of(lengths, 8)
         assert batches.steps() == len(batches.samples(0)) == 5
-        assert batches.idle_share(0) <= IDLE_SHARE
+        assert 1 - sum(lengths) / padded_steps(batches, 0) <= IDLE_SHARE
         assert sorted(map(len, batches.samples(0))) == [1, 1, 1, 1, 4]
 
     def test_splits_save_most(self):
@@ -190,18 +190,6 @@ class TestTargets:
             expected += own * error[known].sum() / 2
             counted += own * known.sum() / 2
         assert_close(total / weight, expected / counted, 1e-12)
-
-
-class TestPredictions:
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_each_sample_once_and_little_padding(self, kind):
-        lengths = lengths_of(kind, 200)
-        sequences, _, _ = read_fit([np.ones((length, 1)) for length in lengths])
-        batches = list(prediction_batches(sequences, 16))
-        assert sorted(np.concatenate(batches).tolist()) == list(range(200))
-        assert max(map(len, batches)) == 16
-        longest = [lengths[batch].max() for batch in batches]
-        assert longest == sorted(longest)
 
 
 def test_the_digest_is_that_of_the_data():

@@ -36,10 +36,10 @@ class TestLongForm:
         assert layout.ids == ["b", "a"]
 
     def test_without_names_all_rows_are_one_sequence(self, frame):
-        sequences, _, layout = read_fit(frame({"t": [2, 1, 3], "v": [20.0, 10, 30]}), time="t")
+        sequences, _, layout = read_fit(frame({"t": [2, 3, 1], "v": [20.0, 30, 10]}), time="t")
         assert (sequences.offsets.tolist(), sequences.values[:, 0].tolist()) == ([0, 3], [10, 20, 30])
         assert layout.ids is None
-        assert layout.to_user(np.array([1, 2, 3]), True).tolist() == [2, 1, 3]
+        assert layout.to_user(np.array([1, 2, 3]), True).tolist() == [2, 3, 1]
 
     def test_columns_are_found_by_name(self, frame):
         _, schema, _ = read_fit(frame(LONG), sequence="id", time="t", categorical=["site"])
@@ -73,6 +73,14 @@ class TestLongForm:
     def test_bad_rows_are_named(self, frame, change, message):
         with pytest.raises(ValueError, match=message):
             read_fit(frame({**LONG, **change}), sequence="id", time="t", categorical=["site"])
+
+    def test_times_of_which_some_have_a_zone(self, frame):
+        with pytest.raises(ValueError, match="all have a zone or all have none in column 't', got both"):
+            read_fit(frame({"t": ["2025-01-01T00:00", "2025-01-02T00:00Z"], "v": [1, 2]}), time="t")
+
+    def test_numbers_among_texts_are_no_times(self):
+        with pytest.raises(ValueError, match="in column 't', got 3 in row 1"):
+            read_fit(in_pandas({"t": ["2025-01-01", 3], "v": [1, 2]}), time="t")
 
     def test_unknown_columns(self, frame):
         for roles in ({"sequence": "name"}, {"time": "name"}):
@@ -113,6 +121,10 @@ class TestLongForm:
             [datetime.datetime(2025, 1, day) for day in (3, 7, 1, 5, 2)],
             [datetime.date(2025, 1, day) for day in (3, 7, 1, 5, 2)],
             [f"2025-01-0{day}T12:00" for day in (3, 7, 1, 5, 2)],
+            [f"2025-01-0{day} 12:00:00+01:00" for day in (3, 7, 1, 5, 2)],
+            [f"2025-01-01T0{hour}" for hour in ("0:30Z", "9:00Z", "1:00+02:00", "8:00Z", "1:00+01:00")],
+            ["13", "2020", "9", "2019", "10"],
+            [f"2025-0{month}" for month in (3, 7, 1, 5, 2)],
             [3.5, 7, -1, 5, 2],
             [False, True, False, False, True],
         ],
@@ -250,7 +262,7 @@ class TestCategories:
             frame(LONG), sequence="id", time="t", static=static, categorical=["site", "town"]
         )
         assert schema.categories == {1: ["x", "y", None], 2: ["p", "q"]}
-        assert schema.all_names == ("pressure", "site", "town", "height")
+        assert sequences.names == ("pressure", "site", "town", "height")
         assert sequences.static.tolist() == [[1, 2], [0, 1]]  # in the order of the sequences, b and a
         other = frame({"height": [3.0, 4.0, 0.0], "id": ["b", "c", "a"], "town": ["p", "p", "q"]})
         assert read(frame(LONG), schema, static=other)[0].static.tolist() == [[0, 3], [1, 0]]
@@ -292,7 +304,7 @@ class TestCategories:
     def test_values_of_several_kinds(self):
         X = np.array([[["x"], [1]]], object)
         with pytest.raises(
-            TypeError, match="expected texts, or numbers, in column 0, which is categorical, got float, str"
+            TypeError, match="expected texts, or numbers, in column 0, which is categorical, got int, str"
         ):
             read_fit(X, categorical=[0])
         with pytest.raises(TypeError, match="got dtype datetime64"):

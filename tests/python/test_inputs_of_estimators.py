@@ -163,7 +163,7 @@ class TestRefusals:
 class TestLostDigits:
     def test_a_warning_where_float32_cannot_tell_numbers_apart(self):
         X = np.zeros((2, 5, 2))
-        X[..., 1] = 1.7e9 + np.arange(10).reshape(2, 5)
+        X[..., 1] = 1.7e9 + 6400 * np.arange(10).reshape(2, 5)
         with pytest.warns(UserWarning, match=r"column 1 lies between .* float32 are 128 apart"):
             read_fit(X)
         with pytest.warns(UserWarning, match="column 1"):
@@ -223,11 +223,12 @@ class TestStatic:
 
 
 class TestBatches:
+    @pytest.mark.parametrize("lengths", [LENGTHS, LENGTHS[::-1]])
     @pytest.mark.parametrize("features", [1, 3])
     @pytest.mark.parametrize("samples", [[0], [2], [4, 0, 2], [1, 2, 3, 4], [4, 4, 1], list(range(5)), [3, 2, 1, 0]])
-    def test_as_plain_loops_make_them(self, samples, features, dtype):
-        X = ragged(features, dtype)
-        X[1][2] = np.nan
+    def test_as_plain_loops_make_them(self, samples, features, lengths, dtype):
+        X = ragged(features, dtype, lengths)
+        max(X, key=len)[2] = np.nan
         sequences, _, _ = read_fit(X, dtype=dtype)
         x, lengths = sequences.batch(samples)
         expected = [len(X[sample]) for sample in samples]

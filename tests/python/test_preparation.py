@@ -58,6 +58,11 @@ class TestEdges:
         shift, factor = scale_of(values, how)
         assert (shift.tolist(), factor.tolist()) == ([value], [1.0])
 
+    def test_constant_though_the_mean_is_rounded(self, how):
+        for rows in range(1, 100):
+            shift, factor = scale_of(np.full((rows, 1), 0.1), how)
+            assert (shift.tolist(), factor.tolist()) == ([0.1], [1.0])
+
     def test_nothing_seen(self, how):
         shift, factor = scale_of(np.full((5, 1), np.nan), how)
         assert (shift.tolist(), factor.tolist()) == ([0.0], [1.0])

@@ -222,8 +222,9 @@ class TestMissing:
     @pytest.mark.parametrize("missing", ["forward", "mean", "zero"])
     def test_set_but_not_seen_in_training(self, missing, ragged):
         X, y = ragged
-        model = small(lw.LSTMRegressor, missing=missing).fit(X, y)
-        plain = small(lw.LSTMRegressor).fit(X, y)
+        # Masks of dropout depend on the number of the layer.
+        model = small(lw.LSTMRegressor, missing=missing, recurrent_dropout=0.0).fit(X, y)
+        plain = small(lw.LSTMRegressor, recurrent_dropout=0.0).fit(X, y)
         np.testing.assert_array_equal(model.predict(X), plain.predict(X))
         X[5][1, 2] = np.nan
         assert np.isfinite(model.predict(X)).all()
@@ -242,6 +243,16 @@ class TestMissing:
         X[rng.uniform(size=X.shape) < 0.3] = np.nan
         model = small(lw.LSTMRegressor, dtype="float64").fit(X, y)
         np.testing.assert_allclose(model.predict(X)[:, np.newaxis], by_hand(model, X, None), rtol=1e-9)
+
+    def test_the_note(self, rng, capsys):
+        X, y = rng.normal(size=(50, 6, 3)), rng.normal(size=50)
+        X[4, 2, 1] = np.nan
+        small(lw.LSTMRegressor, verbose=2).fit(X, y)
+        assert 'NaN in 1 features (1): missing="forward"' in capsys.readouterr().out
+        small(lw.LSTMRegressor, verbose=2, missing="forward").fit(X, y)
+        assert "NaN" not in capsys.readouterr().out
+        small(lw.LSTMRegressor, verbose=1).fit(X, y)
+        assert capsys.readouterr() == ("", "")  # no terminal
 
     def test_only_features_with_gaps_get_indicators(self, rng):
         X, y = rng.normal(size=(50, 6, 3)), rng.normal(size=50)
@@ -522,6 +533,15 @@ class TestErrors:
         with pytest.raises(DivergenceError):
             model.fit(X, y)
         assert np.isfinite(model.predict(X)).all()
+
+    def test_divergence_names_the_users_samples(self, rng):
+        def loss(output, y, weights=None):
+            return math.nan if (y == 5).any() else 0.0, np.zeros_like(output)
+
+        model = small(lw.LSTMRegressor, scale=None, batch_size=1, loss=loss)
+        with pytest.raises(DivergenceError) as error:
+            model.fit(rng.normal(size=(8, 4, 1)), np.arange(8.0), [0, 1, 1, 1, 1, 1, 1, 1])
+        assert error.value.samples == [5]
 
     def test_more_sequences_than_targets(self, rng):
         with pytest.raises(ValueError, match="y: expected one target for each of 5 samples"):

@@ -45,7 +45,7 @@ def data():
 @pytest.mark.filterwarnings("ignore")  # that they do not inherit from BaseEstimator, and what the checks cause
 @pytest.mark.parametrize("kind", [lw.LSTMRegressor, lw.LSTMClassifier])
 def test_scikit_learns_checks(kind):
-    estimator = small(kind, bidirectional=True, max_epochs=50, lr=1e-2)
+    estimator = small(kind, hidden_size=16, max_epochs=60, lr=1e-2)
     results = check_estimator(estimator, expected_failed_checks=EXPECTED[kind], on_fail=None, on_skip=None)
     failed = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
     assert not failed

@@ -105,7 +105,7 @@ class TestGaps:
         assert both.weights.tolist() == [1, 1, 0, 1]
 
     def test_nothing_counts(self):
-        with pytest.raises(ValueError, match="at least one target that counts, got weight 0 for all"):
+        with pytest.raises(ValueError, match="at least one target that counts, got weight zero for all"):
             regression_targets([1, NAN, 3, 4], array_layout(), per_step=False, sample_weight=[0, 1, 0, 0])
 
 
@@ -189,6 +189,15 @@ class TestLongFrames:
             == [3] * 3 + [4] * 2
         )
 
+    def test_rows_go_where_their_times_are(self, frame):
+        X = frame({"t": [2, 3, 1], "v": [20.0, 30, 10]})
+        layout = read_fit(X, time="t")[2]
+        for y in ("v", [20, 30, 10]):
+            assert regression_targets(y, layout, per_step=True).values[:, 0].tolist() == [10, 20, 30]
+        layout = read_fit([X], time="t")[2]
+        for y in ("v", [[20, 30, 10]]):
+            assert regression_targets(y, layout, per_step=True).values[:, 0].tolist() == [10, 20, 30]
+
     def test_a_column_for_each_sequence(self, frame):
         layout = read_fit(
             frame({"id": ["b", "a", "b"], "v": [1, 2, 3], "y": ["u", None, "u"]}), sequence="id", targets="y"
@@ -221,6 +230,16 @@ class TestLongFrames:
             ValueError, match="expected an index of the sequences' names, or one that counts them.*'c', 'b'"
         ):
             regression_targets(in_pandas({"y": [1, 2]}, index=["c", "b"])["y"], layout, per_step=False)
+
+    def test_weights_by_name_where_each_sequence_has_one_row(self):
+        layout = read_fit(in_pandas({"id": ["b", "a"], "v": [1.0, 2]}), sequence="id")[2]
+        weights = in_pandas({"w": [1, 2]}, index=["a", "b"])["w"]
+        assert regression_targets("v", layout, per_step=True, sample_weight=weights).weights.tolist() == [2, 1]
+
+    def test_a_column_may_be_missing_in_all_rows_of_a_sequence(self, frame):
+        X = frame({"id": ["b", "a", "b"], "v": [1, 2, 3], "y": [None, 5.0, None]})
+        layout = read_fit(X, sequence="id", targets=("y",))[2]
+        assert_same_bits(regression_targets("y", layout, per_step=False).values[:, 0], np.float32([NAN, 5]))
 
     def test_numbers_as_names_go_before_counting(self):
         layout = read_fit(in_pandas({"id": [1, 0, 1], "v": [1.0, 2, 3]}), sequence="id")[2]
@@ -383,7 +402,7 @@ class TestWeights:
                 regression_targets(np.ones((4, 3)), array_layout(), per_step=True, sample_weight=weights)
 
     @pytest.mark.parametrize("sample_weight", [None, [1.0, 2, 3, 0.5]])
-    @pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 2, "b": 0.5}, {"a": 3}, {"a": 3, "b": 1, "z": 4}])
+    @pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 2, "b": 0.5}, {"a": 3}, {"z": 4, "a": 3, "b": 1}])
     def test_of_classes_are_scikit_learns(self, class_weight, sample_weight):
         sklearn = pytest.importorskip("sklearn.utils.class_weight", reason="scikit-learn is not installed")
         y = np.array(["a", "b", "a", "a"])

@@ -38,6 +38,8 @@ class SequenceBatches:
         What the orders of all epochs follow from.
     shuffle : bool, default True
         False: all batches take the samples as they come, whatever their lengths.
+    numbers : ndarray of int, optional
+        What the samples are called if the loss is not finite; None: by their places.
     loss_name, loss_label, loss_unit
         How the loss is reported, see `TrainingData`.
     """
@@ -52,6 +54,7 @@ class SequenceBatches:
         seed: int,
         *,
         shuffle: bool = True,
+        numbers: Array | None = None,
         loss_name: str = "loss",
         loss_label: str = "loss",
         loss_unit: float = 1.0,
@@ -66,6 +69,7 @@ class SequenceBatches:
         self.loss_label = loss_label
         self.loss_unit = loss_unit
         self._seed = seed
+        self._numbers = numbers
         self._lengths = sequences.lengths
         self._bounds = np.append(np.arange(0, len(sequences), batch_size), len(sequences))
         self._ragged = shuffle and sequences.equal_length is None
@@ -87,7 +91,8 @@ class SequenceBatches:
         for samples in self.samples(epoch)[first:]:
             x, lengths = self.sequences.batch(samples)
             y, weights = self.targets.batch(samples)
-            yield Batch(x, y, lengths, weights, count=len(samples), samples=samples)
+            called = samples if self._numbers is None else self._numbers[samples]
+            yield Batch(x, y, lengths, weights, count=len(samples), samples=called)
 
     def samples(self, epoch: int) -> list[Array]:
         """Give the numbers of the samples of each batch of an epoch."""
@@ -106,12 +111,6 @@ class SequenceBatches:
         # A last batch that is smaller than the others stays last.
         full = len(batches) - (self._split is None and len(batches[-1]) < self.batch_size)
         return [batches[place] for place in _permutation(random, full)] + batches[full:]
-
-    def idle_share(self, epoch: int) -> float:
-        """Measure the share of the steps of an epoch's batches that is padding."""
-        batches = self.samples(epoch)
-        padded = sum(int(self._lengths[samples].max(initial=0)) * len(samples) for samples in batches)
-        return 1.0 - self.sequences.total_steps / padded if padded else 0.0
 
     def feed(self, update: Update) -> None:
         """Feed sequences and targets to a hash."""
@@ -146,13 +145,6 @@ def epoch_seed(seed: int, epoch: int) -> int:
     """Give the seed of an epoch: the epoch's own words among those of the run's seed."""
     high, low = _core.random_words(seed, 2 * epoch, 2).tolist()
     return int(high << 32 | low)
-
-
-def prediction_batches(sequences: Sequences, batch_size: int) -> Iterator[Array]:
-    """Yield the numbers of the samples of each batch for predictions, sequences of nearly equal length together."""
-    count = len(sequences)
-    order = np.arange(count) if sequences.equal_length is not None else np.argsort(sequences.lengths, kind="stable")
-    return (order[begin : begin + batch_size] for begin in range(0, count, batch_size))
 
 
 def split_bounds(lengths: Array, bounds: Array, share: float) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.estimators.frames import is_missing
+from latchwork.estimators.frames import is_missing, numbered
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -41,23 +41,16 @@ def category_columns(
 
 def find_categories(column: Array, label: str) -> list[Any]:
     """Give the different values of a column in order, and None behind them if some are missing."""
-    if column.dtype.kind == "O":
-        values = set(column.tolist())
-        missing = any(is_missing(value) for value in values)
-        found = [value.item() if isinstance(value, np.generic) else value for value in values if not is_missing(value)]
-        kinds = {str if isinstance(value, str) else float if isinstance(value, (bool, int, float)) else type(value)
-                 for value in found}  # fmt: skip
-        if not kinds <= {str} and not kinds <= {float}:
-            got = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise TypeError(f"X: expected texts, or numbers, in {label}, which is categorical, got {got}")
-        found = sorted(set(found))
-    elif column.dtype.kind in "biuf":
-        unique = np.unique(column)
-        gaps = np.isnan(unique) if column.dtype.kind == "f" else np.zeros(len(unique), bool)
-        missing, found = bool(gaps.any()), unique[~gaps].tolist()
-    else:
+    if column.dtype.kind not in "biufO":
         raise TypeError(f"X: expected texts, or numbers, in {label}, which is categorical, got dtype {column.dtype}")
-    return [*found, None] if missing else found
+    values, _ = numbered("X", column)
+    found = {value.item() if isinstance(value, np.generic) else value for value in values if not is_missing(value)}
+    if not all(isinstance(value, str) for value in found) and not all(
+        isinstance(value, (bool, int, float)) for value in found
+    ):
+        got = ", ".join(sorted({type(value).__name__ for value in found}))
+        raise TypeError(f"X: expected texts, or numbers, in {label}, which is categorical, got {got}")
+    return [*sorted(found), None] if any(map(is_missing, values)) else sorted(found)
 
 
 def encode(column: Array, categories: list[Any], label: str, place: Callable[[int], str]) -> Array:
@@ -75,26 +68,15 @@ def encode(column: Array, categories: list[Any], label: str, place: Callable[[in
         Says in words where a step was given.
     """
     code_of = {value: code for code, value in enumerate(categories)}
-    if column.dtype.kind == "O":
-        values = column.tolist()
-        codes = np.fromiter((_code(value, code_of) for value in values), np.int64, len(values))
-    else:
-        unique, inverse = np.unique(column, return_inverse=True)
-        codes = np.array([_code(value, code_of) for value in unique.tolist()], np.int64)[inverse]
+    unique, inverse = numbered("X", column)
+    codes = np.array([code_of.get(None if is_missing(value) else value, -1) for value in unique], np.int64)[inverse]
     unknown = codes < 0
     if unknown.any():
         step = int(np.argmax(unknown))
-        value = column[step].item() if isinstance(column[step], np.generic) else column[step]
+        value = unique[int(inverse[step])]
         got = "a missing value" if is_missing(value) else repr(value)
         raise ValueError(
             f"X: expected one of the {len(categories)} categories that {label} had in training, got {got} in "
             f"{place(step)}"
         )
     return codes
-
-
-def _code(value: Any, code_of: dict[Any, int]) -> int:
-    try:
-        return code_of.get(None if is_missing(value) else value, -1)
-    except TypeError:  # a value that has no hash is no category
-        return -1

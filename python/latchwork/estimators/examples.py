@@ -23,10 +23,12 @@ class Examples(NamedTuple):
 
     sequences: Sequences
     targets: Targets
+    numbers: Array | None = None  # which of the user's sequences these are; None: all, in order
 
     def take(self, samples: Array) -> Examples:
         """Take the sequences of these numbers, in this order."""
-        return Examples(self.sequences.take(samples), self.targets.take(samples))
+        numbers = samples if self.numbers is None else self.numbers[samples]
+        return Examples(self.sequences.take(samples), self.targets.take(samples), numbers)
 
     def counted(self) -> Examples:
         """Leave out sequences without a target of a weight above 0."""

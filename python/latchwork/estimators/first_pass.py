@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.estimators.labels import class_codes, plain_labels
+from latchwork.estimators.labels import class_codes, distinct_labels
 from latchwork.estimators.preparation import folded
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ class LabelCounts:
         ValueError, TypeError
             As for `class_codes`.
         """
-        plain, missing = plain_labels(labels, place)
+        found, inverse = distinct_labels(labels, place)
         self._dtype = self._dtype or labels.dtype
-        found, times = np.unique(plain[~missing], return_counts=True)
-        for label, count in zip(found.tolist(), times.tolist(), strict=True):
-            self._counts[label] = self._counts.get(label, 0) + count
+        for label, count in zip(found, np.bincount(inverse, minlength=len(found)).tolist(), strict=True):
+            if label is not None:
+                self._counts[label] = self._counts.get(label, 0) + count
 
     def counts_of(self, classes: Array) -> Array:
         """Give how often each of these labels came, (classes,)."""

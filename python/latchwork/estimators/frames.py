@@ -102,7 +102,7 @@ def read_column(column: Any) -> Array:
     """Read one column (rows,) of pandas, polars or PyArrow.
 
     Numbers and times come in a dtype of NumPy's; where some are missing they are floats with NaN, and times with NaT.
-    All else comes as objects, with None for what is missing.
+    All else comes as objects, of which `is_missing` says whether they are missing.
     """
     library = _library(column)
     if library == "pandas":
@@ -135,20 +135,34 @@ def _pandas_column(column: Any) -> Array:
         return np.asarray(column.to_numpy(dtype="M8[ns]"))
     values = column.astype(object).to_numpy().copy()
     values[missing] = None
-    return objects(values)
+    return np.asarray(values)
 
 
 def _in_known_dtype(values: Array) -> Array:
     if is_bfloat16(values):
         return bfloat16_numbers(values)
-    return objects(values) if values.dtype.kind in "OUS" else values
+    return values.astype(object) if values.dtype.kind in "US" else values
 
 
-def objects(values: Any) -> Array:
-    """Give values as an array (n,) of objects, with None for those that are missing: NaN, pandas.NA, NaT and None."""
-    array = np.empty(len(values), object)
-    array[:] = [None if is_missing(value) else value for value in values]
-    return array
+def objects(values: Sequence[Any]) -> Array:
+    """Give values as an array (n,) of objects."""
+    return np.fromiter(values, object, len(values))
+
+
+def numbered(name: str, values: Array) -> tuple[list[Any], Array]:
+    """Give the different values of an array (n,), and for each one its place among them.
+
+    Those of objects are in the order of first appearance, all others sorted. TypeError if an object has no hash.
+    """
+    if values.dtype.kind != "O":
+        unique, inverse = np.unique(values, return_inverse=True)
+        return unique.tolist() if values.dtype.kind not in "Mm" else list(unique), inverse
+    each = values.tolist()
+    try:
+        places = {value: place for place, value in enumerate(dict.fromkeys(each))}
+    except TypeError as error:
+        raise TypeError(f"{name}: expected texts or numbers, got something else: {error}") from None
+    return list(places), np.fromiter(map(places.__getitem__, each), np.int64, len(each))
 
 
 def is_missing(value: Any) -> bool:

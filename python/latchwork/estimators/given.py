@@ -99,6 +99,8 @@ def is_array(value: Any) -> bool:
 
 def readable(name: str, value: Any) -> Array:
     """Read an array of real numbers or objects, with NaN where it is masked. TypeError or ValueError for all others."""
+    if type(value) is np.ndarray and value.dtype.kind in "biuf":
+        return value
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{name}: expected a dense array, got sparse data; toarray() makes it dense")
     if is_series(value):

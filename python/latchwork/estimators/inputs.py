@@ -279,7 +279,9 @@ def _check_finite(values: Array, given: Given) -> None:
 def _warn_of_lost_digits(given: Given, schema: Schema, values: Array) -> None:
     """Warn if numbers that differ in a feature are equal, or nearly so, in the dtype they were converted to."""
     sources = given.blocks or given.columns
-    if schema.dtype != "float32" or not any(np.promote_types(each.dtype, "f4") != np.float32 for each in sources):
+    if schema.dtype != "float32" or all(
+        np.promote_types(each, "f4") == np.float32 for each in {each.dtype for each in sources}
+    ):
         return
     _, least, most = extent(values)
     apart = np.spacing(np.maximum(np.abs(least), np.abs(most)).astype(np.float32))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.estimators.frames import is_missing
+from latchwork.estimators.frames import is_missing, numbered, objects
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -44,59 +44,47 @@ def class_codes(
     TypeError
         If labels are of several kinds, or of no kind that labels have.
     """
-    labels, missing = plain_labels(y, place)
-    codes = np.full(len(labels), -1, np.int64)
-    known = labels[~missing]
+    labels, inverse = distinct_labels(y, place)
+    known = [label for label in labels if label is not None]
     if classes is None:
-        if not len(known):
+        if not known:
             raise ValueError("y: expected at least one label, got none that is not missing")
-        classes, codes[~missing] = np.unique(known, return_inverse=True)
-        if y.dtype.kind == "O":
-            classes = classes.astype(object)
-        return codes, classes
+        ordered = sorted(set(known))
+        classes = objects(ordered) if y.dtype.kind == "O" else np.array(ordered, y.dtype)
     code_of = {label: code for code, label in enumerate(np.asarray(classes).tolist())}
-    unique, inverse = np.unique(known, return_inverse=True)
-    unique_codes = np.array([code_of.get(label, -1) for label in unique.tolist()], np.int64)
-    codes[~missing] = unique_codes[inverse]
-    unknown = (codes < 0) & ~missing
-    if unknown.any():
-        row = int(np.argmax(unknown))
-        got = labels[row : row + 1].tolist()[0]
-        raise ValueError(f"y: expected one of the classes {_listed(list(code_of))}, got {got!r} in {place(row)}")
+    for label in known:
+        if label not in code_of:
+            where = place(int(np.argmax(inverse == labels.index(label))))
+            raise ValueError(f"y: expected one of the classes {_listed(list(code_of))}, got {label!r} in {where}")
+    codes = np.array([-1 if label is None else code_of[label] for label in labels], np.int64)[inverse]
     return codes, np.asarray(classes)
 
 
-def plain_labels(y: Array, place: Callable[[int], str]) -> tuple[Array, Array]:
-    """Give labels in a dtype in which they can be sorted, and where they are missing."""
-    missing = np.zeros(len(y), bool)
-    if y.dtype.kind == "O":
-        missing = np.array([is_missing(value) for value in y.tolist()], bool)
-        known = [value.item() if isinstance(value, np.generic) else value for value in y[~missing].tolist()]
-        kinds = {
-            "texts" if isinstance(value, str) else "numbers" if isinstance(value, (bool, int, float)) else None
-            for value in known
-        }
-        if None in kinds or len(kinds) > 1:
-            got = ", ".join(sorted({type(value).__name__ for value in known}))
-            raise TypeError(f"y: expected labels that are all texts or all numbers, got {got}")
-        plain = np.array(known) if "numbers" in kinds else np.array(known, object)
-        labels = np.zeros(len(y), plain.dtype)
-        labels[~missing] = plain
-    elif y.dtype.kind in "biufUS":
-        labels = y
-    else:
+def distinct_labels(y: Array, place: Callable[[int], str]) -> tuple[list[Any], Array]:
+    """Give the different labels in y, (rows,), None for those that are missing, and for each row the place of its own.
+
+    The errors are those of `class_codes`.
+    """
+    if y.dtype.kind not in "biufUSO":
         raise TypeError(f"y: expected labels, integers, booleans or texts, got dtype {y.dtype}")
-    if labels.dtype.kind == "f":
-        missing = missing | np.isnan(labels)
-        with np.errstate(invalid="ignore"):
-            wrong = ~missing & ~(np.isfinite(labels) & (np.floor(labels) == labels))
-        if wrong.any():
-            row = int(np.argmax(wrong))
+    unique, inverse = numbered("y", y)
+    labels = [
+        None if is_missing(value) else value.item() if isinstance(value, np.generic) else value for value in unique
+    ]
+    known = [label for label in labels if label is not None]
+    if not all(isinstance(label, (str, bytes)) for label in known) and not all(
+        isinstance(label, (bool, int, float)) for label in known
+    ):
+        got = ", ".join(sorted({type(label).__name__ for label in known}))
+        raise TypeError(f"y: expected labels that are all texts or all numbers, got {got}")
+    for number, label in enumerate(labels):
+        if isinstance(label, float) and not label.is_integer():
+            where = place(int(np.argmax(inverse == number)))
             raise ValueError(
-                f"y: expected labels, got {labels[row]} in {place(row)}. Unknown label type: continuous; maybe a "
-                "regressor is meant"
+                f"y: expected labels, got {label} in {where}. Unknown label type: continuous; maybe a regressor is "
+                "meant"
             )
-    return labels, missing
+    return labels, inverse
 
 
 def class_weights(class_weight: Any, codes: Array, classes: Array, weights: Array | None = None) -> Array:
@@ -133,6 +121,7 @@ def class_weights(class_weight: Any, codes: Array, classes: Array, weights: Arra
     if not isinstance(class_weight, Mapping):
         raise ValueError(f'class_weight: expected a mapping, "balanced" or None, got {class_weight!r}')
     places = {label: place for place, label in enumerate(classes.tolist())}
+    unknown = []
     for label, weight in class_weight.items():
         plain = label.item() if isinstance(label, np.generic) else label
         if isinstance(weight, (bool, np.bool_)) or not isinstance(weight, (int, float, np.integer, np.floating)):
@@ -141,9 +130,10 @@ def class_weights(class_weight: Any, codes: Array, classes: Array, weights: Arra
             raise ValueError(f"class_weight: expected finite numbers from 0 on, got {weight} for {plain!r}")
         if plain in places:
             found[places.pop(plain)] = weight
-            continue
-        if len(class_weight) < len(classes) or places:
-            raise ValueError(f"class_weight: expected the classes {_listed(classes.tolist())}, got {plain!r}")
+        else:
+            unknown.append(plain)
+    if unknown and places:  # a class has no weight, perhaps because its label was misspelt
+        raise ValueError(f"class_weight: expected the classes {_listed(classes.tolist())}, got {unknown[0]!r}")
     return found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.estimators.frames import Table, is_missing
+from latchwork.estimators.frames import Table, is_missing, numbered
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -64,39 +65,37 @@ def _unless_in_order(order: Array) -> Array | None:
 
 def _codes(column: Array, name: Any) -> tuple[list[Any], Array]:
     """Give the names of the sequences in the order of first appearance, and for each row the place of its own."""
-    if column.dtype.kind == "O":
-        gaps = np.array([is_missing(value) for value in column.tolist()], bool)
-    else:
-        gaps = np.isnat(column) if column.dtype.kind in "Mm" else np.isnan(column)
-    if gaps.any():
-        raise ValueError(
-            f"X: expected the name of a sequence in column {name!r}, got none in row {int(np.argmax(gaps))}"
-        )
-    if column.dtype.kind == "O":
-        values = column.tolist()
-        places = {value: place for place, value in enumerate(dict.fromkeys(values))}
-        return list(places), np.fromiter((places[value] for value in values), np.int64, len(values))
-    unique, first, inverse = np.unique(column, return_index=True, return_inverse=True)
+    unique, inverse = numbered("X", column)
+    for place, value in enumerate(unique):
+        if is_missing(value) or (isinstance(value, (np.datetime64, np.timedelta64)) and np.isnat(value)):
+            row = int(np.argmax(inverse == place))
+            raise ValueError(f"X: expected the name of a sequence in column {name!r}, got none in row {row}")
+    first = np.full(len(unique), len(inverse))
+    np.minimum.at(first, inverse, np.arange(len(inverse)))
     by_appearance = np.argsort(first, kind="stable")
     place_of = np.empty(len(unique), np.int64)
     place_of[by_appearance] = np.arange(len(unique))
-    ordered = unique[by_appearance]
-    return list(ordered) if column.dtype.kind in "Mm" else ordered.tolist(), place_of[inverse]
+    return [unique[place] for place in by_appearance.tolist()], place_of[inverse]
 
 
 def _times(column: Array, name: Any, where: str) -> Array:
     """Read times as numbers that can be compared: those of a column of numbers, times, or ISO 8601 texts."""
     if column.dtype.kind == "O":
-        values = []
-        for row, value in enumerate(column.tolist()):
+        unique, inverse = numbered("X", column)
+        moments, zones = [], set()
+        for place, value in enumerate(unique):
             try:
-                values.append(np.datetime64("NaT") if is_missing(value) else np.datetime64(value))
+                moment, zone = _moment(value)
             except (ValueError, TypeError):
                 raise ValueError(
                     f"X: expected numbers, times, or texts such as 2025-01-31T12:00 in column {name!r}, got {value!r} "
-                    f"in row {row}{where}"
+                    f"in row {int(np.argmax(inverse == place))}{where}"
                 ) from None
-        column = np.array(values, "M8[ns]")
+            moments.append(moment)
+            zones |= zone
+        if len(zones) > 1:
+            raise ValueError(f"X: expected times that all have a zone or all have none in column {name!r}, got both")
+        column = np.array(moments, "M8[us]")[inverse]
     if column.dtype.kind not in "biufMm":
         raise TypeError(f"X: expected numbers or times in column {name!r}, got dtype {column.dtype}")
     if column.dtype.kind in "fMm":
@@ -105,6 +104,22 @@ def _times(column: Array, name: Any, where: str) -> Array:
             row = int(np.argmax(wrong))
             raise ValueError(f"X: expected a time in column {name!r}, got {column[row]} in row {row}{where}")
     return column
+
+
+def _moment(value: Any) -> tuple[np.datetime64, set[bool]]:
+    """Read a time, in UTC if it has a zone, and say whether it has one, unless it is missing."""
+    if is_missing(value):
+        return np.datetime64("NaT"), set()
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            return np.datetime64(value), {False}  # a year, or a year and a month
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        return np.datetime64(value.astimezone(datetime.UTC).replace(tzinfo=None)), {True}
+    if not isinstance(value, (datetime.date, np.datetime64)):
+        raise TypeError(value)
+    return np.datetime64(value), {False}
 
 
 def _by_time(times: Array, codes: Array, name: Any, where: str, ids: list[Any] | None) -> Array:

@@ -125,21 +125,19 @@ def _mean_and_deviation(values: Array, counts: Array, least: Array, most: Array)
     largest = np.where(some, np.maximum(np.abs(least), np.abs(most)), 0.0)
     unit = np.array([math.ldexp(1.0, min(max(math.frexp(each)[1], -1020), 1020)) for each in largest.tolist()])
     divisor = np.maximum(counts, 1)
-    about = _sums(values, unit, np.zeros(len(unit)), False) / divisor
-    # The sum of what is left corrects the rounding of the first mean.
-    mean = about + _sums(values, unit, about, False) / divisor
-    variance = _sums(values, unit, mean, True) / divisor
+    mean = _sums(values, unit, None) / divisor
+    variance = _sums(values, unit, mean) / divisor
     return mean * unit, np.sqrt(variance) * unit
 
 
-def _sums(values: Array, unit: Array, mean: Array, squared: bool) -> Array:
-    """Sum over each column what ``values / unit - mean`` is, or its square; NaN counts as zero."""
+def _sums(values: Array, unit: Array, mean: Array | None) -> Array:
+    """Sum ``values / unit`` over each column, or with a mean the squares of the distances to it; NaN counts as zero."""
     parts = []
     for part in _pieces(values):
         piece = part.astype(np.float64)
         piece /= unit
-        piece -= mean
-        if squared:
+        if mean is not None:
+            piece -= mean
             piece *= piece
         np.copyto(piece, 0.0, where=np.isnan(piece))
         parts.append(folded(np.add, piece))

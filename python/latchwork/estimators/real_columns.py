@@ -59,6 +59,10 @@ def real_column(column: Array, dtype: np.dtype[Any], place: Callable[[int], str]
 
 def _object_numbers(column: Array, place: Callable[[int], str], name: str) -> Array:
     """Convert objects as scikit-learn would: what float() reads is a number."""
+    try:
+        return column.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass  # one after the other, to name the one that is no number
     numbers = np.empty(len(column))
     for step, value in enumerate(column.tolist()):
         try:

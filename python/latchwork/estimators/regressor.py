@@ -42,7 +42,7 @@ class LSTMRegressor(SequenceEstimator):
     Parameters
     ----------
     {network}
-    recurrent_dropout : float, default 0.0
+    recurrent_dropout : float, default 0.1
         From 0 to 1: the share of h that is dropped within the recurrence in training.
     {cell}
     {input}
@@ -98,7 +98,7 @@ class LSTMRegressor(SequenceEstimator):
         bidirectional: bool | None = None,
         head: str = "last",
         dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
+        recurrent_dropout: float = 0.1,
         recurrent_dropout_on: str = "hidden",
         weight_dropout: float = 0.0,
         zoneout: tuple[float, float] = (0.0, 0.0),

@@ -73,11 +73,6 @@ class Schema:
         """What scikit-learn calls ``feature_names_in_``."""
         return self.names if self.steps is None else self.step_names
 
-    @property
-    def all_names(self) -> tuple[str, ...] | None:
-        """The names of all features of a batch, if some have one; the others are called by their numbers."""
-        return joined_names(self.names, self.n_features, self.static_names, self.n_static)
-
     def to_json(self) -> dict[str, Any]:
         """Give what `from_json` reads, of values that JSON has."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -127,6 +128,8 @@ class SequenceFitting(SequenceParameters):
             missing = self.missing or ("forward" if gaps else "refuse")
             outputs = self._new_outputs(self._weighted(counted.targets), answers)
             learned = Learned(schema, outputs, missing, answers)
+            if gaps and self.missing is None and self.verbose:
+                note_gaps(gaps, counted.sequences.names, int(self.verbose))
         else:
             learned = before
         if learned.missing == "refuse":
@@ -140,7 +143,7 @@ class SequenceFitting(SequenceParameters):
         trainer = self._trainer_of(learned, inputs, longest, seeds, going)
         targets = self._in_units_of_network(self._weighted(counted.targets), learned.outputs)
         data = training_data(
-            Examples(counted.sequences, targets),
+            counted._replace(targets=targets),
             self._batch_size(len(targets)),
             self.window,
             seed=seeds.order,
@@ -392,6 +395,16 @@ class SequenceFitting(SequenceParameters):
     def _score_of(self, output: Array, targets: Targets, answers: Any) -> float:
         """Say how good an output (M, rows, features) is."""
         raise NotImplementedError
+
+
+def note_gaps(gaps: list[int], names: Sequence[str] | None, verbose: int) -> None:
+    """Say what becomes of NaN where nobody chose: with ``verbose`` 1 on a terminal, with 2 anywhere."""
+    columns = ", ".join(str(gap if names is None else names[gap]) for gap in gaps[:10])
+    note = f'NaN in {len(gaps)} features ({columns}{", ..." if len(gaps) > 10 else ""}): missing="forward"'
+    if verbose > 1:
+        print(note)
+    elif sys.stderr is not None and sys.stderr.isatty():
+        print(note, file=sys.stderr)
 
 
 def _column_names(X: Any) -> Any:

@@ -122,7 +122,7 @@ class Sequences:
 
 
 def sample_numbers(samples: Any, count: int) -> Array:
-    """Read numbers of samples; a range is read without a copy of its own by what asks `is_range`."""
+    """Read numbers of samples, from a slice too."""
     if isinstance(samples, slice):
         return np.arange(*samples.indices(count))
     numbers: Array = np.asarray(samples, np.int64)
@@ -165,8 +165,12 @@ def pad_steps(
     longest = int(lengths.max(initial=0))
     # So many steps are copied of each sample, of the next ones too if it is shorter: one piece of memory for each.
     last = len(values) - longest
-    shape, strides = (last + 1, longest, *trailing), (values.strides[0], *values.strides)
-    padded: Array = np.lib.stride_tricks.as_strided(values, shape, strides, writeable=False)[np.minimum(starts, last)]
+    flat = np.ascontiguousarray(values).reshape(-1)
+    width = len(flat) // max(len(values), 1)
+    pieces = np.lib.stride_tricks.as_strided(
+        flat, (last + 1, longest * width), (width * flat.itemsize, flat.itemsize), writeable=False
+    )
+    padded: Array = np.ascontiguousarray(pieces[np.minimum(starts, last)]).reshape(count, longest, *trailing)
     for place in np.flatnonzero(starts > last):  # a few at the end of all values
         padded[place, : lengths[place]] = values[starts[place] : starts[place] + lengths[place]]
     valid = np.arange(longest) < lengths[:, np.newaxis]

@@ -228,12 +228,13 @@ def mappings(arrays: Iterable[Any]) -> list[mmap.mmap]:
     """Find the memory-mapped files below arrays, as far as what was read of them can be unmapped and read again."""
     found: dict[int, mmap.mmap] = {}
     for array in arrays:
-        private = False
+        mode = None
         base = array
         while isinstance(base, np.ndarray):
-            private = private or getattr(base, "mode", None) == "c"  # what the user changed is in memory alone
+            mode = getattr(base, "mode", None)
             base = base.base
-        if isinstance(base, mmap.mmap) and not private and hasattr(base, "madvise"):
+        # In mode "c" what the user changed is in memory alone.
+        if isinstance(base, mmap.mmap) and mode != "c" and hasattr(base, "madvise"):
             found[id(base)] = base
     return list(found.values())
 

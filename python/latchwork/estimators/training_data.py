@@ -32,9 +32,9 @@ def training_data(
     seed : int
         What the orders of all epochs follow from.
     """
-    sequences, targets = examples
+    sequences, targets, numbers = examples
     if window is None:
-        return SequenceBatches(sequences, targets, batch_size, seed, shuffle=shuffle)
+        return SequenceBatches(sequences, targets, batch_size, seed, shuffle=shuffle, numbers=numbers)
     bounds = sequences.offsets[1:-1]
     values = sequences.values
     if sequences.static is not None:

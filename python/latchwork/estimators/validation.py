@@ -49,7 +49,7 @@ class Validation:
 
     def __call__(self) -> dict[str, float]:
         """Measure; with several members the loss is the mean of theirs, the score that of what they say together."""
-        sequences, targets = self._examples
+        sequences, targets, _ = self._examples
         (rows,) = run_network(self._network, sequences, targets.per_step, lambda out: (np.moveaxis(out, 0, -2),))
         output = np.ascontiguousarray(rows.swapaxes(0, 1))  # (M, rows, features)
         keywords = {} if targets.weights is None else {"weights": targets.weights}
