@@ -1,4 +1,4 @@
-"""Truncated back-propagation: long sequences are read whole, each step once, with the state carried between windows."""
+"""Truncated backpropagation: long sequences are read whole, each step once, with the state carried between windows."""
 
 import gc
 import itertools

@@ -23,7 +23,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Declare the command and its options."""
     parser = commands.add_parser(
         "bench",
-        help="this machine, beside whatever peers are installed",
+        help="measure the speed here, beside other libraries that are installed",
         description="Time Latchwork on this machine, beside PyTorch (torch), ONNX Runtime (onnxruntime and onnx), "
         "OpenVINO (openvino) and JAX (jax) if they are installed: the same weights, data, dtype and number of "
         "threads. All that is timed by default takes about ten minutes. The exit status is 1 if a peer fails or its "

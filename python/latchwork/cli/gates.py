@@ -29,7 +29,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Declare the command and its options."""
     parser = commands.add_parser(
         "gates",
-        help="a picture of the gates, or the explorer",
+        help="draw the gates, or make a page to explore them",
         description="Run a model over a text (a language model) or the rows of a CSV table (an LSTM or a network), and "
         f"show what every gate and cell did. FILE.html is one page to explore, of the first {STEPS_ON_A_PAGE:,} "
         "characters or rows; those after them are where it looks for other places in which the same units are on. "

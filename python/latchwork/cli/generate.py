@@ -13,7 +13,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Declare the command and its options."""
     parser = commands.add_parser(
         "generate",
-        help="text from a language model",
+        help="write text with a language model",
         description="Print a prompt and the text with which a language model continues it, on a terminal while it is "
         "written.",
         formatter_class=HelpFormatter,

@@ -13,7 +13,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Declare the command and its options."""
     parser = commands.add_parser(
         "info",
-        help="what the machine, the build and a model are",
+        help="describe the machine, the build and a model",
         description="Print what the machine and the build are or, with MODEL, what that file holds; of one that is no "
         "model of Latchwork's, what it is instead.",
     )

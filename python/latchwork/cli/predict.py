@@ -30,13 +30,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Declare the command and its options."""
     parser = commands.add_parser(
         "predict",
-        help="what a model says of the rows or sequences of a table",
+        help="predict the rows or sequences of a table",
         description="Print as CSV what a regressor or a classifier predicts: for each row, or for each sequence, as "
         "the targets were in training. Sequences come in the order of their first rows, rows in that of the column of "
         "times, if the model has one. Columns are found by their names; others are passed over.",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="a file written by latchwork train; - is standard input")
+    parser.add_argument("model", metavar="MODEL", help="a file written by latchwork train or save; - is standard input")
     parser.add_argument(
         "data",
         metavar="DATA",

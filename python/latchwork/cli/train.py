@@ -38,8 +38,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--epochs",
         type=integer(1, 10**9),
-        help=f"how many times to read the data at most; by default {train_text.EPOCHS} a text, the estimator's own a "
-        "table",
+        help=f"how many times to read the data at most; by default {train_text.EPOCHS} times for a text, and the "
+        "estimator's own for a table",
     )
     parser.add_argument(
         "--hidden-size",

@@ -193,4 +193,5 @@ def _training_in_words(model: Any) -> str:
         return "ended before its first step"
     last = model.history_[-1]
     ended = "ended by Ctrl-C after" if model.interrupted_ else "took"
-    return f"{ended} {last['seconds']:.1f} s: {last['epoch']} epochs, loss {last['loss']:.4g}"
+    epochs = "1 epoch" if last["epoch"] == 1 else f"{last['epoch']} epochs"
+    return f"{ended} {last['seconds']:.1f} s: {epochs}, loss {last['loss']:.4g}"

@@ -30,7 +30,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Declare the command and its options."""
     parser = commands.add_parser(
         "verify",
-        help="whether a model comes from the training that its certificate describes",
+        help="check that a model comes from the training that its certificate describes",
         description="Compare a model, its options and DATA with the certificate of its training, and train random "
         "epochs again from the states beside the certificate: each must end in the next state, bit for bit, on any "
         "machine and with any number of threads. The exit status is 0 if all is equal, 1 if something is not. Equal "

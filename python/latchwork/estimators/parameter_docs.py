@@ -93,7 +93,8 @@ checkpoint : int, optional
     Keep the state before every ``checkpoint``-th step alone and compute the others again, for exact gradients of long
     sequences in little memory.
 checkpoint_dir : path, optional
-    A folder from which a training that was stopped goes on: ``fit(..., resume=True)``.
+    A folder from which a training that was stopped goes on: ``fit(..., resume=True)``. Without ``resume`` a training
+    begins anew, and its checkpoints take the place of those there.
 checkpoint_every : int or float, default 1
     How often a checkpoint is written: an int, after so many epochs; a float, after so many seconds.
 random_state : int, numpy.random.Generator or numpy.random.RandomState, optional

@@ -1,4 +1,4 @@
-"""Long sequences as training reads them: lanes side by side, window by window (truncated back-propagation)."""
+"""Long sequences as training reads them: lanes side by side, window by window (truncated backpropagation)."""
 
 from __future__ import annotations
 
