@@ -116,6 +116,63 @@ class TestFiles:
             model.save(tmp_path / "model.safetensors")
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize(
+        "labels",
+        [
+            np.array([b"up", b"down"] * 6),
+            np.array([b"up", b"d\xff"] * 6, object),
+            np.array(["up", "d\0"] * 6, object),
+            np.array([2**63, 1] * 6, np.uint64),
+            [2**70, 1] * 6,
+            [True, False] * 6,
+        ],
+    )
+    def test_labels(self, labels, data, tmp_path):
+        model = small(lw.LSTMClassifier).fit(data[0], labels)
+        model.save(tmp_path / "model.safetensors")
+        loaded = lw.load(tmp_path / "model.safetensors")
+        assert loaded.classes_.dtype == model.classes_.dtype
+        assert loaded.predict(data[0]).tolist() == model.predict(data[0]).tolist()
+
+    @pytest.mark.parametrize("name", [np.int64(7), 7, ("of", "what"), (1, np.int64(7)), "id"])
+    def test_names_of_columns(self, name, tmp_path):
+        pandas = pytest.importorskip("pandas")
+        column = (1, 7) if isinstance(name, tuple) and name[0] == 1 else name
+        other = ("of", "x") if isinstance(name, tuple) else "x" if name == "id" else 9
+        frame = pandas.DataFrame({column: [1, 1, 2], other: [0.5, 1.5, 2.5]})
+        model = small(lw.LSTMRegressor, sequence=name).fit(frame, [1.0, 2.0])
+        model.save(tmp_path / "model.safetensors")
+        loaded = lw.load(tmp_path / "model.safetensors")
+        assert loaded.sequence == name
+        np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+
+    def test_a_name_that_no_file_holds(self, tmp_path):
+        pandas = pytest.importorskip("pandas")
+        day = pandas.Timestamp("2025-01-31")
+        frame = pandas.DataFrame({day: [1, 1, 2], "x": [0.5, 1.5, 2.5]})
+        model = small(lw.LSTMRegressor, sequence=day).fit(frame, [1.0, 2.0])
+        with pytest.raises(TypeError, match="^sequence: expected the name of a column, a text or a number"):
+            model.save(tmp_path / "model.safetensors")
+
+
+def test_labels_of_two_kinds_of_text(data):
+    with pytest.raises(TypeError, match="^y: expected labels that are all texts or all numbers, got bytes, str"):
+        small(lw.LSTMClassifier).fit(data[0], np.array(["up", b"down"] * 6, object))
+
+
+def test_a_stream_that_has_read_nothing(data):
+    X, y = data
+    regressor = small(lw.LSTMRegressor).fit(X, y + 10).stream(2)
+    np.testing.assert_array_equal(regressor.step(X[:2, 0], skip=[True, True]), [0, 0])
+    classifier = small(lw.LSTMClassifier).fit(X, labels_of(y)).stream(method="predict_proba")
+    np.testing.assert_array_equal(classifier.step(X[0, 0], skip=True), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_stream_of_no_rows(size, data):
+    with pytest.raises(ValueError, match=f"^batch_size: expected at least 1, got {size}"):
+        small(lw.LSTMRegressor).fit(*data).stream(size)
+
 
 class TestClassWeights:
     def test_a_class_of_weight_zero_is_left_out(self, data):

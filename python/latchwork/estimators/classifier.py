@@ -9,6 +9,7 @@ import numpy as np
 
 from latchwork import _core
 from latchwork._arrays import boolean, real_number
+from latchwork.estimators.frames import objects
 from latchwork.estimators.given_targets import distinct_classes
 from latchwork.estimators.labels import class_weights
 from latchwork.estimators.long_data import coded_targets
@@ -361,7 +362,8 @@ class LSTMClassifier(SequenceEstimator):
 
     def _answers_to_file(self, answers: Any) -> Any:
         classes = answers.classes
-        return {"dtype": classes.dtype.str, "classes": classes.tolist(), "per_step": answers.per_step}
+        labels = [{"bytes": label.hex()} if isinstance(label, bytes) else label for label in classes.tolist()]
+        return {"dtype": classes.dtype.str, "classes": labels, "per_step": answers.per_step}
 
     @classmethod
     def _answers_from_file(cls, stored_answers: Any, outputs: OutputNumbers) -> Any:
@@ -370,7 +372,10 @@ class LSTMClassifier(SequenceEstimator):
         dtype = np.dtype(stored_answers["dtype"])
         if dtype.kind not in "biufUSO":
             raise ValueError(f"dtype: expected one of labels, got {dtype}")
-        classes = np.array(stored_answers["classes"], dtype)
+        labels = [
+            bytes.fromhex(each["bytes"]) if isinstance(each, dict) else each for each in stored_answers["classes"]
+        ]
+        classes = objects(labels) if dtype.kind == "O" else np.array(labels, dtype)
         if classes.shape != (outputs.size,):
             raise ValueError(f"classes: expected {outputs.size}, got {classes.shape}")
         return Answers(classes, boolean("per_step", stored_answers["per_step"]))

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 KINDS = ("array", "univariate", "list", "long", "frames")
 
 
@@ -78,6 +80,8 @@ class Schema:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("names", "step_names", "static_names", "targets"):
             values[name] = None if values[name] is None else list(values[name])
+        for name in ("sequence", "time"):
+            values[name] = _plain(name, values[name])
         values["categories"] = {str(column): list(found) for column, found in sorted(self.categories.items())}
         return values
 
@@ -97,6 +101,8 @@ class Schema:
         for name in ("names", "step_names", "static_names", "targets"):
             if read[name] is not None or name == "targets":
                 read[name] = _texts(name, read[name])
+        for name in ("sequence", "time"):
+            read[name] = _hashable(_plain(name, read[name]))
         if not isinstance(read["categories"], Mapping):
             raise TypeError(f"schema: expected an object of categories, got {read['categories']!r}")
         read["categories"] = {int(column): _categories(found) for column, found in read["categories"].items()}
@@ -108,6 +114,22 @@ class Schema:
             if given is not None and len(given) != count:
                 raise ValueError(f"schema: expected {count} {name}, got {len(given)}")
         return schema
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Give a column's name as JSON has it; pandas has numbers and tuples too. TypeError for all others."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (tuple, list)):
+        return [_plain(name, each) for each in value]
+    if value is not None and not isinstance(value, (str, bool, int, float)):
+        raise TypeError(f"{name}: expected the name of a column, a text or a number, got {type(value).__name__}")
+    return value
+
+
+def _hashable(value: Any) -> Any:
+    """Reverse `_plain`."""
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _texts(name: str, values: Any) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from latchwork import files
+from latchwork._arrays import integer
 from latchwork._random import seed_of
 from latchwork.estimators.checkpoints import run_seed
 from latchwork.estimators.estimator import not_fitted_error
@@ -154,6 +155,8 @@ class SequenceEstimator(SequenceFitting):
         finish = self._finishing(method)
         if any(isinstance(layer, LSTM) and layer.bidirectional for layer in self.network_):
             raise ValueError("stream: expected a model with bidirectional=False, got one that reads from the end too")
+        if batch_size is not None:
+            integer("batch_size", batch_size, 1)
         if static is not None and batch_size is None:
             static = np.asarray(static)[np.newaxis]
         reader = step_reader(
