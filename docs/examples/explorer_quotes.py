@@ -27,7 +27,7 @@ def main(path: str) -> None:
     """Train, and write the page."""
     text = "".join(topics[topic] for topic in sorted(topics))
     training, rest = text[:-50_000], text[-50_000:]
-    model = lw.LSTMLanguageModel(64, max_epochs=6, random_state=0, verbose=True).fit(training)
+    model = lw.LSTMLanguageModel(64, forget_gate=True, max_epochs=6, random_state=0, verbose=True).fit(training)
     shown, corpus = rest[:SHOWN], rest[SHOWN : SHOWN + CORPUS]
     labels = [False, *inside_quotes(shown)]  # the first step reads the start of a text
     tracks = {"quotes": ["inside" if label else None for label in labels]}

@@ -68,7 +68,7 @@ class Stream(Generic[S]):
         Raises
         ------
         ValueError
-            If a shape does not fit, or a token is out of range.
+            If a shape does not fit, or a token or a code is out of range; nothing has changed then.
         TypeError
             If an array is of another dtype or not C-contiguous.
         RuntimeError
@@ -101,7 +101,8 @@ class Stream(Generic[S]):
         """A copy of the state; assigning checks the shapes (ValueError).
 
         For one LSTM a pair (h, c) of (num_layers, batch_size, size), without a ``batch_size`` (num_layers, size); for
-        several a tuple of such pairs. If the network has several members, their axis comes before the others. `Mean`
+        several a tuple of such pairs; an `Impute` that carries values forward has a pair (value, age) too, in the order
+        of the layers. If the network has several members, their axis comes before the others. `Mean`
         and `Max` are no part of it: they start anew when it is assigned.
         """
         pairs = [(np.asarray(hidden), np.asarray(cell)) for hidden, cell in self._core.get_state()]

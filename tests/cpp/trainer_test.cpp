@@ -157,6 +157,21 @@ TEST_CASE("the loss falls on a regression from the last step") {
   }
 }
 
+TEST_CASE("checkpoints change no bit of a step") {
+  const auto weights_with = [](Index checkpoint) {
+    const CycleTask<float> task;
+    Trainer<float> trainer(task.network, cross_entropy(), adam(0.02), 1.0, 5);
+    trainer.set_checkpoint(checkpoint);
+    CHECK(trainer.checkpoint() == checkpoint);
+    CHECK_THROWS_AS(trainer.set_checkpoint(-1), std::invalid_argument);
+    CHECK(trainer.checkpoint() == checkpoint);
+    for (int step = 0; step < 5; ++step) trainer.step(task.input(), task.batch(), {}, task.target(), {});
+    return task.parameters();
+  };
+  const auto expected = weights_with(0);
+  for (const Index checkpoint : {1, 3, 1000}) CHECK(same_bits(weights_with(checkpoint), expected));
+}
+
 TEST_CASE("a step equals record, loss, backward, clipping and optimiser called one by one") {
   const CycleTask<double> task;
   const auto start = task.parameters();

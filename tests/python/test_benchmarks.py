@@ -201,7 +201,10 @@ def test_picture(result: Path, tmp_path: Path) -> None:
 
 class TestTrainMinute:
     TEXT = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n" * 120
-    SMALL = {"hidden_size": 24, "embedding_size": 8, "batch_size": 4, "window": 40, "clip_norm": 0.2, "random_state": 0}
+    SMALL = {
+        "hidden_size": 24, "embedding_size": 8, "batch_size": 4, "window": 40, "clip_norm": 0.2, "random_state": 0,
+        "forget_gate": True,
+    }  # fmt: skip
 
     @pytest.fixture
     def train_minute(self):

@@ -68,3 +68,4 @@ def test_the_language_models_characters_are_code_points():
     assert json.loads(metadata_of("language_model")["config"])["vocabulary"] == [32, 97, 0xD800, 0xDC00, 0x10000]
     model = lw.load(FOLDER / "language_model.safetensors")
     assert model.vocabulary_ == " a\ud800\udc00\U00010000"
+    assert model.forget_gate is True  # as that of all models was then

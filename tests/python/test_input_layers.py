@@ -436,6 +436,20 @@ def test_checkpoints_and_no_input_gradient_change_no_bit(checkpoint):
         assert [part.tobytes() for part in pair] == [part.tobytes() for part in other]
 
 
+def test_blocks_of_rows_are_what_machines_with_these_rows_add():
+    network = prepared("float32")
+    x = table_of_inputs(10, 12, 23, "float32")
+    d_output = np.random.default_rng(1).standard_normal((10, 12, 4)).astype("float32")
+
+    def gradient(rows, blocks):
+        tape = network.record(x[:, rows], gradient_blocks=blocks)
+        return tape.backward(d_output[:, rows]).parameters.flat
+
+    halves = [gradient(slice(0, 6), 1), gradient(slice(6, 12), 1)]
+    assert gradient(slice(0, 12), 2).tobytes() == (halves[0] + halves[1]).tobytes()
+    assert gradient(slice(0, 12), 1).tobytes() != gradient(slice(0, 12), 2).tobytes()
+
+
 # ---- Training.
 
 

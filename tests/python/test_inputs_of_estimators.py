@@ -4,6 +4,7 @@ import hashlib
 import json
 import warnings
 
+import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_same_bits
@@ -169,6 +170,18 @@ class TestLostDigits:
         with pytest.warns(UserWarning, match="column 1"):
             read_fit(list(X.astype(np.int64)))
 
+    def test_of_targets(self):
+        X, y = np.ones((10, 3, 1)), 1.7e9 + np.arange(10.0)
+        model = lw.LSTMRegressor(hidden_size=2, max_epochs=1)
+        with pytest.warns(UserWarning, match=r"^y lies between .* float32 are 128 apart"):
+            model.fit(X, y)
+        with pytest.warns(UserWarning, match=r"^y: column 1 lies between"):
+            model.fit(X, np.stack([y - 1.7e9, y], axis=1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.fit(X, y - 1.7e9)
+            model.set_params(dtype="float64").fit(X, y)
+
     def test_none_without_a_loss(self):
         X = np.full((2, 5, 2), 1.7e9)  # constant
         with warnings.catch_warnings():
@@ -321,7 +334,20 @@ class TestSchema:
 
     @pytest.mark.parametrize(
         "change",
-        [{"kind": "tree"}, {"dtype": "int8"}, {"n_features": "2"}, {"names": ["a"]}, {"categories": {"7": ["a"]}}],
+        [
+            {"kind": "tree"},
+            {"dtype": "int8"},
+            {"n_features": "2"},
+            {"names": ["a"]},
+            {"names": "abc"},
+            {"names": ["a", "b", 3]},
+            {"targets": None},
+            {"categories": [1]},
+            {"categories": {"7": ["a"]}},
+            {"categories": {"1": "ab"}},
+            {"categories": {"1": [["a"]]}},
+            {"categories": {"1": [1, True]}},
+        ],
     )
     def test_a_damaged_one_is_refused(self, change):
         values = read_fit(np.ones((1, 2, 3)))[1].to_json()

@@ -274,7 +274,7 @@ class TestBadInput:
             "recurrent_dropout_on": "hidden",
             "weight_dropout": 0.0,
             "zoneout": (0.0, 0.0),
-            "forget_gate": True,
+            "forget_gate": "coupled",
             "peephole": False,
             "layer_norm": False,
             "activations": None,

@@ -272,7 +272,7 @@ class TestNetworks:
 
     def member(self, model, number):
         tokens = model._tokenizer.size
-        layers = [lw.Embedding(tokens, 8), lw.LSTM(8, 16), lw.Linear(16, tokens)]
+        layers = [lw.Embedding(tokens, 8), lw.LSTM(8, 16, forget_gate="coupled"), lw.Linear(16, tokens)]
         network = lw.Network(layers)
         network.load_state_dict({name: value[number] for name, value in weights_of(model).items()})
         return layers_of(network)
@@ -285,9 +285,9 @@ class TestNetworks:
     def test_every_option_of_the_cell_reaches_it(self):
         options = {
             "recurrent_dropout": 0.125, "recurrent_dropout_on": "candidate", "weight_dropout": 0.25,
-            "zoneout": (0.125, 0.25), "forget_gate": "coupled", "peephole": True, "layer_norm": True,
+            "zoneout": (0.125, 0.25), "forget_gate": False, "peephole": True, "layer_norm": True,
             "activations": {"cell": ("leaky_relu", 0.125)}, "clip": 2.0, "cell_clip": 3.0, "residual": True,
-            "learn_start_state": True, "init": "chrono", "t_max": 9, "dtype": "float64",
+            "learn_start_state": True, "init": "orthogonal", "dtype": "float64",
         }  # fmt: skip
         model = lw.LSTMLanguageModel(**SMALL, max_epochs=1, num_layers=2, dropout=0.1, proj_size=8, **options).fit(TEXT)
         lstm = model.network_[1]
@@ -295,7 +295,9 @@ class TestNetworks:
             assert getattr(lstm, name) == value, name
         assert (lstm.dropout, lstm.num_layers, lstm.proj_size) == (0.1, 2, 8)
         assert isinstance(model.network_[2], lw.Dropout)
-        forgetful = lw.LSTMLanguageModel(**SMALL, max_epochs=1, max_seconds=0, forget_bias=3.0).fit(TEXT)
+        forgetful = lw.LSTMLanguageModel(**SMALL, max_epochs=1, max_seconds=0, forget_gate=True, forget_bias=3.0).fit(
+            TEXT
+        )
         bias = forgetful.network_.state_dict()
         assert (bias["1.bias_ih_l0"][16:32] + bias["1.bias_hh_l0"][16:32] == 3.0).all()
 

@@ -336,3 +336,13 @@ def test_an_endless_iterator_ends_by_the_clock(data):
     with pytest.warns(UserWarning, match="the first piece"):
         model.fit(endless)
     assert model.history_[-1]["steps"] > 100
+
+
+def test_a_network_reads_both_ways_unless_it_reads_windows(data):
+    x, y = data
+    for window, bidirectional, expected in ((None, None, True), (None, False, False), (25, None, False)):
+        options = OPTIONS | {"window": window, "max_epochs": 1}
+        model = lw.LSTMRegressor(**options, bidirectional=bidirectional).fit(x, y)
+        assert model.network_[1].bidirectional == expected
+    with pytest.raises(ValueError, match=r"window: expected None unless head .* bidirectional None or False, got 25"):
+        lw.LSTMRegressor(**OPTIONS, bidirectional=True).fit(x, y)

@@ -91,9 +91,9 @@ def test_a_language_model():
         lw.plot.training(model)
     model.fit("to be or not to be " * 20)
     for history in (model, model.history_):
-        (ax,) = lw.plot.training(history)
-        assert ax.get_ylabel() == "bits per character"
-        assert curve(ax, "training data")[1] == [epoch["bits_per_character"] for epoch in model.history_]
+        axes = lw.plot.training(history)
+        assert [ax.get_ylabel() for ax in axes] == ["bits per character", "learning rate", "gradient norm"]
+        assert curve(axes[0], "training data")[1] == [epoch["bits_per_character"] for epoch in model.history_]
 
 
 def test_epochs_are_numbered_as_the_history_says():

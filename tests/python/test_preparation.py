@@ -77,6 +77,12 @@ class TestEdges:
         expected = np.array([-2, -1, 0, 1, 2]) / (math.sqrt(2) if how == "standard" else 2)
         np.testing.assert_allclose(scaled[:, 0], expected, rtol=1e-12, atol=1e-12)
 
+    def test_no_factor_is_beyond_the_dtype(self, how):
+        values = np.float32([[1e-40], [2e-40], [3e-40]])
+        assert scale_of(values, how)[1].tolist() == [float(np.finfo(np.float32).max)]
+        factor = scale_of(values.astype(np.float64), how)[1]
+        assert 1e39 < factor[0] < 1e41
+
     def test_large_offsets_and_integers(self, how):
         values = 2.0**40 + np.arange(1000.0)[:, np.newaxis]
         shift, factor = scale_of(values, how)

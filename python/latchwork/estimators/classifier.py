@@ -9,6 +9,8 @@ import numpy as np
 
 from latchwork import _core
 from latchwork._arrays import boolean, real_number
+from latchwork.estimators.frames import objects
+from latchwork.estimators.given_targets import distinct_classes
 from latchwork.estimators.labels import class_weights
 from latchwork.estimators.long_data import coded_targets
 from latchwork.estimators.metrics import accuracy
@@ -174,7 +176,7 @@ class LSTMClassifier(SequenceEstimator):
             As for `fit`; also if ``classes`` are others than before.
         """
         if classes is not None:
-            classes = np.unique(np.asarray(classes))
+            classes = distinct_classes(classes)
             if hasattr(self, "classes_") and not np.array_equal(classes, self.classes_):
                 raise ValueError(
                     f"classes: expected those of the calls before, {self.classes_.tolist()}, got {classes.tolist()}"
@@ -294,8 +296,9 @@ class LSTMClassifier(SequenceEstimator):
         elif not callable(self.loss):
             raise TypeError(f"loss: expected the name of one, or a callable, got {type(self.loss).__name__}")
         real_number("label_smoothing", self.label_smoothing, 0.0, 1.0)
-        if self.class_weight is not None and not isinstance(self.class_weight, Mapping):
-            one_of("class_weight", self.class_weight, ("balanced", None))
+        balanced = isinstance(self.class_weight, str) and self.class_weight == "balanced"
+        if self.class_weight is not None and not isinstance(self.class_weight, Mapping) and not balanced:
+            raise ValueError(f'class_weight: expected a mapping, "balanced" or None, got {self.class_weight!r}')
 
     def _read_targets(
         self, y: Any, layout: Layout, sample_weight: Any, answers: Any, classes: Array | None = None
@@ -322,7 +325,8 @@ class LSTMClassifier(SequenceEstimator):
         by_class = class_weights(self.class_weight, targets.values, targets.classes, targets.weights)
         weights = by_class[np.maximum(targets.values, 0)]
         weights = np.where(targets.values < 0, 0.0, weights if targets.weights is None else weights * targets.weights)
-        return Targets(targets.values, targets.offsets, targets.per_step, weights.astype(self.dtype), targets.classes)
+        weights = _in_dtype(weights, self.dtype)
+        return Targets(targets.values, targets.offsets, targets.per_step, weights, targets.classes)
 
     def _new_outputs(self, targets: Targets, answers: Any) -> OutputNumbers:
         return OutputNumbers(len(answers.classes), 1, None, None)
@@ -339,6 +343,7 @@ class LSTMClassifier(SequenceEstimator):
         else:
             counts = long.outputs.counts_of(classes)
             weights = class_weights(self.class_weight, np.arange(len(classes)), classes, counts)
+            weights = _in_dtype(weights, self.dtype)
         return coded_targets(classes, weights, self.dtype)
 
     def _in_units_of_network(self, targets: Targets, outputs: OutputNumbers) -> Targets:
@@ -357,7 +362,8 @@ class LSTMClassifier(SequenceEstimator):
 
     def _answers_to_file(self, answers: Any) -> Any:
         classes = answers.classes
-        return {"dtype": classes.dtype.str, "classes": classes.tolist(), "per_step": answers.per_step}
+        labels = [{"bytes": label.hex()} if isinstance(label, bytes) else label for label in classes.tolist()]
+        return {"dtype": classes.dtype.str, "classes": labels, "per_step": answers.per_step}
 
     @classmethod
     def _answers_from_file(cls, stored_answers: Any, outputs: OutputNumbers) -> Any:
@@ -366,7 +372,10 @@ class LSTMClassifier(SequenceEstimator):
         dtype = np.dtype(stored_answers["dtype"])
         if dtype.kind not in "biufUSO":
             raise ValueError(f"dtype: expected one of labels, got {dtype}")
-        classes = np.array(stored_answers["classes"], dtype)
+        labels = [
+            bytes.fromhex(each["bytes"]) if isinstance(each, dict) else each for each in stored_answers["classes"]
+        ]
+        classes = objects(labels) if dtype.kind == "O" else np.array(labels, dtype)
         if classes.shape != (outputs.size,):
             raise ValueError(f"classes: expected {outputs.size}, got {classes.shape}")
         return Answers(classes, boolean("per_step", stored_answers["per_step"]))
@@ -386,6 +395,17 @@ class Answers(NamedTuple):
 
     classes: Array
     per_step: bool
+
+
+def _in_dtype(weights: Array, dtype: DTypeLike) -> Array:
+    """Convert the weights that follow from those of classes. ValueError if one is too large, or all are zero."""
+    with np.errstate(over="ignore", under="ignore"):
+        converted = weights.astype(dtype)
+    if not np.isfinite(converted).all():
+        raise ValueError(f"class_weight: expected weights in the range of {converted.dtype}, got {weights.max():.6g}")
+    if not converted.any():
+        raise ValueError("class_weight: expected at least one target that counts, got weight zero for all")
+    return converted
 
 
 def _shifted(logits: Array) -> Array:

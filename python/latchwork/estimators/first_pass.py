@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latchwork.estimators.labels import class_codes, distinct_labels
-from latchwork.estimators.preparation import folded
+from latchwork.estimators.preparation import folded, inverse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import DTypeLike
 
     from latchwork._arrays import Array
 
@@ -27,9 +29,12 @@ class ColumnNumbers:
     ----------
     columns : int
         How many there are.
+    dtype : {"float32", "float64"}, default "float64"
+        In what they are to be scaled.
     """
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, columns: int, dtype: DTypeLike = "float64") -> None:
+        self._dtype = np.dtype(dtype)
         self.counts = np.zeros(columns, np.int64)
         self.missing = np.zeros(columns, np.bool_)  # whether any row was NaN
         self._mean = np.zeros(columns)
@@ -85,10 +90,8 @@ class ColumnNumbers:
         some = self.counts > 0
         constant = ~(self._least < self._most)
         shift = np.where(constant, np.where(some, self._least, 0.0), self._mean)
-        with np.errstate(all="ignore"):
-            factor = 1.0 / np.sqrt(self._squares / np.maximum(self.counts, 1))
-        factor[constant | ~np.isfinite(factor) | (factor == 0)] = 1.0
-        return shift, factor
+        spread = np.sqrt(self._squares / np.maximum(self.counts, 1))
+        return shift, inverse(spread, constant, self._dtype)
 
 
 class LabelCounts:

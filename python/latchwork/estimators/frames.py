@@ -133,9 +133,9 @@ def _pandas_column(column: Any) -> Array:
         return np.asarray(column.to_numpy(dtype=own if kind == "f" else np.float64, na_value=np.nan))
     if kind == "M":
         return np.asarray(column.to_numpy(dtype="M8[ns]"))
-    values = column.astype(object).to_numpy().copy()
+    values = np.array(column.astype(object), object)
     values[missing] = None
-    return np.asarray(values)
+    return values
 
 
 def _in_known_dtype(values: Array) -> Array:

@@ -11,6 +11,7 @@ from latchwork._arrays import as_array, shape_text
 from latchwork._foreign import bfloat16_numbers, is_bfloat16
 from latchwork.estimators.frames import Table, is_frame, is_series, objects, read_column
 from latchwork.estimators.given import is_array, joined
+from latchwork.estimators.labels import class_codes
 from latchwork.estimators.real_columns import real_column
 from latchwork.estimators.static import rows_of
 
@@ -27,6 +28,10 @@ class Answers(NamedTuple):
     single: bool  # y had no axis of outputs
     place: Callable[..., str]  # says in words where a row, and a column if given, is
     unit: str  # "sample" or "step"
+
+    def column_text(self, column: int) -> str:
+        """Name an output in words."""
+        return f"column {column if self.names is None else repr(self.names[column])}"
 
     @property
     def rows(self) -> int:
@@ -82,6 +87,18 @@ def read_answers(y: Any, layout: Layout, per_step: bool) -> Answers:
         hint = '; one for each step needs head="sequence"' if columns and len(columns[0]) == layout.total_steps else ""
         raise ValueError(f"y: expected one target for each of {len(layout)} samples, got {got}{hint}")
     return _answers(columns, names, single, layout, False)
+
+
+def distinct_classes(classes: Any) -> Array:
+    """Read the labels that y may bring, and sort them. ValueError or TypeError, as for labels in y."""
+    array = np.ravel(_read("classes", classes))
+    try:
+        codes, found = class_codes(array, None, "place {}".format)
+    except (ValueError, TypeError) as error:
+        raise type(error)("classes" + str(error).removeprefix("y")) from None
+    if (codes < 0).any():
+        raise ValueError(f"classes: expected labels, got none in place {int(np.argmax(codes < 0))}")
+    return found
 
 
 def _answers(

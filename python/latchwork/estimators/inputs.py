@@ -15,8 +15,7 @@ from latchwork.estimators.categories import category_columns, encode, find_categ
 from latchwork.estimators.frames import is_frame
 from latchwork.estimators.given import Given, read_given
 from latchwork.estimators.layout import Layout as Layout
-from latchwork.estimators.preparation import extent
-from latchwork.estimators.real_columns import converted, infinity, real_column
+from latchwork.estimators.real_columns import all_held, converted, infinity, real_column, warn_of_lost_digits
 from latchwork.estimators.schema import Schema as Schema
 from latchwork.estimators.schema import joined_names
 from latchwork.estimators.sequences import Sequences as Sequences
@@ -24,9 +23,6 @@ from latchwork.estimators.static import Static, read_static
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
-
-# Numbers of a feature that lie so few steps of the dtype apart cannot be told from rounding.
-_LEAST_STEPS = 1024
 
 _ROWS = 1 << 16  # rows that are looked at at once
 
@@ -283,22 +279,10 @@ def _check_finite(values: Array, given: Given) -> None:
 
 
 def _warn_of_lost_digits(given: Given, schema: Schema, values: Array) -> None:
-    """Warn if numbers that differ in a feature are equal, or nearly so, in the dtype they were converted to."""
-    sources = given.blocks or given.columns
-    if schema.dtype != "float32" or all(
-        np.promote_types(each, "f4") == np.float32 for each in {each.dtype for each in sources}
-    ):
-        return
-    _, least, most = extent(values)
-    apart = np.spacing(np.maximum(np.abs(least), np.abs(most)).astype(np.float32))
-    for place in np.flatnonzero((most - least < _LEAST_STEPS * apart) & (least <= most)).tolist():
-        column = given.column(place)
-        if place in schema.categories or column.dtype.kind == "O":
-            continue
-        if np.fmin.reduce(column) < np.fmax.reduce(column):
-            warnings.warn(
-                f"X: {given.layout.column_text(place)} lies between {least[place]:.9g} and {most[place]:.9g}, where "
-                f'numbers of float32 are {apart[place]:.3g} apart; subtract an offset, or use dtype="float64"',
-                UserWarning,
-                stacklevel=4,
-            )
+    """Warn of features whose numbers differ less than the dtype can tell."""
+
+    def column(place: int) -> Array | None:
+        return None if place in schema.categories else given.column(place)
+
+    if not all_held(given.blocks or given.columns, values.dtype):
+        warn_of_lost_digits(values, column, lambda place: f"X: {given.layout.column_text(place)}", stacklevel=5)

@@ -72,9 +72,7 @@ def distinct_labels(y: Array, place: Callable[[int], str]) -> tuple[list[Any], A
         None if is_missing(value) else value.item() if isinstance(value, np.generic) else value for value in unique
     ]
     known = [label for label in labels if label is not None]
-    if not all(isinstance(label, (str, bytes)) for label in known) and not all(
-        isinstance(label, (bool, int, float)) for label in known
-    ):
+    if not any(all(isinstance(label, kinds) for label in known) for kinds in (str, bytes, (bool, int, float))):
         got = ", ".join(sorted({type(label).__name__ for label in known}))
         raise TypeError(f"y: expected labels that are all texts or all numbers, got {got}")
     for number, label in enumerate(labels):

@@ -39,7 +39,7 @@ class LanguageParameters(Estimator):
         recurrent_dropout_on: str = "hidden",
         weight_dropout: float = 0.0,
         zoneout: tuple[float, float] = (0.0, 0.0),
-        forget_gate: bool | str = True,
+        forget_gate: bool | str = "coupled",
         peephole: bool = False,
         layer_norm: bool = False,
         activations: GateActivations | Sequence[GateActivations] | None = None,

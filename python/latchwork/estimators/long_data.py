@@ -201,9 +201,9 @@ class LongData:
         if not self.n_outputs:
             self.single = y.ndim == 1
             self.n_outputs = 1 if self.single else y.shape[1]
-            self.inputs = ColumnNumbers(x.shape[1])
+            self.inputs = ColumnNumbers(x.shape[1], self._dtype)
             if not self._labels:
-                self.outputs = ColumnNumbers(self.n_outputs)
+                self.outputs = ColumnNumbers(self.n_outputs, self._dtype)
             elif self.n_outputs > 1:
                 raise ValueError(f"y: expected one label for each step, got {self.n_outputs} columns")
 

@@ -50,7 +50,8 @@ class PredictionStream:
         reset : bool or array of bool, optional
             Where it is true, a new sequence begins with this step.
         skip : bool or array of bool, optional
-            Where it is true, the step is left out, and the prediction is that of the step before.
+            Where it is true, the step is left out, and the prediction is that of the step before. Where there was none
+            since the start or a ``reset``, it is 0, of a classifier that of equal probabilities.
 
         Returns
         -------

@@ -93,10 +93,15 @@ def scale_of(values: Array, how: str | None) -> tuple[Array, Array]:
             spread[column] = distance or spread[column]
     constant = ~(least < most)
     shift[constant] = np.where(counts > 0, least, 0.0)[constant]
+    return shift + 0.0, inverse(spread, constant, values.dtype)  # never -0.0: which zero the least is, is not said
+
+
+def inverse(spread: Array, constant: Array, dtype: np.dtype[Any]) -> Array:
+    """Give 1 over each spread, as far as the dtype holds that; 1 where a column is constant, or there is no spread."""
     with np.errstate(all="ignore"):
-        factor = 1.0 / spread
-    factor[constant | ~np.isfinite(factor) | (factor == 0)] = 1.0
-    return shift + 0.0, factor  # never -0.0: which zero the least of several is, is not said
+        factor: Array = 1.0 / spread
+    factor[constant | ~(factor > 0) | (spread == 0)] = 1.0
+    return np.minimum(factor, float(np.finfo(dtype).max))
 
 
 def _pieces(values: Array) -> Iterator[Array]:

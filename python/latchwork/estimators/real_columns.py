@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latchwork.estimators.frames import is_missing
+from latchwork.estimators.preparation import extent
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
+
+
+# Numbers that lie so few steps of the dtype apart cannot be told from rounding.
+_LEAST_STEPS = 1024
 
 
 def converted(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -80,3 +86,39 @@ def _object_numbers(column: Array, place: Callable[[int], str], name: str) -> Ar
             hint = _text_hint(name) if isinstance(value, str) else ""
             raise kind(f"{name}: expected numbers, got {value!r} in {place(step)}: {error}{hint}") from None
     return numbers
+
+
+def all_held(arrays: Iterable[Array], dtype: np.dtype[Any]) -> bool:
+    """Say whether the dtype holds all numbers of the dtypes of these arrays."""
+    return all(np.promote_types(each, dtype) == dtype for each in {array.dtype for array in arrays})
+
+
+def warn_of_lost_digits(
+    values: Array, column: Callable[[int], Array | None], text: Callable[[int], str], *, stacklevel: int
+) -> None:
+    """Warn if numbers that differ are equal, or nearly so, in the dtype they were converted to.
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64
+        (rows, columns): the numbers as they were converted.
+    column : callable
+        Gives a column as it was before; None: it is no column of numbers.
+    text : callable
+        Names a column in words.
+    stacklevel : int
+        As for `warnings.warn`, counted from here.
+    """
+    if values.dtype != np.float32:
+        return  # there is no wider dtype to advise
+    _, least, most = extent(values)
+    apart = np.spacing(np.maximum(np.abs(least), np.abs(most)).astype(values.dtype))
+    for place in np.flatnonzero((most - least < _LEAST_STEPS * apart) & (least <= most)).tolist():
+        given = column(place)
+        if given is not None and given.dtype.kind != "O" and np.fmin.reduce(given) < np.fmax.reduce(given):
+            warnings.warn(
+                f"{text(place)} lies between {least[place]:.9g} and {most[place]:.9g}, where numbers of float32 are "
+                f'{apart[place]:.3g} apart; subtract an offset, or use dtype="float64"',
+                UserWarning,
+                stacklevel=stacklevel,
+            )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from latchwork._arrays import boolean, integer, real_number
+from latchwork._arrays import MAX_INDEX, boolean, integer, real_number
 from latchwork.estimators.long_data import scaled_targets
 from latchwork.estimators.metrics import r2_score
 from latchwork.estimators.parameter_docs import with_shared_docs
@@ -251,7 +251,9 @@ class LSTMRegressor(SequenceEstimator):
         self, y: Any, layout: Layout, sample_weight: Any, answers: Any, classes: Array | None = None
     ) -> tuple[Targets, Any]:
         per_step = self.head == "sequence" if answers is None else answers.per_step
-        targets = regression_targets(y, layout, per_step=per_step, dtype=self.dtype, sample_weight=sample_weight)
+        targets = regression_targets(
+            y, layout, per_step=per_step, dtype=self.dtype, sample_weight=sample_weight, warns=answers is None
+        )
         count = targets.values.shape[1]
         if answers is None:
             return targets, self._new_answers(count, targets.single, per_step, targets.names)
@@ -360,9 +362,10 @@ class Answers(NamedTuple):
         if not isinstance(values, Mapping) or set(values) != set(cls._fields):
             raise ValueError(f"answers: expected {', '.join(cls._fields)}, got {values!r}")
         names, quantiles = values["names"], values["quantiles"]
+        single = boolean("single", values["single"])
         return cls(
-            integer("outputs", values["outputs"], 1),
-            boolean("single", values["single"]),
+            integer("outputs", values["outputs"], 1, 1 if single else MAX_INDEX),
+            single,
             boolean("per_step", values["per_step"]),
             None if names is None else tuple(map(str, names)),
             None if quantiles is None else _quantiles(quantiles),

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 KINDS = ("array", "univariate", "list", "long", "frames")
 
 
@@ -78,6 +80,8 @@ class Schema:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("names", "step_names", "static_names", "targets"):
             values[name] = None if values[name] is None else list(values[name])
+        for name in ("sequence", "time"):
+            values[name] = _plain(name, values[name])
         values["categories"] = {str(column): list(found) for column, found in sorted(self.categories.items())}
         return values
 
@@ -95,9 +99,13 @@ class Schema:
             if type(number) is not int and not (name == "steps" and number is None):
                 raise TypeError(f"schema: expected int for {name}, got {number!r}")
         for name in ("names", "step_names", "static_names", "targets"):
-            if read[name] is not None:
-                read[name] = tuple(read[name])
-        read["categories"] = {int(column): list(found) for column, found in read["categories"].items()}
+            if read[name] is not None or name == "targets":
+                read[name] = _texts(name, read[name])
+        for name in ("sequence", "time"):
+            read[name] = _hashable(_plain(name, read[name]))
+        if not isinstance(read["categories"], Mapping):
+            raise TypeError(f"schema: expected an object of categories, got {read['categories']!r}")
+        read["categories"] = {int(column): _categories(found) for column, found in read["categories"].items()}
         schema = cls(**read)
         if not all(0 <= column < schema.size for column in schema.categories):
             raise ValueError(f"schema: expected columns from 0 to {schema.size - 1}, got {schema.columns}")
@@ -106,6 +114,40 @@ class Schema:
             if given is not None and len(given) != count:
                 raise ValueError(f"schema: expected {count} {name}, got {len(given)}")
         return schema
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Give a column's name as JSON has it; pandas has numbers and tuples too. TypeError for all others."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (tuple, list)):
+        return [_plain(name, each) for each in value]
+    if value is not None and not isinstance(value, (str, bool, int, float)):
+        raise TypeError(f"{name}: expected the name of a column, a text or a number, got {type(value).__name__}")
+    return value
+
+
+def _hashable(value: Any) -> Any:
+    """Reverse `_plain`."""
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    """Check a list of columns' names."""
+    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
+        raise TypeError(f"schema: expected a list of str for {name}, got {values!r}")
+    return tuple(values)
+
+
+def _categories(values: Any) -> list[Any]:
+    """Check the different values of a categorical column."""
+    if not isinstance(values, list) or not all(
+        each is None or isinstance(each, (str, bool, int, float)) for each in values
+    ):
+        raise TypeError(f"schema: expected a list of texts, numbers and null, got {values!r}")
+    if len(set(values)) != len(values):
+        raise ValueError(f"schema: expected different categories, got {values!r}")
+    return values
 
 
 def joined_names(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from latchwork import files
+from latchwork._arrays import integer
 from latchwork._random import seed_of
 from latchwork.estimators.checkpoints import run_seed
 from latchwork.estimators.estimator import not_fitted_error
@@ -91,9 +92,10 @@ class SequenceEstimator(SequenceFitting):
         TypeError
             If something is of a wrong type.
         latchwork.estimators.stopping.DivergenceError
-            If the loss is NaN or explodes. The model has the best weights until then.
+            If the loss is NaN or explodes. After the first step the model has the best weights until then.
         OSError
-            If a checkpoint or the certificate cannot be written. The model has the weights until then.
+            If a checkpoint or the certificate cannot be written. After the first step the model has the weights until
+            then.
         """
         started = time.perf_counter()
         self._check_parameters()
@@ -103,7 +105,8 @@ class SequenceEstimator(SequenceFitting):
         try:
             loop.run()
         except (DivergenceError, OSError):
-            self._keep(fitting.learned, loop.network, loop.history, loop.interrupted)
+            if loop.trainer.steps:
+                self._keep(fitting.learned, loop.network, loop.history, loop.interrupted)
             raise
         self._keep(fitting.learned, loop.network, loop.history, loop.interrupted)
         return self
@@ -152,6 +155,8 @@ class SequenceEstimator(SequenceFitting):
         finish = self._finishing(method)
         if any(isinstance(layer, LSTM) and layer.bidirectional for layer in self.network_):
             raise ValueError("stream: expected a model with bidirectional=False, got one that reads from the end too")
+        if batch_size is not None:
+            integer("batch_size", batch_size, 1)
         if static is not None and batch_size is None:
             static = np.asarray(static)[np.newaxis]
         reader = step_reader(
@@ -176,10 +181,13 @@ class SequenceEstimator(SequenceFitting):
         ------
         OSError
             If the file cannot be written, or if something is there that is no regular file: a folder, a FIFO, a device.
+        ValueError, TypeError
+            If `set_params` gave a parameter that no model can have.
         NotFittedError
             If there is no fitted model.
         """
         self._check_fitted()
+        self._check_parameters()  # else nobody could read the file
         files.save(self, path)
 
     def set_output(self, *, predict: str | None = None) -> Self:
@@ -226,6 +234,8 @@ class SequenceEstimator(SequenceFitting):
         """Run the network over raw sequences; each of ``finish`` makes one result of its output."""
         self._check_fitted()
         sequences, layout = self._read(X, self._learned.schema, static)
+        if len(sequences) == 0:
+            raise ValueError("X: expected at least 1 sample, got 0 sample(s) while 1 is required.")
         if self.missing_ == "refuse":
             check_no_gaps(sequences, layout)
         steps = self.network_._core.keeps_sequence

@@ -120,11 +120,11 @@ class SequenceFitting(SequenceParameters):
         classes = None if going is None else going.classes
         examples, schema, answers, layout = self._read_examples(X, y, sample_weight, static, before, classes)
         training, validation = self._split(examples, seeds.split, validates=going is None)
-        counted = training.counted()
+        counted = Examples(training.sequences, self._weighted(training.targets)).counted()
         if before is None:
             gaps = missing_features(counted.sequences)
             missing = self.missing or ("forward" if gaps else "refuse")
-            outputs = self._new_outputs(self._weighted(counted.targets), answers)
+            outputs = self._new_outputs(counted.targets, answers)
             learned = Learned(schema, outputs, missing, answers)
             if gaps and self.missing is None and self.verbose:
                 note_gaps(gaps, counted.sequences.names, int(self.verbose))
@@ -139,7 +139,7 @@ class SequenceFitting(SequenceParameters):
             inputs = input_numbers(counted.sequences, schema, self.scale, learned.missing, gaps)
         longest = int(counted.sequences.lengths.max())
         trainer = self._trainer_of(learned, inputs, longest, seeds, going)
-        targets = self._in_units_of_network(self._weighted(counted.targets), learned.outputs)
+        targets = self._in_units_of_network(counted.targets, learned.outputs)
         data = training_data(
             counted._replace(targets=targets),
             self._batch_size(len(targets)),

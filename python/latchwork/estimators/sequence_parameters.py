@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from latchwork._arrays import boolean, integer, real_dtype, real_number
 from latchwork.estimators.estimator import Estimator
 
@@ -100,6 +102,8 @@ class SequenceParameters(Estimator):
                 integer(name, getattr(self, name), 1)
         for name in ("shuffle", "early_stopping", "warm_start"):
             boolean(name, getattr(self, name))
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            integer("verbose", self.verbose, 0)
         if self.bidirectional is not None:
             boolean("bidirectional", self.bidirectional)
         one_of("head", self.head, HEADS)
@@ -124,8 +128,9 @@ class SequenceParameters(Estimator):
         """Give the options of the cell for sequences of at most so many steps."""
         options = {name: getattr(self, name) for name in CELL_OPTIONS}
         if options["init"] is None:
-            # Without a forget gate there is no bias that says how long to remember.
-            options["init"] = "torch" if options["forget_gate"] is False else "chrono"
+            # Without a forget gate there is no bias that says how long to remember; or the user has said what it is.
+            chosen = options["forget_gate"] is False or options["forget_bias"] is not None
+            options["init"] = "torch" if chosen else "chrono"
             if options["init"] == "chrono" and options["t_max"] is None:
                 # Nothing that is further back than a window is learned.
                 options["t_max"] = max(longest if self.window is None else min(longest, self.window), 2)

@@ -21,9 +21,14 @@ class NotStorableError(Exception):
 
 
 def stored(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what `restored` reads. A parameter that no file can hold, such as a function or an array, is left out."""
+    """Give what `restored` reads.
+
+    A parameter that no file can hold, such as a function, is left out, and so is data.
+    """
     kept = {}
     for name, value in parameters.items():
+        if name == "validation_data":
+            continue
         try:
             kept[name] = _encoded(value)
         except NotStorableError:
@@ -43,6 +48,10 @@ def _encoded(value: Any) -> Any:
         value = value.item()
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.floating)):
+        return np.dtype(value).name
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
     if isinstance(value, list):
         return [_encoded(each) for each in value]
     if isinstance(value, tuple):

@@ -13,7 +13,7 @@ from latchwork.estimators.given_targets import target_columns as target_columns
 from latchwork.estimators.labels import class_codes as class_codes
 from latchwork.estimators.labels import class_weights as class_weights
 from latchwork.estimators.labels import one_column
-from latchwork.estimators.real_columns import real_column
+from latchwork.estimators.real_columns import all_held, real_column, warn_of_lost_digits
 from latchwork.estimators.sequences import Update, feed_array, pad_steps, sample_numbers, take_steps
 
 if TYPE_CHECKING:
@@ -118,7 +118,13 @@ class Targets:
 
 
 def regression_targets(
-    y: Any, layout: Layout, *, per_step: bool, dtype: Any = "float32", sample_weight: Any = None
+    y: Any,
+    layout: Layout,
+    *,
+    per_step: bool,
+    dtype: Any = "float32",
+    sample_weight: Any = None,
+    warns: bool = False,
 ) -> Targets:
     """Read targets that are real numbers.
 
@@ -138,6 +144,8 @@ def regression_targets(
         What numbers are converted to.
     sample_weight : array_like, optional
         How much each sample counts, at least 0: (n,); or, for targets per step, each step, in the forms of y.
+    warns : bool, default False
+        Whether there is a warning if targets that differ are equal, or nearly so, in the dtype.
 
     Returns
     -------
@@ -153,6 +161,9 @@ def regression_targets(
     values = np.empty((answers.rows, len(answers.columns)), chosen)
     for place, column in enumerate(answers.columns):
         values[:, place] = real_column(column, chosen, functools.partial(answers.place, column=place), "y")
+    if warns and not all_held(answers.columns, chosen):
+        label = (lambda _: "y") if answers.single else (lambda place: f"y: {answers.column_text(place)}")
+        warn_of_lost_digits(values, answers.columns.__getitem__, label, stacklevel=7)
     missing = np.isnan(values)
     weights = read_weights(sample_weight, layout, per_step, chosen)
     if missing.all():

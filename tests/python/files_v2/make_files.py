@@ -87,6 +87,11 @@ def models():
     text = "\ud800\udc00\U00010000 a" * 10  # both surrogates, and the character that JSON would make of them
     model = lw.LSTMLanguageModel(4, 3, batch_size=2, window=8, max_epochs=1, random_state=16)
     yield "language_model", model.fit(text), TOKENS
+    series = np.where(GAPS > 1, np.nan, GAPS).transpose(1, 0, 2)
+    model = lw.LSTMRegressor(3, quantiles=[0.25, 0.75], max_epochs=1, n_members=2, random_state=35)
+    yield "regressor", model.fit(series, [[1.0, -2.0], [0.5, 4.0]]), GAPS
+    model = lw.LSTMClassifier(3, head="sequence", categorical=[1], missing="mean", max_epochs=1, random_state=36)
+    yield "classifier", model.fit(CODES.transpose(1, 0, 2), np.where(TOKENS.T > 2, "many", "\ud800 few")), CODES
 
 
 def main(names):
