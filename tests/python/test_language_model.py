@@ -216,6 +216,8 @@ class TestBadInput:
         for method in (model.fit, model.bits_per_character, model.generate):
             with pytest.raises(TypeError, match=r"(text|prompt): expected a str, got"):
                 method(text)
+        with pytest.raises(TypeError, match="a pathlib.Path and an iterator of str are read too$"):
+            model.fit(text)
 
     def test_too_short(self, model):
         for text in ("", "a"):

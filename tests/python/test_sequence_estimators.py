@@ -756,3 +756,8 @@ class TestMessagesSayWhatToDo:
         frame = pandas.DataFrame({"id": ["a", "a", "b"], "x": [1.0, 2.0, 3.0], "state": ["on", "on", "off"]})
         with pytest.raises(ValueError, match="^y: expected a column of X, got 'State'; there are 'id', 'x', 'state'$"):
             small(lw.LSTMClassifier, sequence="id").fit(frame, "State")
+
+    @pytest.mark.parametrize("dtype", [str, object])
+    def test_labels_for_a_regressor(self, rng, dtype):
+        with pytest.raises((TypeError, ValueError), match="^y: expected numbers, got .*; labels are for a classifier$"):
+            small(lw.LSTMRegressor).fit(rng.normal(size=(3, 5)), np.array(["a", "b", "a"], dtype))

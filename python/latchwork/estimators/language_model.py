@@ -538,6 +538,9 @@ cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_max
                     "validation_data: expected a str beside a text that is a file or an iterator, got None"
                 )
             return of_file(text, self.tokenizer, self.vocabulary_size, fitted, self.batch_size), self.validation_data
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"text: expected a str, got {kind}; a pathlib.Path and an iterator of str are read too")
         check_text("text", text, shortest=3 if holds_out else 2)
         training, validation = text, self.validation_data
         if holds_out:

@@ -54,13 +54,21 @@ def real_column(column: Array, dtype: np.dtype[Any], place: Callable[[int], str]
     if column.dtype.kind == "O":
         column = _object_numbers(column, place, name)
     if column.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected numbers, got dtype {column.dtype} in {place(0)}")
+        hint = _text_hint(name) if column.dtype.kind == "U" else ""
+        raise TypeError(f"{name}: expected numbers, got dtype {column.dtype} in {place(0)}{hint}")
     values = converted(column, dtype)
     infinite = np.isinf(values)
     if infinite.any():
         step = int(np.argmax(infinite))
         raise ValueError(infinity(name, column[step], dtype, place(step)))
     return values
+
+
+def _text_hint(name: str) -> str:
+    """Say who takes texts where numbers were expected."""
+    if name in ("X", "static"):
+        return "; columns of categories are named in categorical="
+    return "; labels are for a classifier" if name == "y" else ""
 
 
 def _object_numbers(column: Array, place: Callable[[int], str], name: str) -> Array:
@@ -75,7 +83,7 @@ def _object_numbers(column: Array, place: Callable[[int], str], name: str) -> Ar
             numbers[step] = np.nan if is_missing(value) else float(value)
         except (TypeError, ValueError, OverflowError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
-            hint = "; columns of categories are named in categorical=" if isinstance(value, str) else ""
+            hint = _text_hint(name) if isinstance(value, str) else ""
             raise kind(f"{name}: expected numbers, got {value!r} in {place(step)}: {error}{hint}") from None
     return numbers
 
