@@ -76,6 +76,17 @@ class Checkpoints:
             except (OSError, ValueError) as error:
                 warnings.warn(f"{path}: {error}; it is passed over", stacklevel=2)
 
+    def check_replaceable(self) -> None:
+        """Raise ValueError if the folder holds a run that was stopped before its end, which could still go on."""
+        for snapshot in self.newest_first():
+            if snapshot.info["ended_by"] in (None, "interrupt"):
+                raise ValueError(
+                    f"checkpoint_dir: expected a folder without a run that was stopped, got {self.folder!r}, where one "
+                    f"was in epoch {snapshot.info['place']['epoch'] + 1}: fit(..., resume=True) goes on with it, and "
+                    "to begin anew remove its files"
+                )
+            return
+
     def is_due(self, epoch: int, *, epoch_ended: bool) -> bool:
         """Say whether the next checkpoint is to be written now, ``epoch`` epochs being over."""
         if self._seconds is not None:

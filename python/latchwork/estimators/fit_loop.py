@@ -183,8 +183,11 @@ class FitLoop:
         """Go on from a checkpoint, or write what is to be written before the first step."""
         if self._checkpoints is not None:
             self._checkpoints.open()
-            if self._run.resume and self._resume(self._checkpoints):
-                return
+            if self._run.resume:
+                if self._resume(self._checkpoints):
+                    return
+            else:
+                self._checkpoints.check_replaceable()
         if self._recorder is not None:
             self._recorder.begin(self._snapshot())
         if self._checkpoints is not None:

@@ -94,7 +94,8 @@ checkpoint : int, optional
     sequences in little memory.
 checkpoint_dir : path, optional
     A folder from which a training that was stopped goes on: ``fit(..., resume=True)``. Without ``resume`` a training
-    begins anew, and its checkpoints take the place of those there.
+    begins anew, and its checkpoints take the place of those of a training that came to its end; one that was stopped
+    is not replaced.
 checkpoint_every : int or float, default 1
     How often a checkpoint is written: an int, after so many epochs; a float, after so many seconds.
 random_state : int, numpy.random.Generator or numpy.random.RandomState, optional
