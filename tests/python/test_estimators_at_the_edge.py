@@ -155,6 +155,28 @@ class TestFiles:
             model.save(tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize(
+    "change", [{"names": "ab"}, {"names": ["a"]}, {"names": ["a", 1]}, {"single": True}, {"per_step": True}]
+)
+def test_a_file_whose_targets_do_not_fit(change, data):
+    model = small(lw.LSTMRegressor).fit(data[0], np.stack([data[1], data[1]], axis=1))
+    content = model._to_file()
+    lw.LSTMRegressor._from_file(content)
+    content.python["answers"].update(change)
+    with pytest.raises(ValueError, match="expected"):
+        lw.LSTMRegressor._from_file(content)
+
+
+@pytest.mark.parametrize(("name", "value"), [("hidden_size", "many"), ("verbose", "loud"), ("lr", -1.0)])
+def test_a_language_model_that_nobody_could_load(name, value, tmp_path):
+    model = lw.LSTMLanguageModel(hidden_size=3, max_epochs=1).fit("to be or not to be " * 20)
+    with pytest.raises((ValueError, TypeError), match=f"^{name}: expected"):
+        model.set_params(**{name: value}).save(tmp_path / "model.safetensors")
+    with pytest.raises((ValueError, TypeError), match=f"^{name}: expected"):
+        model.fit("to be or not to be " * 20)
+    assert not list(tmp_path.iterdir())
+
+
 def test_labels_of_two_kinds_of_text(data):
     with pytest.raises(TypeError, match="^y: expected labels that are all texts or all numbers, got bytes, str"):
         small(lw.LSTMClassifier).fit(data[0], np.array(["up", b"down"] * 6, object))

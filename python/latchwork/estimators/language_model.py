@@ -423,8 +423,11 @@ cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_max
         ------
         OSError
             If the file cannot be written, or if something is there that is no regular file: a folder, a FIFO, a device.
+        ValueError, TypeError
+            If `set_params` gave a parameter that no model can have.
         """
         self._check_fitted()
+        self._check_parameters()  # else nobody could read the file
         files.save(self, path)
 
     def _to_file(self) -> files.Content:

@@ -136,6 +136,8 @@ class LanguageParameters(Estimator):
                 real_number(name, getattr(self, name))
         for name in ("early_stopping", "warm_start"):
             boolean(name, getattr(self, name))
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            integer("verbose", self.verbose, 0)
         real_number("dropout", self.dropout, 0.0, 1.0)
         fraction = real_number("validation_fraction", self.validation_fraction, 0.0, 1.0)
         if not 0 < fraction < 1:

@@ -363,11 +363,18 @@ class Answers(NamedTuple):
             raise ValueError(f"answers: expected {', '.join(cls._fields)}, got {values!r}")
         names, quantiles = values["names"], values["quantiles"]
         single = boolean("single", values["single"])
+        outputs = integer("outputs", values["outputs"], 1, 1 if single else MAX_INDEX)
+        if names is not None and (
+            not isinstance(names, (list, tuple))
+            or len(names) != outputs
+            or not all(isinstance(name, str) for name in names)
+        ):
+            raise ValueError(f"names: expected {outputs} texts, got {names!r}")
         return cls(
-            integer("outputs", values["outputs"], 1, 1 if single else MAX_INDEX),
+            outputs,
             single,
             boolean("per_step", values["per_step"]),
-            None if names is None else tuple(map(str, names)),
+            None if names is None else tuple(names),
             None if quantiles is None else _quantiles(quantiles),
         )
 

@@ -309,5 +309,9 @@ class SequenceEstimator(SequenceFitting):
             raise ValueError(
                 f"network: expected one that reads {learned.schema.size} features and predicts {numbers.size}"
             )
+        if learned.answers.per_step != core.keeps_sequence:
+            raise ValueError(
+                f"per_step: expected {core.keeps_sequence} for this network, got {learned.answers.per_step}"
+            )
         model._become(learned, network, [dict(row) for row in history], bool(interrupted))
         return model
