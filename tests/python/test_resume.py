@@ -200,10 +200,17 @@ class TestFiles:
         assert [read_snapshot(str(path)).info["place"]["epoch"] for path in sorted(tmp_path.iterdir())] == [3, 4, 5]
 
     def test_another_run_in_the_folder_counts_on(self, tmp_path):
-        self.stopped(tmp_path, seed=1)
+        fit(seed=1, checkpoint_dir=tmp_path)
         self.stopped(tmp_path, epoch=1)
-        assert files_in(tmp_path) == [f"checkpoint-{number:08}.safetensors" for number in (6, 7, 8)]
+        assert files_in(tmp_path) == [f"checkpoint-{number:08}.safetensors" for number in (7, 8, 9)]
         assert_equal_weights(fit(checkpoint_dir=tmp_path, resume=True), fit())
+
+    def test_a_run_that_was_stopped_is_not_replaced(self, tmp_path):
+        self.stopped(tmp_path)
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(ValueError, match="^checkpoint_dir: expected a folder without a run that was stopped, got"):
+            fit(checkpoint_dir=tmp_path)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
     @pytest.mark.parametrize("damage", ["truncated", "empty", "one bit", "another file", "unreadable json"])
     def test_an_unreadable_one_is_passed_over(self, tmp_path, damage):
