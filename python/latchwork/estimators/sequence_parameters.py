@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ CELL_OPTIONS = (
 
 class SequenceParameters(Estimator):
     """What the constructors store as it was given; ``fit`` checks it."""
+
+    _shortest_for_chrono: ClassVar[int]  # steps of the longest sequence from which on "chrono" is the default
 
     hidden_size: int
     num_layers: int
@@ -130,7 +132,7 @@ class SequenceParameters(Estimator):
         if options["init"] is None:
             # Without a forget gate there is no bias that says how long to remember; or the user has said what it is.
             chosen = options["forget_gate"] is False or options["forget_bias"] is not None
-            options["init"] = "torch" if chosen else "chrono"
+            options["init"] = "torch" if chosen or longest < self._shortest_for_chrono else "chrono"
             if options["init"] == "chrono" and options["t_max"] is None:
                 # Nothing that is further back than a window is learned.
                 options["t_max"] = max(longest if self.window is None else min(longest, self.window), 2)
