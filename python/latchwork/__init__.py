@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from latchwork import losses as losses
     from latchwork import optim as optim
     from latchwork import plot as plot
-    from latchwork.estimators.callbacks import Callback as Callback
-    from latchwork.estimators.callbacks import TensorBoard as TensorBoard
     from latchwork.estimators.classifier import LSTMClassifier as LSTMClassifier
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.estimators.prediction_stream import PredictionStream as PredictionStream
     from latchwork.estimators.regressor import LSTMRegressor as LSTMRegressor
-    from latchwork.estimators.stopping import DivergenceError as DivergenceError
-    from latchwork.estimators.verification import verify as verify
+    from latchwork.estimators.runs.callbacks import Callback as Callback
+    from latchwork.estimators.runs.callbacks import TensorBoard as TensorBoard
+    from latchwork.estimators.runs.stopping import DivergenceError as DivergenceError
+    from latchwork.estimators.runs.verification import verify as verify
     from latchwork.files import load as load
     from latchwork.input_layers import EmbedColumns as EmbedColumns
     from latchwork.input_layers import Impute as Impute

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import latchwork as lw
 import numpy as np
 from latchwork.cli.train_text import default_text
-from latchwork.estimators.fit_loop import FitLoop
 from latchwork.estimators.language_model import LSTMLanguageModel
-from latchwork.estimators.tokenizers import Tokenizer
+from latchwork.estimators.runs.fit_loop import FitLoop
+from latchwork.estimators.text.tokenizers import Tokenizer
 from numpy.typing import NDArray
 
 SIDES = ("Latchwork", "PyTorch")

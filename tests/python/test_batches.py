@@ -7,9 +7,9 @@ import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_close, assert_same_bits
-from latchwork.estimators.batches import IDLE_SHARE, SequenceBatches, epoch_seed, split_bounds
-from latchwork.estimators.inputs import read_fit
-from latchwork.estimators.targets import class_targets, regression_targets
+from latchwork.estimators.data.batches import IDLE_SHARE, SequenceBatches, epoch_seed, split_bounds
+from latchwork.estimators.data.inputs import read_fit
+from latchwork.estimators.data.targets import class_targets, regression_targets
 
 
 def lengths_of(kind, count=1000, seed=0):

@@ -8,8 +8,8 @@ import types
 import latchwork as lw
 import pytest
 from latchwork import _progress
-from latchwork.estimators import callbacks
-from latchwork.estimators.stopping import DivergenceError
+from latchwork.estimators.runs import callbacks
+from latchwork.estimators.runs.stopping import DivergenceError
 from training_runs import Sums, assert_equal_weights, fit, weights_of
 
 

@@ -11,11 +11,11 @@ import time
 import latchwork as lw
 import numpy as np
 import pytest
-from latchwork.estimators.certificate import NO_ORDER, folder_of, next_link, next_order
-from latchwork.estimators.fingerprints import options_of
-from latchwork.estimators.fit_loop import Batch, FitLoop
-from latchwork.estimators.stopping import DivergenceError
-from latchwork.estimators.verification import Verification, verify
+from latchwork.estimators.runs.certificate import NO_ORDER, folder_of, next_link, next_order
+from latchwork.estimators.runs.fingerprints import options_of
+from latchwork.estimators.runs.fit_loop import Batch, FitLoop
+from latchwork.estimators.runs.stopping import DivergenceError
+from latchwork.estimators.runs.verification import Verification, verify
 from training_runs import Stream, Sums, UnknownLength, new_run
 
 
@@ -343,7 +343,7 @@ class TestFound:
                 with loop.network.edit() as parameters:
                     parameters["2.bias"] += np.float32(0.1)
 
-        from latchwork.estimators.callbacks import callbacks_of
+        from latchwork.estimators.runs.callbacks import callbacks_of
 
         loop._callbacks = callbacks_of(cheat)
         loop.run()

@@ -6,7 +6,7 @@ import latchwork as lw
 import numpy as np
 import pytest
 from latchwork.cli import main
-from latchwork.estimators.verification import Verification
+from latchwork.estimators.runs.verification import Verification
 
 TEXT = "a stitch in time saves nine, the quick brown fox jumps over the lazy dog. " * 20
 

@@ -11,7 +11,7 @@ import latchwork as lw
 import numpy as np
 import pytest
 from latchwork.cli import main
-from latchwork.estimators.batches import SequenceBatches
+from latchwork.estimators.data.batches import SequenceBatches
 from tables import gestures, monthly
 
 OF_GESTURES = ["--target", "kind", "--sequence", "id", "--time", "t"]

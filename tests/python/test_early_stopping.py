@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from latchwork.estimators.fit_loop import FitLoop
-from latchwork.estimators.stopping import BestWeights
+from latchwork.estimators.runs.fit_loop import FitLoop
+from latchwork.estimators.runs.stopping import BestWeights
 from training_runs import Sums, assert_equal_weights, fit, network_of, new_run, validation_of, weights_of
 
 

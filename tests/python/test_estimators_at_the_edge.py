@@ -3,7 +3,7 @@
 import latchwork as lw
 import numpy as np
 import pytest
-from latchwork.estimators.stopping import DivergenceError
+from latchwork.estimators.runs.stopping import DivergenceError
 
 KINDS = [lw.LSTMRegressor, lw.LSTMClassifier]
 

@@ -7,7 +7,7 @@ import math
 import latchwork as lw
 import numpy as np
 import pytest
-from latchwork.estimators.fingerprints import data_digest, described, described_trainer, differences, options_of
+from latchwork.estimators.runs.fingerprints import data_digest, described, described_trainer, differences, options_of
 from training_runs import Sums, new_run
 
 

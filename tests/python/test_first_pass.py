@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from latchwork.estimators import first_pass
-from latchwork.estimators.first_pass import ColumnNumbers, LabelCounts
-from latchwork.estimators.preparation import scale_of
+from latchwork.estimators.data import first_pass
+from latchwork.estimators.data.first_pass import ColumnNumbers, LabelCounts
+from latchwork.estimators.data.preparation import scale_of
 
 
 def of_pieces(values, size):

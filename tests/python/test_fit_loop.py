@@ -10,8 +10,8 @@ import time
 import latchwork as lw
 import numpy as np
 import pytest
-from latchwork.estimators.fit_loop import Batch, FitLoop
-from latchwork.estimators.stopping import DivergenceError
+from latchwork.estimators.runs.fit_loop import Batch, FitLoop
+from latchwork.estimators.runs.stopping import DivergenceError
 from training_runs import Stream, Sums, UnknownLength, assert_equal_weights, fit, new_run, weights_of
 
 

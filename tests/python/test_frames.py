@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from comparison import assert_same_bits
 from frame_libraries import LIBRARIES, LONG, OfAnotherLibrary, in_arrow, in_pandas, in_polars
-from latchwork.estimators.frames import Table, feature_names, is_frame, read_column
-from latchwork.estimators.inputs import Schema, read, read_fit
+from latchwork.estimators.data.frames import Table, feature_names, is_frame, read_column
+from latchwork.estimators.data.inputs import Schema, read, read_fit
 
 ROWS = [2, 4, 0, 3, 1]  # of LONG, by sequence and time
 

@@ -8,8 +8,8 @@ import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_same_bits
-from latchwork.estimators.inputs import Schema, read, read_fit
-from latchwork.estimators.sequences import Sequences
+from latchwork.estimators.data.inputs import Schema, read, read_fit
+from latchwork.estimators.data.sequences import Sequences
 
 LENGTHS = (3, 7, 0, 1, 17)
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from latchwork.estimators import language_model, text_windows
+from latchwork.estimators import language_model
 from latchwork.estimators.baselines import CharacterModel
 from latchwork.estimators.estimator import NotFittedError
 from latchwork.estimators.language_model import LSTMLanguageModel
+from latchwork.estimators.text import text_windows
 
 SENTENCES = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n"
 TEXT = SENTENCES * 60

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from latchwork.estimators.checkpoints import Checkpoints
-from latchwork.estimators.tokenizers import NAMES
-from latchwork.estimators.verification import verify
+from latchwork.estimators.runs.checkpoints import Checkpoints
+from latchwork.estimators.runs.verification import verify
+from latchwork.estimators.text.tokenizers import NAMES
 
 TEXT = "the quick brown fox jumps over the lazy dog; a stitch in time saves nine.\n" * 40
 OTHER = "a lazy stitch jumps over the time; the brown dog saves nine.\n" * 20

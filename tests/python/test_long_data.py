@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from latchwork.estimators import sources
-from latchwork.estimators.long_data import LongData, coded_targets, is_long, scaled_targets
-from latchwork.estimators.preparation import scale_of
+from latchwork.estimators.data import sources
+from latchwork.estimators.data.long_data import LongData, coded_targets, is_long, scaled_targets
+from latchwork.estimators.data.preparation import scale_of
 
 
 @pytest.fixture(autouse=True)

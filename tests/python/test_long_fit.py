@@ -5,8 +5,9 @@ import itertools
 import latchwork as lw
 import numpy as np
 import pytest
-from latchwork.estimators import prediction, sources
-from latchwork.estimators.windows import Windows
+from latchwork.estimators import prediction
+from latchwork.estimators.data import sources
+from latchwork.estimators.data.windows import Windows
 
 OPTIONS = {"hidden_size": 4, "window": 25, "head": "sequence", "max_epochs": 2, "batch_size": 4, "random_state": 0}
 

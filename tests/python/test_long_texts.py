@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latchwork._random import Random
-from latchwork.estimators import characters, language_model, text_windows
-from latchwork.estimators.characters import Vocabulary
+from latchwork.estimators import language_model
+from latchwork.estimators.text import characters, text_windows
+from latchwork.estimators.text.characters import Vocabulary
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=60)
 SURROGATES = st.text(st.sampled_from("\ud800\udbff\udc00\udfff\U00010000\U0010ffff a"), max_size=60)

@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 import pytest
-from latchwork.estimators import parquet_files, sources
-from latchwork.estimators.parquet_files import ParquetSource
+from latchwork.estimators.data import parquet_files, sources
+from latchwork.estimators.data.parquet_files import ParquetSource
 
 pyarrow = pytest.importorskip("pyarrow", reason="PyArrow is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="PyArrow is not installed")

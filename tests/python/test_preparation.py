@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from comparison import assert_same_bits
-from latchwork.estimators.inputs import read_fit
-from latchwork.estimators.preparation import check_scale, fit_scale, fit_target_scale, missing_features, scale_of
-from latchwork.estimators.targets import regression_targets
+from latchwork.estimators.data.inputs import read_fit
+from latchwork.estimators.data.preparation import check_scale, fit_scale, fit_target_scale, missing_features, scale_of
+from latchwork.estimators.data.targets import regression_targets
 
 
 def exact(column):

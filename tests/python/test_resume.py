@@ -14,10 +14,10 @@ from pathlib import Path
 import latchwork as lw
 import numpy as np
 import pytest
-from latchwork.estimators import checkpoints, fingerprints
-from latchwork.estimators.checkpoints import KEPT, read_snapshot, run_seed
-from latchwork.estimators.fit_loop import FitLoop
-from latchwork.estimators.stopping import DivergenceError
+from latchwork.estimators.runs import checkpoints, fingerprints
+from latchwork.estimators.runs.checkpoints import KEPT, read_snapshot, run_seed
+from latchwork.estimators.runs.fit_loop import FitLoop
+from latchwork.estimators.runs.stopping import DivergenceError
 from training_runs import (
     Stream,
     Sums,

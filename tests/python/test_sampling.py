@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from latchwork._random import Random
-from latchwork.estimators.generation import written
-from latchwork.estimators.sampling import Draws, Sampling, StopStrings, draw, joined
+from latchwork.estimators.text.generation import written
+from latchwork.estimators.text.sampling import Draws, Sampling, StopStrings, draw, joined
 
 SCORES = np.array([2.0, -1.0, 0.5, 2.0, 0.5, -30.0, 1.0], np.float32)
 

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from comparison import assert_close, assert_same_bits
 from frame_libraries import LIBRARIES, LONG, in_pandas
-from latchwork.estimators.inputs import read_fit
-from latchwork.estimators.targets import class_codes, class_targets, class_weights, regression_targets, target_columns
+from latchwork.estimators.data.inputs import read_fit
+from latchwork.estimators.data.targets import (
+    class_codes,
+    class_targets,
+    class_weights,
+    regression_targets,
+    target_columns,
+)
 
 NAN = float("nan")
 LENGTHS = (3, 1, 0, 2)

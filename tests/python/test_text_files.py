@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latchwork.estimators import text_files, text_windows
-from latchwork.estimators.characters import Vocabulary
-from latchwork.estimators.text_files import TextFile, TextFileTokens
-from latchwork.estimators.text_windows import TextWindows
+from latchwork.estimators.text import text_files, text_windows
+from latchwork.estimators.text.characters import Vocabulary
+from latchwork.estimators.text.text_files import TextFile, TextFileTokens
+from latchwork.estimators.text.text_windows import TextWindows
 
 TEXTS = st.text(st.sampled_from("a\r\n\u00e9\u20ac\U0001f600\u0800\uffff\x00\ufeff"), min_size=1, max_size=40)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from latchwork.estimators import text_sources, tokenizers
-from latchwork.estimators.characters import Vocabulary
-from latchwork.estimators.text_files import TextFile
-from latchwork.estimators.tokenizers import Bytes, UserTokens, check_option, from_file, of_text
-from latchwork.estimators.words import Words
+from latchwork.estimators.text import text_sources, tokenizers
+from latchwork.estimators.text.characters import Vocabulary
+from latchwork.estimators.text.text_files import TextFile
+from latchwork.estimators.text.tokenizers import Bytes, UserTokens, check_option, from_file, of_text
+from latchwork.estimators.text.words import Words
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=60)
 WORDY = st.text(st.sampled_from("ab _1.,-\n\t\u00e9\u4e2d\ud800\udc00\U0001f600"), max_size=40)

@@ -6,9 +6,9 @@ import itertools
 import latchwork as lw
 import numpy as np
 import pytest
-from latchwork.estimators.fit_loop import FitLoop, Run
-from latchwork.estimators.sources import ArraySource, PieceSource, array_source, mappings
-from latchwork.estimators.windows import PieceWindows, Windows, real_targets, window_bounds
+from latchwork.estimators.data.sources import ArraySource, PieceSource, array_source, mappings
+from latchwork.estimators.data.windows import PieceWindows, Windows, real_targets, window_bounds
+from latchwork.estimators.runs.fit_loop import FitLoop, Run
 
 LENGTHS = [[400], [1], [7, 300, 0, 31, 17], [64, 64, 64], [0, 5], [33] * 40]
 

@@ -19,7 +19,7 @@ from latchwork.cli.table_problem import as_input, target_of_past, with_past
 from latchwork.cli.table_sequences import TableSequences, sequences_of
 from latchwork.cli.tables import read_columns
 from latchwork.estimators.classifier import LSTMClassifier
-from latchwork.estimators.schema import Schema
+from latchwork.estimators.data.schema import Schema
 from latchwork.estimators.sequence_estimator import SequenceEstimator
 
 # Predictions are written after each so many rows, or after a longer sequence.

@@ -17,8 +17,8 @@ from latchwork.cli.table_problem import Problem, Wanted, read_problem, target_of
 from latchwork.cli.train_text import default_text, training_length
 from latchwork.estimators.classifier import LSTMClassifier
 from latchwork.estimators.language_model import LSTMLanguageModel
+from latchwork.estimators.runs.verification import Verification, has_data, verify
 from latchwork.estimators.sequence_estimator import SequenceEstimator
-from latchwork.estimators.verification import Verification, has_data, verify
 from latchwork.machine import set_num_threads
 
 UNEQUAL = 1  # the exit status if anything is found

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Self
 
-from latchwork.estimators.characters import Vocabulary
 from latchwork.estimators.estimator import not_fitted_error
+from latchwork.estimators.text.characters import Vocabulary
 
 
 class CharacterModel:

@@ -9,17 +9,17 @@ import numpy as np
 
 from latchwork import _core
 from latchwork._arrays import boolean, real_number
-from latchwork.estimators.frames import objects
-from latchwork.estimators.given_targets import distinct_classes
-from latchwork.estimators.labels import class_weights
-from latchwork.estimators.long_data import coded_targets
+from latchwork.estimators.data.frames import objects
+from latchwork.estimators.data.given_targets import distinct_classes
+from latchwork.estimators.data.labels import class_weights
+from latchwork.estimators.data.long_data import coded_targets
+from latchwork.estimators.data.targets import Targets, class_targets
 from latchwork.estimators.metrics import accuracy
 from latchwork.estimators.parameter_docs import with_shared_docs
 from latchwork.estimators.prediction import mean_of_members, spread_of_members
 from latchwork.estimators.sequence_estimator import SequenceEstimator
 from latchwork.estimators.sequence_network import OutputNumbers
 from latchwork.estimators.sequence_parameters import one_of
-from latchwork.estimators.targets import Targets, class_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from latchwork._arrays import Array
-    from latchwork.estimators.layout import Layout
-    from latchwork.estimators.long_data import LongData
+    from latchwork.estimators.data.layout import Layout
+    from latchwork.estimators.data.long_data import LongData
+    from latchwork.estimators.data.windows import Encode
     from latchwork.estimators.sequence_fitting import Learned
-    from latchwork.estimators.windows import Encode
     from latchwork.optim import Optimizer
     from latchwork.schedules import Schedule
 
@@ -173,7 +173,7 @@ class LSTMClassifier(SequenceEstimator):
 
         Raises
         ------
-        ValueError, TypeError, latchwork.estimators.stopping.DivergenceError
+        ValueError, TypeError, latchwork.estimators.runs.stopping.DivergenceError
             As for `fit`; also if ``classes`` are others than before.
         """
         if classes is not None:

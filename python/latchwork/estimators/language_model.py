@@ -12,19 +12,20 @@ from latchwork import _core, files
 from latchwork._arrays import integer, real_dtype
 from latchwork._progress import ProgressBar
 from latchwork._random import Random, seed_of
-from latchwork.estimators import language_network, tokenizers
-from latchwork.estimators.checkpoints import run_seed
+from latchwork.estimators import language_network
 from latchwork.estimators.estimator import not_fitted_error
-from latchwork.estimators.fingerprints import options_of
-from latchwork.estimators.fit_loop import FitLoop, Run
-from latchwork.estimators.generation import written
 from latchwork.estimators.language_parameters import LanguageParameters, check_text
-from latchwork.estimators.sampling import Draws, Sampling, StopStrings, continued, joined
-from latchwork.estimators.stopping import DivergenceError
+from latchwork.estimators.runs.checkpoints import run_seed
+from latchwork.estimators.runs.fingerprints import options_of
+from latchwork.estimators.runs.fit_loop import FitLoop, Run
+from latchwork.estimators.runs.stopping import DivergenceError
 from latchwork.estimators.stored_parameters import restored, stored
-from latchwork.estimators.text_sources import Source, is_large, of_file, of_str
-from latchwork.estimators.text_windows import TextWindows
-from latchwork.estimators.tokenizers import Tokenizer, UserTokens
+from latchwork.estimators.text import tokenizers
+from latchwork.estimators.text.generation import written
+from latchwork.estimators.text.sampling import Draws, Sampling, StopStrings, continued, joined
+from latchwork.estimators.text.text_sources import Source, is_large, of_file, of_str
+from latchwork.estimators.text.text_windows import TextWindows
+from latchwork.estimators.text.tokenizers import Tokenizer, UserTokens
 from latchwork.network import Network
 from latchwork.training import Trainer
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latchwork._writing import FilePath
-    from latchwork.estimators.characters import Tokens
+    from latchwork.estimators.text.characters import Tokens
 
 # Steps that are read in one call, which bounds the memory that their outputs take; fewer if there are many tokens.
 STEPS_PER_CALL = 4096

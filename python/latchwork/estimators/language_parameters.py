@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from latchwork._cell_options import GateActivations
     from latchwork._writing import FilePath
-    from latchwork.estimators.tokenizers import Decode, Encode
+    from latchwork.estimators.text.tokenizers import Decode, Encode
     from latchwork.optim import Optimizer
     from latchwork.schedules import Schedule
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from latchwork._arrays import Array
-    from latchwork.estimators.inputs import Sequences
+    from latchwork.estimators.data.inputs import Sequences
     from latchwork.network import Network
 
 # Numbers that the input and the outputs of the layers of one call take at most, unless one sequence takes more and

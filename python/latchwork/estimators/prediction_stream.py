@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 import numpy as np
 
 from latchwork._arrays import shape_text
-from latchwork.estimators.examples import all_numbers, check_no_gaps
-from latchwork.estimators.inputs import read
+from latchwork.estimators.data.examples import all_numbers, check_no_gaps
+from latchwork.estimators.data.inputs import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from latchwork._arrays import Array
-    from latchwork.estimators.schema import Schema
+    from latchwork.estimators.data.schema import Schema
     from latchwork.network import Network
 
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from latchwork._arrays import MAX_INDEX, boolean, integer, real_number
-from latchwork.estimators.long_data import scaled_targets
+from latchwork.estimators.data.long_data import scaled_targets
+from latchwork.estimators.data.preparation import fit_target_scale
+from latchwork.estimators.data.targets import regression_targets
 from latchwork.estimators.metrics import r2_score
 from latchwork.estimators.parameter_docs import with_shared_docs
 from latchwork.estimators.prediction import mean_of_members, spread_of_members
-from latchwork.estimators.preparation import fit_target_scale
 from latchwork.estimators.sequence_estimator import SequenceEstimator
 from latchwork.estimators.sequence_network import OutputNumbers
 from latchwork.estimators.sequence_parameters import one_of
-from latchwork.estimators.targets import regression_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from latchwork._arrays import Array
-    from latchwork.estimators.layout import Layout
-    from latchwork.estimators.long_data import LongData
+    from latchwork.estimators.data.layout import Layout
+    from latchwork.estimators.data.long_data import LongData
+    from latchwork.estimators.data.targets import Targets
+    from latchwork.estimators.data.windows import Encode
     from latchwork.estimators.sequence_fitting import Learned
-    from latchwork.estimators.targets import Targets
-    from latchwork.estimators.windows import Encode
     from latchwork.optim import Optimizer
     from latchwork.schedules import Schedule
 
@@ -166,7 +166,7 @@ class LSTMRegressor(SequenceEstimator):
 
         Raises
         ------
-        ValueError, TypeError, latchwork.estimators.stopping.DivergenceError
+        ValueError, TypeError, latchwork.estimators.runs.stopping.DivergenceError
             As for `fit`.
         """
         return self._partial_fit(X, y, sample_weight, static)

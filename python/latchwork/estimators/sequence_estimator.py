@@ -12,19 +12,19 @@ import numpy as np
 from latchwork import files
 from latchwork._arrays import integer
 from latchwork._random import seed_of
-from latchwork.estimators.checkpoints import run_seed
+from latchwork.estimators.data.examples import check_no_gaps
+from latchwork.estimators.data.layout import OUTPUTS
+from latchwork.estimators.data.schema import Schema
 from latchwork.estimators.estimator import not_fitted_error
-from latchwork.estimators.examples import check_no_gaps
-from latchwork.estimators.fit_loop import FitLoop
-from latchwork.estimators.layout import OUTPUTS
 from latchwork.estimators.prediction import run_network
 from latchwork.estimators.prediction_stream import PredictionStream, step_reader
-from latchwork.estimators.schema import Schema
+from latchwork.estimators.runs.checkpoints import run_seed
+from latchwork.estimators.runs.fit_loop import FitLoop
+from latchwork.estimators.runs.stopping import DivergenceError
 from latchwork.estimators.sequence_fitting import Going, Learned, SequenceFitting
 from latchwork.estimators.sequence_network import OutputNumbers, predicting_network
 from latchwork.estimators.sequence_parameters import MISSING, one_of
 from latchwork.estimators.sklearn_tags import sklearn_tags
-from latchwork.estimators.stopping import DivergenceError
 from latchwork.estimators.stored_parameters import restored, stored
 from latchwork.lstm import LSTM
 from latchwork.network import Network
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork._sequence import SequenceModule
     from latchwork._writing import FilePath
-    from latchwork.estimators.layout import Layout
+    from latchwork.estimators.data.layout import Layout
 
 
 class SequenceEstimator(SequenceFitting):
@@ -91,7 +91,7 @@ class SequenceEstimator(SequenceFitting):
             If a parameter is out of range, X and y do not fit together, or X holds infinity or a NaN that is refused.
         TypeError
             If something is of a wrong type.
-        latchwork.estimators.stopping.DivergenceError
+        latchwork.estimators.runs.stopping.DivergenceError
             If the loss is NaN or explodes. After the first step the model has the best weights until then.
         OSError
             If a checkpoint or the certificate cannot be written. After the first step the model has the weights until

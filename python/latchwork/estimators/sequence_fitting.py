@@ -12,19 +12,19 @@ import numpy as np
 
 from latchwork._arrays import integer
 from latchwork._random import Random
-from latchwork.estimators.examples import Examples, check_no_gaps
-from latchwork.estimators.fingerprints import options_of
+from latchwork.estimators.data.examples import Examples, check_no_gaps
+from latchwork.estimators.data.input_numbers import InputNumbers, input_numbers, joined_numbers
+from latchwork.estimators.data.inputs import read, read_fit
+from latchwork.estimators.data.long_data import LongData, is_long, is_mapped, is_path, sequences_of_files
+from latchwork.estimators.data.preparation import missing_features
+from latchwork.estimators.data.targets import target_columns
+from latchwork.estimators.data.training_data import OneEpoch, training_data
 from latchwork.estimators.holdout import held_out
-from latchwork.estimators.input_numbers import InputNumbers, input_numbers, joined_numbers
-from latchwork.estimators.inputs import read, read_fit
 from latchwork.estimators.language_network import check_optimizer, new_optimizer
-from latchwork.estimators.long_data import LongData, is_long, is_mapped, is_path, sequences_of_files
-from latchwork.estimators.preparation import missing_features
-from latchwork.estimators.runs import Run
+from latchwork.estimators.runs.fingerprints import options_of
+from latchwork.estimators.runs.runs import Run
 from latchwork.estimators.sequence_network import NetworkSeeds, OutputNumbers, new_network, training_network
 from latchwork.estimators.sequence_parameters import SequenceParameters
-from latchwork.estimators.targets import target_columns
-from latchwork.estimators.training_data import OneEpoch, training_data
 from latchwork.estimators.validation import Validation
 from latchwork.network import Network
 from latchwork.schedules import Schedule
@@ -32,12 +32,12 @@ from latchwork.training import Trainer
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
-    from latchwork.estimators.layout import Layout
-    from latchwork.estimators.runs import TrainingData
-    from latchwork.estimators.schema import Schema
-    from latchwork.estimators.sequences import Sequences
-    from latchwork.estimators.targets import Targets
-    from latchwork.estimators.windows import Encode
+    from latchwork.estimators.data.layout import Layout
+    from latchwork.estimators.data.schema import Schema
+    from latchwork.estimators.data.sequences import Sequences
+    from latchwork.estimators.data.targets import Targets
+    from latchwork.estimators.data.windows import Encode
+    from latchwork.estimators.runs.runs import TrainingData
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from latchwork._module import Module
     from latchwork._random import Random
-    from latchwork.estimators.input_numbers import InputNumbers
+    from latchwork.estimators.data.input_numbers import InputNumbers
     from latchwork.estimators.sequence_parameters import SequenceParameters
 
 _POOLING: dict[str, type[Module]] = {"last": Last, "mean": Mean, "max": Max}

@@ -13,7 +13,7 @@ from latchwork.estimators.prediction import run_network
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
-    from latchwork.estimators.examples import Examples
+    from latchwork.estimators.data.examples import Examples
     from latchwork.network import Network
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import latchwork as lw
 import numpy as np
-from latchwork.estimators.learning_rates import LearningRates
+from latchwork.estimators.runs.learning_rates import LearningRates
 from numpy.typing import NDArray
 from sets import Part, Split
 

@@ -5,9 +5,9 @@ import sys
 import latchwork as lw
 import numpy as np
 from latchwork._random import Random
-from latchwork.estimators.fingerprints import options_of
-from latchwork.estimators.fit_loop import Batch, FitLoop, Run
-from latchwork.estimators.learning_rates import NAMES
+from latchwork.estimators.runs.fingerprints import options_of
+from latchwork.estimators.runs.fit_loop import Batch, FitLoop, Run
+from latchwork.estimators.runs.learning_rates import NAMES
 
 STEPS, SAMPLES, FEATURES = 7, 31, 3
 

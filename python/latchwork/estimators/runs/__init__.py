@@ -1,0 +1,1 @@
+"""The loop that trains, and what lets a run survive: checkpoints, certificates."""
