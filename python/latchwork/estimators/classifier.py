@@ -89,7 +89,6 @@ class LSTMClassifier(SequenceEstimator):
 
     _kind: ClassVar[str] = "classifier"
     _labels: ClassVar[bool] = True
-    _shortest_for_chrono: ClassVar[int] = 51
 
     def __init__(
         self,

@@ -88,7 +88,6 @@ class LSTMRegressor(SequenceEstimator):
 
     _kind: ClassVar[str] = "regressor"
     _labels: ClassVar[bool] = False
-    _shortest_for_chrono: ClassVar[int] = 2
 
     def __init__(
         self,

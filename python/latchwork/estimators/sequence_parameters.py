@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ HEADS = ("last", "mean", "max", "sequence")
 SCALES = ("standard", "robust", None)
 LEAST_EPOCHS = 60
 LEAST_STEPS = 600
+LONGEST_FOR_TORCH = 50  # steps; longer sequences are learned better from initial values that remember for longer
 MISSING = (None, "forward", "mean", "zero", "refuse")
 
 # The options of the cell, as `latchwork.LSTM` has them.
@@ -32,8 +33,6 @@ CELL_OPTIONS = (
 
 class SequenceParameters(Estimator):
     """What the constructors store as it was given; ``fit`` checks it."""
-
-    _shortest_for_chrono: ClassVar[int]  # steps of the longest sequence from which on "chrono" is the default
 
     hidden_size: int
     num_layers: int
@@ -132,7 +131,7 @@ class SequenceParameters(Estimator):
         if options["init"] is None:
             # Without a forget gate there is no bias that says how long to remember; or the user has said what it is.
             chosen = options["forget_gate"] is False or options["forget_bias"] is not None
-            options["init"] = "torch" if chosen or longest < self._shortest_for_chrono else "chrono"
+            options["init"] = "torch" if chosen or longest <= LONGEST_FOR_TORCH else "chrono"
             if options["init"] == "chrono" and options["t_max"] is None:
                 # Nothing that is further back than a window is learned.
                 options["t_max"] = max(longest if self.window is None else min(longest, self.window), 2)
