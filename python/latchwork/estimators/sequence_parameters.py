@@ -129,12 +129,14 @@ class SequenceParameters(Estimator):
         """Give the options of the cell for sequences of at most so many steps."""
         options = {name: getattr(self, name) for name in CELL_OPTIONS}
         if options["init"] is None:
+            # Nothing that is further back than a window is learned.
+            longest = longest if self.window is None else min(longest, self.window)
             # Without a forget gate there is no bias that says how long to remember; or the user has said what it is.
             chosen = options["forget_gate"] is False or options["forget_bias"] is not None
-            options["init"] = "torch" if chosen or longest <= LONGEST_FOR_TORCH else "chrono"
+            short = longest <= LONGEST_FOR_TORCH and options["t_max"] is None
+            options["init"] = "torch" if chosen or short else "chrono"
             if options["init"] == "chrono" and options["t_max"] is None:
-                # Nothing that is further back than a window is learned.
-                options["t_max"] = max(longest if self.window is None else min(longest, self.window), 2)
+                options["t_max"] = longest
         return options
 
     def _batch_size(self, samples: int) -> int:
