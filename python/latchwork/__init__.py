@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 
 # Each name is imported when it is first asked for, so that `import latchwork` takes next to no time.
 _MODULE_OF = {
-    "Callback": "estimators.callbacks",
-    "DivergenceError": "estimators.stopping",
+    "Callback": "estimators.runs.callbacks",
+    "DivergenceError": "estimators.runs.stopping",
     "Dropout": "layers",
     "EmbedColumns": "input_layers",
     "Embedding": "layers",
@@ -81,7 +81,7 @@ _MODULE_OF = {
     "Sort": "layers",
     "Stream": "stream",
     "Tape": "tape",
-    "TensorBoard": "estimators.callbacks",
+    "TensorBoard": "estimators.runs.callbacks",
     "Trace": "trace",
     "Trainer": "training",
     "cpu_info": "machine",
@@ -95,7 +95,7 @@ _MODULE_OF = {
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
-    "verify": "estimators.verification",
+    "verify": "estimators.runs.verification",
 }
 
 __all__ = [
