@@ -486,6 +486,19 @@ class TestGoingOn:
             model.partial_fit(X[:6], ["d"] * 6)
         assert model.n_iter_ == 2
 
+    def test_partial_fit_that_fails_changes_nothing(self, ragged):
+        X, y = ragged
+        model, other = (small(lw.LSTMRegressor).partial_fit(X, y) for _ in range(2))
+
+        def fail(run, row):
+            raise OverflowError
+
+        before = dict(vars(model))
+        with pytest.raises(OverflowError):
+            model.set_params(callbacks=[fail]).partial_fit(X, y)
+        assert vars(model) == before | {"callbacks": [fail]}
+        assert_same_model(model.set_params(callbacks=None).partial_fit(X, y), other.partial_fit(X, y), X)
+
     def test_partial_fit_after_a_pickle(self, ragged):
         model = small(lw.LSTMRegressor).partial_fit(*ragged)
         copied = pickle.loads(pickle.dumps(model))
