@@ -40,7 +40,7 @@ class LSTMClassifier(SequenceEstimator):
     Parameters
     ----------
     {network}
-    recurrent_dropout : float, default 0.3
+    recurrent_dropout : float, default 0.5
         From 0 to 1: the share of h that is dropped within the recurrence in training.
     {cell}
     {input}
@@ -96,7 +96,7 @@ class LSTMClassifier(SequenceEstimator):
         bidirectional: bool | None = None,
         head: str = "last",
         dropout: float = 0.0,
-        recurrent_dropout: float = 0.3,
+        recurrent_dropout: float = 0.5,
         recurrent_dropout_on: str = "hidden",
         weight_dropout: float = 0.0,
         zoneout: tuple[float, float] = (0.0, 0.0),

@@ -28,7 +28,8 @@ residual, learn_start_state, proj_size, forget_bias, t_max
     The options of the cell, with the defaults and the meaning that they have for `latchwork.LSTM`.
 init : {"torch", "keras", "orthogonal", "chrono"}, optional
     Initial parameters, as for `latchwork.LSTM`. None: "chrono", with the length of the longest sequence in training, or
-    the ``window``, as ``t_max`` if that is None; "torch" for a cell without forget gate.
+    the ``window``, as ``t_max`` if that is None; "torch" where that is at most 50 steps, and for a cell without forget
+    gate.
 dtype : {"float32", "float64"}, default "float32"
     In what the network computes.
 """

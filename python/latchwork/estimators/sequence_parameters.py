@@ -19,6 +19,7 @@ HEADS = ("last", "mean", "max", "sequence")
 SCALES = ("standard", "robust", None)
 LEAST_EPOCHS = 60
 LEAST_STEPS = 600
+MOST_STEPS_WITHOUT_MEMORY = 50  # shorter sequences are learned as well or better from PyTorch's initial values
 MISSING = (None, "forward", "mean", "zero", "refuse")
 
 # The options of the cell, as `latchwork.LSTM` has them.
@@ -124,12 +125,14 @@ class SequenceParameters(Estimator):
     def _cell_options(self, longest: int) -> dict[str, Any]:
         """Give the options of the cell for sequences of at most so many steps."""
         options = {name: getattr(self, name) for name in CELL_OPTIONS}
+        # Nothing that is further back than a window is learned.
+        steps = longest if self.window is None else min(longest, self.window)
         if options["init"] is None:
             # Without a forget gate there is no bias that says how long to remember.
-            options["init"] = "torch" if options["forget_gate"] is False else "chrono"
+            remembers = steps > MOST_STEPS_WITHOUT_MEMORY or options["t_max"] is not None
+            options["init"] = "chrono" if remembers and options["forget_gate"] is not False else "torch"
             if options["init"] == "chrono" and options["t_max"] is None:
-                # Nothing that is further back than a window is learned.
-                options["t_max"] = max(longest if self.window is None else min(longest, self.window), 2)
+                options["t_max"] = steps
         return options
 
     def _batch_size(self, samples: int) -> int:
