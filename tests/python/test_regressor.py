@@ -169,5 +169,6 @@ def test_windows_carry_the_state(rng):
     X = np.zeros((32, 64, 1))
     X[:, 0, 0] = rng.normal(size=32)
     y = np.repeat(X[:, 0], 64, axis=1)
-    model = small(head="sequence", window=16, max_epochs=60, lr=1e-2, recurrent_dropout=0.0).fit(X, y)
+    remembering = {"init": "chrono", "t_max": 64, "recurrent_dropout": 0.0}
+    model = small(head="sequence", window=16, max_epochs=60, lr=1e-2, **remembering).fit(X, y)
     assert model.score(X, y) > 0.9

@@ -761,3 +761,24 @@ class TestMessagesSayWhatToDo:
     def test_labels_for_a_regressor(self, rng, dtype):
         with pytest.raises((TypeError, ValueError), match="^y: expected numbers, got .*; labels are for a classifier$"):
             small(lw.LSTMRegressor).fit(rng.normal(size=(3, 5)), np.array(["a", "b", "a"], dtype))
+
+
+@pytest.mark.parametrize(
+    ("steps", "options", "init", "t_max"),
+    [
+        (50, {}, "torch", None),
+        (51, {}, "chrono", 51),
+        (60, {"window": 50}, "torch", None),
+        (60, {"window": 55}, "chrono", 55),
+        (60, {"forget_gate": False}, "torch", None),
+        (5, {"t_max": 9}, "chrono", 9),
+        (60, {"init": "orthogonal"}, "orthogonal", None),
+    ],
+)
+def test_initial_values_follow_from_the_longest_sequence(steps, options, init, t_max):
+    X = [np.ones((3, 1)), np.ones((steps, 1))]
+    y = [x[:, 0] for x in X] if "window" in options else [0.0, 1.0]
+    head = "sequence" if "window" in options else "last"
+    model = lw.LSTMRegressor(hidden_size=2, head=head, max_epochs=1, random_state=0, **options).fit(X, y)
+    lstm = next(layer for layer in model.network_ if isinstance(layer, lw.LSTM))
+    assert (lstm.init, lstm.t_max) == (init, t_max)
