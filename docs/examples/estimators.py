@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/regressor.md, docs/classifier.md and docs/missing-values.md by the code that stands there.
+"""Makes the pictures of the pages on estimators by the code that stands there.
 
 python docs/examples/estimators.py [FOLDER]
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 
 DOCS = Path(__file__).resolve().parents[1]
-PAGES = ("regressor", "classifier", "missing-values")
+PAGES = ("regressor", "classifier", "missing-values", "language-model")
 
 
 def run(page, folder):

@@ -22,7 +22,7 @@ def program():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["regressor", "classifier", "missing-values"])
+@pytest.mark.parametrize("page", ["regressor", "classifier", "missing-values", "language-model"])
 def test_pictures(program, page, tmp_path):
     from matplotlib import image, pyplot
 
@@ -40,6 +40,11 @@ def test_pictures(program, page, tmp_path):
     if page == "missing-values":
         scores = names["scores"]
         assert all(scores["forward", share] > scores["mean", share] for share in names["shares"])
+    if page == "language-model":
+        line, surprise = names["line"], names["surprise"]
+        steep = {line.index(word): surprise[line.index(word)] for word in ("rat", "corn", "lay")}
+        assert min(steep.values()) > 2
+        assert np.delete(surprise, [*steep, *(line.index("corn") + place for place in (1, 2))]).max() < 1
 
 
 @pytest.mark.parametrize(("page", "kind"), [("regressor", lw.LSTMRegressor), ("classifier", lw.LSTMClassifier)])
