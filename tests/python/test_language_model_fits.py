@@ -441,3 +441,11 @@ class TestTraining:
         with tuned.network_.edit() as parameters:
             parameters["2.bias"][0] += 1e-3
         assert not verify(tuned, tmp_path / "run.json", OTHER).passed
+
+
+def test_the_name_of_a_file_is_no_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-text.txt").write_text("to be or not to be " * 20)
+    with pytest.raises(ValueError, match=r"^text: expected a text, got the name of a file; pathlib.Path\('my-text"):
+        lw.LSTMLanguageModel(4, 4, max_epochs=1).fit("my-text.txt")
+    lw.LSTMLanguageModel(4, 4, max_epochs=1).fit("a text with \0 in it, which names no file, and \ud800 " * 5)

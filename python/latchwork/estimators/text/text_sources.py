@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from latchwork.estimators.text.tokenizers import Tokenizer
 
 _WRITTEN_AT_ONCE = 65536  # tokens
+_LONGEST_NAME = 4096  # characters; a longer text is no name of a file, and need not be asked about
 
 
 class Source(NamedTuple):
@@ -37,7 +38,12 @@ def is_large(text: Any) -> bool:
 
 
 def of_str(text: str, tokenizer: Any, vocabulary_size: int, fitted: Tokenizer | None) -> Source:
-    """Read a str, with the tokenizer that was fitted before or a new one."""
+    """Read a str, with the tokenizer that was fitted before or a new one.
+
+    The name of a file is refused: somebody meant what is in it.
+    """
+    if len(text) <= _LONGEST_NAME and os.path.isfile(text):
+        raise ValueError(f"text: expected a text, got the name of a file; pathlib.Path({text!r}) reads what is in it")
     chosen = fitted or tokenizers.of_text(tokenizer, text, vocabulary_size)
     return Source(chosen, chosen.encode_after_start(text), len(text))
 
