@@ -32,7 +32,7 @@ CASES = {"small": Case(32, 50, 32, 10_000, 8, 4.0), "large": Case(128, 365, 256,
 
 
 def main() -> int:
-    """Print times and ratios; 1 if `fit` gains too little over PyTorch, both absolutely and beside `Trainer`."""
+    """Print times and ratios; 1 if `fit` gains too little over PyTorch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", default=",".join(CASES), help="names with commas between them")
     parser.add_argument("--rounds", type=int, default=5)
@@ -53,6 +53,8 @@ def main() -> int:
 
 def measure(name: str, case: Case, rounds: int) -> bool:
     """Time a case; say whether it misses what is needed."""
+    import latchwork as lw
+
     jobs = make_jobs(case)
     for job in jobs.values():
         job(min(case.samples, 4 * case.batch_size))  # pools and caches awake, code compiled
@@ -75,7 +77,9 @@ def measure(name: str, case: Case, rounds: int) -> bool:
         end="",
     )
     print(f": {gain / trainer_gain:.2f} of it\n", flush=True)
-    return gain < case.needed and gain < LEAST_SHARE_OF_TRAINER * trainer_gain
+    # What is needed is known for machines with AVX-512 alone; others differ in what the trainer itself can gain.
+    needed = case.needed if lw.cpu_info()["isa"] == "avx512" else LEAST_SHARE_OF_TRAINER * trainer_gain
+    return gain < needed
 
 
 def make_jobs(case: Case) -> dict[str, Callable[[int], float]]:
