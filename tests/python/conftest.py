@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def torch_variants(torch_peer):
     import torch_variants
 
     return torch_variants
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hear_ctrl_c():
+    """If a shell runs the tests in its background (``&``), they and what they start ignore SIGINT: undo that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -30,14 +30,6 @@ def model_file(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def children_hear_ctrl_c():
-    """If a shell runs the tests in the background (``&``), they and what they start ignore SIGINT: undo that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def run(*arguments, **keywords):
     command = [sys.executable, "-m", "latchwork", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, **keywords)
@@ -81,7 +73,6 @@ class TestTrain:
         assert (model.num_layers, model.hidden_size, model.max_seconds, model.random_state) == (2, 16, 50, 7)
         assert lw.get_num_threads() == 1
 
-    @pytest.mark.usefixtures("children_hear_ctrl_c")
     def test_ctrl_c_keeps_the_model(self, text_file, tmp_path):
         output = tmp_path / "out.safetensors"
         command = [sys.executable, "-m", "latchwork", "train", str(text_file), "-o", str(output)]

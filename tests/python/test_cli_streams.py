@@ -227,17 +227,13 @@ def test_ctrl_c_at_start_up_is_silent(tmp_path, module):
     (tmp_path / f"{module}.py").write_text(SLOW_IMPORT)
     paths = [str(tmp_path), os.path.dirname(os.path.dirname(lw.__file__))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have made the tests ignore it
-    try:
-        code = "import sys; from latchwork.cli import main; sys.exit(main(['info']))"
-        with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE) as process:  # fmt: skip
-            assert process.stdout.readline() == b"importing\n"
-            time.sleep(0.1)
-            process.send_signal(signal.SIGINT)
-            printed, errors = process.communicate(timeout=20)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    code = "import sys; from latchwork.cli import main; sys.exit(main(['info']))"
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout.readline() == b"importing\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=20)
     assert (process.returncode, printed, errors) == (130, b"", b"")
 
 

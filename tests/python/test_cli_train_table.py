@@ -244,14 +244,6 @@ class TestOptions:
 
 
 class TestEnds:
-    @pytest.fixture
-    def children_hear_ctrl_c(self):
-        """If a shell runs the tests in the background (``&``), they and what they start ignore SIGINT: undo that."""
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        yield
-        signal.signal(signal.SIGINT, before)
-
-    @pytest.mark.usefixtures("children_hear_ctrl_c")
     def test_ctrl_c_keeps_the_model(self, tmp_path):
         (tmp_path / "data.csv").write_text(gestures())
         output = tmp_path / "model.st"

@@ -38,14 +38,6 @@ class Case:
         return np.broadcast_to(self.rows, (steps, 64, 32)), np.zeros((steps, 64, features), np.float32)
 
 
-@pytest.fixture(autouse=True)
-def python_hears_ctrl_c():
-    """A shell lets what runs in its background ignore Ctrl-C, and Python then does not listen to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="module")
 def case():
     lw.set_num_threads(2)
