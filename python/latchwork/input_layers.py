@@ -9,7 +9,7 @@ import numpy as np
 from latchwork import _core
 from latchwork._arrays import integer_array, lengths_array, real_array, real_of_own_dtype, shape_text
 from latchwork._module import Config, Option, core_class
-from latchwork.layers import LeadingAxes, Parameterless, RowsCall, RowsModule
+from latchwork.layers import FeaturesModule, LeadingAxes, Parameterless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from latchwork._arrays import Array
-    from latchwork.tape import Tape
 
 
 class Scale(Parameterless):
@@ -199,7 +198,7 @@ class Impute(Parameterless):
         return output if array.ndim == 3 else output[:, 0]
 
 
-class EmbedColumns(RowsModule):
+class EmbedColumns(FeaturesModule):
     """Replaces columns that hold codes of categories by vectors, and keeps the other columns.
 
     Codes are the integers 0, 1, 2 and so on, as real numbers among those of the other columns. The other columns come
@@ -291,34 +290,6 @@ class EmbedColumns(RowsModule):
             If x does not hold real numbers.
         """
         return self._forward(self._rows(x))
-
-    def record(self, x: Any) -> Tape[tuple[()]]:
-        """Run as a call does, and keep what gradients need.
-
-        Parameters
-        ----------
-        x : array_like
-            As for a call.
-
-        Returns
-        -------
-        Tape
-            With ``output`` and ``backward``; ``state`` is ``()``. It keeps the weights of this moment.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As for a call.
-        """
-        return self._record(self._rows(x))
-
-    def _rows(self, x: Any) -> RowsCall:
-        self._check_callable()
-        array = real_array("x", x, self.dtype)
-        if array.ndim == 0 or array.shape[-1] != self.features:
-            raise ValueError(f"x: expected (..., {self.features}), got {shape_text(array.shape)}")
-        axes = LeadingAxes(array.shape[:-1])
-        return RowsCall(axes, axes.to_core(array))
 
 
 def _numbers(name: str, values: Any) -> list[float]:

@@ -168,7 +168,40 @@ class Embedding(RowsModule):
         return RowsCall(axes, axes.to_core(array))
 
 
-class Linear(RowsModule):
+class FeaturesModule(RowsModule):
+    """`Linear` or `EmbedColumns`: each row real numbers, as many as the layer has inputs."""
+
+    def record(self, x: Any) -> Tape[tuple[()]]:
+        """Run as a call does, and keep what gradients need.
+
+        Parameters
+        ----------
+        x : array_like
+            As for a call.
+
+        Returns
+        -------
+        Tape
+            With ``output`` and ``backward``; ``state`` is ``()``. It keeps the weights of this moment.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call.
+        """
+        return self._record(self._rows(x))
+
+    def _rows(self, x: Any) -> RowsCall:
+        self._check_callable()
+        features = self._core.input_size
+        array = real_array("x", x, self.dtype)
+        if array.ndim == 0 or array.shape[-1] != features:
+            raise ValueError(f"x: expected (..., {features}), got {shape_text(array.shape)}")
+        axes = LeadingAxes(array.shape[:-1])
+        return RowsCall(axes, axes.to_core(array))
+
+
+class Linear(FeaturesModule):
     """``activation(x W^T + b)``, with ``weight`` (out_features, in_features) and ``bias`` (out_features,) as PyTorch's.
 
     Parameters
@@ -247,34 +280,6 @@ class Linear(RowsModule):
             If x does not hold real numbers.
         """
         return self._forward(self._rows(x))
-
-    def record(self, x: Any) -> Tape[tuple[()]]:
-        """Run as a call does, and keep what gradients need.
-
-        Parameters
-        ----------
-        x : array_like
-            As for a call.
-
-        Returns
-        -------
-        Tape
-            With ``output`` and ``backward``; ``state`` is ``()``. It keeps the weights of this moment.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As for a call.
-        """
-        return self._record(self._rows(x))
-
-    def _rows(self, x: Any) -> RowsCall:
-        self._check_callable()
-        array = real_array("x", x, self.dtype)
-        if array.ndim == 0 or array.shape[-1] != self.in_features:
-            raise ValueError(f"x: expected (..., {self.in_features}), got {shape_text(array.shape)}")
-        axes = LeadingAxes(array.shape[:-1])
-        return RowsCall(axes, axes.to_core(array))
 
 
 class Parameterless(Module):
