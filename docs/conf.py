@@ -30,6 +30,8 @@ smartquotes = False
 highlight_language = "none"
 
 html_theme = "furo"
+html_static_path = ["site/static"]
+html_css_files = ["index.css"]
 pygments_dark_style = "monokai"
 html_title = f"Latchwork {release}"
 # Excerpts of the pages found would be fetched, which browsers refuse for pages that lie on a disk.
