@@ -1,0 +1,130 @@
+"""What all converters share: a model as a chain of parts, each a layer of ours with its options and numbers.
+
+Readers of formats make such a chain and call `model_of`; writers go through `layers_of`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latchwork._module import Module
+from latchwork.lstm import LSTM
+from latchwork.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from latchwork._arrays import Array
+
+_LAYER_OF_TENSOR = re.compile(r"_l(\d+)(?=_reverse$|$)")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One layer of a chain.
+
+    Attributes
+    ----------
+    layer : type
+        The class: `latchwork.LSTM`, `latchwork.Linear`, ...
+    options : mapping
+        Arguments of its constructor by name, without ``dtype``, ``seed`` and ``batch_first``. Those that are left out
+        have the constructor's defaults.
+    tensors : mapping of str to numpy.ndarray
+        The parameters under the layer's own names, as its ``load_state_dict`` takes them.
+    origin : str
+        Where the layer stands in the source, for messages: "node '/lstm/LSTM'", "layer 'lstm_1'".
+    """
+
+    layer: type[Module]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Array] = field(default_factory=dict)
+    origin: str = ""
+
+
+def model_of(parts: Sequence[Part], dtype: str, *, batch_first: bool) -> Any:
+    """Build the model that a chain describes: the layer if it is one LSTM, and a `Network` otherwise.
+
+    Consecutive LSTMs of one kind become one stack, which gives the same bits.
+
+    Raises
+    ------
+    ValueError
+        If there is no part, an option is refused by the layer, or a tensor does not fit; the message says where.
+    """
+    if not parts:
+        raise ValueError("expected at least one layer, got none")
+    layers = [_layer(part, dtype, batch_first) for part in stacked(parts)]
+    if len(layers) == 1 and isinstance(layers[0], LSTM):
+        return layers[0]
+    return Network(layers)
+
+
+def layers_of(model: Any) -> list[Module]:
+    """Give the layers of a model that is to leave: of a layer itself, of a network, or of an estimator's network.
+
+    Raises
+    ------
+    ValueError
+        If the model has several members, of which a file elsewhere can hold one: ``network.member(m)`` gives it.
+    TypeError
+        If it is none of these.
+    """
+    network = getattr(model, "network_", model)
+    if not isinstance(network, Module):
+        raise TypeError(f"model: expected a layer, a Network or a fitted estimator, got {type(model).__name__}")
+    if not isinstance(network, Network):
+        return [network]
+    if network.members > 1:
+        raise ValueError(f"model: expected one member, got {network.members}: network.member(m) gives one of them")
+    return list(network)
+
+
+def stacked(parts: Sequence[Part]) -> list[Part]:
+    """Join LSTMs that follow each other and differ in nothing but their input size into stacks of several layers."""
+    joined: list[Part] = []
+    for part in parts:
+        if joined and _continues(joined[-1], part):
+            joined[-1] = _on_top(joined[-1], part)
+        else:
+            joined.append(part)
+    return joined
+
+
+def _continues(below: Part, part: Part) -> bool:
+    """Say whether a part can be one more layer, or some more, of the stack below it."""
+    if below.layer is not LSTM or part.layer is not LSTM:
+        return False
+    # A residual connection skips the first layer of a stack alone, and a stack has one kind of dropout between layers.
+    own = {"input_size", "num_layers"}
+    first, second = ({name: value for name, value in each.options.items() if name not in own} for each in (below, part))
+    return first == second and not first.get("residual") and not first.get("dropout")
+
+
+def _on_top(below: Part, part: Part) -> Part:
+    count = below.options.get("num_layers", 1)
+    moved = {
+        _LAYER_OF_TENSOR.sub(lambda match: f"_l{int(match[1]) + count}", name): tensor
+        for name, tensor in part.tensors.items()
+    }
+    options = {**below.options, "num_layers": count + part.options.get("num_layers", 1)}
+    origin = " and ".join(each.origin for each in (below, part) if each.origin)
+    return replace(below, options=options, tensors={**below.tensors, **moved}, origin=origin)
+
+
+def _layer(part: Part, dtype: str, batch_first: bool) -> Module:
+    options = dict(part.options)
+    if part.layer is LSTM:
+        options["batch_first"] = batch_first
+    try:
+        if not part.tensors:
+            return part.layer(**options)
+        layer = part.layer(**options, dtype=dtype, seed=0)
+        layer.load_state_dict({name: np.asarray(tensor) for name, tensor in part.tensors.items()})
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{part.origin}: {error}" if part.origin else str(error)) from error
+    return layer
