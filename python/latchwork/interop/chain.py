@@ -40,7 +40,7 @@ class Part:
         Where the layer stands in the source, for messages: "node '/lstm/LSTM'", "layer 'lstm_1'".
     """
 
-    layer: type[Module]
+    layer: type[Any]
     options: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, Array] = field(default_factory=dict)
     origin: str = ""
