@@ -120,11 +120,12 @@ def _layer(part: Part, dtype: str, batch_first: bool) -> Module:
     options = dict(part.options)
     if part.layer is LSTM:
         options["batch_first"] = batch_first
+    if part.tensors:
+        options |= {"dtype": dtype, "seed": 0}
     try:
-        if not part.tensors:
-            return part.layer(**options)
-        layer = part.layer(**options, dtype=dtype, seed=0)
-        layer.load_state_dict({name: np.asarray(tensor) for name, tensor in part.tensors.items()})
+        layer: Module = part.layer(**options)
+        if part.tensors:
+            layer.load_state_dict({name: np.asarray(tensor) for name, tensor in part.tensors.items()})
     except (ValueError, TypeError) as error:
         raise type(error)(f"{part.origin}: {error}" if part.origin else str(error)) from error
     return layer
