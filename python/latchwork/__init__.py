@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from latchwork.input_layers import EmbedColumns as EmbedColumns
     from latchwork.input_layers import Impute as Impute
     from latchwork.input_layers import Scale as Scale
+    from latchwork.interop.pytorch.reading import from_torch as from_torch
+    from latchwork.interop.pytorch.writing import to_torch as to_torch
     from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
     from latchwork.layers import Last as Last
@@ -86,6 +88,7 @@ _MODULE_OF = {
     "Trainer": "training",
     "cpu_info": "machine",
     "explain": "explain",
+    "from_torch": "interop.pytorch.reading",
     "get_num_threads": "machine",
     "load": "files",
     "losses": "losses",
@@ -95,6 +98,7 @@ _MODULE_OF = {
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
+    "to_torch": "interop.pytorch.writing",
     "verify": "estimators.runs.verification",
 }
 
@@ -127,6 +131,7 @@ __all__ = [
     "__version__",
     "cpu_info",
     "explain",
+    "from_torch",
     "get_num_threads",
     "load",
     "losses",
@@ -136,6 +141,7 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "show_versions",
+    "to_torch",
     "verify",
 ]
 
