@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from latchwork.input_layers import EmbedColumns as EmbedColumns
     from latchwork.input_layers import Impute as Impute
     from latchwork.input_layers import Scale as Scale
+    from latchwork.interop.onnx.reading import from_onnx as from_onnx
+    from latchwork.interop.onnx.reading import onnx_lstms as onnx_lstms
     from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
     from latchwork.layers import Last as Last
@@ -86,9 +88,11 @@ _MODULE_OF = {
     "Trainer": "training",
     "cpu_info": "machine",
     "explain": "explain",
+    "from_onnx": "interop.onnx.reading",
     "get_num_threads": "machine",
     "load": "files",
     "losses": "losses",
+    "onnx_lstms": "interop.onnx.reading",
     "optim": "optim",
     "pad": "padding",
     "plot": "plot",
@@ -127,9 +131,11 @@ __all__ = [
     "__version__",
     "cpu_info",
     "explain",
+    "from_onnx",
     "get_num_threads",
     "load",
     "losses",
+    "onnx_lstms",
     "optim",
     "pad",
     "plot",
