@@ -10,6 +10,7 @@ import sys
 import latchwork as lw
 import numpy as np
 import pytest
+from comparison import assert_same_bits
 from latchwork.estimators import prediction
 from latchwork.estimators.runs.stopping import DivergenceError
 
@@ -260,6 +261,18 @@ class TestMissing:
         model = small(lw.LSTMRegressor).fit(X, y)
         assert model.network_[1].indicators == (1,)
         assert model.network_[2].input_size == 5
+
+    def test_features_that_are_missing_together_share_indicators(self, rng):
+        X, y = rng.normal(size=(50, 6, 4)), rng.normal(size=50)
+        X[4, 2, [1, 3]] = X[5, 1, [1, 2, 3]] = np.nan
+        model = small(lw.LSTMRegressor).fit(X, y)
+        assert model.network_[1].indicators == (1, 2)
+        alone = X.copy()
+        alone[:, 3, 3] = np.nan  # a feature that was never missing alone is carried forward all the same
+        forward = X.copy()
+        forward[:, 3, 3] = forward[:, 2, 3]
+        kept = [place for place in range(50) if place not in (4, 5)]
+        assert_same_bits(model.predict(alone[kept]), model.predict(forward[kept]))
 
 
 def by_hand(model, X, fill):

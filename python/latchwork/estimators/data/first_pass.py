@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork.estimators.data.gaps import Gaps
 from latchwork.estimators.data.labels import class_codes, distinct_labels
 from latchwork.estimators.data.preparation import folded, inverse
 
@@ -36,7 +37,7 @@ class ColumnNumbers:
     def __init__(self, columns: int, dtype: DTypeLike = "float64") -> None:
         self._dtype = np.dtype(dtype)
         self.counts = np.zeros(columns, np.int64)
-        self.missing = np.zeros(columns, np.bool_)  # whether any row was NaN
+        self.gaps = Gaps(columns)
         self._mean = np.zeros(columns)
         self._squares = np.zeros(columns)
         self._least = np.full(columns, np.inf)
@@ -49,16 +50,16 @@ class ColumnNumbers:
 
     def _add(self, rows: Array) -> None:
         gaps = np.isnan(rows)
-        any_gap = gaps.any(axis=0)
-        self.missing |= any_gap
+        self.gaps.add(gaps)
+        any_gap = bool(gaps.any())
         counts = len(rows) - np.count_nonzero(gaps, axis=0)
         self._least = np.fmin(self._least, np.fmin.reduce(rows, axis=0))
         self._most = np.fmax(self._most, np.fmax.reduce(rows, axis=0))
-        if any_gap.any():
+        if any_gap:
             rows[gaps] = 0.0
         own = _sums(rows) / np.maximum(counts, 1)
         rows -= own
-        if any_gap.any():
+        if any_gap:
             rows[gaps] = 0.0
         # What is left corrects the rounding of the mean.
         rest = _sums(rows) / np.maximum(counts, 1)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork.estimators.data.gaps import Gaps
+
 if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork.estimators.data.sequences import Sequences
@@ -70,14 +72,16 @@ def fit_target_scale(targets: Targets, how: str | None) -> tuple[Array, Array]:
     return scale_of(values, how)
 
 
-def missing_features(sequences: Sequences) -> list[int]:
-    """Give the numbers of the features in which something is missing."""
-    found = np.zeros(sequences.values.shape[1], bool)
+def gaps_of(sequences: Sequences) -> Gaps:
+    """Find the gaps of all features, static ones behind the others."""
+    gaps = Gaps(sequences.values.shape[1])
     for piece in _pieces(sequences.values):
-        found |= np.isnan(piece).any(axis=0)
-    if sequences.static is not None:
-        found = np.concatenate([found, np.isnan(sequences.static).any(axis=0)])
-    return [int(place) for place in np.flatnonzero(found)]
+        gaps.add(np.isnan(piece))
+    if sequences.static is None:
+        return gaps
+    static = Gaps(sequences.static.shape[1])
+    static.add(np.isnan(sequences.static))
+    return gaps.beside(static)
 
 
 def scale_of(values: Array, how: str | None) -> tuple[Array, Array]:
