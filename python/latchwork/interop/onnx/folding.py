@@ -25,6 +25,16 @@ class NotFoldedError(Exception):
     """An operator that is not computed here, or not with these arguments."""
 
 
+class TooLargeError(ValueError):
+    """A constant that is far larger than the file."""
+
+
+# What code that takes a node's inputs and attributes as they should be raises where they are not.
+MAKES_NO_SENSE = (
+    NotFoldedError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, ZeroDivisionError
+)  # fmt: skip
+
+
 class Folder:
     """Computes operators whose inputs are known, within a budget of memory that follows from the file's own size."""
 
@@ -38,7 +48,7 @@ class Folder:
         count = math.prod(max(0, int(size)) for size in shape)
         self._budget -= count * itemsize
         if self._budget < 0 or len(shape) > 32:
-            raise ValueError(f"expected constants of a size that follows from the file's, got {count} elements more")
+            raise TooLargeError(f"expected constants of a size that follows from the file's, got {count} elements more")
 
     def constant(self, node: Any) -> Array:
         """Read a Constant node."""
@@ -58,7 +68,7 @@ class Folder:
         ------
         NotFoldedError
             If the operator is not among those that are computed here, or its arguments make no sense.
-        ValueError
+        TooLargeError
             If the result would be too large.
         """
         rule = _RULES.get(node.op_type)
@@ -66,10 +76,8 @@ class Folder:
             raise NotFoldedError
         try:
             return rule(self, node, [*inputs, *([None] * (6 - len(inputs)))])
-        except (IndexError, TypeError, KeyError, AttributeError, ZeroDivisionError, OverflowError) as error:
-            raise NotFoldedError from error
-        except ValueError as error:
-            if "follows from the file's" in str(error):
+        except MAKES_NO_SENSE as error:
+            if isinstance(error, TooLargeError):
                 raise
             raise NotFoldedError from error
 

@@ -181,8 +181,8 @@ def _external(tensor: Any, name: str, folder: str | None, size: int) -> bytes:
     fields = {each.key: each.value for each in tensor.external_data}
     location = fields.get("location", "")
     root = os.path.realpath(folder)
-    parts = location.replace("\\", "/").split("/")
-    if not location or "\0" in location or os.path.isabs(location) or ".." in parts:
+    parts = text(location).replace("\\", "/").split("/")
+    if not location or not isinstance(location, str) or "\0" in location or os.path.isabs(location) or ".." in parts:
         raise ValueError(f"{name}: expected a file in the model's folder, got {text(location)!r}")
     path = os.path.realpath(os.path.join(root, location))
     if os.path.commonpath([root, path]) != root:

@@ -9,7 +9,7 @@ import numpy as np
 
 from latchwork._arrays import shape_text
 from latchwork.interop.gates import reordered
-from latchwork.interop.onnx.loading import attribute
+from latchwork.interop.onnx.loading import attribute, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,7 +97,7 @@ def read_operator(node: Any, weights: Mapping[str, Array | None]) -> Operator:
     ValueError
         If an attribute is unknown or out of range, or a shape contradicts another or the attributes.
     """
-    unknown = sorted({each.name for each in node.attribute} - ATTRIBUTES)
+    unknown = sorted({text(each.name) for each in node.attribute} - ATTRIBUTES)
     if unknown:
         raise ValueError(f"expected the attributes of ONNX's LSTM, got {', '.join(map(repr, unknown))}")
     direction = attribute(node, "direction", "forward")

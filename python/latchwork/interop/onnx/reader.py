@@ -10,7 +10,7 @@ import numpy as np
 from latchwork._arrays import shape_text
 from latchwork.interop.chain import Part
 from latchwork.interop.found import FoundLSTM
-from latchwork.interop.onnx.folding import Folder, NotFoldedError
+from latchwork.interop.onnx.folding import MAKES_NO_SENSE, Folder, NotFoldedError
 from latchwork.interop.onnx.loading import attribute, tensor_array, text
 from latchwork.interop.onnx.operator import Operator, read_operator
 from latchwork.interop.onnx.rules import PLUMBING, RULES
@@ -246,7 +246,7 @@ class Reader:
         if rule is not None and not any(isinstance(value, Opaque) for value in values):
             try:
                 made = rule(self, node, [*values, *[None] * (6 - len(values))])
-            except (NotFoldedError, ValueError, IndexError, TypeError, OverflowError):
+            except MAKES_NO_SENSE:
                 made = None  # its arguments make no sense, or none here
         if made is None:
             made = [self._opaque(node, values)] * len(node.output)
@@ -254,9 +254,10 @@ class Reader:
 
     def _opaque(self, node: Any, values: Sequence[Value | None]) -> Opaque:
         """Say that a node has no counterpart. Parts of inputs and of end states stay known as such."""
-        reason = f"{text(node.op_type)} {text(node.name or (node.output[0] if node.output else ''))!r}"
-        if "LSTM" in node.op_type:
-            reason += ", an LSTM with quantised weights," if "uantize" in node.op_type else ", an LSTM of another kind,"
+        op_type = text(node.op_type)
+        reason = f"{op_type} {text(node.name or (node.output[0] if node.output else ''))!r}"
+        if "LSTM" in op_type:
+            reason += ", an LSTM with quantised weights," if "uantize" in op_type else ", an LSTM of another kind,"
         inputs: set[str] = set()
         states: set[int] = set()
         cause = ""  # what the node reads that has no counterpart either

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork.interop.onnx.folding import NotFoldedError, slices_argument, split_argument
-from latchwork.interop.onnx.loading import attribute
+from latchwork.interop.onnx.folding import MAKES_NO_SENSE, NotFoldedError, slices_argument, split_argument
+from latchwork.interop.onnx.loading import attribute, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -123,7 +123,10 @@ class StepFinder:
         steps = []
         for place, node in enumerate(self._nodes):
             if node.op_type == "Add" and len(node.input) == 2:
-                step = self._step(place)
+                try:
+                    step = self._step(place)
+                except MAKES_NO_SENSE:
+                    step = None
                 if step is not None:
                     steps.append(step)
                     self._outputs.add(step.h)
@@ -210,7 +213,7 @@ class StepFinder:
         """Cut the products apart into weights for x and for h_prev."""
         affines = {gate: affine for gate, (_, affine) in gates.items()}
         width = affines["input"].width
-        sources = sorted({source for affine in affines.values() for source in affine.matrices})
+        sources = list(dict.fromkeys(source for affine in affines.values() for source in affine.matrices))
         if any(affine.width != width for affine in affines.values()):
             return None
         h, c = self._nodes[h_place].output[0], self._nodes[place].output[0]
@@ -233,7 +236,7 @@ class StepFinder:
             options["forget_gate"] = "coupled"
         if "bias_ih_l0" not in tensors:
             options["bias"] = False
-        name = self._nodes[h_place].name or h
+        name = text(self._nodes[h_place].name or h)
         inner = self._inner(place, h_place, reader, {x, h_prev, c_prev})
         return Step(name, x, h_prev, c_prev, h, c, options, tensors, place, inner)
 
@@ -338,7 +341,7 @@ class StepFinder:
                 continue
             try:
                 self._affines[current] = None if open_ones else self._combined(node, current)
-            except (NotFoldedError, ValueError, IndexError):
+            except MAKES_NO_SENSE:
                 self._affines[current] = None
         return self._affines[name]
 
