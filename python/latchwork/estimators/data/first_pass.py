@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork import _core
 from latchwork.estimators.data.gaps import Gaps
 from latchwork.estimators.data.labels import class_codes, distinct_labels
-from latchwork.estimators.data.preparation import folded, inverse
+from latchwork.estimators.data.preparation import inverse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,22 +50,15 @@ class ColumnNumbers:
             self._add(values[begin : begin + _ROWS].astype(np.float64))
 
     def _add(self, rows: Array) -> None:
-        gaps = np.isnan(rows)
-        self.gaps.add(gaps)
-        any_gap = bool(gaps.any())
-        counts = len(rows) - np.count_nonzero(gaps, axis=0)
-        self._least = np.fmin(self._least, np.fmin.reduce(rows, axis=0))
-        self._most = np.fmax(self._most, np.fmax.reduce(rows, axis=0))
-        if any_gap:
-            rows[gaps] = 0.0
-        own = _sums(rows) / np.maximum(counts, 1)
+        self.gaps.add(np.isnan(rows))
+        counts, least, most = _core.column_extents(rows)
+        self._least, self._most = np.minimum(self._least, least), np.maximum(self._most, most)
+        units, divisor = np.ones(rows.shape[1]), np.maximum(counts, 1)
+        own = _core.column_sums(rows, units, None) / divisor
         rows -= own
-        if any_gap:
-            rows[gaps] = 0.0
         # What is left corrects the rounding of the mean.
-        rest = _sums(rows) / np.maximum(counts, 1)
-        rows *= rows
-        squares = _sums(rows) - counts * rest * rest
+        rest = _core.column_sums(rows, units, None) / divisor
+        squares = _core.column_sums(rows, units, np.zeros(len(units))) - counts * rest * rest
         own += rest
         total = self.counts + counts
         share = counts / np.maximum(total, 1)
@@ -138,7 +132,3 @@ class LabelCounts:
         if self._dtype is not None and self._dtype.kind != "O":
             classes = np.array(classes.tolist())
         return classes, counts
-
-
-def _sums(rows: Array) -> Array:
-    return folded(np.add, rows)
