@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from latchwork.input_layers import Scale as Scale
     from latchwork.interop.nam import from_nam as from_nam
     from latchwork.interop.nam import to_nam as to_nam
+    from latchwork.interop.onnx.reading import from_onnx as from_onnx
+    from latchwork.interop.onnx.reading import onnx_lstms as onnx_lstms
     from latchwork.interop.pytorch.reading import from_torch as from_torch
     from latchwork.interop.pytorch.writing import to_torch as to_torch
     from latchwork.interop.rtneural.reading import from_rtneural as from_rtneural
@@ -93,11 +95,13 @@ _MODULE_OF = {
     "cpu_info": "machine",
     "explain": "explain",
     "from_nam": "interop.nam",
+    "from_onnx": "interop.onnx.reading",
     "from_rtneural": "interop.rtneural.reading",
     "from_torch": "interop.pytorch.reading",
     "get_num_threads": "machine",
     "load": "files",
     "losses": "losses",
+    "onnx_lstms": "interop.onnx.reading",
     "optim": "optim",
     "pad": "padding",
     "plot": "plot",
@@ -140,11 +144,13 @@ __all__ = [
     "cpu_info",
     "explain",
     "from_nam",
+    "from_onnx",
     "from_rtneural",
     "from_torch",
     "get_num_threads",
     "load",
     "losses",
+    "onnx_lstms",
     "optim",
     "pad",
     "plot",
