@@ -795,3 +795,23 @@ def test_initial_values_follow_from_the_longest_sequence(steps, options, init, t
     model = lw.LSTMRegressor(hidden_size=2, head=head, max_epochs=1, random_state=0, **options).fit(X, y)
     lstm = next(layer for layer in model.network_ if isinstance(layer, lw.LSTM))
     assert (lstm.init, lstm.t_max) == (init, t_max)
+
+
+@pytest.mark.parametrize(
+    ("model_class", "steps", "options", "expected"),
+    [
+        (lw.LSTMClassifier, 50, {}, 0.5),
+        (lw.LSTMClassifier, 51, {}, 0.0),
+        (lw.LSTMClassifier, 51, {"recurrent_dropout": 0.2}, 0.2),
+        (lw.LSTMRegressor, 50, {}, 0.1),
+        (lw.LSTMRegressor, 51, {}, 0.0),
+        (lw.LSTMRegressor, 60, {"window": 50}, 0.1),
+        (lw.LSTMRegressor, 5, {"recurrent_dropout": 0.0}, 0.0),
+    ],
+)
+def test_dropout_within_the_recurrence_follows_from_the_longest_sequence(model_class, steps, options, expected):
+    X = [np.ones((3, 1)), np.ones((steps, 1))]
+    y = [x[:, 0] for x in X] if "window" in options else [0, 1]
+    head = "sequence" if "window" in options else "last"
+    model = model_class(hidden_size=2, head=head, max_epochs=1, random_state=0, **options).fit(X, y)
+    assert next(layer for layer in model.network_ if isinstance(layer, lw.LSTM)).recurrent_dropout == expected

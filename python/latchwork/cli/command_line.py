@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import latchwork
-from latchwork.cli import bench, gates, generate, info, predict, train, verify
+from latchwork.cli import bench, convert, gates, generate, info, predict, train, verify
 from latchwork.cli.errors import INTERRUPTED, CommandError, describe
 
 
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"latchwork {latchwork.__version__}")
     parser.add_argument("--cmake-dir", action=_CMakeFolder, nargs=0, help="print the folder for CMake's latchwork_DIR")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (train, predict, verify, generate, gates, info, bench):
+    for module in (train, predict, verify, generate, gates, convert, info, bench):
         module.add_command(commands)
     return parser
 
