@@ -33,7 +33,8 @@ struct ModelInfo {
 using AnyNetwork = std::variant<Network<float>, Network<double>>;
 
 // All of these throw std::filesystem::filesystem_error if the file cannot be read, and std::invalid_argument, which
-// names the file, if it is damaged or no model of format version 2.
+// names the file, if it is damaged or no model of format version 2. So is a file with more than some 15,000 tensors, or
+// more than 16 MB before their numbers: reading it could take more than 100 MB.
 
 // Reads what a file says, and checks all of it but the numbers.
 LATCHWORK_API ModelInfo model_info(const std::filesystem::path& file);
