@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from latchwork.input_layers import EmbedColumns as EmbedColumns
     from latchwork.input_layers import Impute as Impute
     from latchwork.input_layers import Scale as Scale
+    from latchwork.interop.keras import from_keras as from_keras
     from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
     from latchwork.layers import Last as Last
@@ -86,6 +87,7 @@ _MODULE_OF = {
     "Trainer": "training",
     "cpu_info": "machine",
     "explain": "explain",
+    "from_keras": "interop.keras",
     "get_num_threads": "machine",
     "load": "files",
     "losses": "losses",
@@ -127,6 +129,7 @@ __all__ = [
     "__version__",
     "cpu_info",
     "explain",
+    "from_keras",
     "get_num_threads",
     "load",
     "losses",
