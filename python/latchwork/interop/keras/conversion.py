@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import latchwork as lw
-from latchwork.interop.chain import Part
+from latchwork.interop.chain import Part, activated
 from latchwork.interop.keras.activations import LAYERS, activation_of, of_layer
 from latchwork.interop.keras.configs import Layer, Unsupported, flag, number, size
 from latchwork.interop.keras.recurrent import both_runs, is_lstm, merge_of, part_of_both, parts_of_run, run_of
@@ -218,14 +218,7 @@ def _numbers(layer: Layer, shapes: list[tuple[int | None, ...]]) -> list[Any]:
 
 
 def _activation(chain: Chain, step: Step) -> None:
-    activation = of_layer(step.layer, chain.keras3)
-    if activation is None:
-        return
-    before = chain.parts[-1] if chain.parts else None
-    if before is not None and before.layer is lw.Linear and "activation" not in before.options:
-        chain.parts[-1] = replace(before, options={**before.options, "activation": activation})
-    else:
-        chain.add(_ours("Activation"), _origin(step.layer), activation=activation)
+    chain.parts = activated(chain.parts, of_layer(step.layer, chain.keras3), _origin(step.layer))
 
 
 def _dropout(chain: Chain, step: Step) -> None:
