@@ -185,7 +185,7 @@ LSTM = lstm()
 
 @needs_h5py
 def test_archives_of_keras_2(tmp_path, x, random):
-    """The folder of layers has another name, those with numbers count twice in it, and the hard sigmoid is that of 2."""
+    """The folder has another name, those with numbers count twice in it, and the hard sigmoid is that of 2."""
     layers = [formula.drawn(random, FEATURES, UNITS), formula.drawn(random, UNITS, 3)]
     config = sequential(
         *(keras3_layer("LSTM", f"lstm_{units}", units=units, return_sequences=True, recurrent_activation="hard_sigmoid")

@@ -29,4 +29,5 @@ class _Thread:
 def use(monkeypatch):
     """Serve from threads, for one test."""
     monkeypatch.setattr(hdf5, "_start", _Thread)
-    monkeypatch.setattr(hdf5_process, "_limit", lambda size: None)
+    monkeypatch.setattr(hdf5_process, "_limit_time", lambda size: None)
+    monkeypatch.setattr(hdf5_process, "_limit_memory", lambda length: None)

@@ -17,7 +17,7 @@ LARGEST_RATIO = 32
 MOST_OBJECTS = 100_000
 MOST_TEXT = 16 << 20  # bytes of attributes
 DEEPEST = 64
-ROOM = 64 << 20  # bytes of memory beside what the file holds
+ROOM = 64 << 20  # bytes of memory beside those of the numbers
 # Of whatever else stands in attributes nothing is read.
 _ATTRIBUTES = ("keras_version", "model_config", "layer_names", "weight_names", "name", "dtype")
 _OPTIMIZERS = ("optimizer", "optimizer_weights")
@@ -117,20 +117,24 @@ def serve(path: str, requests: BinaryIO, replies: BinaryIO) -> None:
         import h5py
 
         size = os.path.getsize(path)
-        _limit(size)
+        _limit_time(size)
+        _limit_memory(0)
         with h5py.File(path, "r", locking=False) as file:
             listing = _Listing(file, size)
             _reply(replies, {"datasets": listing.datasets, "attributes": listing.attributes})
             left = max(LARGEST_RATIO * size, ROOM)
             for line in requests:
                 dataset = file[json.loads(line)]
-                left -= dataset.size * dataset.dtype.itemsize
+                length = dataset.size * dataset.dtype.itemsize
+                left -= length
                 if left < 0:
                     raise ValueError(f"expected at most {LARGEST_RATIO} times the file's size of numbers, got more")
-                numbers = dataset[()].astype(dataset.dtype.newbyteorder("<")).tobytes()
+                _limit_memory(2 * length)
+                numbers = dataset[()].astype(dataset.dtype.newbyteorder("<"), copy=False)
                 _reply(replies, {})
-                replies.write(numbers)
+                replies.write(numbers.reshape(-1).view("u1").data)
                 replies.flush()
+                del numbers
     except BrokenPipeError:
         return
     except Exception as error:  # of any kind: it is the file's fault, and the other process is to say so
@@ -142,8 +146,8 @@ def _reply(replies: BinaryIO, content: dict[str, Any]) -> None:
     replies.flush()
 
 
-def _limit(size: int) -> None:
-    """Bound the memory and time of this process from here on; ending it is how the system says that it was too much."""
+def _limit_time(size: int) -> None:
+    """Bound the time of this process from here on; ending it is how the system says that it was too much."""
     if sys.platform == "win32":
         return
     import resource
@@ -152,11 +156,19 @@ def _limit(size: int) -> None:
     seconds = spent + 2 + size // (64 << 20)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        with open("/proc/self/statm", encoding="ascii") as statistics:
-            used = int(statistics.read().split()[0]) * resource.getpagesize()
-        memory = used + ROOM + 4 * size
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def _limit_memory(length: int) -> None:
+    """Bound the memory that this process may take from here on: some bytes beside those of libhdf5."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as statistics:
+        used = int(statistics.read().split()[0]) * resource.getpagesize()
+    _, largest = resource.getrlimit(resource.RLIMIT_AS)
+    memory = used + ROOM + length
+    resource.setrlimit(resource.RLIMIT_AS, (memory if largest < 0 else min(memory, largest), largest))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def steps_of(layer: Layer) -> list[Step]:
         If the configuration is not what Keras writes.
     """
     if not layer.is_model:
-        return [Step(layer)]
+        apart = layer.kind == "Bidirectional" and layer.config.get("merge_mode", "concat") is None
+        return [Step(layer, (0, 1) if apart else (0,))]
     in_order = layer.kind == "Sequential"
     steps = [Step(child) for child in layer.children] if in_order else _Graph(layer).steps()
     return [inner for step in steps for inner in _flattened(step)]

@@ -87,7 +87,7 @@ def from_keras(
     for name, value in {"layer": layer, **given}.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name}: expected str or None, got {type(value).__name__}")
-    with _opened(model, given) as source:
+    with _named_errors(model), _opened(model, given) as source:
         return _converted(source, layer)
 
 
@@ -104,8 +104,19 @@ def lstms(model: Any) -> list[FoundLSTM]:
     ValueError, TypeError, ImportError, OSError
         As `from_keras` does for what is no model of Keras.
     """
-    with _opened(model, {}) as source:
+    with _named_errors(model), _opened(model, {}) as source:
         return _Attempt(source).found()
+
+
+@contextlib.contextmanager
+def _named_errors(model: Any) -> Iterator[None]:
+    """Say in each error about a file which one it is."""
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(model, (str, os.PathLike)) and not str(error).startswith(str(os.fspath(model))):
+            raise ValueError(f"{os.fspath(model)!s}: {error}") from None
+        raise
 
 
 def _converted(source: _Source, layer: str | None) -> Any:
@@ -135,7 +146,7 @@ class _Attempt:
                 return
             only = model.children[0]
         try:
-            self.steps = [Step(only)] if only else steps_of(model)
+            self.steps = steps_of(only or model)
         except NoChain as error:
             self.steps = [Step(each) for each in model.walk() if _is_leaf(each)]
             self.reason = f"it is no chain of layers: {error}"
