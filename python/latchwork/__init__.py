@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from latchwork.input_layers import EmbedColumns as EmbedColumns
     from latchwork.input_layers import Impute as Impute
     from latchwork.input_layers import Scale as Scale
+    from latchwork.interop.keras.reading import from_keras as from_keras
     from latchwork.interop.nam import from_nam as from_nam
     from latchwork.interop.nam import to_nam as to_nam
     from latchwork.interop.onnx.reading import from_onnx as from_onnx
@@ -94,6 +95,7 @@ _MODULE_OF = {
     "Trainer": "training",
     "cpu_info": "machine",
     "explain": "explain",
+    "from_keras": "interop.keras.reading",
     "from_nam": "interop.nam",
     "from_onnx": "interop.onnx.reading",
     "from_rtneural": "interop.rtneural.reading",
@@ -143,6 +145,7 @@ __all__ = [
     "__version__",
     "cpu_info",
     "explain",
+    "from_keras",
     "from_nam",
     "from_onnx",
     "from_rtneural",
