@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from latchwork.input_layers import Scale as Scale
     from latchwork.interop.onnx.reading import from_onnx as from_onnx
     from latchwork.interop.onnx.reading import onnx_lstms as onnx_lstms
+    from latchwork.interop.onnx.writing import to_onnx as to_onnx
     from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
     from latchwork.layers import Last as Last
@@ -99,6 +100,7 @@ _MODULE_OF = {
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
+    "to_onnx": "interop.onnx.writing",
     "verify": "estimators.runs.verification",
 }
 
@@ -142,6 +144,7 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "show_versions",
+    "to_onnx",
     "verify",
 ]
 
