@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from latchwork.interop.onnx.reading import from_onnx as from_onnx
     from latchwork.interop.onnx.reading import onnx_lstms as onnx_lstms
     from latchwork.interop.onnx.writing import to_onnx as to_onnx
+    from latchwork.interop.pytorch.reading import from_torch as from_torch
+    from latchwork.interop.pytorch.writing import to_torch as to_torch
     from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
     from latchwork.layers import Last as Last
@@ -90,6 +92,7 @@ _MODULE_OF = {
     "cpu_info": "machine",
     "explain": "explain",
     "from_onnx": "interop.onnx.reading",
+    "from_torch": "interop.pytorch.reading",
     "get_num_threads": "machine",
     "load": "files",
     "losses": "losses",
@@ -101,6 +104,7 @@ _MODULE_OF = {
     "set_num_threads": "machine",
     "show_versions": "machine",
     "to_onnx": "interop.onnx.writing",
+    "to_torch": "interop.pytorch.writing",
     "verify": "estimators.runs.verification",
 }
 
@@ -134,6 +138,7 @@ __all__ = [
     "cpu_info",
     "explain",
     "from_onnx",
+    "from_torch",
     "get_num_threads",
     "load",
     "losses",
@@ -145,6 +150,7 @@ __all__ = [
     "set_num_threads",
     "show_versions",
     "to_onnx",
+    "to_torch",
     "verify",
 ]
 
