@@ -32,8 +32,8 @@ def test_random_plumbing(part):
         (answer,) = expected(model, x=x)
         try:
             ours = lw.from_onnx(model)
-        except ValueError as error:
-            assert "node=" in str(error)
+        except ValueError:
+            assert lw.onnx_lstms(model)
             continue
         read += 1
         output = ours(x)[0]
