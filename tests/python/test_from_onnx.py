@@ -1,18 +1,22 @@
 """Models from ONNX graphs: chains of layers with the plumbing of exporters, single steps, and what is refused."""
 
 import warnings
+from pathlib import Path
 
 import latchwork as lw
 import numpy as np
 import pytest
 from comparison import assert_close, assert_same_bits, difference
 from layers import normal
+from safetensors.numpy import load_file
 
 onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
 import onnx_graphs  # noqa: E402
 import onnx_plumbing  # noqa: E402
 from onnx import helper, numpy_helper  # noqa: E402
 from onnx_graphs import constants, lstm, node  # noqa: E402
+
+KEPT = Path(__file__).parent / "golden" / "onnx"
 
 
 def expected(model, **inputs):
@@ -345,3 +349,20 @@ def test_what_torch_exports(name, exporter, tmp_path, torch_peer):
     model = lw.from_onnx(path)
     assert_close(model(x.numpy())[0], answer.detach(), 1e-5)
     assert model(np.concatenate([x, x], 1))[0].shape is not None
+
+
+@pytest.mark.parametrize("name", ["cell", "last", "learned", "packed", "state", "tagger"])
+def test_kept_files(name):
+    """What PyTorch and TensorFlow wrote, and what it gave; see golden/make_interop_onnx.py."""
+    answers = load_file(KEPT / "expected.safetensors")
+    given = {key.split(".")[2]: value for key, value in answers.items() if key.startswith(f"{name}.in.")}
+    outputs = [answers[key] for key in sorted(answers) if key.startswith(f"{name}.out.")]
+    x, start = given.get("x", given.get("tokens")), None
+    if name == "cell":
+        x, start = x[np.newaxis], (given["h"][np.newaxis], given["c"][np.newaxis])
+    if name == "state":
+        start = given["h_0"], given["c_0"]
+    output, state = lw.from_onnx(KEPT / f"{name}.onnx")(x, start, lengths=given.get("lengths"))
+    ours = {"state": (output, *state), "cell": (output[0], state[1][0])} if name in ("state", "cell") else {}
+    for actual, expected_one in zip(ours.get(name, (output,)), outputs, strict=True):
+        assert_close(actual, expected_one, 1e-5)

@@ -264,7 +264,8 @@ def _equal(folder: Folder, node: Any, inputs: Any) -> Array:
 def _where(folder: Folder, node: Any, inputs: Any) -> Array:
     shape = np.broadcast_shapes(*(each.shape for each in inputs[:3]))
     folder.allocate(shape, 8)
-    return np.where(*inputs[:3])
+    chosen: Array = np.where(*inputs[:3])
+    return chosen
 
 
 def _division(one: Array, other: Array) -> Any:
