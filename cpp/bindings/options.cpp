@@ -31,6 +31,12 @@ struct Words<Direction> {
 };
 
 template <>
+struct Words<Merge> {
+  static constexpr Choice<Merge> list[] = {
+      {"concat", Merge::concat}, {"sum", Merge::sum}, {"mul", Merge::mul}, {"ave", Merge::ave}};
+};
+
+template <>
 struct Words<ForgetGate> {
   static constexpr Choice<ForgetGate> list[] = {
       {"own", ForgetGate::own}, {"none", ForgetGate::none}, {"coupled", ForgetGate::coupled}};
@@ -111,6 +117,7 @@ void each_option(LstmOptions& options, Visit&& visit) {
   visit("bias", options.bias);
   visit("dropout", options.dropout);
   visit("direction", options.direction);
+  visit("merge", options.merge, Merge::concat);
   visit("proj_size", options.proj_size);
   visit("cell", options.cell);
   visit("forget_gate", options.forget_gate);
@@ -179,6 +186,11 @@ void each_option(EmbedColumnsOptions& options, Visit&& visit) {
 template <class Visit>
 void each_option(SortOptions& options, Visit&& visit) {
   visit("group", options.group);
+}
+
+template <class Visit>
+void each_option(ActivationOptions& options, Visit&& visit) {
+  visit("activation", options.activation);
 }
 
 template <class Visit>
@@ -420,17 +432,18 @@ constexpr const char* kind_of(const ScaleOptions&) { return "scale"; }
 constexpr const char* kind_of(const ImputeOptions&) { return "impute"; }
 constexpr const char* kind_of(const EmbedColumnsOptions&) { return "embed_columns"; }
 constexpr const char* kind_of(const SortOptions&) { return "sort"; }
+constexpr const char* kind_of(const ActivationOptions&) { return "activation"; }
 
 ModuleOptions one_module(py::handle mapping, std::string name) {
   OptionReader reader(mapping, std::move(name));
   static constexpr const char* kinds =
-      "embedding, lstm, last, linear, mean, max, dropout, scale, impute, embed_columns, sort";
+      "embedding, lstm, last, linear, mean, max, dropout, scale, impute, embed_columns, sort, activation";
   const std::string kind = reader.take_kind(kinds);
   for (ModuleOptions module :
        {ModuleOptions(EmbeddingOptions{}), ModuleOptions(LstmOptions{}), ModuleOptions(LastOptions{}),
         ModuleOptions(LinearOptions{}), ModuleOptions(MeanOptions{}), ModuleOptions(MaxOptions{}),
         ModuleOptions(DropoutOptions{}), ModuleOptions(ScaleOptions{}), ModuleOptions(ImputeOptions{}),
-        ModuleOptions(EmbedColumnsOptions{}), ModuleOptions(SortOptions{})}) {
+        ModuleOptions(EmbedColumnsOptions{}), ModuleOptions(SortOptions{}), ModuleOptions(ActivationOptions{})}) {
     const auto read = [&](auto& options) {
       if (kind != kind_of(options)) return false;
       each_option(options, reader);

@@ -44,7 +44,8 @@ def test_each_variant_equals_torch(torch_variants, name, dtype):
 ACTIVATIONS = [
     "sigmoid", "tanh", "relu", "hard_sigmoid", ("hard_sigmoid", 0.4), ("hard_sigmoid", -0.3, 0.6), "affine",
     ("affine", -0.7, 0.3), "leaky_relu", ("leaky_relu", 0.3), "thresholded_relu", ("thresholded_relu", 0.2),
-    "scaled_tanh", ("scaled_tanh", -1.3, 0.8), "elu", ("elu", 0.6), "softsign", "softplus",
+    "scaled_tanh", ("scaled_tanh", -1.3, 0.8), "elu", ("elu", 0.6), "softsign", "softplus", "selu", "silu", "gelu",
+    "gelu_tanh", "exponential",
 ]  # fmt: skip
 
 

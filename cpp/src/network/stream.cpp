@@ -26,7 +26,7 @@ template <class T>
 struct MemberStream {
   // One layer of an LSTM, or another module.
   using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>, StreamPooling<T>, StreamScale<T>, StreamImputer<T>,
-                                  StreamEmbedding<T>, StreamSort<T>>;
+                                  StreamEmbedding<T>, StreamSort<T>, StreamActivation<T>>;
 
   MemberStream(const detail::NetworkParts<T>& network, const Snapshot<T>& snapshot, Index member, Index row_count)
       : modules(network.modules),
@@ -63,6 +63,9 @@ struct MemberStream {
       }
       if (const auto* sort = std::get_if<SortOptions>(&modules[at])) {
         links.emplace_back(StreamSort<T>(*sort, features, rows));
+      }
+      if (std::holds_alternative<ActivationOptions>(modules[at])) {
+        links.emplace_back(StreamActivation<T>(kernels, chain[at], features, rows));
       }
     }
     if (links.empty()) unlinked_output = Buffer<T>(rows * output_size);
