@@ -11,8 +11,8 @@
 namespace latchwork::python {
 
 // Checks the types of the values, but does not validate the options.
-std::vector<ModuleOptions> module_options(py::handle modules);
-Loss loss_options(py::handle loss);
-OptimizerOptions optimizer_options(py::handle optimizer);
+std::vector<ModuleOptions> module_options(const py::object& modules);
+Loss loss_options(const py::object& loss);
+OptimizerOptions optimizer_options(const py::object& optimizer);
 
 }  // namespace latchwork::python

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from latchwork.input_layers import EmbedColumns as EmbedColumns
     from latchwork.input_layers import Impute as Impute
     from latchwork.input_layers import Scale as Scale
+    from latchwork.interop.onnx.reading import from_onnx as from_onnx
+    from latchwork.interop.onnx.reading import onnx_lstms as onnx_lstms
+    from latchwork.interop.pytorch.reading import from_torch as from_torch
+    from latchwork.interop.pytorch.writing import to_torch as to_torch
     from latchwork.layers import Dropout as Dropout
     from latchwork.layers import Embedding as Embedding
     from latchwork.layers import Last as Last
@@ -88,15 +92,19 @@ _MODULE_OF = {
     "Trainer": "training",
     "cpu_info": "machine",
     "explain": "explain",
+    "from_onnx": "interop.onnx.reading",
+    "from_torch": "interop.pytorch.reading",
     "get_num_threads": "machine",
     "load": "files",
     "losses": "losses",
+    "onnx_lstms": "interop.onnx.reading",
     "optim": "optim",
     "pad": "padding",
     "plot": "plot",
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
+    "to_torch": "interop.pytorch.writing",
     "verify": "estimators.runs.verification",
 }
 
@@ -130,15 +138,19 @@ __all__ = [
     "__version__",
     "cpu_info",
     "explain",
+    "from_onnx",
+    "from_torch",
     "get_num_threads",
     "load",
     "losses",
+    "onnx_lstms",
     "optim",
     "pad",
     "plot",
     "set_isa",
     "set_num_threads",
     "show_versions",
+    "to_torch",
     "verify",
 ]
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork._module import Config
     from latchwork._writing import FilePath
+    from latchwork.layers import Parameterless
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -107,8 +108,8 @@ def save(model: Savable, path: FilePath) -> None:
     write_atomically(target, to_bytes(content.tensors, metadata))
 
 
-def load(path: FilePath) -> Any:
-    """Read whatever ``save`` wrote: a layer, a network or an estimator.
+def load(path: FilePath, *, prefix: str | Parameterless | Sequence[str | Parameterless] | None = None) -> Any:
+    """Read whatever ``save`` wrote: a layer, a network or an estimator; or layers of a safetensors file from elsewhere.
 
     Nothing in the file is executed.
 
@@ -117,6 +118,9 @@ def load(path: FilePath) -> Any:
     path : str, bytes or os.PathLike
         A ``.safetensors`` file that Latchwork wrote, of format version 2. Its tensors may have been rewritten as
         float16 or bfloat16: they become the model's dtype, exactly.
+    prefix : str, or list of str and of layers without parameters, optional
+        For a file that Latchwork did not write, with tensors under PyTorch's names: the layer, or the layers in their
+        order, as for `from_torch`. "" stands for tensors without a prefix.
 
     Returns
     -------
@@ -132,7 +136,11 @@ def load(path: FilePath) -> Any:
         If the file cannot be read.
     """
     path = path_text(path)
-    return load_as(path, path)
+    if prefix is None:
+        return load_as(path, path)
+    from latchwork.interop.pytorch.reading import model_of_tensors
+
+    return model_of_tensors(foreign_tensors(path), prefix, path)
 
 
 @_before_the_end
@@ -201,6 +209,27 @@ def read_tensors(path: str) -> tuple[dict[str, str], dict[str, Array]]:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"expected a safetensors file, got {description(path, str(error))}") from error
+
+
+@_before_the_end
+def foreign_tensors(path: str) -> dict[str, Array]:
+    """Read the tensors of a safetensors file that Latchwork did not write. OSError, or ValueError if it is no such."""
+    from safetensors import SafetensorError, safe_open
+
+    with open(path, "rb"):  # raises OSError; what safetensors raises if it cannot open a file varies
+        pass
+    try:
+        with safe_open(path, framework="np") as file:
+            if {"format_version", "kind"} <= set(file.metadata() or {}):
+                raise ValueError(
+                    f"{path}: expected a file from elsewhere, got a model of Latchwork's, which lw.load(path) reads"
+                )
+            return {name: _tensor(file, path, name, np.dtype(np.float32)) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        found = description(path, str(error))
+        raise ValueError(f"{path}: expected a safetensors file, got {found}") from error
+    except (TypeError, KeyError, AttributeError) as error:  # dtypes that NumPy does not have
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _tensor(file: Any, path: str, name: str, dtype: np.dtype[Any]) -> Array:

@@ -218,7 +218,7 @@ TEST_CASE("cross-entropy: a network that ends in softmax is refused, one that en
     const Network<float> network(std::move(modules), TensorNames::of_chain, 1);
     Loss loss;
     loss.kind = kind;
-    return Trainer<float>(network, loss, OptimizerOptions{});
+    return Trainer<float>(network, loss, OptimizerOptions{}, 0.0, 0, 0);
   };
   LinearOptions softmax{3, 4};
   softmax.activation = {"softmax"};

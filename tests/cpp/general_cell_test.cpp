@@ -157,7 +157,8 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
             continue;
           }
           if (at == -std::numeric_limits<double>::infinity() && kind == ActivationKind::by_input) {
-            right = right && actual == 0.0;  // likewise
+            // Likewise; here nothing flushes subnormals to zero.
+            right = right && std::abs(actual) <= 100.0 * static_cast<double>(std::numeric_limits<T>::min());
             continue;
           }
           const double expected = reference::activate(activation, at).value;
@@ -172,7 +173,9 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
           // The error is relative to the value, unless numbers of size 1 cancel in it.
           const bool line = name == "affine" || name == "hard_sigmoid";
           const double scale = std::max(line ? 1.0 : 1e-3, std::abs(expected));
-          right = right && std::abs(actual - expected) <= (sizeof(T) == 4 ? 5e-7 : 1e-15) * scale;
+          // A rounding error in the exponent of an exponential counts as often as the exponent says.
+          const double tolerance = (kind == ActivationKind::by_input ? 10.0 : 1.0) * (sizeof(T) == 4 ? 5e-7 : 1e-15);
+          right = right && std::abs(actual - expected) <= tolerance * scale;
         }
         CHECK(right);
       }

@@ -35,7 +35,7 @@ def test_mean_and_spread(size, gaps, dtype, monkeypatch):
         np.testing.assert_allclose(shift[column], mean, rtol=1e-13, atol=1e-13)
         np.testing.assert_allclose(factor[column], 1 / deviation if deviation else 1.0, rtol=1e-9)
         assert numbers.counts[column] == len(known)
-        assert numbers.missing[column] == (len(known) < 317)
+        assert numbers.gaps.missing[column] == (len(known) < 317)
     expected = scale_of(values, "standard")
     np.testing.assert_allclose(shift, expected[0], rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(factor, expected[1], rtol=1e-9)
@@ -48,7 +48,7 @@ def test_constant_missing_and_unscaled_columns():
         shift, factor = numbers.scale("standard")
         assert shift.tolist() == [3, 0, 1, 5]
         assert factor.tolist() == [1, 1, 1, 1]
-        assert numbers.missing.tolist() == [False, True, True, True]
+        assert numbers.gaps.missing.tolist() == [False, True, True, True]
         unscaled = numbers.scale(None)
         assert [each.tolist() for each in unscaled] == [[0] * 4, [1] * 4]
     shift, factor = ColumnNumbers(1).scale("standard")

@@ -66,7 +66,7 @@ def test_memory_mapped_files(arrays, dtype, tmp_path):
     schema = data.schema
     assert (schema.kind, schema.dtype, schema.n_features, schema.names) == ("list", dtype, 3, None)
     assert (data.n_outputs, data.single, data.names, data.can_repeat) == (1, True, None, True)
-    assert data.inputs.missing.tolist() == [False, False, True]
+    assert data.inputs.gaps.columns() == [2]
     shift, factor = data.inputs.scale("standard")
     expected = scale_of(x.reshape(-1, 3).astype(dtype), "standard")
     np.testing.assert_allclose([shift, factor], expected, rtol=1e-9)

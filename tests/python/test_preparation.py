@@ -8,8 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from comparison import assert_same_bits
+from latchwork.estimators.data.gaps import Gaps
 from latchwork.estimators.data.inputs import read_fit
-from latchwork.estimators.data.preparation import check_scale, fit_scale, fit_target_scale, missing_features, scale_of
+from latchwork.estimators.data.preparation import check_scale, fit_scale, fit_target_scale, gaps_of, scale_of
 from latchwork.estimators.data.targets import regression_targets
 
 
@@ -127,8 +128,26 @@ def test_features_static_ones_and_categories():
     shift, factor = fit_scale(sequences, "standard", schema.columns)
     assert shift.tolist() == [3, 0, 10, 3, 7]
     np.testing.assert_allclose(factor, [1 / math.sqrt(8 / 3), 1, 1, 1, 1])
-    assert missing_features(sequences) == [2, 4]
-    assert missing_features(read_fit(np.ones((2, 3)))[0]) == []
+    assert gaps_of(sequences).columns() == [2, 4]
+    assert gaps_of(read_fit(np.ones((2, 3)))[0]).columns() == []
+
+
+def test_features_that_are_missing_together():
+    x = np.ones((20, 6))
+    x[3:5, [1, 2, 5]] = x[9:11, 4] = x[17, [1, 5]] = np.nan  # 5 as 1, and 2 only at first
+    gaps = gaps_of(read_fit([x[:7], x[7:]])[0])
+    assert (gaps.columns(), gaps.distinct_columns()) == ([1, 2, 4, 5], [1, 2, 4])
+    pieces = Gaps(6)
+    for row in x:
+        pieces.add(np.isnan(row[np.newaxis]))
+    assert (pieces.columns(), pieces.distinct_columns()) == ([1, 2, 4, 5], [1, 2, 4])
+
+
+def test_static_features_are_never_missing_together_with_others():
+    x = np.ones((2, 2, 2))
+    x[1, :, 0] = np.nan
+    gaps = gaps_of(read_fit(list(x), static=np.array([[1.0, 2.0], [np.nan, np.nan]]))[0])
+    assert (gaps.columns(), gaps.distinct_columns()) == ([0, 2, 3], [0, 2])
 
 
 def test_targets_of_weight_0_do_not_count():

@@ -10,6 +10,7 @@ import sys
 import latchwork as lw
 import numpy as np
 import pytest
+from comparison import assert_same_bits
 from latchwork.estimators import prediction
 from latchwork.estimators.runs.stopping import DivergenceError
 
@@ -260,6 +261,18 @@ class TestMissing:
         model = small(lw.LSTMRegressor).fit(X, y)
         assert model.network_[1].indicators == (1,)
         assert model.network_[2].input_size == 5
+
+    def test_features_that_are_missing_together_share_indicators(self, rng):
+        X, y = rng.normal(size=(50, 6, 4)), rng.normal(size=50)
+        X[4, 2, [1, 3]] = X[5, 1, [1, 2, 3]] = np.nan
+        model = small(lw.LSTMRegressor).fit(X, y)
+        assert model.network_[1].indicators == (1, 2)
+        alone = X.copy()
+        alone[:, 3, 3] = np.nan  # a feature that was never missing alone is carried forward all the same
+        forward = X.copy()
+        forward[:, 3, 3] = forward[:, 2, 3]
+        kept = [place for place in range(50) if place not in (4, 5)]
+        assert_same_bits(model.predict(alone[kept]), model.predict(forward[kept]))
 
 
 def by_hand(model, X, fill):
@@ -782,3 +795,23 @@ def test_initial_values_follow_from_the_longest_sequence(steps, options, init, t
     model = lw.LSTMRegressor(hidden_size=2, head=head, max_epochs=1, random_state=0, **options).fit(X, y)
     lstm = next(layer for layer in model.network_ if isinstance(layer, lw.LSTM))
     assert (lstm.init, lstm.t_max) == (init, t_max)
+
+
+@pytest.mark.parametrize(
+    ("model_class", "steps", "options", "expected"),
+    [
+        (lw.LSTMClassifier, 50, {}, 0.5),
+        (lw.LSTMClassifier, 51, {}, 0.0),
+        (lw.LSTMClassifier, 51, {"recurrent_dropout": 0.2}, 0.2),
+        (lw.LSTMRegressor, 50, {}, 0.1),
+        (lw.LSTMRegressor, 51, {}, 0.0),
+        (lw.LSTMRegressor, 60, {"window": 50}, 0.1),
+        (lw.LSTMRegressor, 5, {"recurrent_dropout": 0.0}, 0.0),
+    ],
+)
+def test_dropout_within_the_recurrence_follows_from_the_longest_sequence(model_class, steps, options, expected):
+    X = [np.ones((3, 1)), np.ones((steps, 1))]
+    y = [x[:, 0] for x in X] if "window" in options else [0, 1]
+    head = "sequence" if "window" in options else "last"
+    model = model_class(hidden_size=2, head=head, max_epochs=1, random_state=0, **options).fit(X, y)
+    assert next(layer for layer in model.network_ if isinstance(layer, lw.LSTM)).recurrent_dropout == expected

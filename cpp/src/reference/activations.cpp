@@ -61,8 +61,9 @@ Activated activate(const Activation& activation, double x) {
     return {x * phi, phi + x * std::exp(-x * x / 2.0) / std::sqrt(2.0 * pi)};
   }
   if (name == "gelu_tanh") {
-    const double root = std::sqrt(2.0 / pi), t = std::tanh(root * (x + 0.044715 * x * x * x));
-    return {0.5 * x * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * root * (1.0 + 3.0 * 0.044715 * x * x)};
+    const double twice = 2.0 * std::sqrt(2.0 / pi);
+    const double s = sigmoid(twice * (x + 0.044715 * x * x * x));  // (1 + tanh(u)) / 2 = sigmoid(2 u)
+    return {x * s, s + x * s * (1.0 - s) * twice * (1.0 + 3.0 * 0.044715 * x * x)};
   }
   if (name == "exponential") return {std::exp(x), std::exp(x)};
   throw std::invalid_argument("activation: expected one that a gate may have, got " + name);

@@ -8,6 +8,7 @@
 
 #include "machine/dispatch.hpp"
 #include "weights/module_sizes.hpp"
+#include "weights/option_names.hpp"
 #include "weights/refusal.hpp"
 
 namespace latchwork {
@@ -101,10 +102,6 @@ void check(const EmbeddingOptions& options) {
            "a number whose product with embedding_dim (" + text(options.embedding_dim) + ") does not overflow",
            text(options.num_embeddings));
   }
-}
-
-const char* merge_name(Merge merge) {
-  return merge == Merge::sum ? "sum" : merge == Merge::mul ? "mul" : merge == Merge::ave ? "ave" : "concat";
 }
 
 void check_cell(const LstmOptions& options) {
@@ -209,7 +206,7 @@ void check(const LstmOptions& options) {
   if (options.num_layers > max_layers) refuse("num_layers", "at most " + text(max_layers), text(options.num_layers));
   check_probability("dropout", options.dropout);
   if (options.merge != Merge::concat && options.direction != Direction::both) {
-    refuse("merge", "concat without two directions", merge_name(options.merge));
+    refuse("merge", "concat without two directions", std::string(word_for(options.merge)));
   }
   check_at_least("proj_size", 0, options.proj_size);
   if (options.proj_size >= options.hidden_size) {

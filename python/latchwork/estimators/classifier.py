@@ -42,8 +42,9 @@ class LSTMClassifier(SequenceEstimator):
     Parameters
     ----------
     {network}
-    recurrent_dropout : float, default 0.5
-        From 0 to 1: the share of h that is dropped within the recurrence in training.
+    recurrent_dropout : float, optional
+        From 0 to 1: the share of h that is dropped within the recurrence in training. None: 0.5 where the longest
+        sequence in training, or the ``window``, has at most 50 steps, and 0 where it is longer.
     {cell}
     {input}
     loss : "cross_entropy" or callable, default "cross_entropy"
@@ -89,6 +90,7 @@ class LSTMClassifier(SequenceEstimator):
 
     _kind: ClassVar[str] = "classifier"
     _labels: ClassVar[bool] = True
+    _dropout_if_short: ClassVar[float] = 0.5
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class LSTMClassifier(SequenceEstimator):
         bidirectional: bool | None = None,
         head: str = "last",
         dropout: float = 0.0,
-        recurrent_dropout: float = 0.5,
+        recurrent_dropout: float | None = None,
         recurrent_dropout_on: str = "hidden",
         weight_dropout: float = 0.0,
         zoneout: tuple[float, float] = (0.0, 0.0),

@@ -42,8 +42,9 @@ class LSTMRegressor(SequenceEstimator):
     Parameters
     ----------
     {network}
-    recurrent_dropout : float, default 0.1
-        From 0 to 1: the share of h that is dropped within the recurrence in training.
+    recurrent_dropout : float, optional
+        From 0 to 1: the share of h that is dropped within the recurrence in training. None: 0.1 where the longest
+        sequence in training, or the ``window``, has at most 50 steps, and 0 where it is longer.
     {cell}
     {input}
     loss : {"squared_error", "absolute_error", "huber", "quantile"} or callable, default "squared_error"
@@ -88,6 +89,7 @@ class LSTMRegressor(SequenceEstimator):
 
     _kind: ClassVar[str] = "regressor"
     _labels: ClassVar[bool] = False
+    _dropout_if_short: ClassVar[float] = 0.1
 
     def __init__(
         self,
@@ -97,7 +99,7 @@ class LSTMRegressor(SequenceEstimator):
         bidirectional: bool | None = None,
         head: str = "last",
         dropout: float = 0.0,
-        recurrent_dropout: float = 0.1,
+        recurrent_dropout: float | None = None,
         recurrent_dropout_on: str = "hidden",
         weight_dropout: float = 0.0,
         zoneout: tuple[float, float] = (0.0, 0.0),

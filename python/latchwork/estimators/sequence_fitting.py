@@ -8,15 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import numpy as np
-
 from latchwork._arrays import integer
 from latchwork._random import Random
 from latchwork.estimators.data.examples import Examples, check_no_gaps
 from latchwork.estimators.data.input_numbers import InputNumbers, input_numbers, joined_numbers
 from latchwork.estimators.data.inputs import read, read_fit
 from latchwork.estimators.data.long_data import LongData, is_long, is_mapped, is_path, sequences_of_files
-from latchwork.estimators.data.preparation import missing_features
+from latchwork.estimators.data.preparation import gaps_of
 from latchwork.estimators.data.targets import target_columns
 from latchwork.estimators.data.training_data import OneEpoch, training_data
 from latchwork.estimators.holdout import held_out
@@ -122,12 +120,12 @@ class SequenceFitting(SequenceParameters):
         training, validation = self._split(examples, seeds.split, validates=going is None)
         counted = Examples(training.sequences, self._weighted(training.targets)).counted()
         if before is None:
-            gaps = missing_features(counted.sequences)
-            missing = self.missing or ("forward" if gaps else "refuse")
+            gaps = gaps_of(counted.sequences)
+            missing = self.missing or ("forward" if gaps.columns() else "refuse")
             outputs = self._new_outputs(counted.targets, answers)
             learned = Learned(schema, outputs, missing, answers)
-            if gaps and self.missing is None and self.verbose:
-                note_gaps(gaps, counted.sequences.names, int(self.verbose))
+            if gaps.columns() and self.missing is None and self.verbose:
+                note_gaps(gaps.columns(), counted.sequences.names, int(self.verbose))
         else:
             learned = before
         if learned.missing == "refuse":
@@ -136,7 +134,7 @@ class SequenceFitting(SequenceParameters):
             validation = self._given_validation(learned)
         inputs = None
         if before is None:
-            inputs = input_numbers(counted.sequences, schema, self.scale, learned.missing, gaps)
+            inputs = input_numbers(counted.sequences, schema, self.scale, learned.missing, gaps.distinct_columns())
         longest = int(counted.sequences.lengths.max())
         trainer = self._trainer_of(learned, inputs, longest, seeds, going)
         targets = self._in_units_of_network(counted.targets, learned.outputs)
@@ -233,13 +231,13 @@ class SequenceFitting(SequenceParameters):
         )
         inputs = None
         if before is None:
-            gaps = np.flatnonzero(long.inputs.missing).tolist()
-            missing = self.missing or ("forward" if gaps else "refuse")
+            gaps = long.inputs.gaps
+            missing = self.missing or ("forward" if gaps.columns() else "refuse")
             answers, outputs = self._long_answers(long)
             learned = Learned(long.schema, outputs, missing, answers)
             shift, factor = long.inputs.scale(self.scale)
             mean, _ = long.inputs.scale("standard")
-            inputs = joined_numbers(shift, factor, mean, long.schema, self.scale, missing, gaps)
+            inputs = joined_numbers(shift, factor, mean, long.schema, self.scale, missing, gaps.distinct_columns())
         else:
             learned = before
         window = integer("window", self.window, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +21,9 @@ HEADS = ("last", "mean", "max", "sequence")
 SCALES = ("standard", "robust", None)
 LEAST_EPOCHS = 60
 LEAST_STEPS = 600
-LONGEST_FOR_TORCH = 50  # steps; longer sequences are learned better from initial values that remember for longer
+# Steps of sequences that count as short. Longer ones are learned better from initial values that remember for longer,
+# and dropout within the recurrence costs more there than it gives.
+LONGEST_SHORT = 50
 MISSING = (None, "forward", "mean", "zero", "refuse")
 
 # The options of the cell, as `latchwork.LSTM` has them.
@@ -39,7 +41,7 @@ class SequenceParameters(Estimator):
     bidirectional: bool | None
     head: str
     dropout: float
-    recurrent_dropout: float
+    recurrent_dropout: float | None
     recurrent_dropout_on: str
     weight_dropout: float
     zoneout: tuple[float, float]
@@ -86,6 +88,8 @@ class SequenceParameters(Estimator):
     verbose: int | bool
     callbacks: Any
 
+    _dropout_if_short: ClassVar[float]  # what ``recurrent_dropout=None`` means for sequences of few steps
+
     def _store(self, given: Mapping[str, Any]) -> None:
         """Make attributes of the constructor's arguments, which are the local variables of ``__init__``."""
         for name in self._parameter_names():
@@ -128,12 +132,14 @@ class SequenceParameters(Estimator):
     def _cell_options(self, longest: int) -> dict[str, Any]:
         """Give the options of the cell for sequences of at most so many steps."""
         options = {name: getattr(self, name) for name in CELL_OPTIONS}
+        # Nothing that is further back than a window is learned.
+        longest = longest if self.window is None else min(longest, self.window)
+        if options["recurrent_dropout"] is None:
+            options["recurrent_dropout"] = self._dropout_if_short if longest <= LONGEST_SHORT else 0.0
         if options["init"] is None:
-            # Nothing that is further back than a window is learned.
-            longest = longest if self.window is None else min(longest, self.window)
             # Without a forget gate there is no bias that says how long to remember; or the user has said what it is.
             chosen = options["forget_gate"] is False or options["forget_bias"] is not None
-            short = longest <= LONGEST_FOR_TORCH and options["t_max"] is None
+            short = longest <= LONGEST_SHORT and options["t_max"] is None
             options["init"] = "torch" if chosen or short else "chrono"
             if options["init"] == "chrono" and options["t_max"] is None:
                 options["t_max"] = longest

@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork._module import Module
+from latchwork import _core, layers
+from latchwork._module import Module, without_initial_values
+from latchwork.layers import Linear
 from latchwork.lstm import LSTM
+from latchwork.lstm_cell import LSTMCell
 from latchwork.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from latchwork._arrays import Array
+
+# A name, or (name, alpha) or (name, alpha, beta), as `latchwork.Linear` and `latchwork.Activation` take it.
+Activation = str | tuple[Any, ...]
+
+# The options that have no defaults.
+_SIZES = ("input_size", "hidden_size", "in_features", "out_features", "num_embeddings", "embedding_dim")
 
 _LAYER_OF_TENSOR = re.compile(r"_l(\d+)(?=_reverse$|$)")
 
@@ -47,7 +56,7 @@ class Part:
 
 
 def model_of(parts: Sequence[Part], dtype: str, *, batch_first: bool) -> Any:
-    """Build the model that a chain describes: the layer if it is one LSTM, and a `Network` otherwise.
+    """Build the model that a chain describes: the layer if it is one LSTM or one cell, and a `Network` otherwise.
 
     Consecutive LSTMs of one kind become one stack, which gives the same bits.
 
@@ -58,10 +67,27 @@ def model_of(parts: Sequence[Part], dtype: str, *, batch_first: bool) -> Any:
     """
     if not parts:
         raise ValueError("expected at least one layer, got none")
-    layers = [_layer(part, dtype, batch_first) for part in stacked(parts)]
-    if len(layers) == 1 and isinstance(layers[0], LSTM):
-        return layers[0]
-    return Network(layers)
+    chain = [_layer(part, dtype, batch_first) for part in stacked(parts)]
+    if len(chain) == 1 and isinstance(chain[0], (LSTM, LSTMCell)):
+        return chain[0]
+    return Network(chain)
+
+
+def part_of(layer: Module) -> Part:
+    """Describe a layer that has no parameters, so that it can stand in a chain."""
+    return Part(type(layer), {name: value for name, value in layer._config.modules[0].items() if name != "kind"})
+
+
+def activated(parts: Sequence[Part], activation: Activation | None, origin: str = "") -> list[Part]:
+    """Put an activation behind a chain: into the `Linear` at its end that has none yet, or else as a layer."""
+    if activation is None:
+        return list(parts)
+    if parts and parts[-1].layer is Linear and parts[-1].options.get("activation") is None:
+        return [*parts[:-1], replace(parts[-1], options={**parts[-1].options, "activation": activation})]
+    layer = getattr(layers, "Activation", None)
+    if layer is None:
+        raise ValueError(f"{origin}: expected an activation after a Linear, got one after another layer")
+    return [*parts, Part(layer, {"activation": activation}, {}, origin)]
 
 
 def layers_of(model: Any) -> list[Module]:
@@ -82,6 +108,29 @@ def layers_of(model: Any) -> list[Module]:
     if network.members > 1:
         raise ValueError(f"model: expected one member, got {network.members}: network.member(m) gives one of them")
     return list(network)
+
+
+def only_options(layer: Module, held: Sequence[str], holder: str) -> None:
+    """Raise ValueError if a layer has an option, other than those that are held, that differs from its default.
+
+    Options that only choose initial values never matter.
+
+    Parameters
+    ----------
+    layer : LSTM, LSTMCell, Embedding or Linear
+        The layer.
+    held : sequence of str
+        Options in the core's words, which may have any value.
+    holder : str
+        What cannot hold the others, for the message: "PyTorch's LSTM".
+    """
+    (given,) = without_initial_values(layer._config.modules)
+    sizes = {name: given[name] for name in _SIZES if name in given}
+    (default,) = without_initial_values([_core.checked_module({"kind": given["kind"], **sizes})])
+    for name, value in given.items():
+        if value != default.get(name) and name not in held and name not in ("kind", "cell"):
+            python_name = "zoneout" if name.startswith("zoneout") else name
+            raise ValueError(f"{python_name}: expected {default.get(name)!r} for {holder}, got {value!r}")
 
 
 def stacked(parts: Sequence[Part]) -> list[Part]:

@@ -333,8 +333,8 @@ void print_all(const std::string& dtype) {
                      {ImputeOptions{3, Imputation::constant, {0.1, 0.2, 0.3}, {1}}, lstm(4, 7), MeanOptions{}},
                      {9, 6, true, true}, 81);
 
-  const auto activated = [](Index inputs, Index outputs, const char* name) {
-    LinearOptions linear{inputs, outputs};
+  const auto activated = [](Index from, Index to, const char* name) {
+    LinearOptions linear{from, to};
     linear.activation = {name};
     return linear;
   };

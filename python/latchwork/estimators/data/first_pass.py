@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork import _core
+from latchwork.estimators.data.gaps import Gaps
 from latchwork.estimators.data.labels import class_codes, distinct_labels
-from latchwork.estimators.data.preparation import folded, inverse
+from latchwork.estimators.data.preparation import inverse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +38,7 @@ class ColumnNumbers:
     def __init__(self, columns: int, dtype: DTypeLike = "float64") -> None:
         self._dtype = np.dtype(dtype)
         self.counts = np.zeros(columns, np.int64)
-        self.missing = np.zeros(columns, np.bool_)  # whether any row was NaN
+        self.gaps = Gaps(columns)
         self._mean = np.zeros(columns)
         self._squares = np.zeros(columns)
         self._least = np.full(columns, np.inf)
@@ -48,22 +50,15 @@ class ColumnNumbers:
             self._add(values[begin : begin + _ROWS].astype(np.float64))
 
     def _add(self, rows: Array) -> None:
-        gaps = np.isnan(rows)
-        any_gap = gaps.any(axis=0)
-        self.missing |= any_gap
-        counts = len(rows) - np.count_nonzero(gaps, axis=0)
-        self._least = np.fmin(self._least, np.fmin.reduce(rows, axis=0))
-        self._most = np.fmax(self._most, np.fmax.reduce(rows, axis=0))
-        if any_gap.any():
-            rows[gaps] = 0.0
-        own = _sums(rows) / np.maximum(counts, 1)
+        self.gaps.add(np.isnan(rows))
+        counts, least, most = _core.column_extents(rows)
+        self._least, self._most = np.minimum(self._least, least), np.maximum(self._most, most)
+        units, divisor = np.ones(rows.shape[1]), np.maximum(counts, 1)
+        own = _core.column_sums(rows, units, None) / divisor
         rows -= own
-        if any_gap.any():
-            rows[gaps] = 0.0
         # What is left corrects the rounding of the mean.
-        rest = _sums(rows) / np.maximum(counts, 1)
-        rows *= rows
-        squares = _sums(rows) - counts * rest * rest
+        rest = _core.column_sums(rows, units, None) / divisor
+        squares = _core.column_sums(rows, units, np.zeros(len(units))) - counts * rest * rest
         own += rest
         total = self.counts + counts
         share = counts / np.maximum(total, 1)
@@ -137,7 +132,3 @@ class LabelCounts:
         if self._dtype is not None and self._dtype.kind != "O":
             classes = np.array(classes.tolist())
         return classes, counts
-
-
-def _sums(rows: Array) -> Array:
-    return folded(np.add, rows)

@@ -26,7 +26,7 @@ class InputNumbers(NamedTuple):
 
 
 def input_numbers(
-    sequences: Sequences, schema: Schema, scale: str | None, missing: str, gaps: Sequence[int]
+    sequences: Sequences, schema: Schema, scale: str | None, missing: str, indicators: Sequence[int]
 ) -> InputNumbers:
     """Find the numbers of the training data.
 
@@ -38,17 +38,18 @@ def input_numbers(
         Which features are categorical.
     scale, missing : str
         The estimator's options; ``missing`` decided.
-    gaps : sequence of int
-        The features with NaN: each gets a mask and, with "forward", the time since it was last seen.
+    indicators : sequence of int
+        The features that get a mask and, with "forward", the time since they were last seen: of features that were
+        always missing together, the first.
     """
     shift, factor = fit_scale(sequences, scale, schema.columns)
     means = missing != "refuse" and scale != "standard"
     mean = fit_scale(sequences, "standard", schema.columns)[0] if means else shift
-    return joined_numbers(shift, factor, mean, schema, scale, missing, gaps)
+    return joined_numbers(shift, factor, mean, schema, scale, missing, indicators)
 
 
 def joined_numbers(
-    shift: Array, factor: Array, mean: Array, schema: Schema, scale: str | None, missing: str, gaps: Sequence[int]
+    shift: Array, factor: Array, mean: Array, schema: Schema, scale: str | None, missing: str, indicators: Sequence[int]
 ) -> InputNumbers:
     """Join the numbers of scaling with what stands for gaps: ``mean``, unscaled, unless ``missing`` is "zero"."""
     impute: dict[str, Any] | None = None
@@ -62,6 +63,6 @@ def joined_numbers(
             fill = (mean - shift) * factor
         fill[schema.columns] = 0.0
         method = "forward" if missing == "forward" else "constant"
-        impute = {"method": method, "fill": fill.tolist(), "indicators": list(gaps)}
+        impute = {"method": method, "fill": fill.tolist(), "indicators": list(indicators)}
     categories = {column: len(found) for column, found in schema.categories.items()}
     return InputNumbers(shift.tolist(), factor.tolist(), impute, categories)

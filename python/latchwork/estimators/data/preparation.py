@@ -1,8 +1,6 @@
 """Numbers that bring features and targets to a common scale, and which features have gaps.
 
-All sums are formed in float64 by adding the second half of an array to its first, element by element, until one row is
-left: the same bits with every version of NumPy and on every CPU, with an error that grows with the logarithm of the
-number of rows, at the speed of memory.
+All sums are the core's own: the same bits with every version of NumPy and on every CPU.
 """
 
 from __future__ import annotations
@@ -13,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork import _core
+from latchwork.estimators.data.gaps import Gaps
+
 if TYPE_CHECKING:
     from latchwork._arrays import Array
     from latchwork.estimators.data.sequences import Sequences
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 SCALES = ("standard", "robust", None)
 
-_NUMBERS = 1 << 17  # how many numbers are converted to float64 at once: few enough for the cache
+_NUMBERS = 1 << 17  # how many numbers are looked at at once: few enough for the cache
 
 
 def check_scale(scale: Any) -> None:
@@ -70,14 +71,17 @@ def fit_target_scale(targets: Targets, how: str | None) -> tuple[Array, Array]:
     return scale_of(values, how)
 
 
-def missing_features(sequences: Sequences) -> list[int]:
-    """Give the numbers of the features in which something is missing."""
-    found = np.zeros(sequences.values.shape[1], bool)
-    for piece in _pieces(sequences.values):
-        found |= np.isnan(piece).any(axis=0)
-    if sequences.static is not None:
-        found = np.concatenate([found, np.isnan(sequences.static).any(axis=0)])
-    return [int(place) for place in np.flatnonzero(found)]
+def gaps_of(sequences: Sequences) -> Gaps:
+    """Find the gaps of all features, static ones behind the others."""
+    gaps = Gaps(sequences.values.shape[1])
+    if not _core.all_finite(sequences.values):  # else there is nothing to look for
+        for piece in _pieces(sequences.values):
+            gaps.add(np.isnan(piece))
+    if sequences.static is None:
+        return gaps
+    static = Gaps(sequences.static.shape[1])
+    static.add(np.isnan(sequences.static))
+    return gaps.beside(static)
 
 
 def scale_of(values: Array, how: str | None) -> tuple[Array, Array]:
@@ -111,16 +115,7 @@ def _pieces(values: Array) -> Iterator[Array]:
 
 def extent(values: Array) -> tuple[Array, Array, Array]:
     """Find how many numbers each column has, and the least and the largest; without any, inf and -inf."""
-    columns = values.shape[1]
-    counts = np.full(columns, len(values))
-    least, most = np.full(columns, np.inf), np.full(columns, -np.inf)
-    for piece in _pieces(values):
-        gaps = np.isnan(piece)
-        if gaps.any():
-            counts -= np.count_nonzero(gaps, axis=0)
-        np.fmin(least, folded(np.fmin, piece), out=least)
-        np.fmax(most, folded(np.fmax, piece), out=most)
-    return counts, least, most
+    return _core.column_extents(np.ascontiguousarray(values))
 
 
 def _mean_and_deviation(values: Array, counts: Array, least: Array, most: Array) -> tuple[Array, Array]:
@@ -130,34 +125,10 @@ def _mean_and_deviation(values: Array, counts: Array, least: Array, most: Array)
     largest = np.where(some, np.maximum(np.abs(least), np.abs(most)), 0.0)
     unit = np.array([math.ldexp(1.0, min(max(math.frexp(each)[1], -1020), 1020)) for each in largest.tolist()])
     divisor = np.maximum(counts, 1)
-    mean = _sums(values, unit, None) / divisor
-    variance = _sums(values, unit, mean) / divisor
+    values = np.ascontiguousarray(values)
+    mean = _core.column_sums(values, unit, None) / divisor
+    variance = _core.column_sums(values, unit, mean) / divisor
     return mean * unit, np.sqrt(variance) * unit
-
-
-def _sums(values: Array, unit: Array, mean: Array | None) -> Array:
-    """Sum ``values / unit`` over each column, or with a mean the squares of the distances to it; NaN counts as zero."""
-    parts = []
-    for part in _pieces(values):
-        piece = part.astype(np.float64)
-        piece /= unit
-        if mean is not None:
-            piece -= mean
-            piece *= piece
-        np.copyto(piece, 0.0, where=np.isnan(piece))
-        parts.append(folded(np.add, piece))
-    return folded(np.add, np.stack(parts))
-
-
-def folded(ufunc: np.ufunc, rows: Array) -> Array:
-    """Join the rows of (rows, columns), at least one, by a ufunc of two arguments in a fixed tree."""
-    while len(rows) > 1:
-        rest = len(rows) - len(rows) // 2
-        # The second half on the first one; if their number is odd, the row between them goes up as it is.
-        joined = ufunc(rows[: len(rows) - rest], rows[rest:])
-        rows = joined if len(joined) == rest else np.concatenate([joined, rows[rest - 1 : rest]])
-    row: Array = rows[0]
-    return row
 
 
 def _median_and_quartiles(column: Array, count: int) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""Models of PyTorch: in from modules, state dictionaries and files, and out again as modules."""
