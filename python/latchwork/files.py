@@ -212,6 +212,18 @@ def read_tensors(path: str) -> tuple[dict[str, str], dict[str, Array]]:
 
 
 @_before_the_end
+def is_ours(path: str) -> bool:
+    """Say whether a safetensors file is one that Latchwork wrote. One that is damaged counts: `load` says how."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return {"format_version", "kind"} <= set(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return True
+
+
+@_before_the_end
 def foreign_tensors(path: str) -> dict[str, Array]:
     """Read the tensors of a safetensors file that Latchwork did not write. OSError, or ValueError if it is no such."""
     from safetensors import SafetensorError, safe_open

@@ -162,6 +162,49 @@ def test_ragged_sequences_and_windows():
         assert not lw.verify(loaded(model), "run.json", X, y).passed
 
 
+class TestDataThatIsReadPieceByPiece:
+    @pytest.fixture
+    def rows(self):
+        random = np.random.RandomState(0)
+        x = random.randn(300, 2).astype(np.float32)
+        return x, x.sum(axis=1)
+
+    def check(self, data, changed):
+        options = {"hidden_size": 4, "max_epochs": 3, "random_state": 0, "head": "sequence", "window": 20}
+        model = lw.LSTMRegressor(**options).fit(*data, certificate="run.json")
+        assert lw.verify(loaded(model), "run.json", *data, segments="all") == Verification(3, 3, 3, [])
+        found = lw.verify(loaded(model), "run.json", *changed)
+        assert "the data are others than those of the certificate" in found.findings
+
+    def test_memory_mapped_arrays(self, rows):
+        x, y = rows
+        maps = []
+        for name, shift in (("x", 0.0), ("changed", 1e-3)):
+            maps.append(np.memmap(name, np.float32, "w+", shape=(1, 300, 2)))
+            maps[-1][0] = x
+            maps[-1][0, 137, 1] += shift
+        self.check((maps[0], y[np.newaxis]), (maps[1], y[np.newaxis]))
+
+    def test_parquet(self, rows):
+        pyarrow = pytest.importorskip("pyarrow", reason="PyArrow is not installed")
+        parquet = pytest.importorskip("pyarrow.parquet", reason="PyArrow is not installed")
+        x, y = rows
+        for name in ("data.parquet", "changed.parquet"):
+            parquet.write_table(pyarrow.table({"a": x[:, 0], "b": x[:, 1], "y": y}), name, row_group_size=70)
+            y = y.copy()
+            y[200] += 1e-3
+        self.check(("data.parquet", "y"), ("changed.parquet", "y"))
+
+    def test_a_function_that_gives_pieces(self, rows):
+        x, y = rows
+
+        def pieces(shift=0.0):
+            for begin in range(0, 300, 100):
+                yield x[begin : begin + 100] + np.float32(shift), y[begin : begin + 100]
+
+        self.check((pieces, None), (lambda: pieces(1e-3), None))
+
+
 @pytest.mark.parametrize("options", [{}, {"max_seconds": 1000.0}, {"early_stopping": True}], ids=str)
 def test_a_language_model(options):
     model = lw.LSTMLanguageModel(8, max_epochs=4, random_state=1, **options).fit(TEXT, certificate="run.json")

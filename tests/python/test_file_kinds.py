@@ -95,10 +95,12 @@ def test_load_says_what_it_is(case):
 @pytest.mark.parametrize("command", ["info", "generate"])
 def test_the_commands_say_it_in_one_line(case, command, capsys):
     path, _ = case
+    kind, found = _file_kinds.kind_and_description(str(path), reason(path))
+    if command == "info" and kind in ("safetensors", "torch", "torch_legacy", "keras", "hdf5", "onnx", "json"):
+        pytest.skip("test_cli_convert.py shows what is said of models from elsewhere")
     assert main([command, str(path)]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    found = _file_kinds.description(str(path), reason(path))
     assert printed.err == f"latchwork: {path}: expected a model that Latchwork wrote, got {found}\n"
 
 

@@ -33,6 +33,7 @@ def run_page(page, folder, monkeypatch):
     """Run all blocks in one folder. Give the names that the Python blocks defined, and what was left out."""
     monkeypatch.chdir(folder)
     (folder / "my-text.txt").write_text(TEXT * 40, encoding="utf-8")
+    shutil.copy(Path(__file__).parent / "golden" / "keras" / "stack.keras", folder / "model.keras")
     names, left_out, printed = {}, [], None
     for block in blocks_of(page):
         if block.language != "text":
@@ -80,7 +81,7 @@ def run_python(block, names):
 
 def extra_missing(message):
     """Which extra of the package an error asks for; None: it is about something else."""
-    extra = re.search(r"pip install (latchwork\[\w+\])", message)
+    extra = re.search(r"pip install '?(latchwork\[\w+\])", message)
     return f"needs {extra[1]}" if extra else None
 
 

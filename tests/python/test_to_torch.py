@@ -12,6 +12,8 @@ with warnings.catch_warnings():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")  # which code computes it is no matter
+
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 import latchwork
-from latchwork.cli import bench, gates, generate, info, predict, train, verify
+from latchwork.cli import bench, convert, gates, generate, info, predict, train, verify
 from latchwork.cli.errors import INTERRUPTED, CommandError, describe
 
 
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="latchwork", description="Train, run and explain LSTMs on this machine's CPU.")
     parser.add_argument("--version", action="version", version=f"latchwork {latchwork.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (train, predict, verify, generate, gates, info, bench):
+    for module in (train, predict, verify, generate, gates, convert, info, bench):
         module.add_command(commands)
     return parser
 

@@ -1,10 +1,14 @@
 """``latchwork info``: what the machine, the build and a model are."""
 
 import argparse
+import dataclasses
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from latchwork.cli.models import load_model
+from latchwork.cli.errors import CommandError, describe
+from latchwork.cli.input import regular_file, shown
 from latchwork.estimators.estimator import Estimator
 from latchwork.machine import show_versions
 
@@ -14,27 +18,83 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = commands.add_parser(
         "info",
         help="describe the machine, the build and a model",
-        description="Print what the machine and the build are or, with MODEL, what that file holds; of one that is no "
-        "model of Latchwork's, what it is instead.",
+        description="Print what the machine and the build are or, with MODEL, what that file holds: of a model of "
+        "Latchwork's its configuration and tensors; of one from elsewhere the LSTMs in it, and what keeps the whole of "
+        "it from becoming a model here; of any other file, what it is.",
     )
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a file written by Latchwork; - is standard input")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a file; - is standard input")
+    parser.add_argument("--json", action="store_true", help="print what MODEL holds as JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one of the two."""
     if arguments.model is None:
+        if arguments.json:
+            raise CommandError("--json: expected a MODEL with it, got none")
         show_versions()
-    else:
-        model, file, size = load_model(arguments.model)
-        content = model._to_file()
-        tensors = content.tensors
-        _print_table({"file": f"{file} ({size:,} bytes)", "kind": content.kind})
-        _print_configuration(model)
-        dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
-        _print_table({"parameters": f"{sum(tensor.size for tensor in tensors.values()):,} {' '.join(dtypes)}"})
-        _print_table({f"  {name}": tensor.shape for name, tensor in tensors.items()})
+        return 0
+    from latchwork.files import load_as
+    from latchwork.interop import formats
+
+    name = shown(arguments.model)
+    try:
+        with regular_file(arguments.model) as file:
+            size = os.path.getsize(file)
+            head = {"file": name, "bytes": size}
+            if _is_foreign(file):
+                _print_foreign(head, formats.found_in(file), arguments.json)
+            else:
+                _print_model(head, load_as(file, name), arguments.json)
+    except OSError as error:
+        raise CommandError(f"cannot read {name}: {describe(error)}") from error
+    except ValueError as error:
+        raise CommandError(str(error).replace(file, name)) from error
+    except ImportError as error:
+        raise RuntimeError(str(error)) from error
     return 0
+
+
+def _is_foreign(file: str) -> bool:
+    """Say whether a file is a model from elsewhere. Of those that are none at all, loading says what they are."""
+    from latchwork.interop import formats
+
+    try:
+        return formats.format_of(file) != "latchwork"
+    except ValueError:
+        return False
+
+
+def _print_foreign(head: Mapping[str, Any], found: Any, as_json: bool) -> None:
+    from latchwork.interop.formats import described
+
+    if as_json:
+        lstms = [dataclasses.asdict(each) for each in found.lstms]
+        print(json.dumps({**head, "format": found.format, "lstms": lstms, "metadata": found.metadata}, default=str))
+        return
+    _print_table({"file": f"{head['file']} ({head['bytes']:,} bytes)", "format": described(found.format)})
+    _print_table({name: value for name, value in found.metadata.items() if not isinstance(value, dict)})
+    _print_table({"LSTMs": len(found.lstms)})
+    for each in found.lstms:
+        print(f"  {each}")
+
+
+def _print_model(head: Mapping[str, Any], model: Any, as_json: bool) -> None:
+    content = model._to_file()
+    tensors = content.tensors
+    if as_json:
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        print(
+            json.dumps(
+                {**head, "format": "latchwork", "kind": content.kind, "config": content.config, "tensors": shapes}
+            )
+        )
+        return
+    _print_table({"file": f"{head['file']} ({head['bytes']:,} bytes)", "kind": content.kind})
+    _print_configuration(model)
+    dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
+    _print_table({"parameters": f"{sum(tensor.size for tensor in tensors.values()):,} {' '.join(dtypes)}"})
+    _print_table({f"  {name}": tensor.shape for name, tensor in tensors.items()})
 
 
 def _print_configuration(model: Any) -> None:

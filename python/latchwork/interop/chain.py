@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # A name, or (name, alpha) or (name, alpha, beta), as `latchwork.Linear` and `latchwork.Activation` take it.
 Activation = str | tuple[Any, ...]
 
+# The options of an LSTM that act in training alone: formats that only run models need not hold them.
+WITHOUT_EFFECT = ("dropout", "recurrent_dropout", "recurrent_dropout_on", "weight_dropout")
+
 # The options that have no defaults.
 _SIZES = ("input_size", "hidden_size", "in_features", "out_features", "num_embeddings", "embedding_dim")
 
@@ -131,6 +134,14 @@ def only_options(layer: Module, held: Sequence[str], holder: str) -> None:
         if value != default.get(name) and name not in held and name not in ("kind", "cell"):
             python_name = "zoneout" if name.startswith("zoneout") else name
             raise ValueError(f"{python_name}: expected {default.get(name)!r} for {holder}, got {value!r}")
+
+
+def joined_bias(lstm: LSTM, tensors: Mapping[str, Array], layer: int) -> Array:
+    """Give the one bias (4H,) of a layer for formats that have one, which is the sum of ours, or zeros without any."""
+    if not lstm.bias:
+        return np.zeros(4 * lstm.hidden_size, lstm.dtype)
+    of_input, of_hidden = tensors[f"bias_ih_l{layer}"], tensors[f"bias_hh_l{layer}"]
+    return np.where(of_hidden == 0, of_input, of_input + of_hidden)  # adding zero would change the sign of a zero
 
 
 def stacked(parts: Sequence[Part]) -> list[Part]:

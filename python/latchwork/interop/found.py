@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from latchwork._module import Module
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,19 @@ class FoundLSTM:
         direction = "" if self.direction == "forward" else f", direction {self.direction}"
         obstacles = f": {', '.join(self.obstacles)}" if self.obstacles else ""
         return f"{self.path!r} ({self.input_size} -> {self.hidden_size}{direction}{options}){obstacles}"
+
+
+def found_of(layer: Module, path: str) -> FoundLSTM:
+    """Describe an `LSTM` or `LSTMCell` of ours, by the arguments of its constructor that differ from the defaults."""
+    options: dict[str, Any] = {} if type(layer).__name__ == "LSTM" else {"cell": True}
+    for name, parameter in inspect.signature(type(layer)).parameters.items():
+        value = str(layer.dtype) if name == "dtype" else getattr(layer, name, parameter.default)
+        if parameter.default is not parameter.empty and value != parameter.default:
+            options[name] = value
+    both, reverse = options.pop("bidirectional", False), options.pop("reverse", False)
+    sizes = layer._config.modules[0]
+    direction = "both" if both else "reverse" if reverse else "forward"
+    return FoundLSTM(path, sizes["input_size"], sizes["hidden_size"], direction, options)
 
 
 def refusal(source: str, reason: str, found: Sequence[FoundLSTM], argument: str) -> ValueError:

@@ -38,6 +38,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "recurrent_dropout=0.1": {"recurrent_dropout": 0.1},
     "recurrent_dropout=0.3": {"recurrent_dropout": 0.3},
     "recurrent_dropout=0.5": {"recurrent_dropout": 0.5},
+    'recurrent_dropout=0.5 on "candidate"': {"recurrent_dropout": 0.5, "recurrent_dropout_on": "candidate"},
     "dropout=0.3": {"dropout": 0.3},
 }
 
