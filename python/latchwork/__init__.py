@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from latchwork.input_layers import EmbedColumns as EmbedColumns
     from latchwork.input_layers import Impute as Impute
     from latchwork.input_layers import Scale as Scale
+    from latchwork.interop.keras.reading import from_keras as from_keras
     from latchwork.interop.nam import from_nam as from_nam
     from latchwork.interop.nam import to_nam as to_nam
     from latchwork.interop.onnx.reading import from_onnx as from_onnx
     from latchwork.interop.onnx.reading import onnx_lstms as onnx_lstms
+    from latchwork.interop.onnx.writing import to_onnx as to_onnx
     from latchwork.interop.pytorch.reading import from_torch as from_torch
     from latchwork.interop.pytorch.writing import to_torch as to_torch
     from latchwork.interop.rtneural.reading import from_rtneural as from_rtneural
@@ -100,6 +102,7 @@ _MODULE_OF = {
     "Trainer": "training",
     "cpu_info": "machine",
     "explain": "explain",
+    "from_keras": "interop.keras.reading",
     "from_nam": "interop.nam",
     "from_onnx": "interop.onnx.reading",
     "from_rtneural": "interop.rtneural.reading",
@@ -114,6 +117,7 @@ _MODULE_OF = {
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
+    "to_onnx": "interop.onnx.writing",
     "to_nam": "interop.nam",
     "to_rtneural": "interop.rtneural.writing",
     "to_torch": "interop.pytorch.writing",
@@ -152,6 +156,7 @@ __all__ = [
     "__version__",
     "cpu_info",
     "explain",
+    "from_keras",
     "from_nam",
     "from_onnx",
     "from_rtneural",
@@ -166,6 +171,7 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "show_versions",
+    "to_onnx",
     "to_nam",
     "to_rtneural",
     "to_torch",
