@@ -24,7 +24,7 @@ PUBLIC_HEADERS = {
     "threads.hpp": "machine",
     "interrupt.hpp": "machine",
     "fork.hpp": "machine",
-    "batch.hpp": "machine",
+    "batch.hpp": "weights",
     "options.hpp": "weights",
     "parameters.hpp": "weights",
     "network.hpp": "network",
