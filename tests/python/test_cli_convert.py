@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import latchwork as lw
@@ -146,6 +147,21 @@ def test_errors_are_one_line(name, tmp_path, monkeypatch, capsys):
     assert message in printed.err
     assert printed.err.count("\n") == 1
     assert not Path("b.json").exists()
+
+
+def test_a_missing_library_names_its_extra(tmp_path, monkeypatch, capsys):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", "content")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"pip install 'latchwork\[torch\]'"):
+        lw.from_torch(tmp_path / "a.pt")
+    with pytest.raises(ImportError, match=r"pip install 'latchwork\[torch\]'"):
+        lw.to_torch(network())
+    network().save(tmp_path / "b.safetensors")
+    for arguments in (["convert", "a.pt", "c.onnx"], ["info", "a.pt"], ["convert", "b.safetensors", "c.pt"]):
+        monkeypatch.chdir(tmp_path)
+        assert main(arguments) == 1
+        assert capsys.readouterr().err == "latchwork: PyTorch is needed for this: pip install 'latchwork[torch]'\n"
 
 
 @needs_torch

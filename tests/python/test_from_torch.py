@@ -2,6 +2,9 @@
 
 import io
 import itertools
+import json
+import time
+import tracemalloc
 import warnings
 import zipfile
 
@@ -474,6 +477,35 @@ def test_a_zip_bomb_is_refused(tmp_path):
             bomb.writestr(name, bytes(10**8) if name.endswith("data/0") else good.read(name))
     with pytest.raises(ValueError, match="holds no compressed entries"):
         lw.from_torch(tmp_path / "bomb.pt")
+
+
+HEADERS = {
+    "no units": ({"weight_ih_l0": [0, 10**12], "weight_hh_l0": [0, 0]}, r"weight_ih: expected \(4 \* hidden_size"),
+    "no inputs": ({"weight_ih_l0": [4 * 10**12, 0], "weight_hh_l0": [4, 1]}, r"weight_ih: expected \(4 \* hidden_size"),
+    "few numbers": ({"weight_ih_l0": [10**12, 3], "weight_hh_l0": [10**12, 1]}, "a truncated safetensors file|damaged"),
+    "many layers": (dict.fromkeys(["weight_ih_l0", "weight_hh_l0", "weight_ih_l9999"], [4, 1]), "expected layers 0 to"),
+    "a wide layer": ({"weight_ih_l0": [400_000, 1], "weight_hh_l0": [4, 1]}, r"expected \(400000, 100000\), got \(4,"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_that_claim_much_cost_little(name, tmp_path):
+    shapes, message = HEADERS[name]
+    header, end = {}, 0
+    for tensor, shape in shapes.items():
+        size = 4 * shape[0] * shape[1]
+        header[tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    (tmp_path / "a").write_bytes(len(text).to_bytes(8, "little") + text + bytes(min(end, 10**7)))
+    tracemalloc.start()
+    start = time.process_time()
+    for read in (lw.from_torch, lambda path: lw.load(path, prefix="")):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / "a")
+    assert time.process_time() - start < 1
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
 
 
 def test_a_checkpoint_that_holds_itself_is_no_end():
