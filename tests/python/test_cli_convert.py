@@ -251,7 +251,7 @@ KERAS = Path(__file__).parent / "golden" / "keras"
     [
         ("both_concat.h5", [], "LSTM(7, 4, batch_first=True, bidirectional=True)"),
         ("stack.keras", ["--layer", "encoder"], "LSTM(7, 3, batch_first=True, recurrent_dropout=0.3"),
-        ("last.weights.h5", ["--recurrent-activation", "hard_sigmoid"], "hard_sigmoid"),
+        ("last.weights.h5", ["--layer", "lstm_1", "--recurrent-activation", "hard_sigmoid"], "hard_sigmoid"),
     ],
 )
 def test_models_of_keras(name, options, made, tmp_path, capsys):
