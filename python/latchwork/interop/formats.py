@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +10,7 @@ import latchwork
 from latchwork._file_kinds import kind_and_description
 from latchwork._writing import path_text, write_atomically
 from latchwork.files import is_ours
-from latchwork.interop import nam
+from latchwork.interop import keras, nam
 from latchwork.interop.chain import layers_of
 from latchwork.interop.found import FoundLSTM, found_of
 from latchwork.interop.json_files import read_object
@@ -149,9 +148,9 @@ def found_in(file: FilePath) -> Found:
 
         return Found(name, found_lstms(tensors_of_file(path)), metadata)
     if name == "onnx":
-        return Found(name, list(getattr(latchwork, "onnx_lstms")(path)), metadata)  # noqa: B009
+        return Found(name, list(latchwork.onnx_lstms(path)), metadata)
     if name == "keras":
-        return Found(name, list(importlib.import_module("latchwork.interop.keras").lstms(path)), metadata)
+        return Found(name, list(keras.lstms(path)), metadata)
     if content is None:
         layers = layers_of(latchwork.load(path))
     else:
@@ -196,7 +195,7 @@ def write(model: Any, file: FilePath, *, stateful: bool = False, sample_rate: fl
     if ending == ".safetensors":
         model.save(path)
     elif ending == ".onnx":
-        getattr(latchwork, "to_onnx")(model, path, stateful=stateful)  # noqa: B009
+        latchwork.to_onnx(model, path, stateful=stateful)
     elif ending == ".json":
         latchwork.to_rtneural(model, path, sample_rate=sample_rate)
     elif ending == ".nam":
