@@ -127,6 +127,12 @@ def zero_state(self, x):
     return self.fc(self.lstm(self.embedding(x), (zeros, torch.zeros_like(zeros)))[0][:, -1, :])
 
 
+def zeros_in_many_ways(self, x):
+    self.lstm.flatten_parameters()
+    zeros = x.new_zeros(1, x.shape[0], 5, dtype=torch.float32).expand(2, -1, -1).contiguous().requires_grad_()
+    return self.fc(self.lstm(self.embedding(x), (zeros, zeros.clone().detach()))[1][0][-1])
+
+
 def returned_state(self, x, state=None):
     output, state = self.lstm(self.embedding(x), state)
     return self.fc(functional.dropout(output, 0.2, self.training)), state
@@ -162,6 +168,7 @@ FORWARDS = {
     "tagger": (Tagger.forward, False, lw.LSTM),
     "tagger both": (Tagger.forward, True, lw.LSTM),
     "zero_state": (zero_state, False, lw.Last),
+    "zeros_in_many_ways": (zeros_in_many_ways, False, lw.Last),
     "returned_state": (returned_state, False, lw.LSTM),
     "last_hidden": (last_hidden, False, lw.Last),
     "both_ends": (both_ends, True, lw.Last),
@@ -189,6 +196,26 @@ def test_what_is_wrapped_is_followed_too():
         warnings.simplefilter("ignore")
         for wrapped in (nn.DataParallel(theirs), torch.compile(theirs), torch.compile(nn.DataParallel(theirs))):
             assert repr(lw.from_torch(wrapped)) == repr(lw.from_torch(theirs))
+
+
+def test_modules_within_modules_are_followed():
+    def head(inputs, outputs):
+        return nn.Sequential(nn.Linear(inputs, outputs), nn.Softsign(), nn.Linear(outputs, 3))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Tagger(head=head)
+
+        def forward(self, x, unused=None):
+            return self.inner(x)
+
+    theirs = Model()
+    tokens = np.random.default_rng(1).integers(0, 11, (4, 6))
+    ours = lw.from_torch(theirs)
+    close(ours(tokens)[0], call(theirs, tokens))
+    assert ours[3].activation == "softsign"
+    assert len(ours) == 5
 
 
 def test_packed_sequences_are_lengths():
