@@ -71,7 +71,7 @@ def chain_of(steps: Sequence[Step], keras3: bool) -> Chain:
         convert = _converter(step.layer)
         try:
             if convert is None:
-                raise Unsupported("")
+                raise Unsupported(" and ".join(map(str, step.layer.children)))
             if not is_lstm(step.layer) and step.taken != (0,):
                 raise Unsupported("several outputs")
             convert(chain, step)
