@@ -1,6 +1,8 @@
 """`from_keras` beside Keras itself: objects, and files as Keras writes them."""
 
 import importlib.util
+import json
+import re
 
 import hdf5_threads
 import keras_models
@@ -91,6 +93,12 @@ def test_objects(models):
         if error > TOLERANCE.get(name, 1e-5):
             found.append(f"{name}: differs by {error:.3g}")
     assert found == []
+
+
+def test_what_is_no_chain(models):
+    folder, _ = models
+    for name, (expected, message) in json.loads((folder / "refusals.json").read_text()).items():
+        assert re.search(expected, message, flags=re.DOTALL), (name, message)
 
 
 @pytest.mark.slow

@@ -241,8 +241,10 @@ def refused_models(keras):
     state = lstm(4, return_state=True, name="encoder")
     second = input_of(None, 2)
     decoded = lstm(4, name="decoder")
-    yield "decoder", model(lambda x: decoded(second, initial_state=state(x)[1:]), second), (
-        "LSTM 'decoder' starts from a state of LSTM 'encoder'"
+    yield (
+        "decoder",
+        model(lambda x: decoded(second, initial_state=state(x)[1:]), second),
+        ("LSTM 'decoder' starts from a state of LSTM 'encoder'"),
     )
     yield "branch", model(lambda x: pair(lstm(4)(x), lstm(4)(x))), "has 2 inputs"
     residual = lstm(FEATURES, return_sequences=True)
@@ -259,7 +261,11 @@ def refused_models(keras):
     yield "conv", chain(layers.Conv1D(4, 2), lstm(4)), r"Conv1D 'conv1d\w*' has no counterpart.*before it"
     yield "normed", chain(lstm(4), layers.BatchNormalization()), "BatchNormalization.* has no counterpart.*after it"
     yield "repeated", chain(lstm(4), layers.RepeatVector(3), lstm(2)), "RepeatVector"
-    yield "both_cells", chain(both(layers.RNN([layers.LSTMCell(3), layers.LSTMCell(3)]))), "several cells in each direction"
+    yield (
+        "both_cells",
+        chain(both(layers.RNN([layers.LSTMCell(3), layers.LSTMCell(3)]))),
+        "several cells in each direction",
+    )
     turned = lstm(4, go_backwards=True), lstm(4)
     yield "turned", chain(both(turned[0], backward_layer=turned[1])), "the backward direction first"
     sequences = {"return_sequences": True}
@@ -284,7 +290,7 @@ def refused_models(keras):
 
     own = Own()
     own(np.ones((1, STEPS, FEATURES), np.float32))
-    yield "own", own, r"__main__>Own 'own\w*' .*has no counterpart.*'inner' \(7 -> 4\)"
+    yield "own", own, r">Own 'own\w*' with LSTM 'inner' has no counterpart.*'inner' \(7 -> 4\)"
 
 
 def refusals(keras):
