@@ -70,7 +70,8 @@ def cases(keras):
     yield "both_stacked", chain(bidirectional(lstm(4, return_sequences=True)), bidirectional(lstm(3)), dense(2))
     for gate in GATES:
         yield f"gates_{gate}", chain(lstm(4, return_sequences=True, recurrent_activation=gate), dense(2))
-        yield f"content_{gate}", chain(lstm(4, return_sequences=True, activation=gate), dense(2))
+        if gate != "exponential":  # of which nine steps are too many
+            yield f"content_{gate}", chain(lstm(4, return_sequences=True, activation=gate), dense(2))
     for activation in DENSE:
         yield f"dense_{activation}", chain(lstm(4, return_sequences=True), dense(3, activation=activation))
     extra = {
@@ -316,8 +317,9 @@ def main(folder, random_models):
     for place, (name, model) in enumerate(models.items()):
         random = np.random.default_rng(place)
         # In order of layers and not by model.set_weights, whose order depends on what is trainable.
+        scale = 0.2 if name.startswith(("gates", "content")) else 0.5  # not every activation has bounds
         for variable in model.weights:
-            variable.assign(random.normal(size=variable.shape) * 0.5)
+            variable.assign(random.normal(size=variable.shape) * scale)
         inputs = inputs_of(model, name, random)
         content = {f"x{number}": x for number, x in enumerate(inputs)}
         for call in ("", "again") if name == "stateful" else ("",):
