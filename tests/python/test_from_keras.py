@@ -98,6 +98,8 @@ def test_objects(models):
 def test_what_is_no_chain(models):
     folder, _ = models
     for name, (expected, message) in json.loads((folder / "refusals.json").read_text()).items():
+        if not CORE and "mask" in name:
+            continue
         assert re.search(expected, message, flags=re.DOTALL), (name, message)
 
 
