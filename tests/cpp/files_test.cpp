@@ -214,7 +214,7 @@ TEST_CASE("hostile metadata") {
         "expected format_version 2, got 1, which was never released; save the model again with this version of "
         "Latchwork");
   CHECK(with("format_version", "3") == "expected format_version 2, got 3; a newer Latchwork may read it");
-  CHECK(with("kind", "os.system").find("expected a model of kind classifier, dropout, ") == 0);
+  CHECK(with("kind", "os.system").find("expected a model of kind activation, classifier, ") == 0);
   CHECK(with("kind", "lstm") == "kind: expected lstm, got linear");
   CHECK(with("config", "{").find("config: expected JSON, got a mistake at byte ") == 0);
   CHECK(with("config", "[]") == "config: expected an object, got list");
