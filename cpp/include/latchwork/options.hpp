@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "latchwork/export.hpp"
+#include "latchwork/skipped_output.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {
@@ -112,6 +113,9 @@ struct LstmOptions {
 struct EmbeddingOptions {
   Index num_embeddings = 0;  // the number of different tokens
   Index embedding_dim = 0;
+  // Steps with this token are skipped by the modules after it, as by a call's skip mask; their output is mask_output.
+  std::optional<Index> mask_token{};
+  SkippedOutput mask_output = SkippedOutput::repeat;
 
   bool operator==(const EmbeddingOptions&) const = default;
 };
@@ -209,20 +213,46 @@ struct SortOptions {
   bool operator==(const SortOptions&) const = default;
 };
 
-using ModuleOptions =
-    std::variant<EmbeddingOptions, LstmOptions, LastOptions, LinearOptions, MeanOptions, MaxOptions, DropoutOptions,
-                 ScaleOptions, ImputeOptions, EmbedColumnsOptions, SortOptions, ActivationOptions>;
+// The valid steps of each sequence in reverse order. Lengths stay, and for the modules after it skipped steps and
+// resets are reversed too. A reset stays between the same two steps, so that one before the first step of a sequence
+// comes after its last one, where a reverse direction starts. Mean and Max take the steps that they would take without
+// it.
+struct ReverseOptions {
+  bool operator==(const ReverseOptions&) const = default;
+};
+
+// The output of the module before, to whose first features it adds those of the network's own input, times the factor.
+struct InputSkipOptions {
+  Index features = 0;
+  double factor = 1.0;
+
+  bool operator==(const InputSkipOptions&) const = default;
+};
+
+// Steps of the network's input whose features all equal the value are skipped by the modules after it, as by a call's
+// skip mask; their output is as `output` says.
+struct MaskOptions {
+  double value = 0.0;
+  SkippedOutput output = SkippedOutput::repeat;
+
+  bool operator==(const MaskOptions&) const = default;
+};
+
+using ModuleOptions = std::variant<EmbeddingOptions, LstmOptions, LastOptions, LinearOptions, MeanOptions, MaxOptions,
+                                   DropoutOptions, ScaleOptions, ImputeOptions, EmbedColumnsOptions, SortOptions,
+                                   ReverseOptions, InputSkipOptions, MaskOptions, ActivationOptions>;
 
 // Throws std::invalid_argument, which names the option, what was expected and what came. Sizes that overflow are
 // refused too.
 LATCHWORK_API void validate(const ModuleOptions& options);
 
-// The same for each module, and for the chain as a whole: an Embedding may only be the first module, there may be one
-// module at most that leaves no steps (Last, Mean or Max), which cannot be the first, a Last that takes the output of
-// an LSTM whose directions merge must follow that at once, an LSTM only come before a module that leaves no steps, an
-// Impute only before the LSTMs and before it, one EmbedColumns at most, after no other modules than Scale and Impute,
-// and the output size of each module must be the input size of the next. One module must say how many features it
-// takes.
+// The same for each module, and for the chain as a whole: an Embedding and a Mask may only be the first module, there
+// may be one module at most that leaves no steps (Last, Mean or Max), which cannot be the first, a Last that takes the
+// output of an LSTM whose directions merge must follow that at once, LSTMs, Reverse and InputSkip only come before a
+// module that leaves no steps, an Impute only before LSTMs and Reverse and before it, one EmbedColumns at most, after
+// no other modules than Mask, Scale and Impute, an InputSkip not in the first place, not for tokens and only where the
+// steps are in the order of the input, and the output size of each module must be the input size of the next. One
+// module must say how many features it takes.
 LATCHWORK_API void validate(const std::vector<ModuleOptions>& modules);
 
 // The number of parameters of modules with valid options.
