@@ -20,6 +20,7 @@ PUBLIC_HEADERS = {
     "types.hpp": "kernels",
     "version.hpp": "kernels",
     "isa.hpp": "machine",
+    "skipped_output.hpp": "machine",
     "threads.hpp": "machine",
     "interrupt.hpp": "machine",
     "fork.hpp": "machine",
