@@ -135,3 +135,25 @@ def test_weights_alone(models, name, layer, options, monkeypatch):
     assert repr(actual) == repr(expected)
     for tensor, value in expected.parameters.items():
         assert (actual.parameters[tensor] == value).all(), tensor
+
+
+def test_weights_alone_of_several_cells(models, monkeypatch):
+    """Each cell of a stack is an LSTM of its own."""
+    hdf5_threads.use(monkeypatch)
+    folder, _ = models
+    whole = lw.from_keras(folder / "cells_backwards.keras")[1]
+    found = interop_keras.lstms(folder / "cells_backwards.weights.h5")
+    assert [(lstm.input_size, lstm.hidden_size) for lstm in found] == [(7, 4), (4, 3)]
+    upper = lw.from_keras(folder / "cells_backwards.weights.h5", layer=found[1].path)
+    assert (upper.parameters["weight_hh_l0"] == whole.parameters["weight_hh_l0_reverse"]).all()
+
+
+def test_several_layers_of_one_name(models, monkeypatch):
+    """They are called by their paths."""
+    hdf5_threads.use(monkeypatch)
+    folder, _ = models
+    for ending in (".keras", ".weights.h5"):
+        first, second = interop_keras.lstms(folder / f"namesakes{ending}")
+        assert first.path != second.path
+        sizes = [lw.from_keras(folder / f"namesakes{ending}", layer=each.path).hidden_size for each in (first, second)]
+        assert sizes == [4, 3]

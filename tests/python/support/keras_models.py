@@ -101,6 +101,8 @@ def cases(keras):
     yield "nested", chain(body, dense(2))
     inner = chain(dense(6), lstm(4))
     yield "nested_first", chain(inner, dense(2))
+    bodies = [keras.Sequential([lstm(units, return_sequences=True, name="same")]) for units in (4, 3)]
+    yield "namesakes", chain(*bodies)
 
     def functional(build, *shapes):
         inputs = [keras.Input(shape) for shape in ((STEPS, FEATURES), *shapes)]
