@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from latchwork.interop.nam import to_nam as to_nam
     from latchwork.interop.onnx.reading import from_onnx as from_onnx
     from latchwork.interop.onnx.reading import onnx_lstms as onnx_lstms
+    from latchwork.interop.onnx.writing import to_onnx as to_onnx
     from latchwork.interop.pytorch.reading import from_torch as from_torch
     from latchwork.interop.pytorch.writing import to_torch as to_torch
     from latchwork.interop.rtneural.reading import from_rtneural as from_rtneural
@@ -110,6 +111,7 @@ _MODULE_OF = {
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
+    "to_onnx": "interop.onnx.writing",
     "to_nam": "interop.nam",
     "to_rtneural": "interop.rtneural.writing",
     "to_torch": "interop.pytorch.writing",
@@ -160,6 +162,7 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "show_versions",
+    "to_onnx",
     "to_nam",
     "to_rtneural",
     "to_torch",

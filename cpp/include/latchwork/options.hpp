@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "latchwork/export.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {
@@ -27,7 +28,7 @@ struct Activation {
 
 // `activation`, with the default value for each coefficient that it takes and that was not given. Its name must be
 // known.
-Activation with_defaults(const Activation& activation);
+LATCHWORK_API Activation with_defaults(const Activation& activation);
 
 struct CellActivations {
   Activation input{"sigmoid"};
@@ -198,16 +199,16 @@ using ModuleOptions = std::variant<EmbeddingOptions, LstmOptions, LastOptions, L
 
 // Throws std::invalid_argument, which names the option, what was expected and what came. Sizes that overflow are
 // refused too.
-void validate(const ModuleOptions& options);
+LATCHWORK_API void validate(const ModuleOptions& options);
 
 // The same for each module, and for the chain as a whole: an Embedding may only be the first module, there may be one
 // module at most that leaves no steps (Last, Mean or Max), which cannot be the first, an LSTM only come before it, an
 // Impute only before the LSTMs and before it, one EmbedColumns at most, after no other modules than Scale and Impute,
 // and the output size of each module must be the input size of the next. One module must say how many features it
 // takes.
-void validate(const std::vector<ModuleOptions>& modules);
+LATCHWORK_API void validate(const std::vector<ModuleOptions>& modules);
 
 // The number of parameters of modules with valid options.
-Index parameter_count(const std::vector<ModuleOptions>& modules);
+LATCHWORK_API Index parameter_count(const std::vector<ModuleOptions>& modules);
 
 }  // namespace latchwork

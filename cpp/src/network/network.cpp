@@ -155,11 +155,18 @@ Network<T>::Network(std::shared_ptr<detail::NetworkParts<T>> parts) : parts_(std
 template <class T>
 Network<T>::Network(std::vector<ModuleOptions> modules, TensorNames names, std::uint64_t seed, Index members)
     : parts_(new_parts<T>(modules, names, members, [&](T* parameters, Index size) {
+        if (size == 0) return;  // a file may claim any number of members that have no parameters
         parallel_or_throw(members, [&](Index member) {
           initialise_parameters(modules, seed + static_cast<std::uint64_t>(member), parameters + member * size);
         });
       })) {
   parts_->mask_counter->set({seed, 0});
+}
+
+template <class T>
+Network<T> Network<T>::with_parameters(std::vector<ModuleOptions> modules, TensorNames names, Index members,
+                                       const std::function<void(T*, Index)>& fill) {
+  return Network(new_parts<T>(std::move(modules), names, members, fill));
 }
 
 template <class T>

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "machine/dispatch.hpp"
@@ -263,12 +264,12 @@ void check_all_finite(const char* name, const std::vector<double>& values) {
 
 // Checks the numbers of some of the features.
 void check_features(const char* name, const std::vector<Index>& chosen, Index features) {
+  std::unordered_set<Index> seen;  // there may be many in a hostile file
   for (std::size_t at = 0; at < chosen.size(); ++at) {
     if (chosen[at] < 0 || chosen[at] >= features) {
       refuse(item(name, at), "0 to " + text(features - 1), text(chosen[at]));
     }
-    const auto end = chosen.begin() + static_cast<std::ptrdiff_t>(at);
-    if (std::find(chosen.begin(), end, chosen[at]) != end) {
+    if (!seen.insert(chosen[at]).second) {
       refuse(item(name, at), "each feature once", text(chosen[at]) + " again");
     }
   }

@@ -255,6 +255,19 @@ def _arithmetic(rule: Callable[[Any, Any], Any]) -> Callable[..., list[Array]]:
     return compute
 
 
+def _equal(folder: Folder, node: Any, inputs: Any) -> Array:
+    """Compare; a size that the file leaves open is no number, such as the -1 that stands for one."""
+    folder.allocate(np.broadcast_shapes(inputs[0].shape, inputs[1].shape), 8)
+    return np.asarray(np.equal(inputs[0], inputs[1])).astype(np.bool_)
+
+
+def _where(folder: Folder, node: Any, inputs: Any) -> Array:
+    shape = np.broadcast_shapes(*(each.shape for each in inputs[:3]))
+    folder.allocate(shape, 8)
+    chosen: Array = np.where(*inputs[:3])
+    return chosen
+
+
 def _division(one: Array, other: Array) -> Any:
     if one.dtype.kind == "f":
         return one / other
@@ -284,6 +297,7 @@ _RULES: dict[str, Callable[..., list[Array]]] = {
     "ConstantOfShape": _one(_constant_of_shape),
     "DequantizeLinear": _one(_dequantized),
     "Div": _arithmetic(_division),
+    "Equal": _one(_equal),
     "Expand": _one(_expand),
     "Gather": _one(_gather),
     "Identity": _one(lambda folder, node, inputs: inputs[0]),
@@ -297,4 +311,5 @@ _RULES: dict[str, Callable[..., list[Array]]] = {
     "Sub": _arithmetic(lambda one, other: one - other),
     "Transpose": _one(_transpose),
     "Unsqueeze": _one(_unsqueeze),
+    "Where": _one(_where),
 }

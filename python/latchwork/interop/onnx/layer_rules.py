@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork import layers
 from latchwork.input_layers import Scale
-from latchwork.interop.chain import Part
+from latchwork.interop.chain import Part, activated
 from latchwork.interop.onnx.folding import axes_argument
 from latchwork.interop.onnx.loading import attribute, text
 from latchwork.interop.onnx.steps import ACTIVATIONS, activation_of
@@ -146,14 +145,11 @@ def _activated(reader: Reader, node: Any, data: Any, activation: Any) -> Any:
     if not isinstance(data, Data) or not reader.whole(data):
         return None
     part, below = data.stage.part, data.stage.below
-    if part is not None and below is not None and part.layer is Linear and not part.options.get("activation"):
-        with_it = replace(part, options={**part.options, "activation": activation})
-        return [replace(data, stage=below.under(with_it, data.stage.features))]
-    layer = getattr(layers, "Activation", None)
-    if layer is None:
-        return None
-    own = Part(layer, {"activation": activation}, {}, _origin(node))
-    return [replace(data, stage=data.stage.under(own, data.stage.features or data.axes[-1]), state="")]
+    made = activated([] if part is None or below is None else [part], activation, _origin(node))
+    features = data.stage.features or data.axes[-1]
+    if part is None or below is None or len(made) == 2:
+        return [replace(data, stage=data.stage.under(made[-1], features), state="")]
+    return [replace(data, stage=below.under(made[0], features))]
 
 
 def _elementwise(reader: Reader, node: Any, values: Sequence[Any]) -> Any:

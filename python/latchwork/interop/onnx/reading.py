@@ -134,15 +134,15 @@ def _chain(reader: Reader, dtype: str | None) -> Any:
         parts = [each.part for each in stage.chain if each.part is not None]
         if main is not None and main.flipped:
             parts.append(_reversed())
-    except ValueError as error:
+        dtypes = {entry.operator.dtype.name for entry in entries if entry.operator is not None}
+        return model_of(parts, dtype or max(dtypes), batch_first=batch_first)
+    except (ValueError, TypeError) as error:  # what the layers refuse too, or a network of them
         found = [each.found() for each in reader.entries if not each.error]
         unreadable = [f"LSTM {each.path!r}: {each.error}" for each in reader.entries if each.error]
         reason = "; ".join(dict.fromkeys([str(error), *unreadable]))
         if unreadable and not found:
             raise ValueError(reason) from None
         raise refusal(reader.source.name, reason, found, "node") from None
-    dtypes = {entry.operator.dtype.name for entry in entries if entry.operator is not None}
-    return model_of(parts, dtype or max(dtypes), batch_first=batch_first)
 
 
 def _main_output(reader: Reader) -> tuple[Data | None, Stage]:

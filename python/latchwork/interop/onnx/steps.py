@@ -387,7 +387,7 @@ class StepFinder:
         if node is None or len(node.input) < 2:
             return None
         matrix, source = self._known(node.input[1]), node.input[0]
-        if matrix is None or matrix.ndim != 2 or matrix.dtype.kind != "f" or self._known(source) is not None:
+        if matrix is None or matrix.ndim != 2 or matrix.dtype.kind != "f":
             return None
         joined = self._made_by(source, "Concat")
         sources = (source,)
