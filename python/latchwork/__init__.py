@@ -1,7 +1,8 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
-Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, `Sort`, for inputs `Scale`,
-`Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have many members.
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Activation`, `Last`, `Mean`, `Max`, `Dropout`, `Sort`, `Reverse`,
+`InputSkip`, for inputs `Mask`, `Scale`, `Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have
+many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
 `load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
 from sequences, `LSTMLanguageModel` from text. `Callback` and `TensorBoard` watch a fit, `verify` repeats parts of it,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from latchwork import losses as losses
     from latchwork import optim as optim
     from latchwork import plot as plot
+    from latchwork.activation import Activation as Activation
     from latchwork.estimators.classifier import LSTMClassifier as LSTMClassifier
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.estimators.prediction_stream import PredictionStream as PredictionStream
@@ -59,6 +61,9 @@ if TYPE_CHECKING:
     from latchwork.machine import show_versions as show_versions
     from latchwork.network import Network as Network
     from latchwork.padding import pad as pad
+    from latchwork.step_layers import InputSkip as InputSkip
+    from latchwork.step_layers import Mask as Mask
+    from latchwork.step_layers import Reverse as Reverse
     from latchwork.stream import Stream as Stream
     from latchwork.tape import Gradients as Gradients
     from latchwork.tape import Tape as Tape
@@ -69,6 +74,7 @@ if TYPE_CHECKING:
 
 # Each name is imported when it is first asked for, so that `import latchwork` takes next to no time.
 _MODULE_OF = {
+    "Activation": "activation",
     "Callback": "estimators.runs.callbacks",
     "DivergenceError": "estimators.runs.stopping",
     "Dropout": "layers",
@@ -76,6 +82,7 @@ _MODULE_OF = {
     "Embedding": "layers",
     "Gradients": "tape",
     "Impute": "input_layers",
+    "InputSkip": "step_layers",
     "LSTM": "lstm",
     "LSTMCell": "lstm_cell",
     "LSTMClassifier": "estimators.classifier",
@@ -83,10 +90,12 @@ _MODULE_OF = {
     "LSTMRegressor": "estimators.regressor",
     "Last": "layers",
     "Linear": "layers",
+    "Mask": "step_layers",
     "Max": "layers",
     "Mean": "layers",
     "Network": "network",
     "PredictionStream": "estimators.prediction_stream",
+    "Reverse": "step_layers",
     "Scale": "input_layers",
     "Sort": "layers",
     "Stream": "stream",
@@ -119,6 +128,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Activation",
     "Callback",
     "DivergenceError",
     "Dropout",
@@ -126,6 +136,7 @@ __all__ = [
     "Embedding",
     "Gradients",
     "Impute",
+    "InputSkip",
     "LSTM",
     "LSTMCell",
     "LSTMClassifier",
@@ -133,10 +144,12 @@ __all__ = [
     "LSTMRegressor",
     "Last",
     "Linear",
+    "Mask",
     "Max",
     "Mean",
     "Network",
     "PredictionStream",
+    "Reverse",
     "Scale",
     "Sort",
     "Stream",

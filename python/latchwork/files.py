@@ -34,20 +34,24 @@ CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
 
 # Where the class of each kind lives.
 _KINDS = {
+    "activation": ("latchwork.activation", "Activation"),
     "classifier": ("latchwork.estimators.classifier", "LSTMClassifier"),
     "dropout": ("latchwork.layers", "Dropout"),
     "embed_columns": ("latchwork.input_layers", "EmbedColumns"),
     "embedding": ("latchwork.layers", "Embedding"),
     "impute": ("latchwork.input_layers", "Impute"),
+    "input_skip": ("latchwork.step_layers", "InputSkip"),
     "language_model": ("latchwork.estimators.language_model", "LSTMLanguageModel"),
     "last": ("latchwork.layers", "Last"),
     "linear": ("latchwork.layers", "Linear"),
     "lstm": ("latchwork.lstm", "LSTM"),
     "lstm_cell": ("latchwork.lstm_cell", "LSTMCell"),
+    "mask": ("latchwork.step_layers", "Mask"),
     "max": ("latchwork.layers", "Max"),
     "mean": ("latchwork.layers", "Mean"),
     "network": ("latchwork.network", "Network"),
     "regressor": ("latchwork.estimators.regressor", "LSTMRegressor"),
+    "reverse": ("latchwork.step_layers", "Reverse"),
     "scale": ("latchwork.input_layers", "Scale"),
     "sort": ("latchwork.layers", "Sort"),
 }

@@ -93,6 +93,11 @@ class Embedding(RowsModule):
         The dtype of parameters and outputs.
     seed : int, optional
         Seed of the initial weights, which are standard normal as PyTorch's are. None: a fresh one.
+    mask_token : int, optional
+        All layers after it in a `Network` skip the steps with this token, as those that `Mask` finds (Keras's
+        ``mask_zero`` is 0). The layer alone gives a vector for it as for any other. None: no token.
+    mask_output : {"repeat", "zero"}, default "repeat"
+        The output of the network at such a step, as for `Mask`.
 
     Raises
     ------
@@ -106,11 +111,26 @@ class Embedding(RowsModule):
 
     num_embeddings = Option[int]()
     embedding_dim = Option[int]()
+    mask_token = Option["int | None"](lambda config: config.modules[0].get("mask_token"))
+    mask_output = Option[str](lambda config: config.modules[0].get("mask_output", "repeat"))
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, *, dtype: DTypeLike = "float32", seed: int | None = None
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        dtype: DTypeLike = "float32",
+        seed: int | None = None,
+        mask_token: int | None = None,
+        mask_output: str = "repeat",
     ) -> None:
-        options = {"kind": "embedding", "num_embeddings": num_embeddings, "embedding_dim": embedding_dim}
+        options = {
+            "kind": "embedding",
+            "num_embeddings": num_embeddings,
+            "embedding_dim": embedding_dim,
+            "mask_token": mask_token,
+            "mask_output": mask_output,
+        }
         self._config = Config.of_layer(dtype, options)
         self._create(seed)
 
@@ -212,7 +232,8 @@ class Linear(FeaturesModule):
         Whether there is a bias.
     activation : str or tuple, optional
         What is applied to x W^T + b: any activation that a gate of an `LSTM` may have, which lists them under
-        ``activations``: a name, (name, alpha) or (name, alpha, beta). None or "identity": nothing.
+        ``activations``: a name, (name, alpha) or (name, alpha, beta). "softmax" and "log_softmax" take all features of
+        a row together. None or "identity": nothing.
     dtype : {"float32", "float64"}, default "float32"
         The dtype of parameters and outputs.
     seed : int, optional
@@ -234,7 +255,7 @@ class Linear(FeaturesModule):
     in_features = Option[int]()
     out_features = Option[int]()
     bias = Option[bool]()
-    activation = Option["str | tuple[Any, ...] | None"](lambda config: _activation(config.modules[0]["activation"]))
+    activation = Option["str | tuple[Any, ...] | None"](lambda config: activation_of(config.modules[0]["activation"]))
     init_scale = Option[float](lambda config: config.modules[0].get("init_scale", 1.0))
 
     def __init__(
@@ -525,7 +546,7 @@ class Sort(Parameterless):
         return np.sort(groups, axis=-1, kind="stable").reshape(array.shape)
 
 
-def _activation(activation: str | list[Any]) -> str | tuple[Any, ...] | None:
+def activation_of(activation: str | list[Any]) -> str | tuple[Any, ...] | None:
     """Give the core's activation as the constructor takes it."""
     if isinstance(activation, str):
         return None if activation == "identity" else activation

@@ -40,6 +40,9 @@ void set(Direction& option, const std::string& text) {
   option = one_of<Direction>(
       {{"forward", Direction::forward}, {"reverse", Direction::reverse}, {"both", Direction::both}}, text);
 }
+void set(Merge& option, const std::string& text) {
+  option = one_of<Merge>({{"sum", Merge::sum}, {"mul", Merge::mul}, {"ave", Merge::ave}}, text);
+}
 void set(ForgetGate& option, const std::string& text) {
   option = one_of<ForgetGate>({{"none", ForgetGate::none}, {"coupled", ForgetGate::coupled}}, text);
 }
@@ -108,6 +111,7 @@ LstmOptions lstm(Values& values) {
   take(values, "bias", options.bias);
   take(values, "dropout", options.dropout);
   take(values, "direction", options.direction);
+  take(values, "merge", options.merge);
   take(values, "proj_size", options.proj_size);
   take(values, "cell", options.cell);
   take(values, "forget_gate", options.forget_gate);
@@ -147,6 +151,7 @@ ModuleOptions module_of(const std::string& text) {
     EmbeddingOptions options;
     take(values, "num_embeddings", options.num_embeddings);
     take(values, "embedding_dim", options.embedding_dim);
+    take(values, "mask_token", options.mask_token);
     module = options;
   } else if (kind == "linear") {
     LinearOptions options;
@@ -181,6 +186,21 @@ ModuleOptions module_of(const std::string& text) {
   } else if (kind == "sort") {
     SortOptions options;
     take(values, "group", options.group);
+    module = options;
+  } else if (kind == "input_skip") {
+    InputSkipOptions options;
+    take(values, "features", options.features);
+    take(values, "factor", options.factor);
+    module = options;
+  } else if (kind == "mask") {
+    MaskOptions options;
+    take(values, "value", options.value);
+    module = options;
+  } else if (kind == "reverse") {
+    module = ReverseOptions{};
+  } else if (kind == "activation") {
+    ActivationOptions options;
+    take(values, "activation", options.activation);
     module = options;
   } else if (kind == "mean") {
     module = MeanOptions{};

@@ -5,14 +5,18 @@
 #include "layer/row_blocks.hpp"
 #include "layer/token_numbers.hpp"
 #include "machine/interrupt.hpp"
+#include "network/activation.hpp"
 #include "network/chain.hpp"
 #include "network/dropout.hpp"
 #include "network/embed_columns.hpp"
 #include "network/embedding.hpp"
 #include "network/impute.hpp"
+#include "network/input_skip.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
+#include "network/merging.hpp"
 #include "network/pooling.hpp"
+#include "network/reverse.hpp"
 #include "network/scale.hpp"
 #include "network/sequences.hpp"
 #include "network/sort.hpp"
@@ -48,6 +52,21 @@ void dropout_backward(const Kernels<T>& kernels, const DropoutMask& mask, const 
   } else {
     copy_sequence(record.batch, features, d_output, d_input);
   }
+}
+
+// The gradient with respect to what Last took from its input: d_output, unless it merged that.
+template <class T>
+SequenceView<const T> d_joined_of_last(const std::vector<ModuleOptions>& modules, std::size_t at,
+                                       const ModuleRecord<T>& record, SequenceView<const T> d_output,
+                                       Workspace<T>& workspace) {
+  const LstmOptions* const merging = merging_before_last(modules, at);
+  if (merging == nullptr || d_output.data == nullptr) return d_output;
+  const Index features = record.input.features, rows = record.batch.rows;
+  const SequenceView<T> joined = contiguous(workspace.take(rows * features), rows, features);
+  const SequenceView<T> d_joined = contiguous(workspace.take(rows * features), rows, features);
+  last_forward(last_columns(modules, at, features), Schedule{record.batch, false}, record.input, joined);
+  merge_backward(*merging, Batch{1, rows}, read_only(joined), d_output, d_joined);
+  return read_only(d_joined);
 }
 
 template <class T>
@@ -97,6 +116,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
   };
   const std::size_t first_wanted = d_input.data == nullptr ? first_with_gradients(chain.network, d_start) : 0;
   SequenceView<const T> d_result = d_output;
+  InputSkipGradients<T> input_skips;
   for (std::size_t at = modules.size(); at-- > 0;) {
     const ModuleOptions& module = modules[at];
     const ModuleRecord<T>& record = recording.modules[at];
@@ -116,7 +136,10 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
       --lstm_index;
       --state_index;
-      const StackCall<T> call{lstm, &weights, &kernels, record.batch, record.input, static_cast<Index>(at)};
+      StackCall<T> call{lstm, &weights, &kernels, record.batch, record.input, static_cast<Index>(at)};
+      call.merged_later = merges_in_last(modules, at);
+      call.backwards = record.backwards;
+      call.end_reset = recording.batch.end_reset;
       StackGradient<T> gradient;
       gradient.d_output = d_result;
       if (!d_end.empty()) gradient.d_end = d_end[state_index];
@@ -160,17 +183,28 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
                              EmbedColumnsGradient<T>{d_result, d_source, weight_gradient}, workspace);
     } else if (const auto* dropout = std::get_if<DropoutOptions>(&module)) {
       dropout_backward(kernels, mask_of(*dropout, recording.options, at), record, d_result, d_source);
+    } else if (const auto* skip = std::get_if<InputSkipOptions>(&module)) {
+      input_skips.take(*skip, d_result);
+      if (d_source.data != nullptr) pass_gradient(record.batch, features, d_result, d_source);
     } else if (d_source.data != nullptr) {
       const Schedule schedule{record.batch, false};
-      if (std::holds_alternative<ScaleOptions>(module)) {
+      if (std::holds_alternative<MaskOptions>(module)) {
+        pass_gradient(record.batch, features, d_result, d_source);
+      } else if (std::holds_alternative<ScaleOptions>(module)) {
         scale_backward(weights, record.batch, d_result, d_source);
       } else if (const auto* sort = std::get_if<SortOptions>(&module)) {
         sort_backward(sort->group, record.batch, record.input, d_result, d_source);
+      } else if (std::holds_alternative<ReverseOptions>(module)) {
+        reverse_backward(record.batch, features, d_result, d_source);
+      } else if (std::holds_alternative<ActivationOptions>(module)) {
+        activation_backward(kernels, weights.activation, record.batch, record.input, read_only(record.output), d_result,
+                            d_source);
       } else if (std::holds_alternative<LastOptions>(module)) {
-        last_backward(last_columns(modules, at, features), schedule, d_result, d_source);
+        last_backward(last_columns(modules, at, features), schedule,
+                      d_joined_of_last(modules, at, record, d_result, workspace), d_source);
       } else {
         const Pooling pooling = std::holds_alternative<MeanOptions>(module) ? Pooling::mean : Pooling::max;
-        pool_backward(pooling, schedule, record.input, read_only(record.output), d_result, d_source);
+        pool_backward(pooling, schedule, record.backwards, record.input, read_only(record.output), d_result, d_source);
       }
     }
     throw_if_stopped(0);
@@ -178,6 +212,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     d_result = read_only(d_source);
     if (at == first_wanted && d_input.data == nullptr) break;
   }
+  if (d_input.data != nullptr) input_skips.add_to(recording.batch, d_input);
   if (d_input.data != nullptr) clear_padding(recording.batch, recording.modules.front().input.features, d_input);
 }
 

@@ -9,6 +9,7 @@
 #include "machine/float_state.hpp"
 #include "machine/interrupt.hpp"
 #include "network/chain.hpp"
+#include "network/masked_batch.hpp"
 #include "network/members.hpp"
 #include "network/network_parts.hpp"
 #include "network/recording.hpp"
@@ -274,7 +275,8 @@ bool Network<T>::keeps_sequence() const {
 template <class T>
 bool Network<T>::takes_missing() const {
   const auto first = std::find_if_not(modules().begin(), modules().end(), [](const ModuleOptions& module) {
-    return std::holds_alternative<ScaleOptions>(module) || std::holds_alternative<EmbedColumnsOptions>(module);
+    return std::holds_alternative<ScaleOptions>(module) || std::holds_alternative<EmbedColumnsOptions>(module) ||
+           std::holds_alternative<MaskOptions>(module);
   });
   return first != modules().end() && std::holds_alternative<ImputeOptions>(*first);
 }
@@ -326,9 +328,11 @@ void Network<T>::forward_last_step(const Input<T>& input, const Batch& batch, co
 }
 
 template <class T>
-void Network<T>::run(const Input<T>& input, const Batch& batch, const States<const T>& start,
+void Network<T>::run(const Input<T>& input, const Batch& given, const States<const T>& start,
                      const SequenceView<T>& output, const States<T>& end, bool last_step) const {
   const detail::NetworkParts<T>& parts = *parts_;
+  const detail::MaskedBatch<T> masked(parts, input, given);
+  const Batch& batch = masked.batch();
   check_input(parts, input, batch);
   check_start(parts, start, batch);
   check_places(parts, "output", output, batch);
@@ -357,10 +361,12 @@ void Network<T>::run(const Input<T>& input, const Batch& batch, const States<con
 }
 
 template <class T>
-std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& batch, const States<const T>& start,
+std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& given, const States<const T>& start,
                                             const SequenceView<T>& output, const States<T>& end,
                                             const RecordOptions& options) const {
   const detail::NetworkParts<T>& parts = *parts_;
+  const detail::MaskedBatch<T> masked(parts, input, given);
+  const Batch& batch = masked.batch();
   check_input(parts, input, batch);
   detail::check_record_options(options);
   check_start(parts, start, batch);

@@ -7,6 +7,7 @@
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "network/dropout.hpp"
+#include "network/merging.hpp"
 #include "network/sequences.hpp"
 
 namespace latchwork {
@@ -71,29 +72,29 @@ void add_sequences(const Batch& batch, Index features, const RowSource<T>& added
   });
 }
 
-// Sets the end states of forward directions in rows that have a reset after their last step.
+// Sets the end states of one layer's directions in rows that have a reset after their last step.
 template <class T>
-void restart_ends(const std::vector<LayerCall<T>>& directions) {
-  for (const LayerCall<T>& call : directions) {
-    const Batch& batch = call.schedule.batch;
-    if (batch.end_reset == nullptr || call.schedule.reverse) continue;
-    const PackedLayer<T>& weights = *call.weights;
+void restart_ends(const StackCall<T>& call, const std::vector<LayerCall<T>>& directions) {
+  for (std::size_t direction = 0; direction < directions.size(); ++direction) {
+    if (!call.restarts_ends(static_cast<Index>(direction))) continue;
+    const LayerCall<T>& one = directions[direction];
+    const PackedLayer<T>& weights = *one.weights;
     const Index h_size = weights.output_size(), units = weights.units;
-    for (Index row = 0; row < batch.rows; ++row) {
-      if (batch.end_reset[row] == 0) continue;
-      if (call.end_hidden != nullptr) std::copy_n(weights.start_hidden.data(), h_size, call.end_hidden + row * h_size);
-      if (call.end_cell != nullptr) std::copy_n(weights.start_cell.data(), units, call.end_cell + row * units);
+    for (Index row = 0; row < call.batch.rows; ++row) {
+      if (call.end_reset[row] == 0) continue;
+      if (one.end_hidden != nullptr) std::copy_n(weights.start_hidden.data(), h_size, one.end_hidden + row * h_size);
+      if (one.end_cell != nullptr) std::copy_n(weights.start_cell.data(), units, one.end_cell + row * units);
     }
   }
 }
 
 // The gradient with respect to the end states that steps have computed: zeros where restart_ends() set the state.
 template <class T>
-const T* of_computed_ends(const Batch& batch, const T* d_end, Index size, Workspace<T>& workspace) {
+const T* of_computed_ends(const StackCall<T>& call, const T* d_end, Index size, Workspace<T>& workspace) {
   if (d_end == nullptr) return nullptr;
-  T* const computed = workspace.take(batch.rows * size);
-  for (Index row = 0; row < batch.rows; ++row) {
-    if (batch.end_reset[row] != 0) {
+  T* const computed = workspace.take(call.batch.rows * size);
+  for (Index row = 0; row < call.batch.rows; ++row) {
+    if (call.end_reset[row] != 0) {
       std::fill_n(computed + row * size, size, T(0));
     } else {
       std::copy_n(d_end + row * size, size, computed + row * size);
@@ -104,10 +105,10 @@ const T* of_computed_ends(const Batch& batch, const T* d_end, Index size, Worksp
 
 // Adds the gradient with respect to the end states that restart_ends() set to that of the layer's own start state.
 template <class T>
-void add_restarted_ends(const Batch& batch, const T* d_end, Index size, T* d_own_start) {
+void add_restarted_ends(const StackCall<T>& call, const T* d_end, Index size, T* d_own_start) {
   if (d_end == nullptr || d_own_start == nullptr) return;
-  for (Index row = 0; row < batch.rows; ++row) {
-    if (batch.end_reset[row] == 0) continue;
+  for (Index row = 0; row < call.batch.rows; ++row) {
+    if (call.end_reset[row] == 0) continue;
     for (Index at = 0; at < size; ++at) d_own_start[at] += d_end[row * size + at];
   }
 }
@@ -120,24 +121,29 @@ template <class T>
 void stack_forward(const StackCall<T>& call, const State<const T>& start, SequenceView<T> output, const State<T>& end,
                    Workspace<T>& workspace) {
   const LstmOptions& options = *call.options;
-  const Index width = options.output_size();
-  const Index size = call.batch.steps * call.batch.rows * width;
+  const Index slots = call.batch.steps * call.batch.rows;
+  const Index size = slots * options.output_size();
+  const SequenceView<T> joined =
+      call.merges(0) ? contiguous(workspace.take(slots * options.joined_size()), call.batch.rows, options.joined_size())
+                     : SequenceView<T>{};
   T* between[2] = {options.num_layers > 1 ? workspace.take(size) : nullptr,
                    options.num_layers > 2 ? workspace.take(size) : nullptr};
   RecordOptions inference;
   inference.training = false;
   RowSource<T> input = call.input;
   for (Index layer = 0; layer < options.num_layers; ++layer) {
-    const bool last = layer + 1 == options.num_layers;
+    const bool last = layer + 1 == options.num_layers, merges = call.merges(layer);
+    const Index width = call.width(layer);
     const SequenceView<T> layer_output = last ? output : contiguous(between[layer % 2], call.batch.rows, width);
     std::vector<LayerCall<T>> directions;
     for (Index direction = 0; direction < options.directions(); ++direction) {
-      LayerCall<T>& one = directions.emplace_back(
-          layer_call(call, inference, layer * options.directions() + direction, start, layer_output, end));
+      LayerCall<T>& one = directions.emplace_back(layer_call(call, inference, layer * options.directions() + direction,
+                                                             start, merges ? joined : layer_output, end));
       one.input = input;
     }
     layer_forward(directions, workspace);
-    restart_ends(directions);
+    restart_ends(call, directions);
+    if (merges) merge_forward(options, call.batch, read_only(joined), layer_output);
     // The layer's output may be overwritten, because its recurrence is over.
     if (options.residual && layer > 0) add_sequences(call.batch, width, input, layer_output, layer_output);
     input = rows_of(read_only(layer_output), width);
@@ -150,8 +156,9 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
                              Workspace<T>& workspace) {
   const LstmOptions& lstm = *call.options;
   const Index steps = call.batch.steps, rows = call.batch.rows;
-  const Index width = lstm.output_size();
-  const auto sequence = [&] { return contiguous(workspace.take(steps * rows * width), rows, width); };
+  const auto sequence = [&](Index features) {
+    return contiguous(workspace.take(steps * rows * features), rows, features);
+  };
   const bool checkpoints = options.checkpoint > 0;
   State<const T> copied_start;
   if (start.hidden != nullptr) {
@@ -165,8 +172,10 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
   SequenceView<T> below;                                           // the output of the layer below, before dropout
   record.layers.reserve(static_cast<std::size_t>(lstm.states()));  // the layers' calls hold pointers into it
   for (Index layer = 0; layer < lstm.num_layers; ++layer) {
-    const bool last = layer + 1 == lstm.num_layers;
-    const SequenceView<T> output = last && last_output.data != nullptr ? last_output : sequence();
+    const bool last = layer + 1 == lstm.num_layers, merges = call.merges(layer);
+    const Index width = call.width(layer);
+    const bool in_place = last && last_output.data != nullptr;
+    const SequenceView<T> output = in_place && !merges ? last_output : sequence(lstm.joined_size());
     // With checkpoints, the steps of a segment are recorded only for a while: in this memory, by these records.
     std::optional<Workspace<T>> segment;
     std::vector<LayerRecord<T>> segment_records;
@@ -187,20 +196,26 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
       take_steps(*one.weights, *one.kernels, one.masks, rows, *one.record, segment ? *segment : workspace);
     }
     layer_forward(directions, workspace);
-    restart_ends(directions);
+    restart_ends(call, directions);
     if (!checkpoints) record.outputs.push_back(output);
     SequenceView<T> result = output;
+    if (merges) {
+      result = in_place ? last_output : sequence(width);
+      merge_forward(lstm, call.batch, read_only(output), result);
+      if (lstm.merge == Merge::mul) record.factors.push_back(output);
+    }
     if (lstm.residual && layer > 0) {
+      const SequenceView<T> own = result;
       // Backward reads the layer's output, unless checkpoints have it computed again.
-      if (!checkpoints) result = contiguous(workspace.take_zeros(steps * rows * width), rows, width);
-      add_sequences(call.batch, width, rows_of(read_only(below), width), output, result);
+      if (!checkpoints && !merges) result = contiguous(workspace.take_zeros(steps * rows * width), rows, width);
+      add_sequences(call.batch, width, rows_of(read_only(below), width), own, result);
     }
     below = result;
     if (last) break;
     SequenceView<T> next = result;
     if (drops(lstm, options)) {
       // The values before dropout are needed if backward or the next layer's residual sum reads them.
-      if (!checkpoints || lstm.residual) next = sequence();
+      if (!checkpoints || lstm.residual) next = sequence(width);
       apply_dropout(*call.kernels, mask_after(lstm, options, call.module, layer), call.batch, width, result.data,
                     next.data);
     }
@@ -262,7 +277,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
   const LstmOptions& lstm = *call.options;
   const Kernels<T>& kernels = *call.kernels;
   const Index rows = call.batch.rows;
-  const Index width = lstm.output_size();
+  const Index width = lstm.output_size();  // of every layer but the last
   const Index directions = lstm.directions();
   SequenceView<const T> d_output = gradient.d_output;
   for (Index layer = lstm.num_layers - 1; layer >= 0; --layer) {
@@ -271,6 +286,15 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
     if (layer > 0) {
       input = rows_of(read_only(record.inputs[static_cast<std::size_t>(layer - 1)]), width);
       d_input = contiguous(workspace.take(call.batch.steps * rows * width), rows, width);
+    }
+    SequenceView<const T> d_joined = d_output;
+    if (call.merges(layer) && d_output.data != nullptr) {
+      const Index joined = lstm.joined_size();
+      const SequenceView<T> both = contiguous(workspace.take(call.batch.steps * rows * joined), rows, joined);
+      const auto factors = lstm.merge == Merge::mul ? read_only(record.factors[static_cast<std::size_t>(layer)])
+                                                    : SequenceView<const T>{};
+      merge_backward(lstm, call.batch, factors, d_output, both);
+      d_joined = read_only(both);
     }
     for (Index direction = 0; direction < directions; ++direction) {
       const Index state = layer * directions + direction;
@@ -287,14 +311,14 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
         one.output = from_feature(read_only(output), direction * h_size);
       }
       one.record = &record.layers[static_cast<std::size_t>(state)];
-      one.d_output = from_feature(d_output, direction * h_size);
+      one.d_output = from_feature(d_joined, direction * h_size);
       const State<const T> d_end = state_of(gradient.d_end, state, lstm, rows);
       one.d_end_hidden = d_end.hidden;
       one.d_end_cell = d_end.cell;
-      const bool restarted_ends = call.batch.end_reset != nullptr && !one.schedule.reverse;
+      const bool restarted_ends = call.restarts_ends(direction);
       if (restarted_ends) {
-        one.d_end_hidden = of_computed_ends(call.batch, d_end.hidden, h_size, workspace);
-        one.d_end_cell = of_computed_ends(call.batch, d_end.cell, weights.units, workspace);
+        one.d_end_hidden = of_computed_ends(call, d_end.hidden, h_size, workspace);
+        one.d_end_cell = of_computed_ends(call, d_end.cell, weights.units, workspace);
       }
       const State<T> d_start = state_of(gradient.d_start, state, lstm, rows);
       one.d_start_hidden = d_start.hidden;
@@ -309,8 +333,8 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       if (gradient.d_signals != nullptr) one.d_signals = &(*gradient.d_signals)[static_cast<std::size_t>(state)];
       const LayerGradient<T> sums = layer_backward(one, workspace);
       if (restarted_ends) {
-        add_restarted_ends(call.batch, d_end.hidden, h_size, sums.start_hidden);
-        add_restarted_ends(call.batch, d_end.cell, weights.units, sums.start_cell);
+        add_restarted_ends(call, d_end.hidden, h_size, sums.start_hidden);
+        add_restarted_ends(call, d_end.cell, weights.units, sums.start_cell);
       }
       unpack_gradient(weights, kernels, sums, gradient.parameters, gradient.accumulate);
     }

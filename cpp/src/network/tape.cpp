@@ -20,21 +20,27 @@ namespace {
 // Copies the values of one gate from a packed row. The values of a forget gate that the cell does not have of its own
 // are 1, or 1 - input gate if it is coupled.
 template <class T>
-void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, const GateShape& shape, Index units_per_panel,
-               T* values) {
+void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, const PackedLayer<T>& weights,
+               const Kernels<T>& kernels, T* values) {
+  const GateShape shape = weights.shape();
+  const Index units_per_panel = kernels.units;
   const bool own_forget = lstm.forget_gate == ForgetGate::own;
   const bool coupled = lstm.forget_gate == ForgetGate::coupled;
   const bool derived = signal == Signal::forget_gate && !own_forget;
   if (derived && !coupled) return void(std::fill_n(values, lstm.hidden_size, T(1)));
   Index gate = derived ? 0 : static_cast<Index>(signal);
+  const CellVariant<T>& variant = weights.variant;
+  const ActivationArgs<T>* const activations[] = {&variant.input, &variant.forget, &variant.candidate, &variant.output};
+  const ActivationArgs<T>& activation = *activations[gate];
   if (!own_forget && gate > 0) --gate;
   for (Index unit = 0; unit < lstm.hidden_size; ++unit) {
     const Index panel = unit / units_per_panel;
     const bool last = (panel + 1) * units_per_panel >= shape.units;
     const Index room = (last ? shape.last_registers : shape.gates) * units_per_panel / shape.gates;
-    const T value = packed[panel * shape.gates * units_per_panel + gate * room + unit % units_per_panel];
-    values[unit] = derived ? T(1) - value : value;
+    values[unit] = packed[panel * shape.gates * units_per_panel + gate * room + unit % units_per_panel];
   }
+  if (slope_follows_input(activation)) kernels.activate(activation, values, lstm.hidden_size, values);
+  for (Index unit = 0; derived && unit < lstm.hidden_size; ++unit) values[unit] = T(1) - values[unit];
 }
 
 // Which of the recorded steps a trace shows at a step, or what it shows instead (see ComputedSteps).
@@ -43,13 +49,12 @@ struct ShownStep {
   bool carried;  // whether it shows the state of another step, because this one was skipped
 };
 
-template <class T>
-ShownStep shown_step(const detail::Recording<T>& recording, const Batch& recorded, Index member, Index step, Index row,
+ShownStep shown_step(const ComputedSteps* computed, const Batch& recorded, Index member, Index step, Index row,
                      bool reverse) {
-  if (recording.computed == nullptr) {
+  if (computed == nullptr) {
     return {Schedule{recorded, false}.active(step, row) ? step : ComputedSteps::padding, false};
   }
-  return {recording.computed->repeated(member, step, row, reverse), !recording.computed->computed(member, step, row)};
+  return {computed->repeated(member, step, row, reverse), !computed->computed(member, step, row)};
 }
 
 // Copies the state of a row that no step has computed yet.
@@ -72,17 +77,15 @@ class BackwardSequences {
  public:
   BackwardSequences(const detail::Recording<T>& recording, const SequenceView<const T>& d_output,
                     const SequenceView<T>& d_input)
-      : d_output_(d_output),
-        d_input_(d_input),
-        parts_(*recording.network),
-        computed_(recording.computed.get()),
-        whole_d_input_(d_input) {
-    if (computed_ == nullptr) return;
+      : d_output_(d_output), d_input_(d_input), parts_(*recording.network), whole_d_input_(d_input) {
+    if (recording.computed == nullptr) return;
+    computed_ = &recording.computed->of(false);
+    const ComputedSteps& outputs = recording.computed->of(parts_.output_is_backwards());
     memory_.emplace(parts_.workspaces.first());
     if (d_output.data != nullptr && parts_.keeps_sequence()) {
-      const Index sequences = detail::sequence_count(*computed_, parts_.members, d_output.member_stride);
-      T* const memory = memory_->take(detail::computed_size(*computed_, sequences, parts_.output_size));
-      d_output_ = detail::gather_d_output(*computed_, parts_.members, detail::output_columns(parts_), d_output, memory);
+      const Index sequences = detail::sequence_count(outputs, parts_.members, d_output.member_stride);
+      T* const memory = memory_->take(detail::computed_size(outputs, sequences, parts_.output_size));
+      d_output_ = detail::gather_d_output(outputs, parts_, d_output, memory);
     }
     if (d_input.data != nullptr) {
       T* const memory = memory_->take(detail::computed_size(*computed_, parts_.members, parts_.input_size));
@@ -103,7 +106,7 @@ class BackwardSequences {
   SequenceView<const T> d_output_;
   SequenceView<T> d_input_;
   const detail::NetworkParts<T>& parts_;
-  const ComputedSteps* computed_;
+  const ComputedSteps* computed_ = nullptr;  // in the order in which the chain takes them
   SequenceView<T> whole_d_input_;
   std::optional<Workspace<T>> memory_;
 };
@@ -214,9 +217,11 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
   const std::size_t at = recording.network->lstm_place("lstm", lstm_index);
   const LstmOptions& lstm = std::get<LstmOptions>(recording.network->modules[at]);
   detail::check_index("state", state, lstm.states());
-  const Index steps =
-      recording.computed == nullptr ? recording.members.front().batch.steps : recording.computed->steps();
-  const Index units_per_panel = recording.weights->kernels->units;
+  const ComputedSteps* const computed = recording.computed == nullptr
+                                            ? nullptr
+                                            : &recording.computed->of(recording.members.front().modules[at].backwards);
+  const Index steps = computed == nullptr ? recording.members.front().batch.steps : computed->steps();
+  const Kernels<T>& kernels = *recording.weights->kernels;
   const LongCall long_call;
   const Index size = signal_size(lstm, signal);
   for (std::size_t member = 0; member < recording.members.size(); ++member) {
@@ -233,7 +238,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
       throw_if_stopped(record.batch.rows * size * work_of_moving);
       for (Index row = 0; row < record.batch.rows; ++row, values += size) {
         const auto [shown, carried] =
-            shown_step(recording, record.batch, static_cast<Index>(member), step, row, reverse);
+            shown_step(computed, record.batch, static_cast<Index>(member), step, row, reverse);
         const Index slot = shown * record.batch.rows + row;
         if (shown == ComputedSteps::padding || (carried && is_gate)) {
           std::fill_n(values, size, T(0));
@@ -245,7 +250,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
         } else if (signal == Signal::cell) {
           std::copy_n(layer.cell + slot * weights.padded, size, values);
         } else {
-          copy_gate(lstm, signal, layer.gates + slot * weights.packed_size, weights.shape(), units_per_panel, values);
+          copy_gate(lstm, signal, layer.gates + slot * weights.packed_size, weights, kernels, values);
         }
       }
     }

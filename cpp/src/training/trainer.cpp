@@ -9,11 +9,13 @@
 #include "machine/float_state.hpp"
 #include "machine/interrupt.hpp"
 #include "network/chain.hpp"
+#include "network/masked_batch.hpp"
 #include "network/members.hpp"
 #include "network/skipped_call.hpp"
 #include "training/moments.hpp"
 #include "training/optimizer_step.hpp"
 #include "training/training_step.hpp"
+#include "weights/module_sizes.hpp"
 
 namespace latchwork {
 namespace {
@@ -70,11 +72,31 @@ Target<T> computed_target(detail::SkippedCall<T>& computed, const Network<T>& ne
   }
   if (!network.keeps_sequence()) return target;
   Target<T> gathered;
-  gathered.values = computed.gathered(target.values, network.output_size() / outputs_per_target(loss));
-  gathered.labels = computed.gathered(target.labels, 1);
-  gathered.weights = computed.gathered(target.weights, target.weight_features);
+  gathered.values = computed.of_output(target.values, network.output_size() / outputs_per_target(loss));
+  gathered.labels = computed.of_output(target.labels, 1);
+  gathered.weights = computed.of_output(target.weights, target.weight_features);
   gathered.weight_features = target.weight_features;
   return gathered;
+}
+
+// Refuses a network that ends in softmax, perhaps through modules after it that choose among its results or average
+// them.
+void check_logits(const std::vector<ModuleOptions>& modules) {
+  std::size_t last = modules.size() - 1;
+  while (last > 0 &&
+         (pooling_name(modules[last]) != nullptr || std::holds_alternative<DropoutOptions>(modules[last]))) {
+    --last;
+  }
+  const auto* linear = std::get_if<LinearOptions>(&modules[last]);
+  const auto* activation = std::get_if<ActivationOptions>(&modules[last]);
+  const Activation* const end = linear != nullptr       ? &linear->activation
+                                : activation != nullptr ? &activation->activation
+                                                        : nullptr;
+  if (end == nullptr || end->name != "softmax") return;
+  refuse("loss",
+         "another one for a network that ends in softmax, because cross_entropy takes logits and applies the "
+         "softmax itself",
+         "cross_entropy");
 }
 
 // Throws std::invalid_argument for a target or a weight that does not fit, before any computation.
@@ -143,6 +165,7 @@ Trainer<T>::Trainer(const Network<T>& network, Loss loss, std::vector<std::share
       steps_(static_cast<std::size_t>(network.members())),
       gradients_(static_cast<std::size_t>(network.parameter_count())) {
   validate(loss_, network_.output_size());
+  if (loss_.kind == LossKind::cross_entropy) check_logits(network_.modules());
   check_not_negative("clip_norm", clip_norm);
   detail::check_gradient_blocks(gradient_blocks);
   if (optimizers_.empty()) refuse("optimizers", "at least one", "none");
@@ -208,10 +231,12 @@ std::vector<double> Trainer<T>::gradient(const Input<T>& input, const Batch& bat
 }
 
 template <class T>
-std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Batch& batch,
+std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Batch& given,
                                                  const States<const T>& start, const Target<T>& target,
                                                  const States<T>& end, Index first_row, const ModuleReady<T>& ready) {
   const auto& parts = detail::parts_of(network_);
+  const detail::MaskedBatch<T> masked(*parts, input, given);
+  const Batch& batch = masked.batch();
   check_input(*parts, input, batch);
   RecordOptions all;
   all.training = true;
@@ -221,8 +246,8 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
   detail::check_record_options(all);
   check_start(*parts, start, batch);
   if (batch.skip.data != nullptr) {
-    check_targets(loss_, network_, batch, target);  // by the numbers that its steps have for the caller
     detail::SkippedCall<T> computed(*parts, input, batch);
+    check_targets(loss_, network_, computed.whole_output(), target);  // by the numbers of the caller's steps
     const Target<T> targets = computed_target(computed, network_, loss_, target);
     return gradient_and_end(computed.input(), computed.batch(), start, targets, end, first_row, ready);
   }
@@ -332,14 +357,16 @@ void Trainer<T>::apply() {
 }
 
 template <class T>
-std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& batch, const States<const T>& start,
+std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& given, const States<const T>& start,
                                          const Target<T>& target, const States<T>& end) const {
   const auto& parts = detail::parts_of(network_);
+  const detail::MaskedBatch<T> masked(*parts, input, given);
+  const Batch& batch = masked.batch();
   check_input(*parts, input, batch);
   check_start(*parts, start, batch);
   if (batch.skip.data != nullptr) {
-    check_targets(loss_, network_, batch, target);
     detail::SkippedCall<T> computed(*parts, input, batch);
+    check_targets(loss_, network_, computed.whole_output(), target);
     return evaluate(computed.input(), computed.batch(), start, computed_target(computed, network_, loss_, target), end);
   }
   const FlushToZero flush_to_zero;

@@ -31,6 +31,12 @@ struct Words<Direction> {
 };
 
 template <>
+struct Words<Merge> {
+  static constexpr Choice<Merge> list[] = {
+      {"concat", Merge::concat}, {"sum", Merge::sum}, {"mul", Merge::mul}, {"ave", Merge::ave}};
+};
+
+template <>
 struct Words<ForgetGate> {
   static constexpr Choice<ForgetGate> list[] = {
       {"own", ForgetGate::own}, {"none", ForgetGate::none}, {"coupled", ForgetGate::coupled}};
@@ -55,6 +61,11 @@ struct Words<Imputation> {
   static constexpr Choice<Imputation> list[] = {{"forward", Imputation::forward}, {"constant", Imputation::constant}};
 };
 
+template <>
+struct Words<SkippedOutput> {
+  static constexpr Choice<SkippedOutput> list[] = {{"repeat", SkippedOutput::repeat}, {"zero", SkippedOutput::zero}};
+};
+
 template <class Enum>
 std::string all_words() {
   std::string words;
@@ -75,6 +86,8 @@ template <class Visit>
 void each_option(EmbeddingOptions& options, Visit&& visit) {
   visit("num_embeddings", options.num_embeddings);
   visit("embedding_dim", options.embedding_dim);
+  visit("mask_token", options.mask_token, std::optional<Index>());
+  visit("mask_output", options.mask_output, SkippedOutput::repeat);
 }
 
 template <class Visit>
@@ -85,6 +98,7 @@ void each_option(LstmOptions& options, Visit&& visit) {
   visit("bias", options.bias);
   visit("dropout", options.dropout);
   visit("direction", options.direction);
+  visit("merge", options.merge, Merge::concat);
   visit("proj_size", options.proj_size);
   visit("cell", options.cell);
   visit("forget_gate", options.forget_gate);
@@ -155,6 +169,26 @@ void each_option(SortOptions& options, Visit&& visit) {
   visit("group", options.group);
 }
 
+template <class Visit>
+void each_option(ReverseOptions&, Visit&&) {}
+
+template <class Visit>
+void each_option(InputSkipOptions& options, Visit&& visit) {
+  visit("features", options.features);
+  visit("factor", options.factor);
+}
+
+template <class Visit>
+void each_option(MaskOptions& options, Visit&& visit) {
+  visit("value", options.value);
+  visit("output", options.output);
+}
+
+template <class Visit>
+void each_option(ActivationOptions& options, Visit&& visit) {
+  visit("activation", options.activation);
+}
+
 template <class Activations>
 auto gates_of(Activations& activations) {
   using Gate = std::remove_reference_t<decltype((activations.input))>;
@@ -177,6 +211,10 @@ constexpr const char* kind_of(const ScaleOptions&) { return "scale"; }
 constexpr const char* kind_of(const ImputeOptions&) { return "impute"; }
 constexpr const char* kind_of(const EmbedColumnsOptions&) { return "embed_columns"; }
 constexpr const char* kind_of(const SortOptions&) { return "sort"; }
+constexpr const char* kind_of(const ReverseOptions&) { return "reverse"; }
+constexpr const char* kind_of(const InputSkipOptions&) { return "input_skip"; }
+constexpr const char* kind_of(const MaskOptions&) { return "mask"; }
+constexpr const char* kind_of(const ActivationOptions&) { return "activation"; }
 
 // A module of this kind with its default options; null if there is no such kind.
 inline std::optional<ModuleOptions> module_of_kind(std::string_view kind) {

@@ -9,6 +9,7 @@
 
 #include "machine/dispatch.hpp"
 #include "weights/module_sizes.hpp"
+#include "weights/option_names.hpp"
 #include "weights/refusal.hpp"
 
 namespace latchwork {
@@ -63,8 +64,9 @@ Count parameters_of(const LstmOptions& options) {
   if (options.peephole) all_but_w = all_but_w + Count(options.gates() - 1) * hidden;
   if (options.layer_norm) all_but_w = all_but_w + Count(4) * gates + Count(2) * hidden;
   if (options.learn_start_state) all_but_w = all_but_w + output + hidden;
+  const Count between = options.merges() ? output : directions * output;  // features from one layer to the next
   return directions * (gates * Count(options.input_size) + all_but_w) +
-         Count(options.num_layers - 1) * directions * (gates * directions * output + all_but_w);
+         Count(options.num_layers - 1) * directions * (gates * between + all_but_w);
 }
 
 Count parameters_of(const LastOptions&) { return Count(0); }
@@ -74,6 +76,10 @@ Count parameters_of(const DropoutOptions&) { return Count(0); }
 Count parameters_of(const ScaleOptions&) { return Count(0); }
 Count parameters_of(const ImputeOptions&) { return Count(0); }
 Count parameters_of(const SortOptions&) { return Count(0); }
+Count parameters_of(const ReverseOptions&) { return Count(0); }
+Count parameters_of(const InputSkipOptions&) { return Count(0); }
+Count parameters_of(const MaskOptions&) { return Count(0); }
+Count parameters_of(const ActivationOptions&) { return Count(0); }
 
 Count parameters_of(const EmbedColumnsOptions& options) {
   Count sum(0);
@@ -100,6 +106,9 @@ void check(const EmbeddingOptions& options) {
            "a number whose product with embedding_dim (" + text(options.embedding_dim) + ") does not overflow",
            text(options.num_embeddings));
   }
+  if (options.mask_token && (*options.mask_token < 0 || *options.mask_token >= options.num_embeddings)) {
+    refuse("mask_token", "a token, 0 to " + text(options.num_embeddings - 1) + ", or none", text(*options.mask_token));
+  }
 }
 
 void check_cell(const LstmOptions& options) {
@@ -117,13 +126,18 @@ void check_coefficient(const std::string& name, const std::optional<double>& val
   check_finite(name, *value);
 }
 
-// `others`: names that are taken besides those that a gate may have.
-void check_activation(const std::string& name, const Activation& activation, std::string others = {}) {
+void check_activation(const std::string& name, const Activation& activation, bool of_gate) {
+  if (!of_gate && activation.name == identity) {
+    if (activation.alpha) refuse(name + ".alpha", "none for identity", text(*activation.alpha));
+    if (activation.beta) refuse(name + ".beta", "none for identity", text(*activation.beta));
+    return;
+  }
+  const auto is_taken = [&](Index known) { return !of_gate || activation_info(known).kind != ActivationKind::by_row; };
   const Index number = activation_number(activation.name);
-  if (number < 0) {
-    std::string names = std::move(others);
+  if (number < 0 || !is_taken(number)) {
+    std::string names = of_gate ? "" : identity;
     for (Index known = 0; known < current_kernels().activation_count; ++known) {
-      names.append(names.empty() ? "" : ", ").append(activation_info(known).name);
+      if (is_taken(known)) names.append(names.empty() ? "" : ", ").append(activation_info(known).name);
     }
     refuse(name, "one of " + names, "\"" + activation.name + "\"");
   }
@@ -148,11 +162,11 @@ void check_activations(const LstmOptions& options) {
   for (Index set = 0; set < sets; ++set) {
     const CellActivations& activations = options.activations_of(set);
     const std::string name = "activations[" + text(set) + "].";
-    check_activation(name + "input", activations.input);
-    check_activation(name + "forget", activations.forget);
-    check_activation(name + "candidate", activations.candidate);
-    check_activation(name + "output", activations.output);
-    check_activation(name + "cell", activations.cell);
+    check_activation(name + "input", activations.input, true);
+    check_activation(name + "forget", activations.forget, true);
+    check_activation(name + "candidate", activations.candidate, true);
+    check_activation(name + "output", activations.output, true);
+    check_activation(name + "cell", activations.cell, true);
     if (options.forget_gate != ForgetGate::own && activations.forget != CellActivations{}.forget) {
       refuse(name + "forget", "none without a forget gate of its own", "\"" + activations.forget.name + "\"");
     }
@@ -198,6 +212,9 @@ void check(const LstmOptions& options) {
   check_at_least("num_layers", 1, options.num_layers);
   if (options.num_layers > max_layers) refuse("num_layers", "at most " + text(max_layers), text(options.num_layers));
   check_probability("dropout", options.dropout);
+  if (options.merge != Merge::concat && options.direction != Direction::both) {
+    refuse("merge", "concat without two directions", std::string(word_for(options.merge)));
+  }
   check_at_least("proj_size", 0, options.proj_size);
   if (options.proj_size >= options.hidden_size) {
     refuse("proj_size", "less than hidden_size (" + text(options.hidden_size) + ")", text(options.proj_size));
@@ -222,21 +239,16 @@ void check(const LstmOptions& options) {
   }
 }
 
-void check_linear_activation(const Activation& activation) {
-  if (activation.name != identity) return check_activation("activation", activation, identity);
-  if (activation.alpha) refuse("activation.alpha", "none for identity", text(*activation.alpha));
-  if (activation.beta) refuse("activation.beta", "none for identity", text(*activation.beta));
-}
-
 void check(const LastOptions&) {}
 void check(const MeanOptions&) {}
 void check(const MaxOptions&) {}
+void check(const ReverseOptions&) {}
 void check(const DropoutOptions& options) { check_probability("p", options.p); }
 
 void check(const LinearOptions& options) {
   check_at_least("in_features", 1, options.in_features);
   check_at_least("out_features", 1, options.out_features);
-  check_linear_activation(options.activation);
+  check_activation("activation", options.activation, false);
   if (!(options.init_scale >= 0.0 && std::isfinite(options.init_scale))) {
     refuse("init_scale", "a finite number of at least 0", text(options.init_scale));
   }
@@ -311,6 +323,14 @@ void check(const EmbedColumnsOptions& options) {
 }
 
 void check(const SortOptions& options) { check_at_least("group", 1, options.group); }
+void check(const ActivationOptions& options) { check_activation("activation", options.activation, false); }
+
+void check(const InputSkipOptions& options) {
+  check_feature_count(options.features);
+  check_finite("factor", options.factor);
+}
+
+void check(const MaskOptions& options) { check_finite("value", options.value); }
 
 // What error messages call a module. The only module of a chain of one is called "modules".
 std::string place(const std::vector<ModuleOptions>& modules, std::size_t index) {
@@ -342,7 +362,8 @@ void check_codes(const std::vector<ModuleOptions>& modules, std::size_t index, c
       features = std::min(features, impute->features);
     } else if (std::holds_alternative<EmbedColumnsOptions>(modules[before])) {
       refuse(here, "at most one EmbedColumns, which may have several columns", "another one");
-    } else if (!std::holds_alternative<ScaleOptions>(modules[before])) {
+    } else if (!std::holds_alternative<ScaleOptions>(modules[before]) &&
+               !std::holds_alternative<MaskOptions>(modules[before])) {
       refuse(here, "an EmbedColumns only after Scale and Impute", "an EmbedColumns after another module");
     }
   }
@@ -351,6 +372,24 @@ void check_codes(const std::vector<ModuleOptions>& modules, std::size_t index, c
     if (columns[at] < features) continue;
     refuse(here + "." + item("columns", at), "a feature of the input, 0 to " + text(features - 1),
            text(columns[at]) + ", which an Impute adds");
+  }
+}
+
+// Checks that the InputSkip at this place can add the network's input to its own, which has `size` features.
+void check_input_skip(const InputSkipOptions& options, const std::vector<ModuleOptions>& modules, std::size_t index,
+                      const std::string& here, const char* pooled, Index size) {
+  if (index == 0) refuse(here, "an InputSkip only after another module", "an InputSkip in the first place");
+  if (std::holds_alternative<EmbeddingOptions>(modules.front())) {
+    refuse(here, "no InputSkip in a network whose input is tokens", "one");
+  }
+  if (pooled != nullptr) refuse(here, std::string("an InputSkip only before ") + pooled, "an InputSkip after it");
+  if (backwards_after(modules, index)) {
+    refuse(here, "an InputSkip only where the steps are in the order of the input", "an InputSkip after a Reverse");
+  }
+  const Index most = std::min(size, chain_input_size(modules));
+  if (options.features > most) {
+    refuse(here + ".features", "at most " + text(most) + ", which both the network's input and its own have",
+           text(options.features));
   }
 }
 
@@ -375,7 +414,7 @@ void validate(const std::vector<ModuleOptions>& modules) {
   Index size = chain_input_size(modules);
   const bool sized = !std::all_of(modules.begin(), modules.end(), keeps_features);
   const char* pooled = nullptr;
-  bool recurrent = false;
+  bool recurrent = false, reversed = false;
   for (std::size_t index = 0; index < modules.size(); ++index) {
     const ModuleOptions& module = modules[index];
     const std::string here = place(modules, index);
@@ -397,13 +436,34 @@ void validate(const std::vector<ModuleOptions>& modules) {
       refuse(here, std::string(pooling) + " only after another module", std::string(pooling) + " in the first place");
     }
     if (lstm && pooled != nullptr) refuse(here, std::string("an LSTM only before ") + pooled, "an LSTM after it");
+    const bool reverse = std::holds_alternative<ReverseOptions>(module);
+    if (reverse && pooled != nullptr)
+      refuse(here, std::string("a Reverse only before ") + pooled, "a Reverse after it");
+    if (std::holds_alternative<MaskOptions>(module) && !first) {
+      refuse(here, "a Mask only in the first place", "a Mask after another module");
+    }
+    if (const auto* skip = std::get_if<InputSkipOptions>(&module)) {
+      check_input_skip(*skip, modules, index, here, pooled, sized ? size : skip->features);
+    }
     const bool impute = std::holds_alternative<ImputeOptions>(module);
+    if (impute && reversed) refuse(here, "an Impute only before a Reverse", "an Impute after one");
     if (impute && (recurrent || pooled != nullptr)) {
       refuse(here, std::string("an Impute only before ") + (recurrent ? "the LSTMs" : pooled),
              recurrent ? "an Impute after one" : "an Impute after it");
     }
     recurrent = recurrent || lstm;
+    reversed = reversed || reverse;
     if (std::holds_alternative<EmbedColumnsOptions>(module)) check_codes(modules, index, here);
+    if (std::holds_alternative<LastOptions>(module)) {
+      const std::size_t source = directed_source(modules, index);
+      const auto* merging = source == index ? nullptr : std::get_if<LstmOptions>(&modules[source]);
+      if (merging != nullptr && merging->merges() && source + 1 != index) {
+        refuse(here, "a Last right after the LSTM whose directions merge", "one after another module");
+      }
+      if (merging != nullptr && merging->merges() && merging->residual) {
+        refuse(here, "no Last after an LSTM with residual sums whose directions merge", "one");
+      }
+    }
     if (pooling != nullptr && pooled != nullptr) {
       refuse(here, "at most one of Last, Mean and Max", std::string(pooling) + " after " + pooled);
     }
@@ -424,11 +484,12 @@ void validate(const std::vector<ModuleOptions>& modules) {
 }
 
 void check_constants(const std::vector<ModuleOptions>& modules, double largest) {
+  const auto check_one = [&](const std::string& name, double value) {
+    if (std::abs(value) <= largest) return;
+    refuse(name, "a number of at most " + text(largest) + ", which the dtype holds", text(value));
+  };
   const auto check_all = [&](const std::string& name, const std::vector<double>& values) {
-    for (std::size_t at = 0; at < values.size(); ++at) {
-      if (std::abs(values[at]) <= largest) continue;
-      refuse(item(name, at), "a number of at most " + text(largest) + ", which the dtype holds", text(values[at]));
-    }
+    for (std::size_t at = 0; at < values.size(); ++at) check_one(item(name, at), values[at]);
   };
   for (std::size_t index = 0; index < modules.size(); ++index) {
     const std::string here = modules.size() == 1 ? "" : place(modules, index) + ".";
@@ -437,6 +498,10 @@ void check_constants(const std::vector<ModuleOptions>& modules, double largest) 
       check_all(here + "factor", scale->factor);
     } else if (const auto* impute = std::get_if<ImputeOptions>(&modules[index])) {
       check_all(here + "fill", impute->fill);
+    } else if (const auto* mask = std::get_if<MaskOptions>(&modules[index])) {
+      check_one(here + "value", mask->value);
+    } else if (const auto* skip = std::get_if<InputSkipOptions>(&modules[index])) {
+      check_one(here + "factor", skip->factor);
     }
   }
 }

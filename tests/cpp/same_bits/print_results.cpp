@@ -107,13 +107,19 @@ void make_codes(const std::vector<ModuleOptions>& modules, Index features, Numbe
   }
 }
 
-// The input of a network that takes values, with gaps if it takes them.
+// The input of a network that takes values, with gaps if it takes them, and masked steps if it masks any.
 template <class T>
 std::vector<T> values_for(const Network<T>& network, Index slots, Numbers& numbers) {
   std::vector<T> values = numbers.many<T>(slots * network.input_size());
   make_codes(network.modules(), network.input_size(), numbers, values);
   for (std::size_t at = 0; network.takes_missing() && at < values.size(); ++at) {
     if (numbers.below(3) == 0) values[at] = std::numeric_limits<T>::quiet_NaN();
+  }
+  if (const auto* mask = std::get_if<MaskOptions>(&network.modules().front())) {
+    for (Index slot = 0; slot < slots; ++slot) {
+      const auto step = values.begin() + slot * network.input_size();
+      if (numbers.below(4) == 0) std::fill_n(step, network.input_size(), static_cast<T>(mask->value));
+    }
   }
   return values;
 }
@@ -270,6 +276,32 @@ std::vector<std::pair<std::string, std::function<void(LstmOptions&)>>> variants(
        }},
       {"other activations",
        [](LstmOptions& o) { o.activations = {{{"hard_sigmoid"}, {"sigmoid"}, {"elu"}, {"sigmoid"}, {"softsign"}}}; }},
+      {"SELU, SiLU and GELU",
+       [](LstmOptions& o) { o.activations = {{{"silu"}, {"sigmoid"}, {"selu"}, {"gelu_tanh"}, {"gelu"}}}; }},
+      {"exponential gate, clip, layer norm",
+       [](LstmOptions& o) {
+         o.activations = {{{"exponential"}, {"sigmoid"}, {"gelu"}, {"silu"}, {"tanh"}}};
+         o.clip = 0.75;
+         o.layer_norm = true;
+       }},
+      {"two layers, sum of directions",
+       [](LstmOptions& o) {
+         o.num_layers = 2;
+         o.direction = Direction::both;
+         o.merge = Merge::sum;
+       }},
+      {"two layers, product of directions, residual",
+       [](LstmOptions& o) {
+         o.num_layers = 2;
+         o.direction = Direction::both;
+         o.merge = Merge::mul;
+         o.residual = true;
+       }},
+      {"mean of directions",
+       [](LstmOptions& o) {
+         o.direction = Direction::both;
+         o.merge = Merge::ave;
+       }},
   };
 }
 
@@ -306,6 +338,28 @@ void print_all(const std::string& dtype) {
   print_gradients<T>(dtype + ", constant fill",
                      {ImputeOptions{3, Imputation::constant, {0.1, 0.2, 0.3}, {1}}, lstm(4, 7), MeanOptions{}},
                      {9, 6, true, true}, 81);
+  // Masked steps, which some directions reverse, and the input added to what comes out. Enough rows for threads.
+  const std::vector<ModuleOptions> turned{MaskOptions{0.1}, ReverseOptions{},         lstm(5, 12),
+                                          ReverseOptions{}, InputSkipOptions{4, 0.7}, LinearOptions{12, 3}};
+  print_gradients<T>(dtype + ", masked, reversed, the input added", turned, {40, 60, true, true}, 82);
+  print_gradients<T>(dtype + ", masked tokens, reversed",
+                     {EmbeddingOptions{19, 16, 3, SkippedOutput::zero}, ReverseOptions{}, lstm(16, 20), MeanOptions{}},
+                     {40, 6, true, true}, 83);
+
+  const auto activated = [](Index from, Index to, const char* name) {
+    LinearOptions linear{from, to};
+    linear.activation = {name};
+    return linear;
+  };
+  LstmOptions merging = lstm(5, 17);
+  merging.direction = Direction::both;
+  merging.merge = Merge::mul;
+  print_gradients<T>(
+      dtype + ", activation modules, softmax",
+      {merging, LastOptions{}, ActivationOptions{{"silu"}}, activated(17, 33, "gelu"), activated(33, 9, "softmax")},
+      {9, 40, true, true}, 82);
+  print_gradients<T>(dtype + ", logarithm of softmax",
+                     {activated(5, 40, "exponential"), ActivationOptions{{"log_softmax"}}}, {9, 40, true, false}, 83);
 
   LstmOptions norm = lstm(3, 13);
   norm.layer_norm = true;
@@ -347,6 +401,8 @@ void print_all(const std::string& dtype) {
   print_training<T>(dtype + ", 200 steps: inputs with gaps and codes",
                     after_inputs({lstm(13, 12), LastOptions{}, LinearOptions{12, 6}, SortOptions{3}}),
                     of_kind(LossKind::squared_error), adam, {9, 21, true, true}, 200);
+  print_training<T>(dtype + ", 200 steps: masked, reversed, the input added", turned, of_kind(LossKind::squared_error),
+                    adam, {9, 21, true, true}, 200);
   const std::vector<ModuleOptions> language{EmbeddingOptions{23, 16}, lstm(16, 13), LinearOptions{13, 23}};
   print_training<T>(dtype + ", 200 steps: cross-entropy, tokens", language, of_kind(LossKind::cross_entropy), adam,
                     {20, 8}, 200);
