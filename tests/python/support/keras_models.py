@@ -5,7 +5,6 @@ Keras chooses its backend when it is imported, for the whole process. For each c
 `latchwork.from_keras` made of the object itself gave, ``object``. RANDOM is how many random models come on top.
 """
 
-import contextlib
 import json
 import os
 import subprocess
@@ -329,8 +328,7 @@ def main(folder, random_models):
             outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
             content |= {f"y{call}{number}": keras.ops.convert_to_numpy(y) for number, y in enumerate(outputs)}
         state = tuple(x[np.newaxis] for x in inputs[1:]) or None
-        with contextlib.suppress(ValueError):
-            content["object"] = lw.from_keras(model)(inputs[0], state)[0]
+        content["object"] = lw.from_keras(model)(inputs[0], state)[0]
         np.savez(folder / f"{name}.npz", **content)
         model.save(folder / f"{name}.keras")
         model.save(folder / f"{name}.h5")
