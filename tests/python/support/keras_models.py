@@ -15,7 +15,7 @@ import numpy as np
 
 FEATURES, STEPS, ROWS, TOKENS = 7, 9, 5, 11
 GATES = ["sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "softplus", "elu", "selu", "silu", "gelu", "linear",
-         "exponential", "leaky_relu"]  # fmt: skip
+         "leaky_relu", "exponential"]  # fmt: skip
 BOUNDED = ["sigmoid", "tanh", "hard_sigmoid", "softsign"]
 DENSE = [*GATES, "softmax", "log_softmax"]
 
@@ -67,10 +67,9 @@ def cases(keras):
               ((True, "tanh"), (False, "relu"))]  # fmt: skip
     yield "backward_first", chain(bidirectional(turned[0], backward_layer=turned[1], merge_mode="mul"), dense(2))
     yield "both_stacked", chain(bidirectional(lstm(4, return_sequences=True)), bidirectional(lstm(3)), dense(2))
-    for gate in GATES:
+    for gate in GATES[:-1]:  # exponentials of nine steps are too large
         yield f"gates_{gate}", chain(lstm(4, return_sequences=True, recurrent_activation=gate), dense(2))
-        if gate != "exponential":  # of which nine steps are too many
-            yield f"content_{gate}", chain(lstm(4, return_sequences=True, activation=gate), dense(2))
+        yield f"content_{gate}", chain(lstm(4, return_sequences=True, activation=gate), dense(2))
     for activation in DENSE:
         yield f"dense_{activation}", chain(lstm(4, return_sequences=True), dense(3, activation=activation))
     extra = {
