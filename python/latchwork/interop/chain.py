@@ -88,10 +88,7 @@ def activated(parts: Sequence[Part], activation: Activation | None, origin: str 
         return list(parts)
     if parts and parts[-1].layer is Linear and parts[-1].options.get("activation") is None:
         return [*parts[:-1], replace(parts[-1], options={**parts[-1].options, "activation": activation})]
-    layer = getattr(lw, "Activation", None)
-    if layer is None:
-        raise ValueError(f"{origin}: expected an activation after a Linear, got one after another layer")
-    return [*parts, Part(layer, {"activation": activation}, {}, origin)]
+    return [*parts, Part(lw.Activation, {"activation": activation}, {}, origin)]
 
 
 def layers_of(model: Any) -> list[Module]:
