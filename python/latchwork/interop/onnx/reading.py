@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from latchwork import layers
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from latchwork.interop.found import FoundLSTM
-    from latchwork.interop.onnx.reader import Entry
+    from latchwork.interop.onnx.entries import Entry
     from latchwork.interop.onnx.values import Stage
     from latchwork.network import Network
 
@@ -160,6 +161,7 @@ def _main_output(reader: Reader) -> tuple[Data | None, Stage]:
             continue
         if value.stage.broken:
             raise _in_the_way(value.stage.broken)
+        value = _without_step(reader, value)
         if value.state:
             states[name] = value
             numbers |= {value.stage.lstm} if value.stage.lstm is not None else set()
@@ -180,6 +182,19 @@ def _main_output(reader: Reader) -> tuple[Data | None, Stage]:
     if not within:
         raise ValueError("no LSTM leads to its output")
     return first, first.stage
+
+
+def _without_step(reader: Reader, value: Data) -> Data:
+    """Take the last of the steps that a graph has in a row for what it is: an end state, or a last output."""
+    if value.step is None:
+        return value
+    name, place = value.step
+    if place + 1 != reader.axes.sizes[name] or value.flipped or value.stage.lstm is None:
+        raise ValueError("an output is one step of many")
+    if value.state:
+        return replace(value, step=None)
+    is_lstm = value.stage is reader.stages[value.stage.lstm]
+    return replace(value, step=None, stage=reader.last_of(value.stage), state="h" if is_lstm else "")
 
 
 def _in_the_way(value: Opaque) -> ValueError:
