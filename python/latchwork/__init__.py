@@ -1,7 +1,7 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
-Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, `Sort`, for inputs `Scale`,
-`Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have many members.
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, `Sort`, `Reverse`, `InputSkip`,
+for inputs `Mask`, `Scale`, `Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
 `load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
 from sequences, `LSTMLanguageModel` from text. `Callback` and `TensorBoard` watch a fit, `verify` repeats parts of it,
@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from latchwork.machine import show_versions as show_versions
     from latchwork.network import Network as Network
     from latchwork.padding import pad as pad
+    from latchwork.step_layers import InputSkip as InputSkip
+    from latchwork.step_layers import Mask as Mask
+    from latchwork.step_layers import Reverse as Reverse
     from latchwork.stream import Stream as Stream
     from latchwork.tape import Gradients as Gradients
     from latchwork.tape import Tape as Tape
@@ -76,6 +79,7 @@ _MODULE_OF = {
     "Embedding": "layers",
     "Gradients": "tape",
     "Impute": "input_layers",
+    "InputSkip": "step_layers",
     "LSTM": "lstm",
     "LSTMCell": "lstm_cell",
     "LSTMClassifier": "estimators.classifier",
@@ -83,10 +87,12 @@ _MODULE_OF = {
     "LSTMRegressor": "estimators.regressor",
     "Last": "layers",
     "Linear": "layers",
+    "Mask": "step_layers",
     "Max": "layers",
     "Mean": "layers",
     "Network": "network",
     "PredictionStream": "estimators.prediction_stream",
+    "Reverse": "step_layers",
     "Scale": "input_layers",
     "Sort": "layers",
     "Stream": "stream",
@@ -126,6 +132,7 @@ __all__ = [
     "Embedding",
     "Gradients",
     "Impute",
+    "InputSkip",
     "LSTM",
     "LSTMCell",
     "LSTMClassifier",
@@ -133,10 +140,12 @@ __all__ = [
     "LSTMRegressor",
     "Last",
     "Linear",
+    "Mask",
     "Max",
     "Mean",
     "Network",
     "PredictionStream",
+    "Reverse",
     "Scale",
     "Sort",
     "Stream",

@@ -26,6 +26,8 @@ from latchwork._module import Module, S
 from latchwork.tape import Tape
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from latchwork._arrays import Array
     from latchwork.stream import Stream
     from latchwork.trace import GateGradients, LayerTrace, Trace
@@ -52,11 +54,37 @@ class Call(NamedTuple):
     reset: Array | None
     start: Pairs | None
     skip: Array | None
+    first: Mapping[str, Any]  # the options of the module's first layer, which may mask steps
+
+    @property
+    def masked(self) -> Array | None:
+        """Which steps the module itself skips: (T, N), or (M, T, N) if members differ. None: it masks none."""
+        if self.first["kind"] == "mask":
+            masked: Array = (self.x == self.x.dtype.type(self.first["value"])).all(axis=-1)
+            return masked
+        token = self.first.get("mask_token")
+        return None if token is None else self.x == token
+
+    @property
+    def masked_output(self) -> str | None:
+        """What the output of a step is that the module itself skips: "repeat" or "zero". None: it masks none."""
+        if self.first["kind"] == "mask":
+            return str(self.first["output"])
+        return None if self.first.get("mask_token") is None else str(self.first.get("mask_output", "repeat"))
+
+    @property
+    def left_out(self) -> Array | None:
+        """Which steps are skipped, whoever says so: (T, N), or (M, T, N) if members differ. None: none."""
+        masked = self.masked
+        if self.skip is None or masked is None:
+            return masked if self.skip is None else self.skip
+        left_out: Array = self.skip | masked
+        return left_out
 
     @property
     def valid(self) -> Array | None:
         """Which steps are computed: neither padding nor skipped. (T, N), or (M, T, N) if members differ. None: all."""
-        return computed_steps(self.steps, self.lengths, self.skip)
+        return computed_steps(self.steps, self.lengths, self.left_out)
 
 
 class SequenceModule(Module, Generic[S]):
@@ -288,15 +316,15 @@ class SequenceModule(Module, Generic[S]):
         Raises
         ------
         ValueError
-            If an LSTM is bidirectional or reverse, because it would have to start at the end; or if ``batch_size`` is
-            out of range, or ``skip_output`` is another word.
+            If an LSTM is bidirectional or reverse, or there is a `Reverse`, because it would have to start at the end;
+            or if ``batch_size`` is out of range, or ``skip_output`` is another word.
         TypeError
             If ``batch_size`` is no int.
         """
         from latchwork.stream import Stream
 
         if not self._streamable:
-            raise ValueError(f"stream: expected forward LSTMs only, got {self!r}")
+            raise ValueError(f"stream: expected forward LSTMs only and no Reverse, got {self!r}")
         rows = None if batch_size is None else integer("batch_size", batch_size, 0)
         zero_skipped = _zero_skipped(skip_output)
         try:
@@ -333,7 +361,7 @@ class SequenceModule(Module, Generic[S]):
         if skip is not None:
             core_skip = self._core_mask("skip", skip, axes, steps, rows)
         start = None if state is None else self._core_start(state, axes, steps, rows)
-        call = Call(axes, steps, rows, core_x, core_lengths, core_reset, start, core_skip)
+        call = Call(axes, steps, rows, core_x, core_lengths, core_reset, start, core_skip, self._config.modules[0])
         if self._vocabulary is not None:
             check_classes("x", "tokens", self._vocabulary, core_x, call.valid, members=core_x.ndim == 3)
         return call

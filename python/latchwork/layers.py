@@ -93,6 +93,11 @@ class Embedding(RowsModule):
         The dtype of parameters and outputs.
     seed : int, optional
         Seed of the initial weights, which are standard normal as PyTorch's are. None: a fresh one.
+    mask_token : int, optional
+        All layers after it in a `Network` skip the steps with this token, as those that `Mask` finds (Keras's
+        ``mask_zero`` is 0). The layer alone gives a vector for it as for any other. None: no token.
+    mask_output : {"repeat", "zero"}, default "repeat"
+        The output of the network at such a step, as for `Mask`.
 
     Raises
     ------
@@ -106,11 +111,26 @@ class Embedding(RowsModule):
 
     num_embeddings = Option[int]()
     embedding_dim = Option[int]()
+    mask_token = Option["int | None"](lambda config: config.modules[0].get("mask_token"))
+    mask_output = Option[str](lambda config: config.modules[0].get("mask_output", "repeat"))
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, *, dtype: DTypeLike = "float32", seed: int | None = None
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        dtype: DTypeLike = "float32",
+        seed: int | None = None,
+        mask_token: int | None = None,
+        mask_output: str = "repeat",
     ) -> None:
-        options = {"kind": "embedding", "num_embeddings": num_embeddings, "embedding_dim": embedding_dim}
+        options = {
+            "kind": "embedding",
+            "num_embeddings": num_embeddings,
+            "embedding_dim": embedding_dim,
+            "mask_token": mask_token,
+            "mask_output": mask_output,
+        }
         self._config = Config.of_layer(dtype, options)
         self._create(seed)
 

@@ -15,6 +15,7 @@ from latchwork._sequence import SequenceModule, StateSize
 from latchwork.input_layers import EmbedColumns, Impute, Scale
 from latchwork.layers import Dropout, Embedding, Last, Linear, Max, Mean, Parameterless, Sort
 from latchwork.lstm import LSTM
+from latchwork.step_layers import InputSkip, Mask, Reverse
 
 if TYPE_CHECKING:
     from typing import Self
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
 _LAYERS: dict[str, type[Module]] = {
     layer._kind: layer
-    for layer in (Embedding, LSTM, Last, Mean, Max, Linear, Dropout, Scale, Impute, EmbedColumns, Sort)
-}
+    for layer in (
+        LSTM, Embedding, Last, Mean, Max, Linear, Dropout, Scale, Impute, EmbedColumns, Mask, Reverse, InputSkip, Sort,
+    )
+}  # fmt: skip
 
 
 class Network(SequenceModule[Any]):
@@ -37,12 +40,13 @@ class Network(SequenceModule[Any]):
 
     Parameters
     ----------
-    layers : sequence of LSTM, Embedding, Last, Mean, Max, Linear, Dropout, Scale, Impute, EmbedColumns and Sort
-        Each layer's input size is the output size of the one before. An `Embedding` may come first, so that the network
-        takes tokens. An `Impute` comes before the LSTMs, an `EmbedColumns` after no other layers than `Scale` and
-        `Impute`. LSTMs come before `Last`, `Mean` or `Max`, of which there may be one. The layers keep their weights
-        and share them with the network from then on: a write through one is seen by the other. A layer belongs to at
-        most one network.
+    layers : sequence of layers
+        `LSTM`, `Embedding`, `Last`, `Mean`, `Max`, `Linear`, `Dropout`, `Scale`, `Impute`, `EmbedColumns`, `Mask`,
+        `Reverse`, `InputSkip` and `Sort`. Each layer's input size is the output size of the one before. An `Embedding`
+        may come first, so that the network takes tokens, or a `Mask`. An `Impute` comes before the LSTMs, an
+        `EmbedColumns` after no other layers than `Mask`, `Scale` and `Impute`. LSTMs, `Reverse` and `InputSkip` come
+        before `Last`, `Mean` or `Max`, of which there may be one. The layers keep their weights and share them with the
+        network from then on: a write through one is seen by the other. A layer belongs to at most one network.
     members : int, default 1
         How many sets of weights (M) the network has. All are run and trained in one call, and each gives bit for bit
         what it would give as a network of its own. That saves time, most of all in small networks
@@ -247,7 +251,7 @@ class Network(SequenceModule[Any]):
             tuple(f"{index}.{name}" for name in names) for index, lstm in lstms.items() for names in lstm._trace_names
         )
         self._vocabulary = layers[0].num_embeddings if isinstance(layers[0], Embedding) else None
-        self._streamable = all(lstm._streamable for lstm in lstms.values())
+        self._streamable = all(lstm._streamable for lstm in lstms.values()) and not _any_reverse(layers)
         self._adopt(core)
         for index, layer in enumerate(layers):
             layer._in_network = True
@@ -290,7 +294,8 @@ class Network(SequenceModule[Any]):
 
 def _refusal(layer: Any) -> str:
     """Say why something is no layer, and what to do instead."""
-    expected = "expected LSTM, Embedding, Last, Mean, Max, Linear, Dropout, Scale, Impute, EmbedColumns or Sort"
+    *others, last = (layer.__name__ for layer in _LAYERS.values())
+    expected = f"expected {', '.join(others)} or {last}"
     if isinstance(layer, type) and issubclass(layer, tuple(_LAYERS.values())):
         return f"{expected}, got the class {layer.__name__} itself; {layer.__name__}(...) makes a layer"
     if callable(layer) and not isinstance(layer, Module):
@@ -301,6 +306,10 @@ def _refusal(layer: Any) -> str:
             "with respect to that output"
         )
     return f"{expected}, got {type(layer).__name__}"
+
+
+def _any_reverse(layers: tuple[Module, ...]) -> bool:
+    return any(isinstance(layer, Reverse) for layer in layers)
 
 
 def _carries(layer: Module) -> bool:

@@ -48,6 +48,25 @@ class Course(NamedTuple):
     lengths: Array | None  # this and the next two as the core takes them
     reset: Array | None
     skip: Array | None
+    end_reset: Array | None = None  # (N,) or (M, N): whether a reset comes after the last step of a row
+
+    def reversed(self) -> Course:
+        """Give what a layer sees after a `Reverse`: each reset stays between the same two steps."""
+        lengths = np.full(self.rows, self.steps) if self.lengths is None else self.lengths
+        steps = np.arange(self.steps)[:, np.newaxis]
+        ends = lengths[..., np.newaxis, :]
+
+        def taken(mask: Array, places: Array) -> Array:
+            mask, places = np.broadcast_arrays(mask, places)
+            inside = (places >= 0) & (places < ends)
+            reverse: Array = inside & np.take_along_axis(mask, np.where(inside, places, 0), axis=-2)
+            return reverse
+
+        skip = None if self.skip is None else taken(self.skip, ends - 1 - steps)
+        if self.reset is None or not self.steps:
+            return self._replace(skip=skip)
+        reset = taken(self.reset, np.where(steps > 0, ends - steps, -1))
+        return self._replace(skip=skip, reset=reset, end_reset=self.reset[..., 0, :] & (lengths > 0))
 
 
 class CellCourse(NamedTuple):
@@ -60,6 +79,7 @@ class CellCourse(NamedTuple):
     hidden_start: Array  # the same of h
     hidden_restart: Array
     options: Mapping[str, Any]  # of its LSTM, in the core's words
+    backwards: bool  # whether a `Reverse` has turned its steps
 
 
 class LayerSignals(Mapping[str, LayerTrace]):
@@ -169,6 +189,10 @@ class Trace(LayerSignals, Generic[S]):
         self._course = course
         self._cell_courses = cell_courses
 
+    def _course_of(self, name: str) -> Course:
+        """Give the call as one layer and direction sees it."""
+        return self._course.reversed() if self._cell_courses[name].backwards else self._course
+
 
 class GateGradients(LayerSignals):
     """The gradient of a loss with respect to every number that a `Trace` shows: made by ``tape.backward(gates=True)``.
@@ -222,10 +246,14 @@ def trace_of(tape: Tape[S]) -> Trace[S]:
     sizes = [module._state_sizes[state] for state in module._lstm_states]
     arrays = _new_arrays(call, sizes, tape.output.dtype)
     cell_courses = {}
-    lstms = [options for options in module._config.modules if options["kind"] == "lstm"]
+    lstms, backwards = [], False
+    for options in module._config.modules:
+        if options["kind"] == "lstm":
+            lstms.append((options, backwards))
+        backwards ^= options["kind"] == "reverse"
     _write_carried_start(module, call, core_start)
     parts = zip(lstms, module._trace_names, sizes, module._lstm_states, strict=True)
-    for lstm, (options, names, size, place) in enumerate(parts):
+    for lstm, ((options, turned), names, size, place) in enumerate(parts):
         own = _own_start(module, options["learn_start_state"], names, size)
         for part, values in enumerate(core_start[place]):
             values[...] = own[part][..., np.newaxis, :] if call.start is None else call.start[place][part]
@@ -240,8 +268,9 @@ def trace_of(tape: Tape[S]) -> Trace[S]:
                 core_start[place][0][..., state, :, :],
                 own[0][..., state, np.newaxis, :],
                 options,
+                turned,
             )
-    lengths, reset, skip = (None if mask is None else mask.copy() for mask in (call.lengths, call.reset, call.skip))
+    lengths, reset, skip = (None if mask is None else mask.copy() for mask in (call.lengths, call.reset, call.left_out))
     course = Course(call.axes, call.steps, call.rows, lengths, reset, skip)
     layers = _by_name(call, arrays, module._trace_names)
     return Trace(tape.output, start, tape.state, layers, course, cell_courses)

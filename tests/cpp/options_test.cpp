@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -185,6 +187,18 @@ TEST_CASE("chains whose modules fit are accepted") {
   CHECK(complaint_of(Modules{lstm(3, 5)}) == "");
   CHECK(complaint_of(Modules{EmbeddingOptions{9, 3}, both, lstm(4, 6), LastOptions{}, linear(6, 2)}) == "");
   CHECK(complaint_of(Modules{linear(2, 3), lstm(3, 4), linear(4, 1), linear(1, 7)}) == "");
+}
+
+TEST_CASE("many features are checked in no time") {
+  ImputeOptions options;
+  options.features = Index{1} << 40;
+  options.indicators.resize(300'000);
+  std::iota(options.indicators.begin(), options.indicators.end(), Index{0});
+  const auto started = std::chrono::steady_clock::now();
+  CHECK(complaint_of(options) == "");
+  options.indicators.push_back(7);
+  CHECK(complaint_of(options) == "indicators[300000]: expected each feature once, got 7 again");
+  CHECK(std::chrono::steady_clock::now() - started < std::chrono::seconds(5));
 }
 
 }  // namespace latchwork::test

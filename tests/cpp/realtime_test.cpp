@@ -223,6 +223,8 @@ Players all_players() {
   add(players, "missing values, codes, sorted outputs",
       prepared({lstm_options(prepared_size, 20), LinearOptions{20, 6}, SortOptions{3},
                 ScaleOptions{std::vector<double>(6, 0.5), std::vector<double>(6, 2.0)}}));
+  add(players, "masked steps, the input added",
+      {MaskOptions{0.25}, lstm_options(3, 20), LinearOptions{20, 4}, InputSkipOptions{2, 0.5}});
   Random random(62);
   for (int variant = 0; variant < 16; ++variant) {
     const Index hidden_size = random.between(2, 40);

@@ -147,6 +147,7 @@ ModuleOptions module_of(const std::string& text) {
     EmbeddingOptions options;
     take(values, "num_embeddings", options.num_embeddings);
     take(values, "embedding_dim", options.embedding_dim);
+    take(values, "mask_token", options.mask_token);
     module = options;
   } else if (kind == "linear") {
     LinearOptions options;
@@ -182,6 +183,17 @@ ModuleOptions module_of(const std::string& text) {
     SortOptions options;
     take(values, "group", options.group);
     module = options;
+  } else if (kind == "input_skip") {
+    InputSkipOptions options;
+    take(values, "features", options.features);
+    take(values, "factor", options.factor);
+    module = options;
+  } else if (kind == "mask") {
+    MaskOptions options;
+    take(values, "value", options.value);
+    module = options;
+  } else if (kind == "reverse") {
+    module = ReverseOptions{};
   } else if (kind == "mean") {
     module = MeanOptions{};
   } else if (kind == "max") {

@@ -21,7 +21,6 @@ from markdown_pages import ROOT, blocks_of, name_of, pages
 
 # The peers that examples may import.
 PEERS = ("matplotlib", "onnx", "onnxruntime", "pandas", "pyarrow", "sklearn", "torch")
-CORE = ROOT / "build" / "dev" / "cpp" / "liblatchwork_core.a"  # as tests/run builds it
 TEXT = "It is a truth universally acknowledged, that a model must be in want of a text.\n"
 
 
@@ -50,7 +49,8 @@ def run_page(page, folder, monkeypatch):
             elif block.language == "cpp":
                 file = re.match(r"// (\w+\.cpp)\n", block.text)
                 assert file, f"{block.place}: expected the name of the file in the first line, // NAME.cpp"
-                (folder / file[1]).write_text(block.text + "\n", encoding="utf-8")
+                program = ROOT / "docs" / "examples" / "cpp" / file[1]  # built by check_examples.py
+                assert block.text[file.end() :] == program.read_text(encoding="utf-8").rstrip("\n"), block.place
             elif block.language == "json":
                 json.loads(block.text)
             elif block.language == "text" and printed is not None:
@@ -90,14 +90,6 @@ def run_command(block, command, folder):
     words = command.split()
     if words[0] == "latchwork":
         return shell(block, command.replace("latchwork", f"{sys.executable} -m latchwork", 1), folder)
-    if words[0] == "g++":
-        if not CORE.exists() or shutil.which("g++") is None:
-            raise Skipped(f"needs g++ and {CORE.relative_to(ROOT)}")
-        return shell(block, re.sub(r"(?<= )(build/dev|cpp)/", rf"{ROOT}/\1/", command), folder)
-    if words[0].startswith("./"):
-        if not (folder / words[0]).exists():
-            raise Skipped(f"needs {words[0]}")
-        return shell(block, command, folder)
     if words[0] == "python" and words[1].startswith("docs/examples/"):
         stem = Path(words[1]).stem
         assert (ROOT / words[1]).exists(), f"{block.place}: there is no {words[1]}"

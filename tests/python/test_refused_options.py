@@ -16,6 +16,7 @@ LAYERS = {
     "lstm": lw.LSTM, "embedding": lw.Embedding, "linear": lw.Linear, "last": lw.Last,
     "mean": lw.Mean, "max": lw.Max, "dropout": lw.Dropout, "scale": lw.Scale, "impute": lw.Impute,
     "embed_columns": lw.EmbedColumns, "sort": lw.Sort,
+    "reverse": lw.Reverse, "input_skip": lw.InputSkip, "mask": lw.Mask,
 }  # fmt: skip
 LISTS = {"scale": {"shift", "factor"}, "impute": {"fill", "indicators"},
          "embed_columns": {"columns", "num_embeddings", "embedding_dim"}}  # fmt: skip

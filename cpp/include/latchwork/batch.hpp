@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "latchwork/options.hpp"
 #include "latchwork/types.hpp"
 
 // What goes into a call and comes out of it: views of sequences, batches and states. None of them owns memory.
@@ -46,14 +47,6 @@ struct Input {
   Input of(Index member) const { return {values.of(member), tokens.of(member)}; }
 };
 
-// What the output is at a skipped step.
-enum class SkippedOutput {
-  // That of the last step before it that was computed since the last reset; zero if there is none. What a reverse
-  // direction computed repeats the next computed step before the next reset.
-  repeat,
-  zero,
-};
-
 struct Batch {
   Index steps = 0;
   Index rows = 0;
@@ -71,13 +64,17 @@ struct Batch {
   // own start state, and a reverse direction starts from it. Null: there is none.
   const std::uint8_t* end_reset = nullptr;
   Index end_reset_member_stride = 0;
+  // (steps, rows). Non-zero: if this step is left out, its output is zero, whatever skipped_output says. Null: nowhere.
+  SequenceView<const std::uint8_t> zero_skipped = {};
 
+  bool zeroes(Index step, Index row) const { return zero_skipped.data != nullptr && *zero_skipped.at(step, row) != 0; }
   bool skips(Index step, Index row) const { return skip.data != nullptr && *skip.at(step, row) != 0; }
 
   Batch of(Index member) const {
     Batch own = *this;
     own.reset = reset.of(member);
     own.skip = skip.of(member);
+    own.zero_skipped = zero_skipped.of(member);
     if (lengths != nullptr) own.lengths = lengths + member * lengths_member_stride;
     if (end_reset != nullptr) own.end_reset = end_reset + member * end_reset_member_stride;
     own.lengths_member_stride = own.end_reset_member_stride = 0;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "latchwork/export.hpp"
 #include "latchwork/types.hpp"
 
 // What makes fork() safe at any moment, from any thread. A child has only the thread that forked. It must not find a
@@ -17,7 +18,7 @@ enum class LockKind { stream, snapshots, parameters, piece_workspaces, workspace
 // A mutex that no other thread holds at the moment of a fork: before it, the forking thread takes all of them, which
 // waits until what they guard is whole. Afterwards parent and child let go of them. So a ForkSafeMutex is to be held
 // only for as long as a fork may wait, and never while waiting for a lock of another library, such as Python's GIL.
-class ForkSafeMutex {
+class LATCHWORK_API ForkSafeMutex {
  public:
   explicit ForkSafeMutex(LockKind kind);
   ~ForkSafeMutex();
@@ -39,7 +40,7 @@ class ForkSafeMutex {
 };
 
 // While an object of this class exists, no other thread forks. For short changes that a child must not find half made.
-class NoFork {
+class LATCHWORK_API NoFork {
  public:
   NoFork();
   ~NoFork();
@@ -48,7 +49,7 @@ class NoFork {
 };
 
 namespace detail {
-extern std::atomic<unsigned> process_generation;
+LATCHWORK_API extern std::atomic<unsigned> process_generation;
 }
 
 // How many forks lie between the process that loaded the library and this one. Whoever holds something for so long that

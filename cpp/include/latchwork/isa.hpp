@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "latchwork/export.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {
@@ -13,15 +14,15 @@ namespace latchwork {
 // AVX2, which are faster for layers this small and give the same results bit for bit.
 
 // The instruction sets that were compiled in and that this CPU and operating system can run, slowest first.
-std::vector<std::string> available_isas();
+LATCHWORK_API std::vector<std::string> available_isas();
 
 // The instruction set for which weights are packed from now on. When the library is loaded, this is the one that the
 // variable LATCHWORK_ISA names if it is set, otherwise the last available one. Throws std::invalid_argument if
 // LATCHWORK_ISA names none that is available.
-std::string current_isa();
+LATCHWORK_API std::string current_isa();
 
 // Chooses the instruction set for weights that are packed from now on; calls under way keep theirs. Throws
 // std::invalid_argument for a name that is not available here.
-void set_isa(const std::string& name);
+LATCHWORK_API void set_isa(const std::string& name);
 
 }  // namespace latchwork

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "latchwork/batch.hpp"
+#include "latchwork/export.hpp"
 #include "latchwork/options.hpp"
 #include "latchwork/parameters.hpp"
 #include "latchwork/stream.hpp"
@@ -27,11 +29,16 @@ const std::shared_ptr<NetworkParts<T>>& parts_of(const Network<T>& network);
 // buffer, member after member. Calls may run from many threads at once, also while another thread writes parameters: a
 // call keeps the weights that it started with. A copy of a Network is the same network.
 template <class T>
-class Network {
+class LATCHWORK_API Network {
  public:
   // Parameters get PyTorch's initial values unless the options say otherwise. Those of member m are those of a network
   // of one member that is built with seed + m. Throws std::invalid_argument, see validate().
   Network(std::vector<ModuleOptions> modules, TensorNames names, std::uint64_t seed, Index members = 1);
+
+  // A network whose parameters fill(parameters, size) writes: those of member m from parameters + m * size on, each
+  // tensor at its offset in layout(). What the options say of initial values does not matter. Mask seeds start from 0.
+  static Network with_parameters(std::vector<ModuleOptions> modules, TensorNames names, Index members,
+                                 const std::function<void(T* parameters, Index size)>& fill);
 
   // A network of module `index` alone, with all members. It has the same parameters: what is written through one
   // network is seen by the other.
@@ -108,7 +115,7 @@ class Network {
 // Mean or Max of sequences without a network: (steps, rows, features) -> (rows, features). Throws std::invalid_argument
 // for another module, or for a length out of range.
 template <class T>
-void pool(const ModuleOptions& pooling, const SequenceView<const T>& input, const Batch& batch, Index features,
-          const SequenceView<T>& output);
+LATCHWORK_API void pool(const ModuleOptions& pooling, const SequenceView<const T>& input, const Batch& batch,
+                        Index features, const SequenceView<T>& output);
 
 }  // namespace latchwork

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "latchwork/export.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {
@@ -27,7 +28,7 @@ struct Activation {
 
 // `activation`, with the default value for each coefficient that it takes and that was not given. Its name must be
 // known.
-Activation with_defaults(const Activation& activation);
+LATCHWORK_API Activation with_defaults(const Activation& activation);
 
 struct CellActivations {
   Activation input{"sigmoid"};
@@ -99,9 +100,20 @@ struct LstmOptions {
   bool operator==(const LstmOptions&) const = default;
 };
 
+// What the output is at a skipped step.
+enum class SkippedOutput {
+  // That of the last step before it that was computed since the last reset; zero if there is none. What a reverse
+  // direction computed repeats the next computed step before the next reset.
+  repeat,
+  zero,
+};
+
 struct EmbeddingOptions {
   Index num_embeddings = 0;  // the number of different tokens
   Index embedding_dim = 0;
+  // Steps with this token are skipped by the modules after it, as by a call's skip mask; their output is mask_output.
+  std::optional<Index> mask_token{};
+  SkippedOutput mask_output = SkippedOutput::repeat;
 
   bool operator==(const EmbeddingOptions&) const = default;
 };
@@ -193,21 +205,48 @@ struct SortOptions {
   bool operator==(const SortOptions&) const = default;
 };
 
+// The valid steps of each sequence in reverse order. Lengths stay, and for the modules after it skipped steps and
+// resets are reversed too. A reset stays between the same two steps, so that one before the first step of a sequence
+// comes after its last one, where a reverse direction starts. Mean and Max take the steps that they would take without
+// it.
+struct ReverseOptions {
+  bool operator==(const ReverseOptions&) const = default;
+};
+
+// The output of the module before, to whose first features it adds those of the network's own input, times the factor.
+struct InputSkipOptions {
+  Index features = 0;
+  double factor = 1.0;
+
+  bool operator==(const InputSkipOptions&) const = default;
+};
+
+// Steps of the network's input whose features all equal the value are skipped by the modules after it, as by a call's
+// skip mask; their output is as `output` says.
+struct MaskOptions {
+  double value = 0.0;
+  SkippedOutput output = SkippedOutput::repeat;
+
+  bool operator==(const MaskOptions&) const = default;
+};
+
 using ModuleOptions = std::variant<EmbeddingOptions, LstmOptions, LastOptions, LinearOptions, MeanOptions, MaxOptions,
-                                   DropoutOptions, ScaleOptions, ImputeOptions, EmbedColumnsOptions, SortOptions>;
+                                   DropoutOptions, ScaleOptions, ImputeOptions, EmbedColumnsOptions, SortOptions,
+                                   ReverseOptions, InputSkipOptions, MaskOptions>;
 
 // Throws std::invalid_argument, which names the option, what was expected and what came. Sizes that overflow are
 // refused too.
-void validate(const ModuleOptions& options);
+LATCHWORK_API void validate(const ModuleOptions& options);
 
-// The same for each module, and for the chain as a whole: an Embedding may only be the first module, there may be one
-// module at most that leaves no steps (Last, Mean or Max), which cannot be the first, an LSTM only come before it, an
-// Impute only before the LSTMs and before it, one EmbedColumns at most, after no other modules than Scale and Impute,
-// and the output size of each module must be the input size of the next. One module must say how many features it
-// takes.
-void validate(const std::vector<ModuleOptions>& modules);
+// The same for each module, and for the chain as a whole: an Embedding and a Mask may only be the first module, there
+// may be one module at most that leaves no steps (Last, Mean or Max), which cannot be the first, LSTMs, Reverse and
+// InputSkip only come before it, an Impute only before LSTMs and Reverse and before it, one EmbedColumns at most, after
+// no other modules than Mask, Scale and Impute, an InputSkip not in the first place, not for tokens and only where the
+// steps are in the order of the input, and the output size of each module must be the input size of the next. One
+// module must say how many features it takes.
+LATCHWORK_API void validate(const std::vector<ModuleOptions>& modules);
 
 // The number of parameters of modules with valid options.
-Index parameter_count(const std::vector<ModuleOptions>& modules);
+LATCHWORK_API Index parameter_count(const std::vector<ModuleOptions>& modules);
 
 }  // namespace latchwork

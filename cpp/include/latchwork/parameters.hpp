@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "latchwork/export.hpp"
 #include "latchwork/fork.hpp"
 #include "latchwork/options.hpp"
 #include "latchwork/types.hpp"
@@ -63,7 +64,7 @@ enum class TensorNames { of_layer, of_chain };
 // f, o; or 2H: i, o), norm_ih_weight_l{k}, norm_ih_bias_l{k}, norm_hh_weight_l{k}, norm_hh_bias_l{k} (4H or 3H),
 // norm_cell_weight_l{k}, norm_cell_bias_l{k} (H), h_0_l{k} (H or P), c_0_l{k} (H). The tensors come in this order,
 // layer by layer, forward before reverse.
-std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, TensorNames names);
+LATCHWORK_API std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, TensorNames names);
 
 // The buffer that holds all parameters of a model. They are written only through this class. A call of read() or
 // write() must not read or write another store. A fork waits for it, so that a child has either none of a write or all.
@@ -115,6 +116,6 @@ class ParameterStore {
 // With keras and orthogonal, peepholes are zero and W_hr is Glorot uniform. forget_bias b sets the forget gate's bias
 // in every case: b in bias_ih, 0 in bias_hh.
 template <class T>
-void initialise_parameters(const std::vector<ModuleOptions>& modules, std::uint64_t seed, T* parameters);
+LATCHWORK_API void initialise_parameters(const std::vector<ModuleOptions>& modules, std::uint64_t seed, T* parameters);
 
 }  // namespace latchwork

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "latchwork/batch.hpp"
+#include "latchwork/export.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {
@@ -39,7 +40,7 @@ struct StepSkip {
 // and then waits for them. With set_num_threads(1), and if no other call keeps threads awake, a step waits for no other
 // thread.
 template <class T>
-class Stream {
+class LATCHWORK_API Stream {
  public:
   explicit Stream(std::unique_ptr<detail::StreamParts<T>> parts);
   ~Stream();

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "latchwork/batch.hpp"
+#include "latchwork/export.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {
@@ -24,7 +25,7 @@ using ModuleReady = std::function<void(Index module, Index member, T* gradient, 
 
 // What was kept of one recorded call. A tape does not change: backward may be called again, and from several threads.
 template <class T>
-class Tape {
+class LATCHWORK_API Tape {
  public:
   explicit Tape(std::unique_ptr<const detail::Recording<T>> recording);
   ~Tape();

@@ -1,20 +1,21 @@
 #pragma once
 
+#include "latchwork/export.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {
 
 // The number of threads that calls use. At the first use it is LATCHWORK_NUM_THREADS, else OMP_NUM_THREADS, else what
 // the CPU affinity and the container allow, whichever is less.
-Index num_threads();
+LATCHWORK_API Index num_threads();
 
 // Throws std::invalid_argument unless count is between 1 and 1024.
-void set_num_threads(Index count);
+LATCHWORK_API void set_num_threads(Index count);
 
 // Starts the threads that are missing and wakes those that sleep, which takes some microseconds. Stream::step() makes
 // no system call and so only uses threads that are awake; a thread stays awake for a millisecond after its last work.
 // Threads that would have to share CPUs are left asleep. Layers and training call this function themselves. Throws
 // std::bad_alloc, and what num_threads() throws.
-void wake_threads();
+LATCHWORK_API void wake_threads();
 
 }  // namespace latchwork

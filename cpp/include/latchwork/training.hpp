@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "latchwork/export.hpp"
 #include "latchwork/network.hpp"
 #include "latchwork/types.hpp"
 
@@ -36,12 +37,12 @@ struct Loss {
 };
 
 // Throws std::invalid_argument, which names the option, unless the loss can be that of a network with this output size.
-void validate(const Loss& loss, Index output_size);
+LATCHWORK_API void validate(const Loss& loss, Index output_size);
 
 // How many output features there are for each feature of the target: the number of quantiles, 2 for gaussian (mean,
 // scale) and negative_binomial (mean, dispersion), 3 for student_t (location, scale, degrees of freedom), else 1.
 // src/training/likelihood.hpp says how the outputs of likelihoods are read.
-Index outputs_per_target(const Loss& loss);
+LATCHWORK_API Index outputs_per_target(const Loss& loss);
 
 // A loss that a program computes: it is given the output of all members and the steps and rows of the output, writes
 // the gradient, which is contiguous, and returns a loss for each member. What it throws is passed on.
@@ -69,7 +70,7 @@ struct Target {
 // Throws std::invalid_argument, which says where, for a target that counts and is no label, not finite or, with
 // negative_binomial, below 0; for a weight that is negative or not finite; and for lengths out of range.
 template <class T>
-void check_target(const Loss& loss, Index features, const Batch& batch, const Target<T>& target);
+LATCHWORK_API void check_target(const Loss& loss, Index features, const Batch& batch, const Target<T>& target);
 
 struct MeanLoss {
   double mean = 0.0;     // 0 if nothing counts
@@ -83,8 +84,8 @@ struct MeanLoss {
 // length 0 count too. The steps of a row are added in blocks of 64, and these blocks and then the rows in a fixed
 // binary tree, so that the sum depends neither on threads nor on which rows a machine has.
 template <class T>
-MeanLoss loss_and_gradient(const Loss& loss, SequenceView<const T> output, Index features, const Batch& batch,
-                           const Target<T>& target, SequenceView<T> d_output);
+LATCHWORK_API MeanLoss loss_and_gradient(const Loss& loss, SequenceView<const T> output, Index features,
+                                         const Batch& batch, const Target<T>& target, SequenceView<T> d_output);
 
 enum class OptimizerKind { sgd, adam, adamw, rmsprop };
 
@@ -104,7 +105,7 @@ struct OptimizerOptions {
 };
 
 // Throws std::invalid_argument, which names the option.
-void validate(const OptimizerOptions& options);
+LATCHWORK_API void validate(const OptimizerOptions& options);
 
 template <class T>
 class Moments;
@@ -120,7 +121,7 @@ struct TargetGradients {
 
 // Updates the parameters of one or more targets. All have the same number of members, M.
 template <class T>
-class Optimizer {
+class LATCHWORK_API Optimizer {
  public:
   // A target is a network, or one of its modules (Network::module()): then the rest of the network keeps its weights.
   // Throws std::invalid_argument for an option, for no target, and for targets that share a parameter or differ in M.
@@ -158,26 +159,26 @@ class Optimizer {
 
 // The Euclidean norm, summed in double: 16 chains in each 16,384 numbers, and the sums of these in a binary tree.
 template <class T>
-double gradient_norm(const T* gradient, Index size);
+LATCHWORK_API double gradient_norm(const T* gradient, Index size);
 
 // Its square, and the norm of several pieces whose squares are these: they are joined in a binary tree.
 template <class T>
-double sum_of_squares(const T* values, Index size);
-double joined_norm(std::vector<double> sums_of_squares);
+LATCHWORK_API double sum_of_squares(const T* values, Index size);
+LATCHWORK_API double joined_norm(std::vector<double> sums_of_squares);
 
 // The factor that reduces a gradient of this norm to a norm of at most clip_norm: PyTorch's min(1, clip_norm / (norm +
 // 1e-6)).
-double clip_scale(double norm, double clip_norm);
+LATCHWORK_API double clip_scale(double norm, double clip_norm);
 
 // Whether no number is NaN or infinite. Several threads share the work.
 template <class T>
-bool all_finite(const T* values, Index size);
+LATCHWORK_API bool all_finite(const T* values, Index size);
 
 // Trains a network: one call does the forward pass, the loss, the backward pass, clipping and the update for one
 // mini-batch. Each member of the network is trained as if it had a trainer of its own with seed + m: it has its own
 // loss, clipping, moments and masks.
 template <class T>
-class Trainer {
+class LATCHWORK_API Trainer {
  public:
   // clip_norm: 0 for no clipping. seed: for the dropout masks, which also depend on the number of the step.
   // gradient_blocks: see RecordOptions. The trainer trains the network that was passed in, not a copy, with an

@@ -10,9 +10,11 @@
 #include "network/embed_columns.hpp"
 #include "network/embedding.hpp"
 #include "network/impute.hpp"
+#include "network/input_skip.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
 #include "network/pooling.hpp"
+#include "network/reverse.hpp"
 #include "network/scale.hpp"
 #include "network/sequences.hpp"
 #include "network/sort.hpp"
@@ -97,6 +99,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
   };
   const std::size_t first_wanted = d_input.data == nullptr ? first_with_gradients(chain.network, d_start) : 0;
   SequenceView<const T> d_result = d_output;
+  InputSkipGradients<T> input_skips;
   for (std::size_t at = modules.size(); at-- > 0;) {
     const ModuleOptions& module = modules[at];
     const ModuleRecord<T>& record = recording.modules[at];
@@ -116,7 +119,9 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     if (const auto* lstm = std::get_if<LstmOptions>(&module)) {
       --lstm_index;
       --state_index;
-      const StackCall<T> call{lstm, &weights, &kernels, record.batch, record.input, static_cast<Index>(at)};
+      StackCall<T> call{lstm, &weights, &kernels, record.batch, record.input, static_cast<Index>(at)};
+      call.backwards = record.backwards;
+      call.end_reset = recording.batch.end_reset;
       StackGradient<T> gradient;
       gradient.d_output = d_result;
       if (!d_end.empty()) gradient.d_end = d_end[state_index];
@@ -160,17 +165,24 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
                              EmbedColumnsGradient<T>{d_result, d_source, weight_gradient}, workspace);
     } else if (const auto* dropout = std::get_if<DropoutOptions>(&module)) {
       dropout_backward(kernels, mask_of(*dropout, recording.options, at), record, d_result, d_source);
+    } else if (const auto* skip = std::get_if<InputSkipOptions>(&module)) {
+      input_skips.take(*skip, d_result);
+      if (d_source.data != nullptr) pass_gradient(record.batch, features, d_result, d_source);
     } else if (d_source.data != nullptr) {
       const Schedule schedule{record.batch, false};
-      if (std::holds_alternative<ScaleOptions>(module)) {
+      if (std::holds_alternative<MaskOptions>(module)) {
+        pass_gradient(record.batch, features, d_result, d_source);
+      } else if (std::holds_alternative<ScaleOptions>(module)) {
         scale_backward(weights, record.batch, d_result, d_source);
       } else if (const auto* sort = std::get_if<SortOptions>(&module)) {
         sort_backward(sort->group, record.batch, record.input, d_result, d_source);
+      } else if (std::holds_alternative<ReverseOptions>(module)) {
+        reverse_backward(record.batch, features, d_result, d_source);
       } else if (std::holds_alternative<LastOptions>(module)) {
         last_backward(last_columns(modules, at, features), schedule, d_result, d_source);
       } else {
         const Pooling pooling = std::holds_alternative<MeanOptions>(module) ? Pooling::mean : Pooling::max;
-        pool_backward(pooling, schedule, record.input, read_only(record.output), d_result, d_source);
+        pool_backward(pooling, schedule, record.backwards, record.input, read_only(record.output), d_result, d_source);
       }
     }
     throw_if_stopped(0);
@@ -178,6 +190,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     d_result = read_only(d_source);
     if (at == first_wanted && d_input.data == nullptr) break;
   }
+  if (d_input.data != nullptr) input_skips.add_to(recording.batch, d_input);
   if (d_input.data != nullptr) clear_padding(recording.batch, recording.modules.front().input.features, d_input);
 }
 

@@ -8,9 +8,11 @@
 #include "network/dropout.hpp"
 #include "network/embed_columns.hpp"
 #include "network/impute.hpp"
+#include "network/input_skip.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
 #include "network/pooling.hpp"
+#include "network/reverse.hpp"
 #include "network/scale.hpp"
 #include "network/sequences.hpp"
 #include "network/sort.hpp"
@@ -30,12 +32,16 @@ class ChainForward {
         weights_(chain.weights),
         kernels_(chain.kernels),
         batch_(batch),
+        end_reset_(batch.end_reset),
         workspace_(workspace) {}
 
-  // Leaves each row's last valid step alone once no module with a state needs the others.
+  // Leaves each row's last valid step alone once no module with a state and no Reverse needs the others.
   void only_last_step() {
     last_step_after_ = modules_.size();
-    while (last_step_after_ > 0 && !module_state_size(modules_[last_step_after_ - 1])) --last_step_after_;
+    while (last_step_after_ > 0 && !module_state_size(modules_[last_step_after_ - 1]) &&
+           !std::holds_alternative<ReverseOptions>(modules_[last_step_after_ - 1])) {
+      --last_step_after_;
+    }
     const bool tokens = std::holds_alternative<EmbeddingOptions>(modules_.front());
     if (last_step_after_ == 0 && tokens) last_step_after_ = 1;
   }
@@ -43,9 +49,9 @@ class ChainForward {
   void run(RowSource<T> input, const States<const T>& start, SequenceView<T> output, const States<T>& end,
            ChainRecord<T>* recording) {
     std::size_t state_index = 0;
-    RowSource<T> source = input;
+    RowSource<T> source = input, network_input = input;
     for (std::size_t at = 0; at < modules_.size(); ++at) {
-      if (at == last_step_after_) source = last_steps(source);
+      if (at == last_step_after_) take_last_steps(source, network_input);
       const bool last = at + 1 == modules_.size() && last_step_after_ != modules_.size();
       const Index features = module_output_size(modules_[at], source.features);
       const PackedModule<T>& weights = weights_[at];
@@ -54,6 +60,7 @@ class ChainForward {
         record = &recording->modules[at];
         record->input = source;
         record->batch = batch_;
+        record->backwards = backwards_;
       }
       SequenceView<T> result;
       if (std::holds_alternative<EmbeddingOptions>(modules_[at])) {
@@ -67,7 +74,7 @@ class ChainForward {
         const State<const T> lstm_start = start.empty() ? State<const T>{} : start[state_index];
         const State<T> lstm_end = end.empty() ? State<T>{} : end[state_index];
         ++state_index;
-        StackCall<T> call{lstm, &weights, &kernels_, batch_, source, static_cast<Index>(at)};
+        StackCall<T> call{lstm, &weights, &kernels_, batch_, source, static_cast<Index>(at), backwards_, end_reset_};
         if (record != nullptr) {
           const bool in_place = last && recording->options.checkpoint > 0;
           result = stack_record(call, lstm_start, in_place ? output : SequenceView<T>{}, lstm_end, recording->options,
@@ -88,6 +95,18 @@ class ChainForward {
         } else {
           copy(source, result, features);
         }
+      } else if (std::holds_alternative<MaskOptions>(modules_[at])) {
+        // The steps that it masks are no part of the batch any more.
+        if (!last) continue;
+        result = target(record == nullptr, output, features);
+        copy(source, result, features);
+      } else if (const auto* skip = std::get_if<InputSkipOptions>(&modules_[at])) {
+        result = target(last && record == nullptr, output, features);
+        input_skip_forward(*skip, batch_, network_input, source, result);
+      } else if (std::holds_alternative<ReverseOptions>(modules_[at])) {
+        result = target(last && record == nullptr, output, features);
+        reverse_forward(batch_, source, result);
+        turn();
       } else if (pooling_name(modules_[at]) == nullptr) {
         result = target(last && record == nullptr, output, features);
         const bool has_state = module_state_size(modules_[at]).has_value();
@@ -105,7 +124,7 @@ class ChainForward {
           last_forward(last_columns(modules_, at, features), schedule, source, result);
         } else {
           const bool mean = std::holds_alternative<MeanOptions>(modules_[at]);
-          pool_forward(mean ? Pooling::mean : Pooling::max, schedule, source, result);
+          pool_forward(mean ? Pooling::mean : Pooling::max, schedule, backwards_, source, result);
         }
       }
       if (record != nullptr) {
@@ -115,7 +134,11 @@ class ChainForward {
       source = rows_of(read_only(result), features);
       throw_if_stopped(0);
     }
-    if (last_step_after_ == modules_.size()) copy(last_steps(source), output, source.features);
+    if (last_step_after_ == modules_.size()) {
+      take_last_steps(source, network_input);
+      copy(source, output, source.features);
+    }
+    if (recording != nullptr) recording->reversed = reversed_;
   }
 
  private:
@@ -134,18 +157,36 @@ class ChainForward {
     }
   }
 
-  // The last valid step of each row as a batch of one step, in which rows of length 0 are padding.
-  RowSource<T> last_steps(const RowSource<T>& source) {
+  // Goes over to the other order of the steps.
+  void turn() {
+    if (reversed_ == nullptr) {
+      in_order_ = batch_;
+      reversed_ = std::make_shared<const ReversedBatch>(batch_, 1);
+    }
+    backwards_ = !backwards_;
+    batch_ = backwards_ ? reversed_->batch() : in_order_;
+  }
+
+  // Turns both into the last valid step of each row, as a batch of one step in which rows of length 0 are padding.
+  void take_last_steps(RowSource<T>& source, RowSource<T>& network_input) {
     const Schedule schedule{batch_, false};
+    const bool reads_input = std::any_of(modules_.begin(), modules_.end(), [](const ModuleOptions& module) {
+      return std::holds_alternative<InputSkipOptions>(module);
+    });
+    if (reads_input) network_input = last_steps(schedule, network_input);
+    source = last_steps(schedule, source);
     last_step_lengths_.clear();
     for (Index row = 0; row < batch_.rows; ++row) last_step_lengths_.push_back(schedule.length(row) > 0 ? 1 : 0);
-    const SequenceView<T> steps =
-        contiguous(workspace_.take(batch_.rows * source.features), batch_.rows, source.features);
-    last_forward({source.features, 0}, schedule, source, steps);
     batch_.steps = 1;
     batch_.lengths = last_step_lengths_.data();
     batch_.reset = {};
     batch_.end_reset = nullptr;
+  }
+
+  RowSource<T> last_steps(const Schedule& schedule, const RowSource<T>& source) {
+    const SequenceView<T> steps =
+        contiguous(workspace_.take(batch_.rows * source.features), batch_.rows, source.features);
+    last_forward({source.features, 0}, schedule, source, steps);
     return rows_of(read_only(steps), source.features);
   }
 
@@ -164,6 +205,10 @@ class ChainForward {
   const PackedChain<T>& weights_;
   const Kernels<T>& kernels_;
   Batch batch_;
+  const std::uint8_t* end_reset_;                  // that of the batch in the order in which the chain takes it
+  bool backwards_ = false;                         // whether the steps are in the other order
+  std::shared_ptr<const ReversedBatch> reversed_;  // the batch in the other order, once there is a Reverse,
+  Batch in_order_;                                 // and in the first one
   Workspace<T>& workspace_;
   // The number of modules after which only the last step of each row is computed.
   std::size_t last_step_after_ = std::numeric_limits<std::size_t>::max();

@@ -26,6 +26,7 @@ CodeCheck<T>::CodeCheck(const std::vector<ModuleOptions>& modules) {
         stage.factor = static_cast<T>(scale->factor[feature]);
         continue;
       }
+      if (std::holds_alternative<MaskOptions>(modules[module])) continue;
       const auto& impute = std::get<ImputeOptions>(modules[module]);
       stage.impute = true;
       stage.state = states;

@@ -29,7 +29,7 @@ class CodeCheck {
   void check_states(const char* name, const States<const T>& states, Index rows, const std::string& of_member) const;
 
  private:
-  // A Scale of the feature, or an Impute.
+  // A Scale of the feature, an Impute, or a Mask, which leaves it as it is.
   struct Stage {
     bool impute = false;
     T shift = T(0), factor = T(1);

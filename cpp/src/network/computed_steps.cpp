@@ -21,12 +21,14 @@ bool any(const std::vector<std::uint8_t>& flags) {
 ComputedSteps::ComputedSteps(const Batch& batch, Index members)
     : steps_(batch.steps), skipped_output_(batch.skipped_output) {
   const bool shared = batch.skip.member_stride == 0 && batch.reset.member_stride == 0 &&
-                      batch.lengths_member_stride == 0 && batch.end_reset_member_stride == 0;
+                      batch.lengths_member_stride == 0 && batch.end_reset_member_stride == 0 &&
+                      batch.zero_skipped.member_stride == 0;
   copies_ = shared ? 1 : members;
   batch_.rows = batch.rows;
   const Index row_count = copies_ * batch.rows;
   forward_.assign(static_cast<std::size_t>(row_count * steps_), padding);
   reverse_ = forward_;
+  if (batch.zero_skipped.data != nullptr) zero_.assign(forward_.size(), 0);
   lengths_.assign(static_cast<std::size_t>(row_count), 0);
   end_reset_.assign(static_cast<std::size_t>(row_count), 0);
   for (Index copy = 0; copy < copies_; ++copy) {
@@ -61,13 +63,14 @@ void ComputedSteps::take_row(const Batch& batch, Index copy, Index row) {
     if (has_reset(batch, step, row)) before = restarted;
     if (!batch.skips(step, row)) before = number++;
     forward_[place(copy, step, row)] = before;
+    if (batch.zeroes(step, row) && batch.skips(step, row)) zero_[place(copy, step, row)] = 1;
   }
   const auto at = static_cast<std::size_t>(copy * batch.rows + row);
   lengths_[at] = number;
   const bool given = batch.end_reset != nullptr && batch.end_reset[row] != 0;
   end_reset_[at] = given || before == restarted ? 1 : 0;
 
-  Index after = start;
+  Index after = given ? restarted : start;
   for (Index step = length; step-- > 0;) {
     if (!batch.skips(step, row)) after = --number;
     reverse_[place(copy, step, row)] = after;

@@ -38,6 +38,10 @@ class ComputedSteps {
     const std::size_t at = place(member, step, row);
     return forward_[at] >= 0 && forward_[at] == reverse_[at];
   }
+  // Whether the output is zero at a skipped step, although skipped_output() has others repeat one.
+  bool zeroes(Index member, Index step, Index row) const {
+    return !zero_.empty() && zero_[place(member, step, row)] != 0;
+  }
   // The last valid step of a row of the whole batch; -1 if there is none.
   Index last_step(Index member, Index row) const {
     Index step = steps_ - 1;
@@ -57,6 +61,7 @@ class ComputedSteps {
   SkippedOutput skipped_output_;
   Index copies_;
   std::vector<Index> forward_, reverse_;  // (copies, steps, rows), see repeated()
+  std::vector<std::uint8_t> zero_;        // (copies, steps, rows), see zeroes(); empty: nowhere
   std::vector<Index> lengths_;            // (copies, rows): how many steps are computed
   std::vector<std::uint8_t> reset_;       // (copies, computed steps, rows)
   std::vector<std::uint8_t> end_reset_;   // (copies, rows)

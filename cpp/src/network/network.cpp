@@ -9,6 +9,7 @@
 #include "machine/float_state.hpp"
 #include "machine/interrupt.hpp"
 #include "network/chain.hpp"
+#include "network/masked_batch.hpp"
 #include "network/members.hpp"
 #include "network/network_parts.hpp"
 #include "network/recording.hpp"
@@ -155,11 +156,18 @@ Network<T>::Network(std::shared_ptr<detail::NetworkParts<T>> parts) : parts_(std
 template <class T>
 Network<T>::Network(std::vector<ModuleOptions> modules, TensorNames names, std::uint64_t seed, Index members)
     : parts_(new_parts<T>(modules, names, members, [&](T* parameters, Index size) {
+        if (size == 0) return;  // a file may claim any number of members that have no parameters
         parallel_or_throw(members, [&](Index member) {
           initialise_parameters(modules, seed + static_cast<std::uint64_t>(member), parameters + member * size);
         });
       })) {
   parts_->mask_counter->set({seed, 0});
+}
+
+template <class T>
+Network<T> Network<T>::with_parameters(std::vector<ModuleOptions> modules, TensorNames names, Index members,
+                                       const std::function<void(T*, Index)>& fill) {
+  return Network(new_parts<T>(std::move(modules), names, members, fill));
 }
 
 template <class T>
@@ -267,7 +275,8 @@ bool Network<T>::keeps_sequence() const {
 template <class T>
 bool Network<T>::takes_missing() const {
   const auto first = std::find_if_not(modules().begin(), modules().end(), [](const ModuleOptions& module) {
-    return std::holds_alternative<ScaleOptions>(module) || std::holds_alternative<EmbedColumnsOptions>(module);
+    return std::holds_alternative<ScaleOptions>(module) || std::holds_alternative<EmbedColumnsOptions>(module) ||
+           std::holds_alternative<MaskOptions>(module);
   });
   return first != modules().end() && std::holds_alternative<ImputeOptions>(*first);
 }
@@ -319,9 +328,11 @@ void Network<T>::forward_last_step(const Input<T>& input, const Batch& batch, co
 }
 
 template <class T>
-void Network<T>::run(const Input<T>& input, const Batch& batch, const States<const T>& start,
+void Network<T>::run(const Input<T>& input, const Batch& given, const States<const T>& start,
                      const SequenceView<T>& output, const States<T>& end, bool last_step) const {
   const detail::NetworkParts<T>& parts = *parts_;
+  const detail::MaskedBatch<T> masked(parts, input, given);
+  const Batch& batch = masked.batch();
   check_input(parts, input, batch);
   check_start(parts, start, batch);
   check_places(parts, "output", output, batch);
@@ -350,10 +361,12 @@ void Network<T>::run(const Input<T>& input, const Batch& batch, const States<con
 }
 
 template <class T>
-std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& batch, const States<const T>& start,
+std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& given, const States<const T>& start,
                                             const SequenceView<T>& output, const States<T>& end,
                                             const RecordOptions& options) const {
   const detail::NetworkParts<T>& parts = *parts_;
+  const detail::MaskedBatch<T> masked(parts, input, given);
+  const Batch& batch = masked.batch();
   check_input(parts, input, batch);
   detail::check_record_options(options);
   check_start(parts, start, batch);

@@ -78,7 +78,8 @@ NetworkParts<T>::NetworkParts(std::vector<ModuleOptions> module_options, TensorN
       member_stride(stride),
       input_size(chain_input_size(modules)),
       output_size(input_size),
-      codes(modules) {
+      codes(modules),
+      step_mask(modules, input_size) {
   Index end = 0;
   for (const ModuleOptions& module : modules) {
     module_begins.push_back(end);

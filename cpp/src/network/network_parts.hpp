@@ -13,6 +13,8 @@
 #include "machine/workspace.hpp"
 #include "network/codes.hpp"
 #include "network/mask_counter.hpp"
+#include "network/step_mask.hpp"
+#include "weights/module_sizes.hpp"
 #include "weights/snapshot.hpp"
 #include "weights/snapshot_cache.hpp"
 
@@ -57,6 +59,8 @@ struct NetworkParts {
   // the argument, if there is none.
   std::size_t lstm_place(const char* argument, Index index) const;
   bool keeps_sequence() const;  // false after Last, Mean or Max
+  // Whether the steps of the output are in the reverse of the order in which the chain takes them.
+  bool output_is_backwards() const { return backwards_after(modules, modules.size()); }
   // About how many multiply-adds a forward pass of one member takes.
   Index work_of(const Batch& batch) const { return batch.steps * batch.rows * member_parameter_count; }
 
@@ -71,6 +75,7 @@ struct NetworkParts {
   Index input_size, output_size;
   std::vector<StateSize> state_sizes;
   CodeCheck<T> codes;
+  StepMask<T> step_mask;
   // Shared with the networks of single modules.
   std::shared_ptr<MaskCounter> mask_counter = std::make_shared<MaskCounter>();
   mutable SnapshotCache<T> snapshots;

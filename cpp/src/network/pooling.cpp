@@ -20,7 +20,7 @@ void pool(const ModuleOptions& pooling, const SequenceView<const T>& input, cons
   detail::check_lengths(batch, "");
   const FlushToZero flush;
   const LongCall long_call;
-  pool_forward(mean ? Pooling::mean : Pooling::max, Schedule{batch, false}, rows_of(input, features), output);
+  pool_forward(mean ? Pooling::mean : Pooling::max, Schedule{batch, false}, false, rows_of(input, features), output);
   throw_if_stopped(0);
 }
 

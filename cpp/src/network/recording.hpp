@@ -5,8 +5,9 @@
 
 #include "latchwork/tape.hpp"
 #include "machine/workspace.hpp"
-#include "network/computed_steps.hpp"
 #include "network/network_parts.hpp"
+#include "network/ordered_steps.hpp"
+#include "network/reverse.hpp"
 #include "network/stack.hpp"
 
 namespace latchwork {
@@ -14,7 +15,8 @@ namespace latchwork {
 // What one module of the chain keeps for backward.
 template <class T>
 struct ModuleRecord {
-  Batch batch;  // one step and no lengths if the module comes after Last
+  Batch batch;             // one step and no lengths if the module comes after Last
+  bool backwards = false;  // whether a Reverse has turned the steps that the module reads
   RowSource<T> input;
   SequenceView<T> output;
   StackRecord<T> stack;  // used by an LSTM only
@@ -25,6 +27,7 @@ template <class T>
 struct ChainRecord {
   RecordOptions options;
   Batch batch;
+  std::shared_ptr<const ReversedBatch> reversed;  // null if no module is a Reverse
   std::vector<ModuleRecord<T>> modules;
   std::shared_ptr<Workspace<T>> workspace;  // may be shared with the records of other members
 };
@@ -42,7 +45,7 @@ struct Recording {
   std::vector<std::int64_t> tokens;
   std::unique_ptr<Workspace<T>> shared_input;
   // If the batch had a skip mask, the recording is of the computed steps alone, and this says which they are.
-  std::shared_ptr<const ComputedSteps> computed;
+  std::shared_ptr<const OrderedSteps> computed;
   std::unique_ptr<Workspace<T>> whole_memory;
   SequenceView<T> whole_output;  // (members, steps, rows, output size), skipped steps included; null: not kept
   std::vector<ChainRecord<T>> members;

@@ -50,6 +50,15 @@ void write_rows(const Batch& batch, Index features, const SequenceView<T>& to, W
   });
 }
 
+// The gradient of a module through which numbers pass as they are. A null d_y stands for zeros.
+template <class T>
+void pass_gradient(const Batch& batch, Index features, const SequenceView<const T>& d_y, const SequenceView<T>& d_x) {
+  write_rows(batch, features, d_x, [&](Index step, Index row, T* to) {
+    if (d_y.data == nullptr) return void(std::fill_n(to, features, T(0)));
+    std::copy_n(d_y.at(step, row), features, to);
+  });
+}
+
 // The rows of a sequence of values, as the source that layers read from.
 template <class T>
 RowSource<T> rows_of(SequenceView<const T> view, Index features) {

@@ -24,14 +24,17 @@ class SignalGradients {
         wanted_(wanted),
         written_(wanted) {
     if (wanted_.empty()) return;
-    for (const ModuleOptions& module : recording.network->modules) {
-      if (const auto* lstm = std::get_if<LstmOptions>(&module)) lstms_.push_back(lstm);
+    const std::vector<ModuleOptions>& modules = recording.network->modules;
+    for (std::size_t at = 0; at < modules.size(); ++at) {
+      const auto* lstm = std::get_if<LstmOptions>(&modules[at]);
+      if (lstm != nullptr) lstms_.push_back({lstm, backwards_after(modules, at)});
     }
     check();
     if (computed_ == nullptr) return;
     memory_.emplace(recording.network->workspaces.first());
-    for_each_array(
-        [&](T*, Index size, T*& written) { written = memory_->take(computed_size(*computed_, members_, size)); });
+    for_each_array([&](T*, const ComputedSteps& computed, Index size, T*& written) {
+      written = memory_->take(computed_size(computed, members_, size));
+    });
   }
   SignalGradients(const SignalGradients&) = delete;
   SignalGradients& operator=(const SignalGradients&) = delete;
@@ -52,19 +55,24 @@ class SignalGradients {
   // Writes the caller's arrays, once those of the computed steps are complete.
   void finish() {
     if (computed_ == nullptr) return;
-    for_each_array([&](T* wanted, Index size, T*& written) {
+    for_each_array([&](T* wanted, const ComputedSteps& computed, Index size, T*& written) {
       SequenceView<T> whole = contiguous(wanted, batch_.rows, size);
       whole.member_stride = steps() * batch_.rows * size;
-      scatter(*computed_, members_, size, computed_view(*computed_, members_, size, written), whole);
+      scatter(computed, members_, size, computed_view(computed, members_, size, written), whole);
     });
   }
 
  private:
+  struct Lstm {
+    const LstmOptions* options;
+    bool backwards;  // whether a Reverse has turned its steps
+  };
+
   Index size_of(std::size_t lstm, std::size_t signal) const {
-    return signal_size(*lstms_[lstm], static_cast<Signal>(signal));
+    return signal_size(*lstms_[lstm].options, static_cast<Signal>(signal));
   }
 
-  Index steps() const { return computed_ == nullptr ? batch_.steps : computed_->steps(); }
+  Index steps() const { return computed_ == nullptr ? batch_.steps : computed_->of(false).steps(); }
 
   void check() const {
     const auto refuse = [](const std::string& name, const std::string& expected, std::size_t count) {
@@ -75,7 +83,7 @@ class SignalGradients {
     }
     for (std::size_t lstm = 0; lstm < lstms_.size(); ++lstm) {
       const std::string name = "d_signals[" + std::to_string(lstm) + "]";
-      const Index states = lstms_[lstm]->states();
+      const Index states = lstms_[lstm].options->states();
       if (static_cast<Index>(wanted_[lstm].size()) != states) {
         refuse(name, std::to_string(states) + " items, one for each layer and direction", wanted_[lstm].size());
       }
@@ -88,13 +96,15 @@ class SignalGradients {
     }
   }
 
-  // Calls task(the caller's array, numbers at each step and row, array that the backward pass writes) for each array.
+  // Calls task(the caller's array, the computed steps in its order, numbers at each step and row, array that the
+  // backward pass writes) for each array.
   template <class Task>
   void for_each_array(Task&& task) {
     for (std::size_t lstm = 0; lstm < wanted_.size(); ++lstm) {
       for (std::size_t state = 0; state < wanted_[lstm].size(); ++state) {
         for (std::size_t signal = 0; signal < wanted_[lstm][state].size(); ++signal) {
-          task(wanted_[lstm][state][signal], size_of(lstm, signal), written_[lstm][state][signal]);
+          task(wanted_[lstm][state][signal], computed_->of(lstms_[lstm].backwards), size_of(lstm, signal),
+               written_[lstm][state][signal]);
         }
       }
     }
@@ -102,10 +112,10 @@ class SignalGradients {
 
   Index members_;
   const Batch& batch_;  // of the computed steps, if steps were skipped
-  const ComputedSteps* computed_;
+  const OrderedSteps* computed_;
   const ChainSignals<T>& wanted_;
   ChainSignals<T> written_;
-  std::vector<const LstmOptions*> lstms_;
+  std::vector<Lstm> lstms_;
   std::optional<Workspace<T>> memory_;
 };
 

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "layer/rows.hpp"
@@ -11,6 +13,8 @@
 #include "network/computed_steps.hpp"
 #include "network/last.hpp"
 #include "network/network_parts.hpp"
+#include "network/ordered_steps.hpp"
+#include "network/reverse.hpp"
 
 // How calls with a skip mask run: the computed steps of each row are gathered into a ragged batch, and what comes out
 // of it is scattered to the steps of the whole batch.
@@ -78,25 +82,46 @@ void scatter(const ComputedSteps& steps, Index members, Index features, const Se
   }
 }
 
-// Writes the output of each step: the one that it repeats, or zero. The columns are those of the chain's last module.
+// Columns of a chain's output. A skipped step repeats the computed step before it or, in `reverse` columns, after it.
+struct RepeatedColumns {
+  Index begin = 0, size = 0;
+  bool reverse = false;
+};
+
+// The columns of a chain's output, if it is a sequence: those of one direction after those of the other. A Dropout or a
+// Scale changes no direction, and a Reverse turns it.
 template <class T>
-void scatter_output(const ComputedSteps& steps, Index members, const LastColumns& columns, const SequenceView<T>& from,
+std::array<RepeatedColumns, 2> output_columns(const NetworkParts<T>& parts) {
+  std::size_t end = parts.modules.size();
+  bool turned = false;
+  LastColumns columns = last_columns(parts.modules, end, parts.output_size);
+  while (end > 0 && (std::holds_alternative<DropoutOptions>(parts.modules[end - 1]) ||
+                     std::holds_alternative<ScaleOptions>(parts.modules[end - 1]) ||
+                     std::holds_alternative<ReverseOptions>(parts.modules[end - 1]))) {
+    turned = turned != std::holds_alternative<ReverseOptions>(parts.modules[end - 1]);
+    columns = last_columns(parts.modules, --end, parts.output_size);
+  }
+  return {{{0, columns.forward, turned}, {columns.forward, columns.reverse, !turned}}};
+}
+
+// Writes the output of each step: the one that it repeats, or zero.
+template <class T>
+void scatter_output(const ComputedSteps& steps, const NetworkParts<T>& parts, const SequenceView<T>& from,
                     const SequenceView<T>& to) {
-  const Index features = columns.forward + columns.reverse;
+  const Index members = parts.members, features = parts.output_size;
+  const std::array<RepeatedColumns, 2> columns = output_columns(parts);
   if (steps.skipped_output() == SkippedOutput::zero) return scatter(steps, members, features, from, to);
   for (Index member = 0; member < members; ++member) {
     const SequenceView<T> source = from.of(member), target = to.of(member);
-    const auto write = [&](Index step, Index row, bool reverse, Index begin, Index size) {
-      const Index number = steps.repeated(member, step, row, reverse);
-      if (number < 0) {
-        std::fill_n(target.at(step, row) + begin, size, T(0));
-      } else {
-        std::copy_n(source.at(number, row) + begin, size, target.at(step, row) + begin);
-      }
-    };
     for_each_step(steps, features, [&](Index step, Index row) {
-      write(step, row, false, 0, columns.forward);
-      write(step, row, true, columns.forward, columns.reverse);
+      for (const auto [begin, size, reverse] : columns) {
+        const Index number = steps.repeated(member, step, row, reverse);
+        if (number < 0 || steps.zeroes(member, step, row)) {
+          std::fill_n(target.at(step, row) + begin, size, T(0));
+        } else {
+          std::copy_n(source.at(number, row) + begin, size, target.at(step, row) + begin);
+        }
+      }
     });
   }
 }
@@ -104,16 +129,18 @@ void scatter_output(const ComputedSteps& steps, Index members, const LastColumns
 // Turns the outputs of the rows' last computed steps into those of their last valid steps, which scatter_output() would
 // write. Rows without a computed step are zero already.
 template <class T>
-void repeat_at_last_step(const ComputedSteps& steps, Index members, const LastColumns& columns,
-                         const SequenceView<T>& outputs) {
-  for (Index member = 0; member < members; ++member) {
+void repeat_at_last_step(const ComputedSteps& steps, const NetworkParts<T>& parts, const SequenceView<T>& outputs) {
+  const std::array<RepeatedColumns, 2> columns = output_columns(parts);
+  for (Index member = 0; member < parts.members; ++member) {
     for (Index row = 0; row < steps.rows(); ++row) {
       const Index last = steps.last_step(member, row);
       if (last < 0 || steps.computed(member, last, row)) continue;
       T* const output = outputs.of(member).at(0, row);
-      const bool repeats = steps.skipped_output() == SkippedOutput::repeat;
-      if (!repeats || steps.repeated(member, last, row, false) < 0) std::fill_n(output, columns.forward, T(0));
-      std::fill_n(output + columns.forward, columns.reverse, T(0));
+      const bool repeats = steps.skipped_output() == SkippedOutput::repeat && !steps.zeroes(member, last, row);
+      for (const auto [begin, size, reverse] : columns) {
+        const bool repeated = repeats && !reverse && steps.repeated(member, last, row, false) >= 0;
+        if (!repeated) std::fill_n(output + begin, size, T(0));
+      }
     }
   }
 }
@@ -121,10 +148,11 @@ void repeat_at_last_step(const ComputedSteps& steps, Index members, const LastCo
 // The gradient of scatter_output(): each computed step gets the sum over the steps that repeat it, steps ascending. The
 // padding of `memory` is not written.
 template <class T>
-SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members, const LastColumns& columns,
+SequenceView<const T> gather_d_output(const ComputedSteps& steps, const NetworkParts<T>& network,
                                       const SequenceView<const T>& from, T* memory) {
-  const Index features = columns.forward + columns.reverse;
-  const Index sequences = sequence_count(steps, members, from.member_stride);
+  const Index features = network.output_size;
+  const std::array<RepeatedColumns, 2> columns = output_columns(network);
+  const Index sequences = sequence_count(steps, network.members, from.member_stride);
   if (steps.skipped_output() == SkippedOutput::zero) return gather(steps, sequences, features, from, memory);
   const SequenceView<T> all = computed_view(steps, sequences, features, memory);
   const Index parts = number_parts(steps.steps() * steps.rows() * features, steps.rows());
@@ -136,7 +164,7 @@ SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members,
       for (Index step = 0; step < steps.steps(); ++step) {
         if (stops_after(size * work_of_moving)) return;
         const Index number = steps.repeated(member, step, row, reverse);
-        if (number < 0) continue;
+        if (number < 0 || steps.zeroes(member, step, row)) continue;
         const T* const d_output = source.at(step, row) + begin;
         T* const sum = target.at(number, row) + begin;
         if (number != last) {
@@ -150,19 +178,12 @@ SequenceView<const T> gather_d_output(const ComputedSteps& steps, Index members,
     parallel(parts, [&](Index part) {
       for (Index row = piece_begin(steps.rows(), parts, part); row < piece_begin(steps.rows(), parts, part + 1);
            ++row) {
-        add_row(row, false, 0, columns.forward);
-        add_row(row, true, columns.forward, columns.reverse);
+        for (const auto [begin, size, reverse] : columns) add_row(row, reverse, begin, size);
       }
     });
     throw_if_stopped(0);
   }
   return read_only(all);
-}
-
-// The columns of a chain's output, if it is a sequence.
-template <class T>
-LastColumns output_columns(const NetworkParts<T>& parts) {
-  return last_columns(parts.modules, parts.modules.size(), parts.output_size);
 }
 
 // The input of a call with a skip mask, and places for its output, as the ragged batch of the computed steps has them.
@@ -171,27 +192,23 @@ class SkippedCall {
  public:
   // The input and the batch are checked and must live as long as this.
   SkippedCall(const NetworkParts<T>& parts, const Input<T>& input, const Batch& batch)
-      : parts_(parts),
-        steps_(std::make_shared<const ComputedSteps>(batch, parts.members)),
-        memory_(parts.workspaces.first()) {
-    input_ = {gathered(input.values, parts.input_size), gathered(input.tokens, 1)};
+      : parts_(parts), whole_(batch), memory_(parts.workspaces.first()) {
+    if (has_reverse(parts.modules)) reversed_.emplace(batch, parts.members);
+    steps_ = std::make_shared<const OrderedSteps>(batch, reversed_ ? &*reversed_ : nullptr, parts.members);
+    const ComputedSteps& taken = steps_->of(false);
+    input_ = {gathered(taken, input.values, parts.input_size), gathered(taken, input.tokens, 1)};
   }
 
-  const std::shared_ptr<const ComputedSteps>& steps() const { return steps_; }
-  const Batch& batch() const { return steps_->batch(); }
+  const std::shared_ptr<const OrderedSteps>& steps() const { return steps_; }
+  const Batch& batch() const { return steps_->of(false).batch(); }
   const Input<T>& input() const { return input_; }
+  // The batch with its skipped steps, in the order of the output's steps.
+  const Batch& whole_output() const { return parts_.output_is_backwards() ? reversed_->batch() : whole_; }
 
-  // The computed steps of values that a call reads.
-  SequenceView<const T> gathered(const SequenceView<const T>& from, Index features) {
-    if (from.data == nullptr) return {};
-    const Index sequences = sequence_count(*steps_, parts_.members, from.member_stride);
-    return gather(*steps_, sequences, features, from, memory_.take(computed_size(*steps_, sequences, features)));
-  }
-  SequenceView<const std::int64_t> gathered(const SequenceView<const std::int64_t>& from, Index features) {
-    if (from.data == nullptr) return {};
-    const Index sequences = sequence_count(*steps_, parts_.members, from.member_stride);
-    auto& memory = integers_.emplace_back(static_cast<std::size_t>(computed_size(*steps_, sequences, features)));
-    return gather(*steps_, sequences, features, from, memory.data());
+  // The computed steps of what the call compares its output with.
+  template <class Value>
+  SequenceView<const Value> of_output(const SequenceView<const Value>& from, Index features) {
+    return gathered(output_steps(), from, features);
   }
 
   // Where the call is to write its output instead of `output`.
@@ -199,24 +216,41 @@ class SkippedCall {
     if (output.data == nullptr || !parts_.keeps_sequence()) return output;
     output_ = output;
     const Index features = parts_.output_size;
-    computed_output_ = computed_view(*steps_, parts_.members, features,
-                                     memory_.take(computed_size(*steps_, parts_.members, features)));
+    computed_output_ = computed_view(output_steps(), parts_.members, features,
+                                     memory_.take(computed_size(output_steps(), parts_.members, features)));
     return computed_output_;
   }
   // Writes the output that place_for() was told, once the call has written the computed steps.
   void write_output() const {
     if (output_.data == nullptr) return;
-    scatter_output(*steps_, parts_.members, output_columns(parts_), computed_output_, output_);
+    scatter_output(output_steps(), parts_, computed_output_, output_);
   }
   // Makes of each row's last computed step, which the call has written, the output at the row's last valid step.
   void write_last_step(const SequenceView<T>& output) const {
-    if (output.data != nullptr) repeat_at_last_step(*steps_, parts_.members, output_columns(parts_), output);
+    if (output.data != nullptr) repeat_at_last_step(output_steps(), parts_, output);
   }
 
  private:
+  const ComputedSteps& output_steps() const { return steps_->of(parts_.output_is_backwards()); }
+
+  SequenceView<const T> gathered(const ComputedSteps& steps, const SequenceView<const T>& from, Index features) {
+    if (from.data == nullptr) return {};
+    const Index sequences = sequence_count(steps, parts_.members, from.member_stride);
+    return gather(steps, sequences, features, from, memory_.take(computed_size(steps, sequences, features)));
+  }
+  SequenceView<const std::int64_t> gathered(const ComputedSteps& steps, const SequenceView<const std::int64_t>& from,
+                                            Index features) {
+    if (from.data == nullptr) return {};
+    const Index sequences = sequence_count(steps, parts_.members, from.member_stride);
+    auto& memory = integers_.emplace_back(static_cast<std::size_t>(computed_size(steps, sequences, features)));
+    return gather(steps, sequences, features, from, memory.data());
+  }
+
   const LongCall long_call_;
   const NetworkParts<T>& parts_;
-  std::shared_ptr<const ComputedSteps> steps_;
+  const Batch whole_;
+  std::optional<ReversedBatch> reversed_;  // the whole batch, if there is a Reverse
+  std::shared_ptr<const OrderedSteps> steps_;
   Workspace<T> memory_;
   std::deque<std::vector<std::int64_t>> integers_;
   Input<T> input_;

@@ -71,29 +71,29 @@ void add_sequences(const Batch& batch, Index features, const RowSource<T>& added
   });
 }
 
-// Sets the end states of forward directions in rows that have a reset after their last step.
+// Sets the end states of one layer's directions in rows that have a reset after their last step.
 template <class T>
-void restart_ends(const std::vector<LayerCall<T>>& directions) {
-  for (const LayerCall<T>& call : directions) {
-    const Batch& batch = call.schedule.batch;
-    if (batch.end_reset == nullptr || call.schedule.reverse) continue;
-    const PackedLayer<T>& weights = *call.weights;
+void restart_ends(const StackCall<T>& call, const std::vector<LayerCall<T>>& directions) {
+  for (std::size_t direction = 0; direction < directions.size(); ++direction) {
+    if (!call.restarts_ends(static_cast<Index>(direction))) continue;
+    const LayerCall<T>& one = directions[direction];
+    const PackedLayer<T>& weights = *one.weights;
     const Index h_size = weights.output_size(), units = weights.units;
-    for (Index row = 0; row < batch.rows; ++row) {
-      if (batch.end_reset[row] == 0) continue;
-      if (call.end_hidden != nullptr) std::copy_n(weights.start_hidden.data(), h_size, call.end_hidden + row * h_size);
-      if (call.end_cell != nullptr) std::copy_n(weights.start_cell.data(), units, call.end_cell + row * units);
+    for (Index row = 0; row < call.batch.rows; ++row) {
+      if (call.end_reset[row] == 0) continue;
+      if (one.end_hidden != nullptr) std::copy_n(weights.start_hidden.data(), h_size, one.end_hidden + row * h_size);
+      if (one.end_cell != nullptr) std::copy_n(weights.start_cell.data(), units, one.end_cell + row * units);
     }
   }
 }
 
 // The gradient with respect to the end states that steps have computed: zeros where restart_ends() set the state.
 template <class T>
-const T* of_computed_ends(const Batch& batch, const T* d_end, Index size, Workspace<T>& workspace) {
+const T* of_computed_ends(const StackCall<T>& call, const T* d_end, Index size, Workspace<T>& workspace) {
   if (d_end == nullptr) return nullptr;
-  T* const computed = workspace.take(batch.rows * size);
-  for (Index row = 0; row < batch.rows; ++row) {
-    if (batch.end_reset[row] != 0) {
+  T* const computed = workspace.take(call.batch.rows * size);
+  for (Index row = 0; row < call.batch.rows; ++row) {
+    if (call.end_reset[row] != 0) {
       std::fill_n(computed + row * size, size, T(0));
     } else {
       std::copy_n(d_end + row * size, size, computed + row * size);
@@ -104,10 +104,10 @@ const T* of_computed_ends(const Batch& batch, const T* d_end, Index size, Worksp
 
 // Adds the gradient with respect to the end states that restart_ends() set to that of the layer's own start state.
 template <class T>
-void add_restarted_ends(const Batch& batch, const T* d_end, Index size, T* d_own_start) {
+void add_restarted_ends(const StackCall<T>& call, const T* d_end, Index size, T* d_own_start) {
   if (d_end == nullptr || d_own_start == nullptr) return;
-  for (Index row = 0; row < batch.rows; ++row) {
-    if (batch.end_reset[row] == 0) continue;
+  for (Index row = 0; row < call.batch.rows; ++row) {
+    if (call.end_reset[row] == 0) continue;
     for (Index at = 0; at < size; ++at) d_own_start[at] += d_end[row * size + at];
   }
 }
@@ -137,7 +137,7 @@ void stack_forward(const StackCall<T>& call, const State<const T>& start, Sequen
       one.input = input;
     }
     layer_forward(directions, workspace);
-    restart_ends(directions);
+    restart_ends(call, directions);
     // The layer's output may be overwritten, because its recurrence is over.
     if (options.residual && layer > 0) add_sequences(call.batch, width, input, layer_output, layer_output);
     input = rows_of(read_only(layer_output), width);
@@ -187,7 +187,7 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
       take_steps(*one.weights, *one.kernels, one.masks, rows, *one.record, segment ? *segment : workspace);
     }
     layer_forward(directions, workspace);
-    restart_ends(directions);
+    restart_ends(call, directions);
     if (!checkpoints) record.outputs.push_back(output);
     SequenceView<T> result = output;
     if (lstm.residual && layer > 0) {
@@ -291,10 +291,10 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       const State<const T> d_end = state_of(gradient.d_end, state, lstm, rows);
       one.d_end_hidden = d_end.hidden;
       one.d_end_cell = d_end.cell;
-      const bool restarted_ends = call.batch.end_reset != nullptr && !one.schedule.reverse;
+      const bool restarted_ends = call.restarts_ends(direction);
       if (restarted_ends) {
-        one.d_end_hidden = of_computed_ends(call.batch, d_end.hidden, h_size, workspace);
-        one.d_end_cell = of_computed_ends(call.batch, d_end.cell, weights.units, workspace);
+        one.d_end_hidden = of_computed_ends(call, d_end.hidden, h_size, workspace);
+        one.d_end_cell = of_computed_ends(call, d_end.cell, weights.units, workspace);
       }
       const State<T> d_start = state_of(gradient.d_start, state, lstm, rows);
       one.d_start_hidden = d_start.hidden;
@@ -309,8 +309,8 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       if (gradient.d_signals != nullptr) one.d_signals = &(*gradient.d_signals)[static_cast<std::size_t>(state)];
       const LayerGradient<T> sums = layer_backward(one, workspace);
       if (restarted_ends) {
-        add_restarted_ends(call.batch, d_end.hidden, h_size, sums.start_hidden);
-        add_restarted_ends(call.batch, d_end.cell, weights.units, sums.start_cell);
+        add_restarted_ends(call, d_end.hidden, h_size, sums.start_hidden);
+        add_restarted_ends(call, d_end.cell, weights.units, sums.start_cell);
       }
       unpack_gradient(weights, kernels, sums, gradient.parameters, gradient.accumulate);
     }

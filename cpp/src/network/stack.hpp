@@ -22,9 +22,14 @@ struct StackCall {
   const Kernels<T>* kernels = nullptr;
   Batch batch;
   RowSource<T> input;
-  Index module = 0;  // its number in the chain, for the dropout masks
+  Index module = 0;        // its number in the chain, for the dropout masks
+  bool backwards = false;  // whether a Reverse has turned the steps
+  // (rows,), non-zero: a reset after the last step of the row, in the order before any Reverse. It sets the end state
+  // of the direction that reads the steps in that order.
+  const std::uint8_t* end_reset = nullptr;
 
   bool reverse(Index direction) const { return options->direction == Direction::reverse || direction == 1; }
+  bool restarts_ends(Index direction) const { return end_reset != nullptr && reverse(direction) == backwards; }
   const PackedLayer<T>& layer(Index state) const { return weights->layers[static_cast<std::size_t>(state)]; }
 };
 

@@ -26,14 +26,17 @@ template <class T>
 struct MemberStream {
   // One layer of an LSTM, or another module.
   using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>, StreamPooling<T>, StreamScale<T>, StreamImputer<T>,
-                                  StreamEmbedding<T>, StreamSort<T>>;
+                                  StreamEmbedding<T>, StreamSort<T>, StreamInputSkip<T>>;
 
   MemberStream(const detail::NetworkParts<T>& network, const Snapshot<T>& snapshot, Index member, Index row_count)
       : modules(network.modules),
         chain(snapshot.members[static_cast<std::size_t>(member)]),
         kernels(*snapshot.kernels),
         rows(row_count),
+        input_size(network.input_size),
         output_size(network.output_size),
+        mask(network.step_mask),
+        skipped_rows(static_cast<std::size_t>(row_count)),
         inputs(static_cast<std::size_t>(row_count)),
         blank(static_cast<std::size_t>(row_count), 1) {
     some.reserve(static_cast<std::size_t>(row_count));
@@ -64,6 +67,9 @@ struct MemberStream {
       if (const auto* sort = std::get_if<SortOptions>(&modules[at])) {
         links.emplace_back(StreamSort<T>(*sort, features, rows));
       }
+      if (const auto* skip = std::get_if<InputSkipOptions>(&modules[at])) {
+        links.emplace_back(StreamInputSkip<T>(*skip, features, rows));
+      }
     }
     if (links.empty()) unlinked_output = Buffer<T>(rows * output_size);
   }
@@ -72,14 +78,28 @@ struct MemberStream {
   void step(const T* x, Index size, T* y, const std::uint8_t* reset, const std::uint8_t* skip,
             SkippedOutput skipped) noexcept {
     const auto row_of_x = [&](Index row) { return x + row * size; };
-    run(row_of_x, y, reset, skip, skipped);
+    network_input = x;
+    run(row_of_x, y, reset, with_masked(x, size, skip), skipped);
   }
   void step(const std::int64_t* tokens, Index, T* y, const std::uint8_t* reset, const std::uint8_t* skip,
             SkippedOutput skipped) noexcept {
     const Index size = std::get<EmbeddingOptions>(modules.front()).embedding_dim;
     const T* table = chain.front().table.data();
     const auto row_of_table = [&](Index row) { return table + tokens[row] * size; };
-    run(row_of_table, y, reset, skip, skipped);
+    run(row_of_table, y, reset, with_masked(tokens, Index(1), skip), skipped);
+  }
+
+  // Adds the rows that the network masks to those that `skip` marks.
+  template <class X>
+  const std::uint8_t* with_masked(const X* x, Index size, const std::uint8_t* skip) noexcept {
+    if (!mask.any()) return skip;
+    bool any = false;
+    for (Index row = 0; row < rows; ++row) {
+      const bool is_called = skip != nullptr && skip[row] != 0, is_masked = !is_called && mask.masks(x + row * size);
+      skipped_rows[static_cast<std::size_t>(row)] = is_masked ? masked_row : is_called ? 1 : 0;
+      any = any || is_masked;
+    }
+    return any ? skipped_rows.data() : skip;
   }
 
   template <class RowOf>
@@ -134,7 +154,8 @@ struct MemberStream {
       std::uint8_t& is_blank = blank[static_cast<std::size_t>(row)];
       if (reset != nullptr && reset[row] != 0) is_blank = any_blank = true;
       T* const output = y + row * output_size;
-      if (is_blank != 0 || skipped == SkippedOutput::zero) {
+      const bool is_masked = skip == skipped_rows.data() && skip[row] == masked_row;
+      if (is_blank != 0 || (is_masked ? mask.output() : skipped) == SkippedOutput::zero) {
         std::fill_n(output, output_size, T(0));
       } else {
         std::copy_n(last_output(row), output_size, output);
@@ -148,10 +169,17 @@ struct MemberStream {
       using Link = std::decay_t<decltype(rowwise)>;
       if constexpr (!std::is_same_v<Link, StreamLayer<T>> && !std::is_same_v<Link, StreamLinear<T>>) {
         restart_rows(rowwise, reset);
+        const auto step_row = [&](Index row, const T*& input) {
+          if constexpr (std::is_same_v<Link, StreamInputSkip<T>>) {
+            rowwise.step(row, network_input + row * input_size, input);
+          } else {
+            rowwise.step(row, input);
+          }
+        };
         if (some_rows == nullptr) {
-          for (Index row = 0; row < rows; ++row) rowwise.step(row, inputs[static_cast<std::size_t>(row)]);
+          for (Index row = 0; row < rows; ++row) step_row(row, inputs[static_cast<std::size_t>(row)]);
         } else {
-          for (std::size_t k = 0; k < some_rows->size(); ++k) rowwise.step((*some_rows)[k], inputs[k]);
+          for (std::size_t k = 0; k < some_rows->size(); ++k) step_row((*some_rows)[k], inputs[k]);
         }
       }
     };
@@ -253,7 +281,12 @@ struct MemberStream {
   const std::vector<ModuleOptions>& modules;
   const PackedChain<T>& chain;
   const Kernels<T>& kernels;
-  Index rows, output_size;
+  static constexpr std::uint8_t masked_row = 2;  // what a row that the network masks is among skipped_rows
+
+  Index rows, input_size, output_size;
+  StepMask<T> mask;
+  std::vector<std::uint8_t> skipped_rows;  // those of a step in which rows are masked
+  const T* network_input = nullptr;        // of the present step
   std::vector<StreamLink> links;
   std::vector<const T*> inputs;  // the rows that the next link reads
   std::vector<Index> some;       // the rows that a step does not leave out
@@ -399,10 +432,17 @@ void Stream<T>::set_state(const States<const T>& state) noexcept {
 template <class T>
 void Stream<T>::check_step(const T* x, const StepStrides& strides, const StepSkip& skip) const {
   const CodeCheck<T>& codes = parts_->network->codes;
+  if (!codes.any()) return;
   const Index count = strides.x == 0 && skip.member_stride == 0 ? 1 : members();
-  for (Index member = 0; codes.any() && member < count; ++member) {
-    codes.check_step(x + member * strides.x, input_size(), rows(),
-                     skip.rows == nullptr ? nullptr : skip.rows + member * skip.member_stride);
+  std::vector<std::uint8_t> left_out(static_cast<std::size_t>(rows()));
+  for (Index member = 0; member < count; ++member) {
+    const T* const values = x + member * strides.x;
+    for (Index row = 0; row < rows(); ++row) {
+      const bool is_called = skip.rows != nullptr && skip.rows[member * skip.member_stride + row] != 0;
+      const bool is_masked = parts_->network->step_mask.masks(values + row * input_size());
+      left_out[static_cast<std::size_t>(row)] = is_called || is_masked ? 1 : 0;
+    }
+    codes.check_step(values, input_size(), rows(), left_out.data());
   }
 }
 
@@ -430,6 +470,10 @@ std::unique_ptr<Stream<T>> Network<T>::stream(Index rows) const {
   if (rows < 0) throw std::invalid_argument("batch_size: expected 0 or more, got " + std::to_string(rows));
   num_threads();  // counts the CPUs, and may throw, now rather than in a step
   for (const ModuleOptions& module : modules()) {
+    if (std::holds_alternative<ReverseOptions>(module)) {
+      throw std::invalid_argument(
+          "stream: a Reverse begins with the last step of a sequence, so it cannot be run step by step");
+    }
     const auto* lstm = std::get_if<LstmOptions>(&module);
     if (lstm != nullptr && lstm->direction != Direction::forward) {
       throw std::invalid_argument(

@@ -10,6 +10,7 @@
 #include "machine/buffer.hpp"
 #include "network/embed_columns.hpp"
 #include "network/impute.hpp"
+#include "network/input_skip.hpp"
 #include "network/pooling.hpp"
 #include "network/scale.hpp"
 #include "network/sort.hpp"
@@ -282,6 +283,24 @@ class StreamSort : public StreamFeatures<T> {
 
  private:
   Index group_, features_;
+};
+
+template <class T>
+class StreamInputSkip : public StreamFeatures<T> {
+ public:
+  StreamInputSkip(const InputSkipOptions& options, Index features, Index rows)
+      : StreamFeatures<T>(features, rows), options_(options), features_(features) {}
+
+  void take_state(const StreamInputSkip& other) noexcept { this->take_results(other); }
+  // `network_input` is the row's input of the whole network.
+  void step(Index row, const T* network_input, const T*& input) noexcept {
+    input_skip_row(options_, network_input, input, features_, this->place(row));
+    input = this->place(row);
+  }
+
+ private:
+  InputSkipOptions options_;
+  Index features_;
 };
 
 // The values that an Impute carries forward, and their ages.

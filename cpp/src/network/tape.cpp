@@ -43,13 +43,12 @@ struct ShownStep {
   bool carried;  // whether it shows the state of another step, because this one was skipped
 };
 
-template <class T>
-ShownStep shown_step(const detail::Recording<T>& recording, const Batch& recorded, Index member, Index step, Index row,
+ShownStep shown_step(const ComputedSteps* computed, const Batch& recorded, Index member, Index step, Index row,
                      bool reverse) {
-  if (recording.computed == nullptr) {
+  if (computed == nullptr) {
     return {Schedule{recorded, false}.active(step, row) ? step : ComputedSteps::padding, false};
   }
-  return {recording.computed->repeated(member, step, row, reverse), !recording.computed->computed(member, step, row)};
+  return {computed->repeated(member, step, row, reverse), !computed->computed(member, step, row)};
 }
 
 // Copies the state of a row that no step has computed yet.
@@ -72,17 +71,15 @@ class BackwardSequences {
  public:
   BackwardSequences(const detail::Recording<T>& recording, const SequenceView<const T>& d_output,
                     const SequenceView<T>& d_input)
-      : d_output_(d_output),
-        d_input_(d_input),
-        parts_(*recording.network),
-        computed_(recording.computed.get()),
-        whole_d_input_(d_input) {
-    if (computed_ == nullptr) return;
+      : d_output_(d_output), d_input_(d_input), parts_(*recording.network), whole_d_input_(d_input) {
+    if (recording.computed == nullptr) return;
+    computed_ = &recording.computed->of(false);
+    const ComputedSteps& outputs = recording.computed->of(parts_.output_is_backwards());
     memory_.emplace(parts_.workspaces.first());
     if (d_output.data != nullptr && parts_.keeps_sequence()) {
-      const Index sequences = detail::sequence_count(*computed_, parts_.members, d_output.member_stride);
-      T* const memory = memory_->take(detail::computed_size(*computed_, sequences, parts_.output_size));
-      d_output_ = detail::gather_d_output(*computed_, parts_.members, detail::output_columns(parts_), d_output, memory);
+      const Index sequences = detail::sequence_count(outputs, parts_.members, d_output.member_stride);
+      T* const memory = memory_->take(detail::computed_size(outputs, sequences, parts_.output_size));
+      d_output_ = detail::gather_d_output(outputs, parts_, d_output, memory);
     }
     if (d_input.data != nullptr) {
       T* const memory = memory_->take(detail::computed_size(*computed_, parts_.members, parts_.input_size));
@@ -103,7 +100,7 @@ class BackwardSequences {
   SequenceView<const T> d_output_;
   SequenceView<T> d_input_;
   const detail::NetworkParts<T>& parts_;
-  const ComputedSteps* computed_;
+  const ComputedSteps* computed_ = nullptr;  // in the order in which the chain takes them
   SequenceView<T> whole_d_input_;
   std::optional<Workspace<T>> memory_;
 };
@@ -214,8 +211,10 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
   const std::size_t at = recording.network->lstm_place("lstm", lstm_index);
   const LstmOptions& lstm = std::get<LstmOptions>(recording.network->modules[at]);
   detail::check_index("state", state, lstm.states());
-  const Index steps =
-      recording.computed == nullptr ? recording.members.front().batch.steps : recording.computed->steps();
+  const ComputedSteps* const computed = recording.computed == nullptr
+                                            ? nullptr
+                                            : &recording.computed->of(recording.members.front().modules[at].backwards);
+  const Index steps = computed == nullptr ? recording.members.front().batch.steps : computed->steps();
   const Index units_per_panel = recording.weights->kernels->units;
   const LongCall long_call;
   const Index size = signal_size(lstm, signal);
@@ -233,7 +232,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
       throw_if_stopped(record.batch.rows * size * work_of_moving);
       for (Index row = 0; row < record.batch.rows; ++row, values += size) {
         const auto [shown, carried] =
-            shown_step(recording, record.batch, static_cast<Index>(member), step, row, reverse);
+            shown_step(computed, record.batch, static_cast<Index>(member), step, row, reverse);
         const Index slot = shown * record.batch.rows + row;
         if (shown == ComputedSteps::padding || (carried && is_gate)) {
           std::fill_n(values, size, T(0));

@@ -9,6 +9,7 @@
 #include "machine/float_state.hpp"
 #include "machine/interrupt.hpp"
 #include "network/chain.hpp"
+#include "network/masked_batch.hpp"
 #include "network/members.hpp"
 #include "network/skipped_call.hpp"
 #include "training/moments.hpp"
@@ -70,9 +71,9 @@ Target<T> computed_target(detail::SkippedCall<T>& computed, const Network<T>& ne
   }
   if (!network.keeps_sequence()) return target;
   Target<T> gathered;
-  gathered.values = computed.gathered(target.values, network.output_size() / outputs_per_target(loss));
-  gathered.labels = computed.gathered(target.labels, 1);
-  gathered.weights = computed.gathered(target.weights, target.weight_features);
+  gathered.values = computed.of_output(target.values, network.output_size() / outputs_per_target(loss));
+  gathered.labels = computed.of_output(target.labels, 1);
+  gathered.weights = computed.of_output(target.weights, target.weight_features);
   gathered.weight_features = target.weight_features;
   return gathered;
 }
@@ -208,10 +209,12 @@ std::vector<double> Trainer<T>::gradient(const Input<T>& input, const Batch& bat
 }
 
 template <class T>
-std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Batch& batch,
+std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Batch& given,
                                                  const States<const T>& start, const Target<T>& target,
                                                  const States<T>& end, Index first_row, const ModuleReady<T>& ready) {
   const auto& parts = detail::parts_of(network_);
+  const detail::MaskedBatch<T> masked(*parts, input, given);
+  const Batch& batch = masked.batch();
   check_input(*parts, input, batch);
   RecordOptions all;
   all.training = true;
@@ -221,8 +224,8 @@ std::vector<double> Trainer<T>::gradient_and_end(const Input<T>& input, const Ba
   detail::check_record_options(all);
   check_start(*parts, start, batch);
   if (batch.skip.data != nullptr) {
-    check_targets(loss_, network_, batch, target);  // by the numbers that its steps have for the caller
     detail::SkippedCall<T> computed(*parts, input, batch);
+    check_targets(loss_, network_, computed.whole_output(), target);  // by the numbers of the caller's steps
     const Target<T> targets = computed_target(computed, network_, loss_, target);
     return gradient_and_end(computed.input(), computed.batch(), start, targets, end, first_row, ready);
   }
@@ -332,14 +335,16 @@ void Trainer<T>::apply() {
 }
 
 template <class T>
-std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& batch, const States<const T>& start,
+std::vector<double> Trainer<T>::evaluate(const Input<T>& input, const Batch& given, const States<const T>& start,
                                          const Target<T>& target, const States<T>& end) const {
   const auto& parts = detail::parts_of(network_);
+  const detail::MaskedBatch<T> masked(*parts, input, given);
+  const Batch& batch = masked.batch();
   check_input(*parts, input, batch);
   check_start(*parts, start, batch);
   if (batch.skip.data != nullptr) {
-    check_targets(loss_, network_, batch, target);
     detail::SkippedCall<T> computed(*parts, input, batch);
+    check_targets(loss_, network_, computed.whole_output(), target);
     return evaluate(computed.input(), computed.batch(), start, computed_target(computed, network_, loss_, target), end);
   }
   const FlushToZero flush_to_zero;

@@ -20,7 +20,21 @@ inline const char* pooling_name(const ModuleOptions& module) {
 // Whether a module takes any number of features and returns as many.
 inline bool keeps_features(const ModuleOptions& module) {
   return pooling_name(module) != nullptr || std::holds_alternative<DropoutOptions>(module) ||
-         std::holds_alternative<SortOptions>(module);
+         std::holds_alternative<SortOptions>(module) || std::holds_alternative<ReverseOptions>(module) ||
+         std::holds_alternative<InputSkipOptions>(module) || std::holds_alternative<MaskOptions>(module);
+}
+
+inline bool has_reverse(const std::vector<ModuleOptions>& modules) {
+  return std::any_of(modules.begin(), modules.end(),
+                     [](const auto& module) { return std::holds_alternative<ReverseOptions>(module); });
+}
+
+// Whether the steps after the first `count` modules are in the reverse of the order in which the chain takes them.
+inline bool backwards_after(const std::vector<ModuleOptions>& modules, std::size_t count) {
+  return std::count_if(modules.begin(), modules.begin() + static_cast<std::ptrdiff_t>(count),
+                       [](const auto& module) { return std::holds_alternative<ReverseOptions>(module); }) %
+             2 !=
+         0;
 }
 
 // The number of features of one step that a chain reads, which is what the first module says that takes only so many; 1
@@ -56,7 +70,7 @@ inline std::optional<StateSize> module_state_size(const ModuleOptions& module) {
   return StateSize{1, impute->features, impute->features};
 }
 
-// Throws std::invalid_argument for a shift, factor or fill of a larger magnitude.
+// Throws std::invalid_argument for a shift, factor, fill or mask value of a larger magnitude.
 void check_constants(const std::vector<ModuleOptions>& modules, double largest);
 
 }  // namespace latchwork

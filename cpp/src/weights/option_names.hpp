@@ -55,6 +55,11 @@ struct Words<Imputation> {
   static constexpr Choice<Imputation> list[] = {{"forward", Imputation::forward}, {"constant", Imputation::constant}};
 };
 
+template <>
+struct Words<SkippedOutput> {
+  static constexpr Choice<SkippedOutput> list[] = {{"repeat", SkippedOutput::repeat}, {"zero", SkippedOutput::zero}};
+};
+
 template <class Enum>
 std::string all_words() {
   std::string words;
@@ -75,6 +80,8 @@ template <class Visit>
 void each_option(EmbeddingOptions& options, Visit&& visit) {
   visit("num_embeddings", options.num_embeddings);
   visit("embedding_dim", options.embedding_dim);
+  visit("mask_token", options.mask_token, std::optional<Index>());
+  visit("mask_output", options.mask_output, SkippedOutput::repeat);
 }
 
 template <class Visit>
@@ -155,6 +162,21 @@ void each_option(SortOptions& options, Visit&& visit) {
   visit("group", options.group);
 }
 
+template <class Visit>
+void each_option(ReverseOptions&, Visit&&) {}
+
+template <class Visit>
+void each_option(InputSkipOptions& options, Visit&& visit) {
+  visit("features", options.features);
+  visit("factor", options.factor);
+}
+
+template <class Visit>
+void each_option(MaskOptions& options, Visit&& visit) {
+  visit("value", options.value);
+  visit("output", options.output);
+}
+
 template <class Activations>
 auto gates_of(Activations& activations) {
   using Gate = std::remove_reference_t<decltype((activations.input))>;
@@ -177,6 +199,9 @@ constexpr const char* kind_of(const ScaleOptions&) { return "scale"; }
 constexpr const char* kind_of(const ImputeOptions&) { return "impute"; }
 constexpr const char* kind_of(const EmbedColumnsOptions&) { return "embed_columns"; }
 constexpr const char* kind_of(const SortOptions&) { return "sort"; }
+constexpr const char* kind_of(const ReverseOptions&) { return "reverse"; }
+constexpr const char* kind_of(const InputSkipOptions&) { return "input_skip"; }
+constexpr const char* kind_of(const MaskOptions&) { return "mask"; }
 
 // A module of this kind with its default options; null if there is no such kind.
 inline std::optional<ModuleOptions> module_of_kind(std::string_view kind) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "machine/dispatch.hpp"
@@ -73,6 +74,9 @@ Count parameters_of(const DropoutOptions&) { return Count(0); }
 Count parameters_of(const ScaleOptions&) { return Count(0); }
 Count parameters_of(const ImputeOptions&) { return Count(0); }
 Count parameters_of(const SortOptions&) { return Count(0); }
+Count parameters_of(const ReverseOptions&) { return Count(0); }
+Count parameters_of(const InputSkipOptions&) { return Count(0); }
+Count parameters_of(const MaskOptions&) { return Count(0); }
 
 Count parameters_of(const EmbedColumnsOptions& options) {
   Count sum(0);
@@ -98,6 +102,9 @@ void check(const EmbeddingOptions& options) {
     refuse("num_embeddings",
            "a number whose product with embedding_dim (" + text(options.embedding_dim) + ") does not overflow",
            text(options.num_embeddings));
+  }
+  if (options.mask_token && (*options.mask_token < 0 || *options.mask_token >= options.num_embeddings)) {
+    refuse("mask_token", "a token, 0 to " + text(options.num_embeddings - 1) + ", or none", text(*options.mask_token));
   }
 }
 
@@ -230,6 +237,7 @@ void check_linear_activation(const Activation& activation) {
 void check(const LastOptions&) {}
 void check(const MeanOptions&) {}
 void check(const MaxOptions&) {}
+void check(const ReverseOptions&) {}
 void check(const DropoutOptions& options) { check_probability("p", options.p); }
 
 void check(const LinearOptions& options) {
@@ -263,12 +271,12 @@ void check_all_finite(const char* name, const std::vector<double>& values) {
 
 // Checks the numbers of some of the features.
 void check_features(const char* name, const std::vector<Index>& chosen, Index features) {
+  std::unordered_set<Index> seen;  // there may be many in a hostile file
   for (std::size_t at = 0; at < chosen.size(); ++at) {
     if (chosen[at] < 0 || chosen[at] >= features) {
       refuse(item(name, at), "0 to " + text(features - 1), text(chosen[at]));
     }
-    const auto end = chosen.begin() + static_cast<std::ptrdiff_t>(at);
-    if (std::find(chosen.begin(), end, chosen[at]) != end) {
+    if (!seen.insert(chosen[at]).second) {
       refuse(item(name, at), "each feature once", text(chosen[at]) + " again");
     }
   }
@@ -311,6 +319,13 @@ void check(const EmbedColumnsOptions& options) {
 
 void check(const SortOptions& options) { check_at_least("group", 1, options.group); }
 
+void check(const InputSkipOptions& options) {
+  check_feature_count(options.features);
+  check_finite("factor", options.factor);
+}
+
+void check(const MaskOptions& options) { check_finite("value", options.value); }
+
 // What error messages call a module. The only module of a chain of one is called "modules".
 std::string place(const std::vector<ModuleOptions>& modules, std::size_t index) {
   return modules.size() == 1 ? "modules" : "modules[" + text(static_cast<Index>(index)) + "]";
@@ -341,7 +356,8 @@ void check_codes(const std::vector<ModuleOptions>& modules, std::size_t index, c
       features = std::min(features, impute->features);
     } else if (std::holds_alternative<EmbedColumnsOptions>(modules[before])) {
       refuse(here, "at most one EmbedColumns, which may have several columns", "another one");
-    } else if (!std::holds_alternative<ScaleOptions>(modules[before])) {
+    } else if (!std::holds_alternative<ScaleOptions>(modules[before]) &&
+               !std::holds_alternative<MaskOptions>(modules[before])) {
       refuse(here, "an EmbedColumns only after Scale and Impute", "an EmbedColumns after another module");
     }
   }
@@ -350,6 +366,24 @@ void check_codes(const std::vector<ModuleOptions>& modules, std::size_t index, c
     if (columns[at] < features) continue;
     refuse(here + "." + item("columns", at), "a feature of the input, 0 to " + text(features - 1),
            text(columns[at]) + ", which an Impute adds");
+  }
+}
+
+// Checks that the InputSkip at this place can add the network's input to its own, which has `size` features.
+void check_input_skip(const InputSkipOptions& options, const std::vector<ModuleOptions>& modules, std::size_t index,
+                      const std::string& here, const char* pooled, Index size) {
+  if (index == 0) refuse(here, "an InputSkip only after another module", "an InputSkip in the first place");
+  if (std::holds_alternative<EmbeddingOptions>(modules.front())) {
+    refuse(here, "no InputSkip in a network whose input is tokens", "one");
+  }
+  if (pooled != nullptr) refuse(here, std::string("an InputSkip only before ") + pooled, "an InputSkip after it");
+  if (backwards_after(modules, index)) {
+    refuse(here, "an InputSkip only where the steps are in the order of the input", "an InputSkip after a Reverse");
+  }
+  const Index most = std::min(size, chain_input_size(modules));
+  if (options.features > most) {
+    refuse(here + ".features", "at most " + text(most) + ", which both the network's input and its own have",
+           text(options.features));
   }
 }
 
@@ -374,7 +408,7 @@ void validate(const std::vector<ModuleOptions>& modules) {
   Index size = chain_input_size(modules);
   const bool sized = !std::all_of(modules.begin(), modules.end(), keeps_features);
   const char* pooled = nullptr;
-  bool recurrent = false;
+  bool recurrent = false, reversed = false;
   for (std::size_t index = 0; index < modules.size(); ++index) {
     const ModuleOptions& module = modules[index];
     const std::string here = place(modules, index);
@@ -396,12 +430,23 @@ void validate(const std::vector<ModuleOptions>& modules) {
       refuse(here, std::string(pooling) + " only after another module", std::string(pooling) + " in the first place");
     }
     if (lstm && pooled != nullptr) refuse(here, std::string("an LSTM only before ") + pooled, "an LSTM after it");
+    const bool reverse = std::holds_alternative<ReverseOptions>(module);
+    if (reverse && pooled != nullptr)
+      refuse(here, std::string("a Reverse only before ") + pooled, "a Reverse after it");
+    if (std::holds_alternative<MaskOptions>(module) && !first) {
+      refuse(here, "a Mask only in the first place", "a Mask after another module");
+    }
+    if (const auto* skip = std::get_if<InputSkipOptions>(&module)) {
+      check_input_skip(*skip, modules, index, here, pooled, sized ? size : skip->features);
+    }
     const bool impute = std::holds_alternative<ImputeOptions>(module);
+    if (impute && reversed) refuse(here, "an Impute only before a Reverse", "an Impute after one");
     if (impute && (recurrent || pooled != nullptr)) {
       refuse(here, std::string("an Impute only before ") + (recurrent ? "the LSTMs" : pooled),
              recurrent ? "an Impute after one" : "an Impute after it");
     }
     recurrent = recurrent || lstm;
+    reversed = reversed || reverse;
     if (std::holds_alternative<EmbedColumnsOptions>(module)) check_codes(modules, index, here);
     if (pooling != nullptr && pooled != nullptr) {
       refuse(here, "at most one of Last, Mean and Max", std::string(pooling) + " after " + pooled);
@@ -423,11 +468,12 @@ void validate(const std::vector<ModuleOptions>& modules) {
 }
 
 void check_constants(const std::vector<ModuleOptions>& modules, double largest) {
+  const auto check_one = [&](const std::string& name, double value) {
+    if (std::abs(value) <= largest) return;
+    refuse(name, "a number of at most " + text(largest) + ", which the dtype holds", text(value));
+  };
   const auto check_all = [&](const std::string& name, const std::vector<double>& values) {
-    for (std::size_t at = 0; at < values.size(); ++at) {
-      if (std::abs(values[at]) <= largest) continue;
-      refuse(item(name, at), "a number of at most " + text(largest) + ", which the dtype holds", text(values[at]));
-    }
+    for (std::size_t at = 0; at < values.size(); ++at) check_one(item(name, at), values[at]);
   };
   for (std::size_t index = 0; index < modules.size(); ++index) {
     const std::string here = modules.size() == 1 ? "" : place(modules, index) + ".";
@@ -436,6 +482,10 @@ void check_constants(const std::vector<ModuleOptions>& modules, double largest) 
       check_all(here + "factor", scale->factor);
     } else if (const auto* impute = std::get_if<ImputeOptions>(&modules[index])) {
       check_all(here + "fill", impute->fill);
+    } else if (const auto* mask = std::get_if<MaskOptions>(&modules[index])) {
+      check_one(here + "value", mask->value);
+    } else if (const auto* skip = std::get_if<InputSkipOptions>(&modules[index])) {
+      check_one(here + "factor", skip->factor);
     }
   }
 }

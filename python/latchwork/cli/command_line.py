@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import latchwork
@@ -24,6 +25,17 @@ class Parser(argparse.ArgumentParser):
             print(message, end="")
         else:
             super()._print_message(message, file)
+
+
+class _CMakeFolder(argparse.Action):
+    """Print where the files lie with which C++ programs find the library of this package."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        folder = Path(latchwork.__file__).parent / "cmake"
+        if not folder.is_dir():
+            raise CommandError("--cmake-dir: expected Latchwork as pip installs it, got one without files for CMake")
+        print(folder)
+        parser.exit()
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -68,6 +80,7 @@ def _outcome(arguments: Sequence[str] | None) -> tuple[int, str | None]:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="latchwork", description="Train, run and explain LSTMs on this machine's CPU.")
     parser.add_argument("--version", action="version", version=f"latchwork {latchwork.__version__}")
+    parser.add_argument("--cmake-dir", action=_CMakeFolder, nargs=0, help="print the folder for CMake's latchwork_DIR")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (train, predict, verify, generate, gates, convert, info, bench):
         module.add_command(commands)

@@ -26,7 +26,7 @@ class Cells:
         trace = checked_trace(trace)
         self.layer = layer_name(trace, layer)
         self._signals = trace[self.layer]
-        self._course = course = trace._course
+        self._course = course = trace._course_of(self.layer)
         self._own = own = trace._cell_courses[self.layer]
         axes = course.axes
         self._step = position("step", step, course.steps)
@@ -162,6 +162,14 @@ class Cells:
             after = reset if valid is None else reset & valid
             reset = np.zeros_like(after)
             reset[..., :-1, :] = after[..., 1:, :]
+            if self._course.end_reset is not None:
+                lengths = (
+                    np.full(self._course.rows, self._course.steps)
+                    if self._course.lengths is None
+                    else self._course.lengths
+                )
+                last = np.arange(self._course.steps)[:, np.newaxis] == lengths[..., np.newaxis, :] - 1
+                reset = reset | (last & self._course.end_reset[..., np.newaxis, :])
         return self._mask(reset)
 
     def _padding(self) -> Array | None:

@@ -12,6 +12,7 @@ from latchwork.explain._places import check_one_member
 from latchwork.layers import Linear
 from latchwork.lstm import LSTM
 from latchwork.network import Network
+from latchwork.step_layers import InputSkip
 
 if TYPE_CHECKING:
     from latchwork._arrays import Array
@@ -52,7 +53,7 @@ class Stopped:
         run = np.where(self.left > 0 if alive is None else alive, self.stops, 0)
         last = int(run.max(initial=0))
         same = bool((run == last).all())
-        parts = [None if part is None else part[:last] for part in (call.x, call.reset, call.skip)]
+        parts = [None if part is None else part[:last] for part in (call.x, call.reset, call.left_out)]
         # Only what is pooled later needs more than the state.
         self._before, self.state = _run(
             self._body, parts[0], None if same else run, parts[1], call.start, parts[2], last_step=self._head is None
@@ -69,7 +70,8 @@ class Stopped:
         """
         call, count = self._call, self.steps if self._head is not None else min(steps, self.steps)
         parts = [
-            None if part is None else self._from_stop(part, count, repeats) for part in (call.x, call.reset, call.skip)
+            None if part is None else self._from_stop(part, count, repeats)
+            for part in (call.x, call.reset, call.left_out)
         ]
         left = np.tile(np.minimum(self.left, count), repeats)
         lengths = None if (left == count).all() else left
@@ -93,7 +95,7 @@ class Stopped:
                 whole[:stop, :, row] = self._before[:stop, np.newaxis, row]
                 whole[stop:, :, row] = of_repeats[: call.steps - stop, :, row]
         ends = np.where(self.left > 0, self.stops + self.left, 0)
-        masks = [None if mask is None else np.tile(mask, (1, repeats)) for mask in (call.reset, call.skip)]
+        masks = [None if mask is None else np.tile(mask, (1, repeats)) for mask in (call.reset, call.left_out)]
         x = whole.reshape(call.steps, -1, features)
         return _run(self._head, x, np.tile(ends, repeats), masks[0], None, masks[1])[0]
 
@@ -119,6 +121,8 @@ def _split(network: SequenceModule[Any]) -> tuple[SequenceModule[Any], Network |
         return network, None
     layers = [copy.deepcopy(layer) for layer in network]
     end = 1 + max(index for index, layer in enumerate(layers) if isinstance(layer, LSTM))
+    if any(isinstance(layer, InputSkip) for layer in layers[end:]):
+        raise ValueError(f"network: expected no InputSkip between the last LSTM and pooling, got {network!r}")
     body = Network(layers[:end])
     # A head may not begin with pooling; this layer passes its input on as it is.
     size = body._core.output_size

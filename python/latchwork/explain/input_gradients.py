@@ -270,7 +270,7 @@ class _Runs:
             raise ValueError(f"module: expected at least one LSTM in it, got {module!r}")
         self._asked = module
         self._call = module._call(x, state, lengths, reset, skip)
-        self._skip_output = skip_output
+        self._skip_output = skip_output if skip is not None else self._call.masked_output or skip_output
         self._table: Array | None = None
         self.module = module
         if isinstance(module, Network) and module._vocabulary is not None:
@@ -332,7 +332,7 @@ class _Runs:
         def repeated(array: Array | None) -> Array | None:
             return None if array is None else np.concatenate([array] * points, axis=-1)
 
-        reset, skip = repeated(self._call.reset), repeated(self._call.skip)
+        reset, skip = repeated(self._call.reset), repeated(self._call.left_out)
         return self.module.record(
             self._batch_axes(x, -3),
             None if start is None else self.module._user_states(start),

@@ -105,7 +105,9 @@ class Selected(NamedTuple):
 
 
 def layers_of(network: SequenceModule[Any]) -> list[Layer]:
-    """List the layers and directions in the order of the trace."""
+    """List the layers and directions in the trace's order. ValueError if not all read the steps in that of x."""
+    if any(options["kind"] == "reverse" for options in network._config.modules):
+        raise ValueError(f"network: expected one whose layers all read the steps in their order, got {network!r}")
     options_of_lstms = [options for options in network._config.modules if options["kind"] == "lstm"]
     layers = []
     for options, names in zip(options_of_lstms, network._trace_names, strict=True):
@@ -122,7 +124,7 @@ def sequence_facts(
     for layer in layers:
         signals = trace[layer.name]
         # Where a step is left out, the output gate is zero, and h is carried through.
-        names = GATES if layer.hidden_follows and selected.call.skip is None else (*GATES, "hidden")
+        names = GATES if layer.hidden_follows and selected.call.left_out is None else (*GATES, "hidden")
         coded.append([encode(selected.values(getattr(signals, name))) for name in names])
         start, restart = selected.starts(trace, layer.name)
         of_layers.append(
@@ -139,7 +141,7 @@ def sequence_facts(
         "member": selected.member,
         "steps": selected.steps,
         "resets": selected.flagged(selected.call.reset),
-        "skips": selected.flagged(selected.call.skip),
+        "skips": selected.flagged(selected.call.left_out),
         "layers": of_layers,
     }
     return facts, coded

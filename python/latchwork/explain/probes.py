@@ -360,7 +360,7 @@ def _batch(
     name = layer_name(trace, layer)
     if not isinstance(signal, str) or signal not in LayerTrace._fields:
         raise ValueError(f"signal: expected one of {', '.join(LayerTrace._fields)}, got {signal!r}")
-    course = trace._course
+    course = trace._course_of(name)
     steps, rows, axes = course.steps, course.rows, course.axes.of_one_member
     values = course.axes.to_core(getattr(trace[name], signal))
     computed = computed_steps(steps, course.lengths, course.skip)

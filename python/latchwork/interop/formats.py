@@ -15,6 +15,7 @@ from latchwork.interop import nam
 from latchwork.interop.chain import layers_of
 from latchwork.interop.found import FoundLSTM, found_of
 from latchwork.interop.json_files import read_object
+from latchwork.interop.rtneural import reading as rtneural
 from latchwork.lstm import LSTM
 from latchwork.lstm_cell import LSTMCell
 
@@ -41,8 +42,6 @@ _READERS = {
     "torch": "from_torch",
     "keras": "from_keras",
     "onnx": "from_onnx",
-    "rtneural": "from_rtneural",
-    "nam": "from_nam",
 }
 ENDINGS = (".safetensors", ".onnx", ".pt", ".pth", ".json", ".nam")
 
@@ -65,24 +64,7 @@ def format_of(file: FilePath) -> str:
     OSError
         If it cannot be read.
     """
-    path = path_text(file)
-    with open(path, "rb"):  # raises OSError
-        pass
-    kind, what = kind_and_description(path)
-    if kind == "safetensors":
-        return "latchwork" if is_ours(path) else "safetensors"
-    if kind == "json":
-        from latchwork.interop.rtneural import reading as rtneural
-
-        content = read_object(path)
-        if nam.is_model(content):
-            return "nam"
-        if rtneural.is_model(content):
-            return "rtneural"
-        raise ValueError(f"{path}: expected a model, got JSON of another kind")
-    if kind not in _OF_KIND:
-        raise ValueError(f"{path}: expected a model, got {what}")
-    return _OF_KIND[kind]
+    return _identified(path_text(file))[0]
 
 
 def described(name: str) -> str:
@@ -111,14 +93,17 @@ def read(file: FilePath, *, prefix: Any = None, node: str | None = None, layer: 
     ImportError
         If a library that the format needs is missing.
     """
-    name = format_of(file)
+    path = path_text(file)
+    name, content = _identified(path)
     given = {"prefix": prefix, "node": node, "layer": layer}
     keywords = {argument: value for argument, value in given.items() if value is not None}
     for argument in keywords:
         if argument != _ARGUMENTS.get(name):
             right = f"; {_ARGUMENTS[name]} is the one for it" if name in _ARGUMENTS else ""
             raise ValueError(f"{argument}: expected none for {_NAMES[name]}, got {keywords[argument]!r}{right}")
-    return getattr(latchwork, _READERS[name])(path_text(file), **keywords)
+    if content is not None:
+        return _model_of_json(name, content, path, prefix)
+    return getattr(latchwork, _READERS[name])(path, **keywords)
 
 
 def found_in(file: FilePath) -> Found:
@@ -133,7 +118,8 @@ def found_in(file: FilePath) -> Found:
     ImportError
         If a library that the format needs is missing.
     """
-    name, path = format_of(file), path_text(file)
+    path = path_text(file)
+    name, content = _identified(path)
     metadata: Mapping[str, Any] = {}
     if name in ("safetensors", "torch"):
         from latchwork.interop.pytorch.reading import tensors_of_file
@@ -144,9 +130,11 @@ def found_in(file: FilePath) -> Found:
         return Found(name, list(getattr(latchwork, "onnx_lstms")(path)), metadata)  # noqa: B009
     if name == "keras":
         return Found(name, list(importlib.import_module("latchwork.interop.keras").lstms(path)), metadata)
-    if name in ("nam", "rtneural"):
-        metadata = {key: value for key, value in read_object(path).items() if _is_metadata(key, value)}
-    layers = layers_of(read(path))
+    if content is None:
+        layers = layers_of(latchwork.load(path))
+    else:
+        metadata = {key: value for key, value in content.items() if _is_metadata(key, value)}
+        layers = layers_of(_model_of_json(name, content, path))
     lstms = [found_of(layer, str(i)) for i, layer in enumerate(layers) if isinstance(layer, (LSTM, LSTMCell))]
     return Found(name, lstms, metadata)
 
@@ -193,6 +181,29 @@ def write(model: Any, file: FilePath, *, stateful: bool = False, sample_rate: fl
         latchwork.to_nam(model, path, sample_rate=sample_rate)
     else:
         _write_tensors(model, path)
+
+
+def _identified(path: str) -> tuple[str, dict[str, Any] | None]:
+    """Give the name of a file's format, and the content of one that is JSON, so that it need not be read twice."""
+    with open(path, "rb"):  # raises OSError
+        pass
+    kind, what = kind_and_description(path)
+    if kind == "safetensors":
+        return "latchwork" if is_ours(path) else "safetensors", None
+    if kind == "json":
+        content = read_object(path)
+        if nam.is_model(content):
+            return "nam", content
+        if rtneural.is_model(content):
+            return "rtneural", content
+        raise ValueError(f"{path}: expected a model, got JSON of another kind")
+    if kind not in _OF_KIND:
+        raise ValueError(f"{path}: expected a model, got {what}")
+    return _OF_KIND[kind], None
+
+
+def _model_of_json(name: str, content: Mapping[str, Any], path: str, prefix: Any = None) -> Any:
+    return nam.model_of_object(content, path) if name == "nam" else rtneural.model_of_object(content, path, prefix)
 
 
 def _write_tensors(model: Any, path: str) -> None:

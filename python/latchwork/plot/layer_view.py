@@ -40,7 +40,7 @@ class LayerView:
     def __init__(self, trace: Any, layer: Any, row: Any, member: Any, labels: Any = None) -> None:
         self.trace = checked_trace(trace)
         self.name = layer_name(self.trace, layer)
-        course = self.trace._course
+        course = self.trace._course_of(self.name)
         self.row = _only_or_chosen("row", row, course.rows if course.axes.batched else None)
         self.member = _only_or_chosen("member", member, course.axes.members)
         self._course = course

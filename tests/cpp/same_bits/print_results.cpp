@@ -107,13 +107,19 @@ void make_codes(const std::vector<ModuleOptions>& modules, Index features, Numbe
   }
 }
 
-// The input of a network that takes values, with gaps if it takes them.
+// The input of a network that takes values, with gaps if it takes them, and masked steps if it masks any.
 template <class T>
 std::vector<T> values_for(const Network<T>& network, Index slots, Numbers& numbers) {
   std::vector<T> values = numbers.many<T>(slots * network.input_size());
   make_codes(network.modules(), network.input_size(), numbers, values);
   for (std::size_t at = 0; network.takes_missing() && at < values.size(); ++at) {
     if (numbers.below(3) == 0) values[at] = std::numeric_limits<T>::quiet_NaN();
+  }
+  if (const auto* mask = std::get_if<MaskOptions>(&network.modules().front())) {
+    for (Index slot = 0; slot < slots; ++slot) {
+      const auto step = values.begin() + slot * network.input_size();
+      if (numbers.below(4) == 0) std::fill_n(step, network.input_size(), static_cast<T>(mask->value));
+    }
   }
   return values;
 }
@@ -306,6 +312,13 @@ void print_all(const std::string& dtype) {
   print_gradients<T>(dtype + ", constant fill",
                      {ImputeOptions{3, Imputation::constant, {0.1, 0.2, 0.3}, {1}}, lstm(4, 7), MeanOptions{}},
                      {9, 6, true, true}, 81);
+  // Masked steps, which some directions reverse, and the input added to what comes out. Enough rows for threads.
+  const std::vector<ModuleOptions> turned{MaskOptions{0.1}, ReverseOptions{},         lstm(5, 12),
+                                          ReverseOptions{}, InputSkipOptions{4, 0.7}, LinearOptions{12, 3}};
+  print_gradients<T>(dtype + ", masked, reversed, the input added", turned, {40, 60, true, true}, 82);
+  print_gradients<T>(dtype + ", masked tokens, reversed",
+                     {EmbeddingOptions{19, 16, 3, SkippedOutput::zero}, ReverseOptions{}, lstm(16, 20), MeanOptions{}},
+                     {40, 6, true, true}, 83);
 
   LstmOptions norm = lstm(3, 13);
   norm.layer_norm = true;
@@ -347,6 +360,8 @@ void print_all(const std::string& dtype) {
   print_training<T>(dtype + ", 200 steps: inputs with gaps and codes",
                     after_inputs({lstm(13, 12), LastOptions{}, LinearOptions{12, 6}, SortOptions{3}}),
                     of_kind(LossKind::squared_error), adam, {9, 21, true, true}, 200);
+  print_training<T>(dtype + ", 200 steps: masked, reversed, the input added", turned, of_kind(LossKind::squared_error),
+                    adam, {9, 21, true, true}, 200);
   const std::vector<ModuleOptions> language{EmbeddingOptions{23, 16}, lstm(16, 13), LinearOptions{13, 23}};
   print_training<T>(dtype + ", 200 steps: cross-entropy, tokens", language, of_kind(LossKind::cross_entropy), adam,
                     {20, 8}, 200);

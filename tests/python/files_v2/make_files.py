@@ -18,6 +18,7 @@ from saved_models import EXPECTED, answers  # noqa: E402
 
 GAPS = np.where(normal(27, (5, 2, 3)) > 0.5, np.nan, normal(28, (5, 2, 3)))
 CODES = np.stack([normal(29, (5, 2)), [[0, 4], [3, 1], [2, 2], [4, 0], [1, 3]]], axis=-1)
+MASKED = np.where(normal(42, (5, 2, 1)) > 0, np.float32(0.5), normal(43, (5, 2, 3)))
 TOKENS = np.array([[0, 4], [3, 1], [2, 2], [4, 0], [1, 3]])
 VARIANT = {
     "peephole": True, "learn_start_state": True, "clip": 1.5, "cell_clip": 0.75,
@@ -55,6 +56,21 @@ def models():
     yield "impute_constant", lw.Impute(3, "constant", [1.0, -0.1, 2.0], [1]), GAPS
     yield "embed_columns", lw.EmbedColumns(2, [1], 5, 3, seed=30), CODES
     yield "sort", lw.Sort(3), normal(31, (5, 2, 3))
+    yield "reverse", lw.Reverse(), normal(37, (5, 2, 3))
+    yield "input_skip", lw.InputSkip(2, 0.3), normal(44, (5, 2, 3))
+    yield "mask", lw.Mask(0.5, "zero"), MASKED
+    yield (
+        "network_steps",
+        lw.Network(
+            [
+                lw.Mask(0.5), lw.Reverse(), lw.LSTM(3, 4, seed=38), lw.Reverse(), lw.InputSkip(2, 0.3),
+                lw.Linear(4, 2, seed=39),
+            ]
+        ),
+        MASKED,
+    )  # fmt: skip
+    embedding = lw.Embedding(5, 3, seed=40, mask_token=4, mask_output="zero")
+    yield "network_masked_tokens", lw.Network([embedding, lw.LSTM(3, 4, seed=41)]), TOKENS
     yield (
         "network_input_layers",
         lw.Network(

@@ -13,7 +13,7 @@ def layer_or_network(model):
 def answers(model, x):
     """All arrays that a call gives, by name."""
     module = layer_or_network(model)
-    result = module(x)
+    result = module(x, x) if isinstance(module, lw.InputSkip) else module(x)
     if isinstance(module, lw.LSTMCell):
         return dict(zip(("h", "c"), result, strict=True))
     if not isinstance(module, (lw.LSTM, lw.Network)):

@@ -12,6 +12,7 @@ from latchwork.interop.json_files import integer_of, numbers, read_object, round
 from latchwork.interop.state_dicts import groups, parts_of, unwrapped
 from latchwork.layers import Linear
 from latchwork.lstm import LSTM
+from latchwork.step_layers import InputSkip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,8 +120,6 @@ def _parts(content: Mapping[str, Any], prefix: Any) -> list[Part]:
         skip = max(skip, integer_of("model_data.skip", data.get("skip", 0), 0) if isinstance(data, dict) else 0)
     in_gain, out_gain = (_factor(content, name) for name in ("in_gain", "out_gain"))
     if skip:
-        from latchwork.step_layers import InputSkip  # type: ignore[import-not-found]
-
         parts.append(Part(InputSkip, {"features": skip, "factor": in_gain}, {}, "the skip"))
     if in_gain != 1:
         # The gain is that of the sound, the first feature; what controls the model is never scaled.
