@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import latchwork
 from latchwork.input_layers import Scale
 from latchwork.interop.chain import Part, activated
 from latchwork.interop.onnx.folding import axes_argument
@@ -15,6 +14,7 @@ from latchwork.interop.onnx.loading import attribute, text
 from latchwork.interop.onnx.steps import ACTIVATIONS, activation_of
 from latchwork.interop.onnx.values import Data, Known
 from latchwork.layers import Linear, Max, Mean
+from latchwork.step_layers import InputSkip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,15 +169,14 @@ def joined_data(op_type: str, reader: Reader, node: Any, one: Data, other: Data)
 
 def _skipped_to(reader: Reader, node: Any, data: Data, given: Data) -> Any:
     """Add the network's input to what it gives."""
-    layer = getattr(latchwork, "InputSkip", None)
-    if layer is None or data.stage.part is None or data.flipped or data.step or data.state:
+    if data.stage.part is None or data.flipped or data.step or data.state:
         return None
     if data.axes[:-1] != given.axes[:-1] or not (reader.whole(data) and reader.whole(given)):
         return None
     count = reader.feature_count(data)
     if count is None or reader.feature_count(given) != count:
         return None
-    part = Part(layer, {"features": count}, {}, _origin(node))
+    part = Part(InputSkip, {"features": count}, {}, _origin(node))
     return [replace(data, stage=reader.put(data.stage, part, data.stage.features))]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from latchwork import layers
 from latchwork._arrays import real_dtype
 from latchwork.interop.chain import Part, model_of
 from latchwork.interop.found import refusal
@@ -13,6 +12,7 @@ from latchwork.interop.onnx.loading import opened, text
 from latchwork.interop.onnx.reader import Reader
 from latchwork.interop.onnx.values import Data, Known, Opaque, Spread
 from latchwork.lstm import LSTM
+from latchwork.step_layers import Reverse
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -134,7 +134,7 @@ def _chain(reader: Reader, dtype: str | None) -> Any:
         batch_first = _batch_first(reader, main, stage)
         parts = [each.part for each in stage.chain if each.part is not None]
         if main is not None and main.flipped:
-            parts.append(_reversed())
+            parts.append(Part(Reverse))
         dtypes = {entry.operator.dtype.name for entry in entries if entry.operator is not None}
         return model_of(parts, dtype or max(dtypes), batch_first=batch_first)
     except (ValueError, TypeError) as error:  # what the layers refuse too, or a network of them
@@ -248,10 +248,3 @@ def _batch_first(reader: Reader, main: Data | None, stage: Stage) -> bool:
         if [role for role in order if role in result] != result:
             raise ValueError(f"the order of steps and rows is not the same in input {text(stage.input)!r} and output")
     return order == ["N", "T"]
-
-
-def _reversed() -> Part:
-    layer = getattr(layers, "Reverse", None)
-    if layer is None:
-        raise ValueError("its output has the steps in reverse order")
-    return Part(layer)
