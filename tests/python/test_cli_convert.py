@@ -4,9 +4,11 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import latchwork as lw
@@ -17,9 +19,7 @@ from latchwork.interop import formats
 from safetensors.numpy import save_file
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
-needs_onnx = pytest.mark.skipif(
-    importlib.util.find_spec("onnx") is None or "to_onnx" not in lw.__all__, reason="ONNX is not installed"
-)
+needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="ONNX is not installed")
 
 
 def network():
@@ -49,6 +49,7 @@ WRITERS = {
     "nam": lambda path: lw.to_nam(network(), path),
     "onnx": pytest.param(lambda path: lw.to_onnx(network(), path), marks=needs_onnx),
 }
+needs_h5py = pytest.mark.skipif(importlib.util.find_spec("h5py") is None, reason="h5py is not installed")
 CASES = [
     pytest.param(name, *(each.values if hasattr(each, "values") else [each]), marks=getattr(each, "marks", ()), id=name)
     for name, each in WRITERS.items()
@@ -148,6 +149,21 @@ def test_errors_are_one_line(name, tmp_path, monkeypatch, capsys):
     assert not Path("b.json").exists()
 
 
+def test_a_missing_library_names_its_extra(tmp_path, monkeypatch, capsys):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", "content")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"pip install 'latchwork\[torch\]'"):
+        lw.from_torch(tmp_path / "a.pt")
+    with pytest.raises(ImportError, match=r"pip install 'latchwork\[torch\]'"):
+        lw.to_torch(network())
+    network().save(tmp_path / "b.safetensors")
+    for arguments in (["convert", "a.pt", "c.onnx"], ["info", "a.pt"], ["convert", "b.safetensors", "c.pt"]):
+        monkeypatch.chdir(tmp_path)
+        assert main(arguments) == 1
+        assert capsys.readouterr().err == "latchwork: PyTorch is needed for this: pip install 'latchwork[torch]'\n"
+
+
 @needs_torch
 def test_tensors_alone_cannot_hold_a_scale(tmp_path, capsys):
     lw.Network([lw.Scale([0, 1], [1, 2]), lw.LSTM(2, 3)]).save(tmp_path / "a")
@@ -222,3 +238,34 @@ def test_a_file_of_10_mb_takes_less_than_two_seconds(ending, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(lw.__file__).parents[1])}
     done = subprocess.run([*program, *command], check=True, capture_output=True, env=environment, timeout=120)
     assert float(done.stdout.split()[-1]) < 2
+
+
+KERAS = Path(__file__).parent / "golden" / "keras"
+
+
+@needs_h5py
+@pytest.mark.parametrize(
+    ("name", "options", "made"),
+    [
+        ("both_concat.h5", [], "LSTM(7, 4, batch_first=True, bidirectional=True)"),
+        ("stack.keras", ["--layer", "encoder"], "LSTM(7, 3, batch_first=True, recurrent_dropout=0.3"),
+        ("last.weights.h5", ["--layer", "lstm_1", "--recurrent-activation", "hard_sigmoid"], "hard_sigmoid"),
+    ],
+)
+def test_models_of_keras(name, options, made, tmp_path, capsys):
+    shutil.copy(KERAS / name, tmp_path / "source")
+    assert formats.format_of(tmp_path / "source") == "keras"
+    assert main(["convert", str(tmp_path / "source"), str(tmp_path / "a.safetensors"), *options]) == 0
+    assert made in capsys.readouterr().out
+    lw.load(tmp_path / "a.safetensors")
+
+
+@needs_h5py
+def test_info_of_a_model_of_keras(tmp_path, capsys):
+    shutil.copy(KERAS / "stack.keras", tmp_path / "source")
+    assert main(["info", "--json", str(tmp_path / "source")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["format"] == "keras"
+    assert [(each["path"], each["input_size"], each["hidden_size"]) for each in said["lstms"]] == [
+        ("encoder", 7, 3), ("decoder", 3, 4),
+    ]  # fmt: skip

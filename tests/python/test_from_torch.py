@@ -2,6 +2,9 @@
 
 import io
 import itertools
+import json
+import time
+import tracemalloc
 import warnings
 import zipfile
 
@@ -124,6 +127,12 @@ def zero_state(self, x):
     return self.fc(self.lstm(self.embedding(x), (zeros, torch.zeros_like(zeros)))[0][:, -1, :])
 
 
+def zeros_in_many_ways(self, x):
+    self.lstm.flatten_parameters()
+    zeros = x.new_zeros(1, x.shape[0], 5, dtype=torch.float32).expand(2, -1, -1).contiguous().requires_grad_()
+    return self.fc(self.lstm(self.embedding(x), (zeros, zeros.clone().detach()))[1][0][-1])
+
+
 def returned_state(self, x, state=None):
     output, state = self.lstm(self.embedding(x), state)
     return self.fc(functional.dropout(output, 0.2, self.training)), state
@@ -159,6 +168,7 @@ FORWARDS = {
     "tagger": (Tagger.forward, False, lw.LSTM),
     "tagger both": (Tagger.forward, True, lw.LSTM),
     "zero_state": (zero_state, False, lw.Last),
+    "zeros_in_many_ways": (zeros_in_many_ways, False, lw.Last),
     "returned_state": (returned_state, False, lw.LSTM),
     "last_hidden": (last_hidden, False, lw.Last),
     "both_ends": (both_ends, True, lw.Last),
@@ -186,6 +196,26 @@ def test_what_is_wrapped_is_followed_too():
         warnings.simplefilter("ignore")
         for wrapped in (nn.DataParallel(theirs), torch.compile(theirs), torch.compile(nn.DataParallel(theirs))):
             assert repr(lw.from_torch(wrapped)) == repr(lw.from_torch(theirs))
+
+
+def test_modules_within_modules_are_followed():
+    def head(inputs, outputs):
+        return nn.Sequential(nn.Linear(inputs, outputs), nn.Softsign(), nn.Linear(outputs, 3))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Tagger(head=head)
+
+        def forward(self, x, unused=None):
+            return self.inner(x)
+
+    theirs = Model()
+    tokens = np.random.default_rng(1).integers(0, 11, (4, 6))
+    ours = lw.from_torch(theirs)
+    close(ours(tokens)[0], call(theirs, tokens))
+    assert ours[3].activation == "softsign"
+    assert len(ours) == 5
 
 
 def test_packed_sequences_are_lengths():
@@ -474,6 +504,35 @@ def test_a_zip_bomb_is_refused(tmp_path):
             bomb.writestr(name, bytes(10**8) if name.endswith("data/0") else good.read(name))
     with pytest.raises(ValueError, match="holds no compressed entries"):
         lw.from_torch(tmp_path / "bomb.pt")
+
+
+HEADERS = {
+    "no units": ({"weight_ih_l0": [0, 10**12], "weight_hh_l0": [0, 0]}, r"weight_ih: expected \(4 \* hidden_size"),
+    "no inputs": ({"weight_ih_l0": [4 * 10**12, 0], "weight_hh_l0": [4, 1]}, r"weight_ih: expected \(4 \* hidden_size"),
+    "few numbers": ({"weight_ih_l0": [10**12, 3], "weight_hh_l0": [10**12, 1]}, "a truncated safetensors file|damaged"),
+    "many layers": (dict.fromkeys(["weight_ih_l0", "weight_hh_l0", "weight_ih_l9999"], [4, 1]), "expected layers 0 to"),
+    "a wide layer": ({"weight_ih_l0": [400_000, 1], "weight_hh_l0": [4, 1]}, r"expected \(400000, 100000\), got \(4,"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_that_claim_much_cost_little(name, tmp_path):
+    shapes, message = HEADERS[name]
+    header, end = {}, 0
+    for tensor, shape in shapes.items():
+        size = 4 * shape[0] * shape[1]
+        header[tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    (tmp_path / "a").write_bytes(len(text).to_bytes(8, "little") + text + bytes(min(end, 10**7)))
+    tracemalloc.start()
+    start = time.process_time()
+    for read in (lw.from_torch, lambda path: lw.load(path, prefix="")):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / "a")
+    assert time.process_time() - start < 1
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
 
 
 def test_a_checkpoint_that_holds_itself_is_no_end():

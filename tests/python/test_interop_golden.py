@@ -13,8 +13,6 @@ ANSWERS = json.loads((JSON / "answers.json").read_text(encoding="utf-8"))
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_json(name, dtype):
-    if name in ("aidax.json", "guitarml.json") and not hasattr(lw, "InputSkip"):
-        pytest.skip("the skip is not there")
     read = lw.from_nam if name.endswith(".nam") else lw.from_rtneural
     output, _ = read(JSON / name, dtype=dtype)(ANSWERS[name]["x"])
     tolerance = 1e-5 if dtype == "float32" else 1e-12

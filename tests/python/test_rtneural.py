@@ -11,7 +11,6 @@ import mutations
 import numpy as np
 import pytest
 
-needs_skip = pytest.mark.skipif(not hasattr(lw, "InputSkip"), reason="the skip is not there")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
@@ -166,7 +165,6 @@ def test_guitarml(names, size, hidden, layers, outputs, dtype, tmp_path):
     equal(path, run_tensors(tensors, x, *names), x, dtype)
 
 
-@needs_skip
 @pytest.mark.parametrize(("size", "outputs", "skip"), [(1, 1, 1), (2, 1, 1), (3, 2, 2)])
 def test_guitarml_with_a_skip(size, outputs, skip, dtype, tmp_path):
     tensors = state_dict(Numbers(), size, 5, 2, outputs)
@@ -399,7 +397,7 @@ def contents():
     yield state_dict(Numbers(), 1, 2, 1, 1)
 
 
-@pytest.mark.parametrize("which", [0, pytest.param(1, marks=needs_skip), 2], ids=["AIDA-X", "GuitarML", "bare"])
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["AIDA-X", "GuitarML", "bare"])
 @pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_mutated_files_are_value_errors(which, count, tmp_path):
     content = list(contents())[which]

@@ -118,6 +118,14 @@ def test_a_network(head, first, both, dtype):
     equal(network, dtype, numbers(4, 3, dtype=dtype))
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_an_input_skip(first, dtype):
+    lstm, head = lw.LSTM(3, 5, batch_first=first, dtype=dtype), lw.Linear(5, 4, dtype=dtype)
+    network = lw.Network([lw.Scale([0, 0, 1], [2, 1, 1]), lstm, head, lw.InputSkip(2, 0.5), lw.Scale([0] * 4, [3] * 4)])
+    equal(network, dtype, numbers(4, 3, 3, dtype=dtype))
+    equal(network, dtype, numbers(4, 3, dtype=dtype))
+
+
 def test_tokens(dtype):
     network = lw.Network(
         [lw.Embedding(9, 3, dtype=dtype), lw.LSTM(3, 5, 2, dtype=dtype), lw.Last(), lw.Linear(5, 2, dtype=dtype)]

@@ -30,6 +30,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     parser.add_argument("--node", metavar="NAME", help="of an ONNX model the LSTM to take out")
     parser.add_argument("--layer", metavar="NAME", help="of a Keras model the layer to take out")
+    parser.add_argument(
+        "--activation", metavar="NAME", help="of an LSTM in a Keras file of weights alone; left out: Keras's default"
+    )
+    parser.add_argument(
+        "--recurrent-activation",
+        metavar="NAME",
+        help="the same of its gates: sigmoid or, as by default before Keras 2.3, hard_sigmoid",
+    )
     parser.add_argument("--stateful", action="store_true", help="to .onnx: states are inputs and outputs")
     parser.add_argument("--sample-rate", type=number(1), metavar="HZ", help="to .json and .nam: what the model is for")
     parser.set_defaults(run=run)
@@ -44,7 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"DST: expected a name that ends in {', '.join(formats.ENDINGS)}, got {arguments.target}")
     try:
         with regular_file(arguments.source) as file:
-            model = formats.read(file, prefix=_prefix(arguments.prefix), node=arguments.node, layer=arguments.layer)
+            model = formats.read(
+                file,
+                prefix=_prefix(arguments.prefix),
+                node=arguments.node,
+                layer=arguments.layer,
+                activation=arguments.activation,
+                recurrent_activation=arguments.recurrent_activation,
+            )
     except OSError as error:
         raise CommandError(f"cannot read {name}: {describe(error)}") from error
     except (ValueError, TypeError) as error:

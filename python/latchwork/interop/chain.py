@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork import _core, layers
+import latchwork as lw
+from latchwork import _core
 from latchwork._module import Module, without_initial_values
 from latchwork.layers import Linear
 from latchwork.lstm import LSTM
@@ -87,7 +88,7 @@ def activated(parts: Sequence[Part], activation: Activation | None, origin: str 
         return list(parts)
     if parts and parts[-1].layer is Linear and parts[-1].options.get("activation") is None:
         return [*parts[:-1], replace(parts[-1], options={**parts[-1].options, "activation": activation})]
-    layer = getattr(layers, "Activation", None)
+    layer = getattr(lw, "Activation", None)
     if layer is None:
         raise ValueError(f"{origin}: expected an activation after a Linear, got one after another layer")
     return [*parts, Part(layer, {"activation": activation}, {}, origin)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +10,7 @@ import latchwork
 from latchwork._file_kinds import kind_and_description
 from latchwork._writing import path_text, write_atomically
 from latchwork.files import is_ours
-from latchwork.interop import nam
+from latchwork.interop import keras, nam
 from latchwork.interop.chain import layers_of
 from latchwork.interop.found import FoundLSTM, found_of
 from latchwork.interop.json_files import read_object
@@ -34,8 +33,14 @@ _NAMES = {
     "nam": "a model of Neural Amp Modeler's",
 }
 _OF_KIND = {"torch": "torch", "torch_legacy": "torch", "keras": "keras", "hdf5": "keras", "onnx": "onnx"}
-# The argument that takes a part of a file out, and the function that reads it.
-_ARGUMENTS = {"safetensors": "prefix", "torch": "prefix", "rtneural": "prefix", "keras": "layer", "onnx": "node"}
+# The arguments that take a part of a file out and say what is not in it, and the function that reads it.
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "safetensors": ("prefix",),
+    "torch": ("prefix",),
+    "rtneural": ("prefix",),
+    "keras": ("layer", "activation", "recurrent_activation"),
+    "onnx": ("node",),
+}
 _READERS = {
     "latchwork": "load",
     "safetensors": "from_torch",
@@ -72,7 +77,15 @@ def described(name: str) -> str:
     return _NAMES[name]
 
 
-def read(file: FilePath, *, prefix: Any = None, node: str | None = None, layer: str | None = None) -> Any:
+def read(
+    file: FilePath,
+    *,
+    prefix: Any = None,
+    node: str | None = None,
+    layer: str | None = None,
+    activation: str | None = None,
+    recurrent_activation: str | None = None,
+) -> Any:
     """Read a model of any format.
 
     Parameters
@@ -81,8 +94,10 @@ def read(file: FilePath, *, prefix: Any = None, node: str | None = None, layer: 
         The file; which format it has is told by its content.
     prefix : optional
         For tensors: as for `from_torch`.
-    node, layer : str, optional
-        For ONNX and Keras: as for `from_onnx` and `from_keras`.
+    node : str, optional
+        For ONNX: as for `from_onnx`.
+    layer, activation, recurrent_activation : str, optional
+        For Keras: as for `from_keras`.
 
     Raises
     ------
@@ -95,11 +110,17 @@ def read(file: FilePath, *, prefix: Any = None, node: str | None = None, layer: 
     """
     path = path_text(file)
     name, content = _identified(path)
-    given = {"prefix": prefix, "node": node, "layer": layer}
+    given = {
+        "prefix": prefix,
+        "node": node,
+        "layer": layer,
+        "activation": activation,
+        "recurrent_activation": recurrent_activation,
+    }
     keywords = {argument: value for argument, value in given.items() if value is not None}
     for argument in keywords:
-        if argument != _ARGUMENTS.get(name):
-            right = f"; {_ARGUMENTS[name]} is the one for it" if name in _ARGUMENTS else ""
+        if argument not in _ARGUMENTS.get(name, ()):
+            right = f"; {_ARGUMENTS[name][0]} is the one for it" if name in _ARGUMENTS else ""
             raise ValueError(f"{argument}: expected none for {_NAMES[name]}, got {keywords[argument]!r}{right}")
     if content is not None:
         return _model_of_json(name, content, path, prefix)
@@ -127,9 +148,9 @@ def found_in(file: FilePath) -> Found:
 
         return Found(name, found_lstms(tensors_of_file(path)), metadata)
     if name == "onnx":
-        return Found(name, list(getattr(latchwork, "onnx_lstms")(path)), metadata)  # noqa: B009
+        return Found(name, list(latchwork.onnx_lstms(path)), metadata)
     if name == "keras":
-        return Found(name, list(importlib.import_module("latchwork.interop.keras").lstms(path)), metadata)
+        return Found(name, list(keras.lstms(path)), metadata)
     if content is None:
         layers = layers_of(latchwork.load(path))
     else:
@@ -174,7 +195,7 @@ def write(model: Any, file: FilePath, *, stateful: bool = False, sample_rate: fl
     if ending == ".safetensors":
         model.save(path)
     elif ending == ".onnx":
-        getattr(latchwork, "to_onnx")(model, path, stateful=stateful)  # noqa: B009
+        latchwork.to_onnx(model, path, stateful=stateful)
     elif ending == ".json":
         latchwork.to_rtneural(model, path, sample_rate=sample_rate)
     elif ending == ".nam":

@@ -17,6 +17,8 @@ from latchwork.lstm import LSTM
 from latchwork.lstm_cell import LSTMCell
 
 _ZEROS = {"zeros", "zeros_like", "new_zeros", "zero_"}
+# What zeros stay zeros under, beside `_UNCHANGED`.
+_ZEROS_OF_ANOTHER_SHAPE = {"requires_grad_", "type_as", "expand", "expand_as", "repeat", "unsqueeze", "view", "reshape"}
 _UNCHANGED = {"contiguous", "to", "float", "double", "cpu", "cuda", "detach", "clone", "flatten_parameters"}
 
 
@@ -108,7 +110,8 @@ class _Walk:
         if name in ("getattr", "size", "dim", "device", "type", "numel", "__len__", "len"):
             return PLUMBING
         if not data:
-            still_zero = name in _UNCHANGED and isinstance(arguments[0], Value) and arguments[0].what == "zero"
+            of_zeros = bool(arguments) and isinstance(arguments[0], Value) and arguments[0].what == "zero"
+            still_zero = of_zeros and name in _UNCHANGED | _ZEROS_OF_ANOTHER_SHAPE
             return Value("zero") if still_zero else PLUMBING
         if name == "getitem":
             return _item(arguments[0], arguments[1])

@@ -14,6 +14,7 @@ from latchwork import layers as ours
 from latchwork.input_layers import Scale as OurScale
 from latchwork.interop.chain import Part
 from latchwork.interop.pytorch.modules import extended
+from latchwork.step_layers import InputSkip as OurInputSkip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,20 @@ class Scale(nn.Module):
         return (x - self.shift) * self.factor
 
 
+class InputSkip(nn.Module):
+    """Adds ``factor`` times the first features of the network's own input to those of what comes in."""
+
+    def __init__(self, features: int, factor: float) -> None:
+        super().__init__()
+        self.features = features
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor, network_input: torch.Tensor) -> torch.Tensor:
+        """Add."""
+        first = x[..., : self.features] + self.factor * network_input[..., : self.features]
+        return torch.cat((first, x[..., self.features :]), -1)
+
+
 class Chain(nn.Module):
     """A network of Latchwork's as modules: ``output, state = chain(x, state=None)``, with the same shapes.
 
@@ -81,12 +96,15 @@ class Chain(nn.Module):
         count = sum(isinstance(module, nn.LSTM) for module in self.children())
         given = [None] * count if state is None else [state] if count == 1 else list(state)
         ends: list[tuple[torch.Tensor, torch.Tensor]] = []
+        network_input = x
         for module in self.children():
             if isinstance(module, nn.LSTM):
                 x, end = module(x, given[len(ends)])
                 ends.append(end)
             elif isinstance(module, (Last, Mean, Max)):
                 x = module(x.transpose(0, 1) if self.batch_first and x.dim() == 3 else x)
+            elif isinstance(module, InputSkip):
+                x = module(x, network_input)
             else:
                 x = module(x)
         return x, ends[0] if count == 1 else tuple(ends)
@@ -98,6 +116,9 @@ class Chain(nn.Module):
             if isinstance(module, Scale):
                 shift, factor = module.constants
                 parts.append(Part(OurScale, {"shift": shift, "factor": factor}, {}, name))
+            elif isinstance(module, InputSkip):
+                options = {"features": module.features, "factor": module.factor}
+                parts.append(Part(OurInputSkip, options, {}, name))
             elif isinstance(module, (Last, Mean, Max)):
                 parts.append(Part(getattr(ours, type(module).__name__), {}, {}, name))
             else:

@@ -12,6 +12,7 @@ from latchwork.layers import Dropout, Embedding, Last, Linear, Max, Mean
 from latchwork.lstm import LSTM
 from latchwork.lstm_cell import LSTMCell
 from latchwork.network import Network
+from latchwork.step_layers import InputSkip
 
 if TYPE_CHECKING:
     from latchwork._module import Module
@@ -125,6 +126,8 @@ def _without_weights(layer: Module, lstm: LSTM | None, dtype: Any, own: Any, act
         return own.Last((lstm.proj_size or lstm.hidden_size) if lstm is not None and both else None)
     if isinstance(layer, (Mean, Max)):
         return own.Mean() if isinstance(layer, Mean) else own.Max()
+    if isinstance(layer, InputSkip):
+        return own.InputSkip(layer.features, layer.factor)
     if isinstance(layer, Scale):
         return own.Scale(layer.shift, layer.factor, dtype)
     if layer._kind == "activation":

@@ -10,6 +10,7 @@ from latchwork.interop.chain import WITHOUT_EFFECT, joined_bias, layers_of, only
 from latchwork.interop.json_files import plain, write_object
 from latchwork.layers import Dropout, Linear
 from latchwork.lstm import LSTM
+from latchwork.step_layers import InputSkip
 
 if TYPE_CHECKING:
     from latchwork._module import Module
@@ -76,8 +77,8 @@ def _around(layers: list[Module]) -> dict[str, Any]:
             raise ValueError("Scale at the output: expected shift 0, and one factor for all features")
         content["out_gain"] = _decibels(factors.pop())
         del layers[-1]
-    if layers and layers[-1]._kind == "input_skip":
-        skip: Any = layers[-1]
+    if layers and isinstance(layers[-1], InputSkip):
+        skip = layers[-1]
         if skip.features != 1 or not math.isclose(skip.factor, gain, rel_tol=1e-6):
             raise ValueError(
                 f"InputSkip: expected 1 feature and the factor {gain} of the input's Scale, got {skip.features} and "
