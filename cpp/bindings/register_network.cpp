@@ -185,6 +185,10 @@ void register_network_class(py::module_& module, const char* name) {
       .def("stream", &stream<T>, py::arg("batch"), py::arg("zero_skipped") = false);
 }
 
+bool is_double(const py::object& x) {
+  return py::isinstance<py::array>(x) && py::reinterpret_borrow<py::array>(x).itemsize() == 8;
+}
+
 // float32 or float64, as `x` is.
 template <class T>
 py::array pooled(const py::object& module, const py::object& x, const py::object& lengths) {
@@ -206,8 +210,26 @@ py::array pooled(const py::object& module, const py::object& x, const py::object
 }
 
 py::array pooled_sequence(const py::object& module, const py::object& x, const py::object& lengths) {
-  const bool is_double = py::isinstance<py::array>(x) && py::reinterpret_borrow<py::array>(x).itemsize() == 8;
-  return is_double ? pooled<double>(module, x, lengths) : pooled<float>(module, x, lengths);
+  return is_double(x) ? pooled<double>(module, x, lengths) : pooled<float>(module, x, lengths);
+}
+
+// float32 or float64, as `x` is.
+template <class T>
+py::array activated(const ModuleOptions& module, const py::object& x) {
+  const T* const from = contiguous<const T>(x, "x", {Extent("rows"), Extent("features")});
+  const auto array = py::reinterpret_borrow<py::array>(x);
+  const Index rows = array.shape(0), features = array.shape(1);
+  py::array output = new_array<T>({array.shape(0), array.shape(1)});
+  T* const to = data_of<T>(output);
+
+  const GilRelease release;
+  activate<T>(module, from, rows, features, to);
+  return output;
+}
+
+py::array activated_rows(const py::object& module, const py::object& x) {
+  const ModuleOptions options = module_options(py::make_tuple(module)).front();
+  return is_double(x) ? activated<double>(options, x) : activated<float>(options, x);
 }
 
 }  // namespace
@@ -215,6 +237,7 @@ py::array pooled_sequence(const py::object& module, const py::object& x, const p
 void register_network(py::module_& module) {
   register_network_class<float>(module, "Network32");
   register_network_class<double>(module, "Network64");
+  module.def("activated", &activated_rows, py::arg("module"), py::arg("x"));
   module.def("pooled", &pooled_sequence, py::arg("module"), py::arg("x"), py::arg("lengths"));
 }
 

@@ -1,7 +1,8 @@
 """Latchwork trains, runs and explains LSTMs on ordinary CPUs.
 
-Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Last`, `Mean`, `Max`, `Dropout`, `Sort`, `Reverse`, `InputSkip`,
-for inputs `Mask`, `Scale`, `Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have many members.
+Layers: `LSTM`, `LSTMCell`, `Embedding`, `Linear`, `Activation`, `Last`, `Mean`, `Max`, `Dropout`, `Sort`, `Reverse`,
+`InputSkip`, for inputs `Mask`, `Scale`, `Impute` and `EmbedColumns`, and `Network`, a chain of them, which may have
+many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
 `load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
 from sequences, `LSTMLanguageModel` from text. `Callback` and `TensorBoard` watch a fit, `verify` repeats parts of it,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from latchwork import losses as losses
     from latchwork import optim as optim
     from latchwork import plot as plot
+    from latchwork.activation import Activation as Activation
     from latchwork.estimators.classifier import LSTMClassifier as LSTMClassifier
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
     from latchwork.estimators.prediction_stream import PredictionStream as PredictionStream
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
 
 # Each name is imported when it is first asked for, so that `import latchwork` takes next to no time.
 _MODULE_OF = {
+    "Activation": "activation",
     "Callback": "estimators.runs.callbacks",
     "DivergenceError": "estimators.runs.stopping",
     "Dropout": "layers",
@@ -125,6 +128,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Activation",
     "Callback",
     "DivergenceError",
     "Dropout",

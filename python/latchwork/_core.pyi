@@ -25,7 +25,7 @@ def set_num_threads(count: int) -> None: ...
 def build_info() -> dict[str, str]: ...  # version, compiler, flags of each instruction set, eigen, pybind11
 
 # The options of a module: {"kind": "lstm", "input_size", "hidden_size", "num_layers", "bias", "dropout",
-# "direction": "forward" | "reverse" | "both", "proj_size", "cell",
+# "direction": "forward" | "reverse" | "both", "merge": "concat" | "sum" | "mul" | "ave", "proj_size", "cell",
 # "forget_gate": "own" | "none" | "coupled", "peephole", "layer_norm", "activations": a list of one dict for all
 # directions or one for each, {"input" | "forget" | "candidate" | "output" | "cell": name or (name, alpha, beta)},
 # "clip" and "cell_clip": None | float, "zoneout_hidden", "zoneout_cell", "recurrent_dropout",
@@ -36,7 +36,7 @@ def build_info() -> dict[str, str]: ...  # version, compiler, flags of each inst
 # {"kind": "dropout", "p"}, {"kind": "scale", "shift": [float], "factor": [float]},
 # {"kind": "impute", "features", "method": "forward" | "constant", "fill": [float], "indicators": [int]},
 # {"kind": "embed_columns", "features", "columns": [int], "num_embeddings": [int], "embedding_dim": [int]},
-# {"kind": "sort", "group"}.
+# {"kind": "sort", "group"}, {"kind": "activation", "activation": as a linear's}.
 # A missing key takes its default; an unknown one is a ValueError.
 _Options = Mapping[str, Any]
 
@@ -48,6 +48,9 @@ def checked_optimizer(optimizer: _Options) -> dict[str, Any]: ...  # with every 
 
 # module: "mean" or "max". x: (T, N, features), float32 or float64. Returns (N, features) of the same dtype.
 def pooled(module: _Options, x: _Array, lengths: _Array | None) -> _Array: ...
+
+# module: an activation. x: (rows, features), float32 or float64, contiguous. Returns an array like it.
+def activated(module: _Options, x: _Array) -> _Array: ...
 def parameter_count(modules: Sequence[_Options]) -> int: ...  # how many numbers the parameters of valid modules hold
 
 # A network has one or more members. With several, M, arrays have an axis M before the others; what is passed in may

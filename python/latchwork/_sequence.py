@@ -167,8 +167,8 @@ class SequenceModule(Module, Generic[S]):
         Returns
         -------
         output : numpy.ndarray
-            (T, N, D * H_out), in the axes of ``x``. For a network the features of the last module; after `Last`, `Mean`
-            or `Max`, or with ``last_step``, without the axis T.
+            (T, N, D * H_out), in the axes of ``x``; (T, N, H_out) if the directions merge. For a network the features
+            of the last module; after `Last`, `Mean` or `Max`, or with ``last_step``, without the axis T.
         state
             State after the last step, of the same form as the start state: for one LSTM (h_n, c_n).
 

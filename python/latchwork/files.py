@@ -34,6 +34,7 @@ CONFIG = ("modules", "dtype", "members")  # the keys of every file's ``config``
 
 # Where the class of each kind lives.
 _KINDS = {
+    "activation": ("latchwork.activation", "Activation"),
     "classifier": ("latchwork.estimators.classifier", "LSTMClassifier"),
     "dropout": ("latchwork.layers", "Dropout"),
     "embed_columns": ("latchwork.input_layers", "EmbedColumns"),

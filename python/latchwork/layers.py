@@ -232,7 +232,8 @@ class Linear(FeaturesModule):
         Whether there is a bias.
     activation : str or tuple, optional
         What is applied to x W^T + b: any activation that a gate of an `LSTM` may have, which lists them under
-        ``activations``: a name, (name, alpha) or (name, alpha, beta). None or "identity": nothing.
+        ``activations``: a name, (name, alpha) or (name, alpha, beta). "softmax" and "log_softmax" take all features of
+        a row together. None or "identity": nothing.
     dtype : {"float32", "float64"}, default "float32"
         The dtype of parameters and outputs.
     seed : int, optional
@@ -254,7 +255,7 @@ class Linear(FeaturesModule):
     in_features = Option[int]()
     out_features = Option[int]()
     bias = Option[bool]()
-    activation = Option["str | tuple[Any, ...] | None"](lambda config: _activation(config.modules[0]["activation"]))
+    activation = Option["str | tuple[Any, ...] | None"](lambda config: activation_of(config.modules[0]["activation"]))
     init_scale = Option[float](lambda config: config.modules[0].get("init_scale", 1.0))
 
     def __init__(
@@ -545,7 +546,7 @@ class Sort(Parameterless):
         return np.sort(groups, axis=-1, kind="stable").reshape(array.shape)
 
 
-def _activation(activation: str | list[Any]) -> str | tuple[Any, ...] | None:
+def activation_of(activation: str | list[Any]) -> str | tuple[Any, ...] | None:
     """Give the core's activation as the constructor takes it."""
     if isinstance(activation, str):
         return None if activation == "identity" else activation

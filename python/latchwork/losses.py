@@ -78,7 +78,8 @@ def cross_entropy(
 ) -> tuple[Any, np.ndarray[Any, Any]]:
     """Cross-entropy of the softmax of the output with class labels, the mean over steps and rows.
 
-    See `latchwork.losses` for the arguments that all losses have, results and errors.
+    It takes logits, since it applies the softmax itself: a `Trainer` refuses a network that ends in softmax. See
+    `latchwork.losses` for the arguments that all losses have, results and errors.
 
     Parameters
     ----------

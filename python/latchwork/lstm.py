@@ -60,13 +60,17 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
     dropout : float, default 0.0
         From 0 to 1: the share of the output of every layer but the last that is dropped, in training only.
     bidirectional : bool, default False
-        A second direction runs from the end to the start; the outputs of both stand side by side.
+        A second direction runs from the end to the start; ``merge`` says how the outputs of both join.
     proj_size : int, default 0
         Above 0, and below ``hidden_size``: h is projected to this many features (P). 0: no projection. Sak, Senior and
         Beaufays, "Long short-term memory recurrent neural network architectures for large scale acoustic modeling",
         Interspeech 2014.
     reverse : bool, default False
         The only direction runs from the end to the start. Not together with ``bidirectional``.
+    merge : {"concat", "sum", "mul", "ave"}, default "concat"
+        With ``bidirectional``: how the outputs of both directions join, in each layer. "concat": side by side. "sum",
+        "mul", "ave": their sum, product or mean, unit by unit, as in Keras. A `Last` after the layer joins the final
+        outputs of both.
     dtype : {"float32", "float64"}, default "float32"
         The dtype of parameters and outputs.
     seed : int, optional
@@ -85,7 +89,7 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
     activations : mapping, or pair of mappings, optional
         What replaces the sigmoid of the gates "input", "forget" and "output", and the tanh of "candidate" and of "cell"
         (c on its way to h): a mapping from any of these to a name or (name, alpha) or (name, alpha, beta). A pair: one
-        mapping for each direction. Names and defaults of alpha and beta are those of ONNX's LSTM:
+        mapping for each direction. Names and defaults of alpha and beta are those of ONNX's LSTM, and then PyTorch's:
 
         ==========================  ====================================================
         ``"sigmoid"``, ``"tanh"``   1 / (1 + exp(-x)); tanh(x)
@@ -98,6 +102,11 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
         ``"elu"``                   x, below 0 alpha (exp(x) - 1); 1, at least 0
         ``"softsign"``              x / (1 + abs(x))
         ``"softplus"``              log(1 + exp(x))
+        ``"selu"``                  1.0507 x, below 0 1.7581 (exp(x) - 1), with more digits
+        ``"silu"``                  x / (1 + exp(-x))
+        ``"gelu"``                  x (1 + erf(x / sqrt(2))) / 2
+        ``"gelu_tanh"``             x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
+        ``"exponential"``           exp(x)
         ==========================  ====================================================
     clip : float, optional
         Above 0: the pre-activations of gates and candidate are cut off at +-clip, as by ONNX's ``clip``. None: they are
@@ -155,9 +164,10 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
 
     Notes
     -----
-    Parameters of layer k: ``weight_ih_l{k}`` (4H, input_size), above the first layer (4H, directions * H_out);
+    Parameters of layer k: ``weight_ih_l{k}`` (4H, input_size), above the first layer (4H, H_layer);
     ``weight_hh_l{k}`` (4H, H_out); ``bias_ih_l{k}``, ``bias_hh_l{k}`` (4H,); ``weight_hr_l{k}`` (P, H). H_out is
-    ``proj_size`` or else ``hidden_size``; gate order i, f, g, o; suffix ``_reverse``. This is the layout of
+    ``proj_size`` or else ``hidden_size``; H_layer, the features of the output, is directions * H_out, or H_out if the
+    directions merge; gate order i, f, g, o; suffix ``_reverse``. This is the layout of
     ``torch.nn.LSTM``. Without a forget gate of its own (``forget_gate=False`` or ``"coupled"``) there are three gates:
     3H instead of 4H, in the order i, g, o.
 
@@ -200,6 +210,7 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
     dropout = Option[float]()
     bidirectional = Option[bool](lambda config: config.modules[0]["direction"] == "both")
     proj_size = Option[int]()
+    merge = Option[str](lambda config: config.modules[0].get("merge", "concat"))
     reverse = Option[bool](lambda config: config.modules[0]["direction"] == "reverse")
     residual = Option[bool]()
 
@@ -217,6 +228,7 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
         proj_size: int = 0,
         *,
         reverse: bool = False,
+        merge: str = "concat",
         dtype: DTypeLike = "float32",
         seed: int | None = None,
         forget_gate: bool | str = True,
@@ -237,8 +249,8 @@ class LSTM(CellOptions, SequenceModule[StatePair]):
     ) -> None:
         self._config = checked_stack(
             input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, bias=bias, batch_first=batch_first,
-            dropout=dropout, bidirectional=bidirectional, proj_size=proj_size, reverse=reverse, dtype=dtype,
-            forget_gate=forget_gate, peephole=peephole, layer_norm=layer_norm, activations=activations,
+            dropout=dropout, bidirectional=bidirectional, proj_size=proj_size, reverse=reverse, merge=merge,
+            dtype=dtype, forget_gate=forget_gate, peephole=peephole, layer_norm=layer_norm, activations=activations,
             clip=clip, cell_clip=cell_clip, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
             recurrent_dropout_on=recurrent_dropout_on, weight_dropout=weight_dropout, residual=residual,
             learn_start_state=learn_start_state, forget_bias=forget_bias, init=init, t_max=t_max,

@@ -12,6 +12,7 @@ from latchwork import _core, files
 from latchwork._arrays import boolean, integer, real_dtype
 from latchwork._module import Config, Module, core_class, kind_of, members_of_file, without_initial_values
 from latchwork._sequence import SequenceModule, StateSize
+from latchwork.activation import Activation
 from latchwork.input_layers import EmbedColumns, Impute, Scale
 from latchwork.layers import Dropout, Embedding, Last, Linear, Max, Mean, Parameterless, Sort
 from latchwork.lstm import LSTM
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 _LAYERS: dict[str, type[Module]] = {
     layer._kind: layer
     for layer in (
-        LSTM, Embedding, Last, Mean, Max, Linear, Dropout, Scale, Impute, EmbedColumns, Mask, Reverse, InputSkip, Sort,
+        LSTM, Embedding, Last, Mean, Max, Linear, Activation, Dropout, Scale, Impute, EmbedColumns, Mask, Reverse,
+        InputSkip, Sort,
     )
 }  # fmt: skip
 
@@ -41,8 +43,8 @@ class Network(SequenceModule[Any]):
     Parameters
     ----------
     layers : sequence of layers
-        `LSTM`, `Embedding`, `Last`, `Mean`, `Max`, `Linear`, `Dropout`, `Scale`, `Impute`, `EmbedColumns`, `Mask`,
-        `Reverse`, `InputSkip` and `Sort`. Each layer's input size is the output size of the one before. An `Embedding`
+        `LSTM`, `Embedding`, `Last`, `Mean`, `Max`, `Linear`, `Activation`, `Dropout`, `Scale`, `Impute`, `EmbedColumns`,
+        `Mask`, `Reverse`, `InputSkip` and `Sort`. Each layer's input size is the output size of the one before. An `Embedding`
         may come first, so that the network takes tokens, or a `Mask`. An `Impute` comes before the LSTMs, an
         `EmbedColumns` after no other layers than `Mask`, `Scale` and `Impute`. LSTMs, `Reverse` and `InputSkip` come
         before `Last`, `Mean` or `Max`, of which there may be one. The layers keep their weights and share them with the
@@ -301,7 +303,7 @@ def _refusal(layer: Any) -> str:
     if callable(layer) and not isinstance(layer, Module):
         return (
             f"{expected}, got {type(layer).__name__}: a network runs, trains and saves in the core, which can neither "
-            "call a Python function nor differentiate it; an activation is an option of Linear and LSTM, what comes "
+            "call a Python function nor differentiate it; Activation, Linear and LSTM have the activations, what comes "
             "before or after the network is yours to apply to x or to its output, and Tape.backward takes the gradient "
             "with respect to that output"
         )

@@ -106,6 +106,8 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
       const std::string name = list.activations[number].name;
       CAPTURE(name);
       CHECK(activation_number(name) == number);
+      const ActivationKind kind = list.activations[number].kind;
+      if (kind == ActivationKind::by_row) continue;  // no gate may have it
       for (const bool defaults : {true, false}) {
         Activation activation{name};
         if (!defaults && list.activations[number].parameters > 0) activation.alpha = 0.375;
@@ -136,9 +138,16 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
         args.variant = &variant;
         table.general_step(args, 0, units / table.units);
         bool right = true;
+        // The gate's values: what is kept of it, unless that is the input.
+        std::vector<T> values;
+        for (Index unit = 0; unit < units; ++unit) values.push_back(step.gates[place(unit)]);
+        if (kind == ActivationKind::by_input) {
+          CHECK(same_bits(values, x));
+          table.activate(variant.input, x.data(), units, values.data());
+        }
         for (Index unit = 0; unit < units; ++unit) {
           const double at = static_cast<double>(x[static_cast<std::size_t>(unit)]);
-          const double actual = static_cast<double>(step.gates[place(unit)]);
+          const double actual = static_cast<double>(values[static_cast<std::size_t>(unit)]);
           if (std::isnan(at)) {
             right = right && std::isnan(actual);
             continue;
@@ -147,7 +156,16 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
             right = right && actual == (at > 0 ? 1.0 : -1.0);
             continue;
           }
+          if (at == -std::numeric_limits<double>::infinity() && kind == ActivationKind::by_input) {
+            // Likewise; here nothing flushes subnormals to zero.
+            right = right && std::abs(actual) <= 100.0 * static_cast<double>(std::numeric_limits<T>::min());
+            continue;
+          }
           const double expected = reference::activate(activation, at).value;
+          if (std::abs(expected) > static_cast<double>(std::numeric_limits<T>::max())) {
+            right = right && std::isinf(actual) && (actual > 0) == (expected > 0);
+            continue;
+          }
           if (std::isinf(expected)) {
             right = right && actual == expected;
             continue;
@@ -155,7 +173,9 @@ TEST_CASE_TEMPLATE("general cell: every activation over its range, at infinity a
           // The error is relative to the value, unless numbers of size 1 cancel in it.
           const bool line = name == "affine" || name == "hard_sigmoid";
           const double scale = std::max(line ? 1.0 : 1e-3, std::abs(expected));
-          right = right && std::abs(actual - expected) <= (sizeof(T) == 4 ? 5e-7 : 1e-15) * scale;
+          // A rounding error in the exponent of an exponential counts as often as the exponent says.
+          const double tolerance = (kind == ActivationKind::by_input ? 10.0 : 1.0) * (sizeof(T) == 4 ? 5e-7 : 1e-15);
+          right = right && std::abs(actual - expected) <= tolerance * scale;
         }
         CHECK(right);
       }

@@ -47,6 +47,7 @@ PoolingProblem random_problem(Random& random) {
   const Index features = random.between(1, 20);
   problem.front = {random.between(1, 9), features, random.chance(0.8), random_activation(random)};
   problem.head = {features, random.between(1, 5), random.chance(0.8), random_activation(random)};
+  if (random.chance(0.3)) problem.head.activation = {random.chance(0.5) ? "softmax" : "log_softmax"};
   problem.dropout = random.chance(0.5) ? 0.3 : 0.0;
   problem.mean = random.chance(0.5);
   problem.steps = random.between(0, 12);

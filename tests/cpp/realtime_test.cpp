@@ -221,7 +221,7 @@ Players all_players() {
     add(players, "pooling", {DropoutOptions{}, lstm_options(3, 20), DropoutOptions{}, pooling, LinearOptions{20, 4}});
   }
   add(players, "missing values, codes, sorted outputs",
-      prepared({lstm_options(prepared_size, 20), LinearOptions{20, 6}, SortOptions{3},
+      prepared({lstm_options(prepared_size, 20), LinearOptions{20, 6}, SortOptions{3}, ActivationOptions{{"softmax"}},
                 ScaleOptions{std::vector<double>(6, 0.5), std::vector<double>(6, 2.0)}}));
   add(players, "masked steps, the input added",
       {MaskOptions{0.25}, lstm_options(3, 20), LinearOptions{20, 4}, InputSkipOptions{2, 0.5}});

@@ -40,6 +40,9 @@ void set(Direction& option, const std::string& text) {
   option = one_of<Direction>(
       {{"forward", Direction::forward}, {"reverse", Direction::reverse}, {"both", Direction::both}}, text);
 }
+void set(Merge& option, const std::string& text) {
+  option = one_of<Merge>({{"sum", Merge::sum}, {"mul", Merge::mul}, {"ave", Merge::ave}}, text);
+}
 void set(ForgetGate& option, const std::string& text) {
   option = one_of<ForgetGate>({{"none", ForgetGate::none}, {"coupled", ForgetGate::coupled}}, text);
 }
@@ -108,6 +111,7 @@ LstmOptions lstm(Values& values) {
   take(values, "bias", options.bias);
   take(values, "dropout", options.dropout);
   take(values, "direction", options.direction);
+  take(values, "merge", options.merge);
   take(values, "proj_size", options.proj_size);
   take(values, "cell", options.cell);
   take(values, "forget_gate", options.forget_gate);
@@ -194,6 +198,10 @@ ModuleOptions module_of(const std::string& text) {
     module = options;
   } else if (kind == "reverse") {
     module = ReverseOptions{};
+  } else if (kind == "activation") {
+    ActivationOptions options;
+    take(values, "activation", options.activation);
+    module = options;
   } else if (kind == "mean") {
     module = MeanOptions{};
   } else if (kind == "max") {

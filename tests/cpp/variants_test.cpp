@@ -21,13 +21,14 @@ LstmOptions random_options(Random& random) {
 }
 
 std::string described_variant(const LstmOptions& o) {
-  std::string text =
-      "forget " + std::to_string(static_cast<int>(o.forget_gate)) + ", peephole " + std::to_string(o.peephole) +
-      ", norm " + std::to_string(o.layer_norm) + ", clip " + std::to_string(o.clip.value_or(0.0)) + ", cell clip " +
-      std::to_string(o.cell_clip.value_or(0.0)) + ", zoneout " + std::to_string(o.zoneout_hidden) + " " +
-      std::to_string(o.zoneout_cell) + ", dropout " + std::to_string(o.recurrent_dropout) + " on " +
-      std::to_string(static_cast<int>(o.recurrent_dropout_on)) + ", weights " + std::to_string(o.weight_dropout) +
-      ", residual " + std::to_string(o.residual) + ", start " + std::to_string(o.learn_start_state);
+  std::string text = "forget " + std::to_string(static_cast<int>(o.forget_gate)) + ", peephole " +
+                     std::to_string(o.peephole) + ", norm " + std::to_string(o.layer_norm) + ", clip " +
+                     std::to_string(o.clip.value_or(0.0)) + ", cell clip " + std::to_string(o.cell_clip.value_or(0.0)) +
+                     ", zoneout " + std::to_string(o.zoneout_hidden) + " " + std::to_string(o.zoneout_cell) +
+                     ", dropout " + std::to_string(o.recurrent_dropout) + " on " +
+                     std::to_string(static_cast<int>(o.recurrent_dropout_on)) + ", weights " +
+                     std::to_string(o.weight_dropout) + ", residual " + std::to_string(o.residual) + ", merge " +
+                     std::to_string(static_cast<int>(o.merge)) + ", start " + std::to_string(o.learn_start_state);
   for (const CellActivations& set : o.activations) {
     for (const Activation* each : {&set.input, &set.forget, &set.candidate, &set.output, &set.cell}) {
       text += " " + each->name;

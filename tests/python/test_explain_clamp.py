@@ -100,7 +100,8 @@ def test_random_combinations(index):
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "hard_sigmoid", ("hard_sigmoid", -1.0, 0.5), ("affine", -2.0, 0.5),
-                                        "relu", ("elu", 0.5), "softsign", ("scaled_tanh", 1.5, -2.0)])  # fmt: skip
+                                        "relu", ("elu", 0.5), "softsign", ("scaled_tanh", 1.5, -2.0), "selu", "silu",
+                                        "gelu"])  # fmt: skip
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.5, 0.73, 1.0])
 def test_open_shut_and_between(activation, value, dtype):
     gates = ("input", "forget", "output")
@@ -110,11 +111,21 @@ def test_open_shut_and_between(activation, value, dtype):
     for gate in ("input_gate", "forget_gate", "output_gate"):
         values = getattr(shown, gate)[..., [1, 6]]
         assert (values == values[0, 0, 0]).all()
-        # A stretched tanh may jump over 1 from one float to the next.
-        if value == 0.0 or value == 1.0 and activation[0] != "scaled_tanh":
+        # A stretched tanh may jump over 1 from one float to the next, and so may these two.
+        if value == 0.0 or value == 1.0 and activation[0] != "scaled_tanh" and activation not in ("silu", "gelu"):
             assert (values == value).all()
         assert_close(values, np.full(values.shape, value), np.finfo(dtype).eps)
         assert not (getattr(shown, gate)[..., :1] == values[0, 0, 0]).all()
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh"])
+def test_an_activation_that_falls_before_it_rises(activation, dtype):
+    lstm = random_lstm(dtype=dtype, **SIZES, activations={"input": activation})
+    for value in (-0.15, 0.0, 3.0):
+        shown = clamp(lstm, 0, 1, input_gate=value).trace(normal(1, (STEPS, ROWS, 3)))
+        assert_close(shown["l0"].input_gate[..., 1], np.full((STEPS, ROWS), value), 4 * np.finfo(dtype).eps)
+    with pytest.raises(ValueError, match=f"input_gate: expected a value that {activation} reaches, from -0.[12]"):
+        clamp(lstm, 0, 1, input_gate=-0.5)
 
 
 def test_the_value_is_the_same_on_every_instruction_set():

@@ -17,6 +17,7 @@ POOLINGS = {"mean": (lw.Mean, np.mean), "max": (lw.Max, np.max)}
 ACTIVATIONS = [
     None, "sigmoid", "tanh", "relu", ("hard_sigmoid", 0.25, 0.4), ("affine", 0.5, -1.0), ("leaky_relu", 0.2),
     ("thresholded_relu", 0.5), ("scaled_tanh", 1.5, 0.75), ("elu", 0.5), "softsign", "softplus",
+    "selu", "silu", "gelu", "gelu_tanh", "exponential",
 ]  # fmt: skip
 
 
@@ -269,7 +270,7 @@ def test_a_default_coefficient_may_be_left_out():
 
 @pytest.mark.parametrize(
     ("activation", "error"),
-    [("gelu", ValueError), (("relu", 1.0), ValueError), (("elu", -1.0), ValueError), ((), ValueError), (3, TypeError)],
+    [("mish", ValueError), (("relu", 1.0), ValueError), (("elu", -1.0), ValueError), ((), ValueError), (3, TypeError)],
 )
 def test_a_wrong_activation_is_refused(activation, error):
     with pytest.raises(error, match=r"activation.*expected.*got"):

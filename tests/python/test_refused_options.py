@@ -15,7 +15,7 @@ LOSSES = ("squared_error", "cross_entropy", "huber", "quantile", "gaussian", "st
 LAYERS = {
     "lstm": lw.LSTM, "embedding": lw.Embedding, "linear": lw.Linear, "last": lw.Last,
     "mean": lw.Mean, "max": lw.Max, "dropout": lw.Dropout, "scale": lw.Scale, "impute": lw.Impute,
-    "embed_columns": lw.EmbedColumns, "sort": lw.Sort,
+    "embed_columns": lw.EmbedColumns, "sort": lw.Sort, "activation": lw.Activation,
     "reverse": lw.Reverse, "input_skip": lw.InputSkip, "mask": lw.Mask,
 }  # fmt: skip
 LISTS = {"scale": {"shift", "factor"}, "impute": {"fill", "indicators"},
@@ -70,7 +70,8 @@ LOSS_CASES = [(options, message) for (options, *_), message in LINES if options[
 
 def can_be_asked(modules):
     """Whether a constructor has these options: LSTMCell lacks some."""
-    return not modules[0].get("cell") or not modules[0].keys() & {"num_layers", "dropout", "direction", "residual"}
+    of_stacks = {"num_layers", "dropout", "direction", "merge", "residual"}
+    return not modules[0].get("cell") or not modules[0].keys() & of_stacks
 
 
 def layer_of(options):
@@ -125,7 +126,7 @@ PYTHON_CASES = [case for case in CASES if can_be_asked(case[0])]
 @pytest.mark.parametrize(("modules", "message"), PYTHON_CASES, ids=[str(modules) for modules, _ in PYTHON_CASES])
 def test_python_says_it_in_the_same_words(modules, message):
     message = in_pythons_words(modules, message)
-    if len(modules) > 1 and re.match(r"layers\[\d\]\.(out_features|clip)", message):
+    if len(modules) > 1 and re.match(r"layers\[\d\]\.(out_features|clip|activation)", message):
         message = message.split(".", 1)[1]  # Python sees each layer before there is a chain
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         lw.Network([layer_of(module) for module in modules])

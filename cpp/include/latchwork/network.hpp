@@ -118,4 +118,9 @@ template <class T>
 LATCHWORK_API void pool(const ModuleOptions& pooling, const SequenceView<const T>& input, const Batch& batch,
                         Index features, const SequenceView<T>& output);
 
+// An activation module without a network: x and y are (rows, features), contiguous. Throws std::invalid_argument for
+// another module.
+template <class T>
+void activate(const ModuleOptions& activation, const T* x, Index rows, Index features, T* y);
+
 }  // namespace latchwork

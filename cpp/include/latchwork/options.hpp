@@ -13,12 +13,16 @@ namespace latchwork {
 
 enum class Direction { forward, reverse, both };
 
+// How the outputs of both directions join: side by side, or by their sum, product or mean, unit by unit.
+enum class Merge { concat, sum, mul, ave };
+
 // What the old cell is multiplied by: `own`, a forget gate with weights of its own (Gers, Schmidhuber & Cummins 2000);
 // `none`, f = 1 (Hochreiter & Schmidhuber 1997); `coupled`, f = 1 - i (Greff et al. 2017).
 enum class ForgetGate { own, none, coupled };
 
-// An activation, named as in ONNX but in snake_case. An alpha or beta that is not given has ONNX Runtime's default.
-// Only a Linear may have "identity".
+// An activation, named as in ONNX, or else as in PyTorch, but in snake_case. An alpha or beta that is not given has
+// ONNX Runtime's default. Only a Linear or an activation module may have "identity", and those that take all features
+// of a row, "softmax" and "log_softmax".
 struct Activation {
   std::string name;
   std::optional<double> alpha{}, beta{};
@@ -64,8 +68,9 @@ struct LstmOptions {
   bool bias = true;
   double dropout = 0.0;  // on the output of every layer except the last, in training only
   Direction direction = Direction::forward;
-  Index proj_size = 0;  // 0: no projection
-  bool cell = false;    // an LSTMCell: parameter names have no "_l0"
+  Merge merge = Merge::concat;  // in each layer; anything else needs both directions
+  Index proj_size = 0;          // 0: no projection
+  bool cell = false;            // an LSTMCell: parameter names have no "_l0"
 
   ForgetGate forget_gate = ForgetGate::own;
   bool peephole = false;    // diagonal weights: i and f see c_prev, o sees c
@@ -92,8 +97,12 @@ struct LstmOptions {
   }
   // The size of h in one direction.
   Index hidden_output_size() const { return proj_size > 0 ? proj_size : hidden_size; }
-  // The number of features of the output, with both directions side by side.
-  Index output_size() const { return directions() * hidden_output_size(); }
+  // Whether the directions join to as many features as one of them has.
+  bool merges() const { return direction == Direction::both && merge != Merge::concat; }
+  // The number of features of all directions side by side, before they merge.
+  Index joined_size() const { return directions() * hidden_output_size(); }
+  // The number of features of the output.
+  Index output_size() const { return merges() ? hidden_output_size() : joined_size(); }
   // The number of layers times directions: the leading axis of h_n and c_n.
   Index states() const { return num_layers * directions(); }
 
@@ -145,10 +154,16 @@ struct LinearOptions {
   Index in_features = 0;
   Index out_features = 0;
   bool bias = true;
-  Activation activation{"identity"};  // or one that a gate may have
-  double init_scale = 1.0;            // what the initial parameters are multiplied by
+  Activation activation{"identity"};
+  double init_scale = 1.0;  // what the initial parameters are multiplied by
 
   bool operator==(const LinearOptions&) const = default;
+};
+
+struct ActivationOptions {
+  Activation activation{"identity"};
+
+  bool operator==(const ActivationOptions&) const = default;
 };
 
 // y = (x - shift) * factor for each feature. These are constants, the same for all members. NaN stays NaN.
@@ -232,15 +247,16 @@ struct MaskOptions {
 
 using ModuleOptions = std::variant<EmbeddingOptions, LstmOptions, LastOptions, LinearOptions, MeanOptions, MaxOptions,
                                    DropoutOptions, ScaleOptions, ImputeOptions, EmbedColumnsOptions, SortOptions,
-                                   ReverseOptions, InputSkipOptions, MaskOptions>;
+                                   ReverseOptions, InputSkipOptions, MaskOptions, ActivationOptions>;
 
 // Throws std::invalid_argument, which names the option, what was expected and what came. Sizes that overflow are
 // refused too.
 LATCHWORK_API void validate(const ModuleOptions& options);
 
 // The same for each module, and for the chain as a whole: an Embedding and a Mask may only be the first module, there
-// may be one module at most that leaves no steps (Last, Mean or Max), which cannot be the first, LSTMs, Reverse and
-// InputSkip only come before it, an Impute only before LSTMs and Reverse and before it, one EmbedColumns at most, after
+// may be one module at most that leaves no steps (Last, Mean or Max), which cannot be the first, a Last that takes the
+// output of an LSTM whose directions merge must follow that at once, LSTMs, Reverse and InputSkip only come before a
+// module that leaves no steps, an Impute only before LSTMs and Reverse and before it, one EmbedColumns at most, after
 // no other modules than Mask, Scale and Impute, an InputSkip not in the first place, not for tokens and only where the
 // steps are in the order of the input, and the output size of each module must be the input size of the next. One
 // module must say how many features it takes.

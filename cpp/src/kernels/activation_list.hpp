@@ -1,10 +1,12 @@
 #pragma once
 
 #include "kernels/activations.hpp"
+#include "kernels/normal_distribution.hpp"
 #include "kernels/table.hpp"
 
-// The activations that a gate or the cell may have: ONNX's list. To add one, write its struct here and add it to
-// `Activations`. `slope` computes the derivative from the value y alone, because a recording only keeps y.
+// The activations that a gate or the cell may have: ONNX's list, then those of other systems. To add one, write its
+// struct here and add it to `Activations`, at the end. `slope` computes the derivative from the value y alone, because
+// a recording keeps one number; for those of the kind by_input, from the input x alone, which is then what it keeps.
 namespace latchwork::LATCHWORK_ISA {
 
 template <class T>
@@ -158,10 +160,103 @@ struct Softplus {  // log(1 + exp(x))
   }
 };
 
+struct Selu {  // scale x, or scale alpha (exp(x) - 1) if x < 0: Klambauer et al. 2017
+  static constexpr ActivationInfo info{"selu", 0, 0.0, 0.0, AlphaRange::any};
+  static constexpr double scale = 1.0507009873554804934193349852946;
+  static constexpr double alpha = 1.6732632423543772848170429916717;
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+    const Packet<T> zero = broadcast(T(0));
+    const Packet<T> below = exponential_minus_one<T>(where_less(x, zero, x, zero));
+    return where_less(x, zero, multiply(broadcast(T(scale * alpha)), below), multiply(broadcast(T(scale)), x));
+  }
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
+    return where_less(broadcast(T(0)), y, broadcast(T(scale)), add(y, broadcast(T(scale * alpha))));
+  }
+};
+
+struct Silu {  // x sigmoid(x)
+  static constexpr ActivationInfo info{"silu", 0, 0.0, 0.0, AlphaRange::any, ActivationKind::by_input};
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+    const Packet<T> e = exponential<T>(negative_magnitude<T>(x));
+    const Packet<T> below = multiply(at_least(x, broadcast(ExponentialConstants<T>::lowest)), e);
+    return divide(where_less(x, broadcast(T(0)), below, x), add(broadcast(T(1)), e));
+  }
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& x, const Coefficients<T>&) {
+    const Packet<T> one = broadcast(T(1)), s = sigmoid<T>(x);
+    const Packet<T> limited = within<T>(x, -ExponentialConstants<T>::lowest);
+    return multiply(s, multiply_add(limited, subtract(one, s), one));
+  }
+};
+
+struct Gelu {  // x Phi(x): Hendrycks & Gimpel 2016
+  static constexpr ActivationInfo info{"gelu", 0, 0.0, 0.0, AlphaRange::any, ActivationKind::by_input};
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+    const NormalTail<T> tail = normal_tail<T>(x);
+    const Packet<T> below =
+        multiply(multiply(at_least(x, broadcast(-NormalConstants<T>::bound)), tail.ratio), tail.exponential);
+    const Packet<T> above = multiply(x, subtract(broadcast(T(1)), multiply(tail.exponential, tail.ratio)));
+    return where_less(x, broadcast(T(0)), below, above);
+  }
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& x, const Coefficients<T>&) {
+    const NormalTail<T> tail = normal_tail<T>(x);
+    const Packet<T> below = multiply(tail.exponential, tail.ratio);
+    const Packet<T> density = multiply(tail.exponential, broadcast(T(0.39894228040143267794)));
+    const Packet<T> phi = where_less(x, broadcast(T(0)), below, subtract(broadcast(T(1)), below));
+    return multiply_add(within<T>(x, NormalConstants<T>::bound), density, phi);
+  }
+};
+
+struct GeluTanh {  // x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 = x sigmoid(a x + b x^3)
+  static constexpr ActivationInfo info{"gelu_tanh", 0, 0.0, 0.0, AlphaRange::any, ActivationKind::by_input};
+  static constexpr double a = 1.5957691216057307117, b = 0.044715 * a;
+  static constexpr double bound = 64.0;  // far beyond where the sigmoid is 0 or 1
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+    const Packet<T> limited = at_least(x, broadcast(T(-bound)));
+    return multiply(limited, gate<T>(limited));
+  }
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& x, const Coefficients<T>&) {
+    const Packet<T> limited = within<T>(x, T(bound)), s = gate<T>(limited);
+    const Packet<T> inner = multiply_add(multiply(limited, limited), broadcast(T(3.0 * b)), broadcast(T(a)));
+    return multiply_add(multiply(limited, inner), sigmoid_slope<T>(s), s);
+  }
+
+ private:
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> gate(const Packet<T>& x) {
+    return sigmoid<T>(multiply(x, multiply_add(multiply(x, x), broadcast(T(b)), broadcast(T(a)))));
+  }
+};
+
+struct Exponential {  // exp(x)
+  static constexpr ActivationInfo info{"exponential", 0, 0.0, 0.0, AlphaRange::any};
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> value(const Packet<T>& x, const Coefficients<T>&) {
+    return exponential_of_any<T>(x);
+  }
+  template <class T>
+  EIGEN_ALWAYS_INLINE static Packet<T> slope(const Packet<T>& y, const Coefficients<T>&) {
+    return y;
+  }
+};
+
+// Those that a gate cannot have, because they take all numbers of a row. Their functions are in elementwise.cpp.
+inline constexpr ActivationInfo softmax_info{"softmax", 0, 0.0, 0.0, AlphaRange::any, ActivationKind::by_row};
+inline constexpr ActivationInfo log_softmax_info{"log_softmax", 0, 0.0, 0.0, AlphaRange::any, ActivationKind::by_row};
+
 template <class... Each>
 struct ActivationList {
   static constexpr Index count = sizeof...(Each);
-  static constexpr ActivationInfo infos[] = {Each::info...};
+  // Those of a row follow.
+  static constexpr Index softmax = count, log_softmax = count + 1, count_with_rows = count + 2;
+  static constexpr ActivationInfo infos[] = {Each::info..., softmax_info, log_softmax_info};
 
   // Calls task(A{}) for the activation with this number.
   template <class Task>
@@ -172,6 +267,6 @@ struct ActivationList {
 };
 
 using Activations = ActivationList<Sigmoid, Tanh, Relu, HardSigmoid, Affine, LeakyRelu, ThresholdedRelu, ScaledTanh,
-                                   Elu, Softsign, Softplus>;
+                                   Elu, Softsign, Softplus, Selu, Silu, Gelu, GeluTanh, Exponential>;
 
 }  // namespace latchwork::LATCHWORK_ISA

@@ -2,8 +2,8 @@
 
 #include "kernels/packet.hpp"
 
-// Sigmoid, tanh, their slopes, and exponentials of x <= 0. They are at most 4 ulp off, and exact at infinity if
-// subnormals are flushed to zero, as they are at every entry point. NaN stays NaN.
+// Sigmoid, tanh, their slopes, and exponentials. They are at most 4 ulp off, and exact at infinity if subnormals are
+// flushed to zero, as they are at every entry point. NaN stays NaN.
 namespace latchwork::LATCHWORK_ISA {
 
 // exp(y) = scale * (1 + minus_one), where scale is a power of two and minus_one = exp(r) - 1 is accurate even if it is
@@ -12,6 +12,7 @@ template <class T>
 struct SplitExponential {
   Packet<T> scale;
   Packet<T> minus_one;
+  Packet<T> exponent;  // the biased exponent of `scale`, in the lowest bits of the mantissa
 };
 
 template <class T>
@@ -20,6 +21,7 @@ struct ExponentialConstants;
 template <>
 struct ExponentialConstants<float> {
   static constexpr float lowest = -88.0f;  // from here down scale is zero, because the result would be subnormal
+  static constexpr float highest = 89.0f;  // from here up the result is infinite
   // Adding 1.5 * 2^23 rounds to an integer, which then stands in the lowest bits of the mantissa; 127 makes it a biased
   // exponent.
   static constexpr float round = 12582912.0f + 127.0f;
@@ -34,6 +36,7 @@ struct ExponentialConstants<float> {
 template <>
 struct ExponentialConstants<double> {
   static constexpr double lowest = -709.2;
+  static constexpr double highest = 710.0;
   static constexpr double round = 6755399441055744.0 + 1023.0;
   static constexpr double log2e = 1.44269504088896340736;
   static constexpr double ln2_high = 0.693145751953125;
@@ -44,16 +47,18 @@ struct ExponentialConstants<double> {
                                       1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
 };
 
-// The exponential of factor * y. A short chain of operations matters here, because a single row waits for it; therefore
-// the polynomial is summed in pairs of terms.
-template <class T>
-EIGEN_ALWAYS_INLINE SplitExponential<T> split_exponential(const Packet<T>& y, const Packet<T>& factor) {
+// The exponential of factor * y, or of that plus a small `low`. A short chain of operations matters here, because a
+// single row waits for it; therefore the polynomial is summed in pairs of terms.
+template <class T, class... Low>
+EIGEN_ALWAYS_INLINE SplitExponential<T> split_exponential(const Packet<T>& y, const Packet<T>& factor,
+                                                          const Low&... low) {
   using Constant = ExponentialConstants<T>;
   constexpr int terms = static_cast<int>(sizeof(Constant::series) / sizeof(T));
   const Packet<T> rounded = multiply_add(y, multiply(factor, broadcast(Constant::log2e)), broadcast(Constant::round));
   const Packet<T> exponent = subtract(rounded, broadcast(Constant::round));
   Packet<T> r = multiply_add(exponent, broadcast(-Constant::ln2_high), multiply(factor, y));
   r = multiply_add(exponent, broadcast(-Constant::ln2_low), r);
+  ((r = add(r, low)), ...);
   const Packet<T> square = multiply(r, r);
   const auto pair = [&](int term) {
     const Packet<T> lower = broadcast(Constant::series[term]);
@@ -63,7 +68,7 @@ EIGEN_ALWAYS_INLINE SplitExponential<T> split_exponential(const Packet<T>& y, co
   Packet<T> sum = pair(last);
 #pragma GCC unroll 8
   for (int term = last - 2; term >= 0; term -= 2) sum = multiply_add(sum, square, pair(term));
-  return {mantissa_to_exponent(rounded), multiply_add(square, sum, r)};
+  return {mantissa_to_exponent(rounded), multiply_add(square, sum, r), rounded};
 }
 
 // exp(y) for y <= 0.
@@ -74,6 +79,18 @@ EIGEN_ALWAYS_INLINE Packet<T> exponential(const Packet<T>& y) {
   // Not scale * minus_one + scale: without a fused multiply-add the product alone may be subnormal and would be flushed
   // to zero.
   return multiply(split.scale, add(broadcast(T(1)), split.minus_one));
+}
+
+// exp(x) for any x.
+template <class T>
+EIGEN_ALWAYS_INLINE Packet<T> exponential_of_any(const Packet<T>& x) {
+  using Constant = ExponentialConstants<T>;
+  const Packet<T> zero = broadcast(T(0)), one = broadcast(T(1));
+  const SplitExponential<T> split =
+      split_exponential<T>(at_most(at_least(x, broadcast(Constant::lowest)), broadcast(Constant::highest)), one);
+  // The scale of the largest results is more than a number can be, half of it is not.
+  const Packet<T> half_scale = mantissa_to_exponent(subtract(split.exponent, where_less(zero, x, one, zero)));
+  return multiply(multiply(half_scale, add(one, split.minus_one)), where_less(zero, x, broadcast(T(2)), one));
 }
 
 // exp(y) - 1 for y <= 0, without cancellation.

@@ -5,8 +5,8 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
-// Multiplies d by the slope of the activation at the values y, for `count` registers. The slope is zero if the
-// pre-activation was at one of the limits +-clip.
+// Multiplies d by the slope of the activation at the values y, for `count` registers. If the slope follows from the
+// input, y is that. The slope is zero if the pre-activation was at one of the limits +-clip.
 template <class T>
 [[gnu::noinline]] void multiply_by_slope(const ActivationArgs<T>& activation, T clip, Index count, const T* y,
                                          Index y_stride, T* d, Index d_stride) {
@@ -19,8 +19,9 @@ template <class T>
       return;
     }
     const Packet<T> zero = broadcast(T(0));
-    const Packet<T> one_end = A::template value<T>(broadcast(-clip), k);
-    const Packet<T> other_end = A::template value<T>(broadcast(clip), k);
+    const bool by_input = A::info.kind == ActivationKind::by_input;
+    const auto kept = [&](T x) { return by_input ? broadcast(x) : A::template value<T>(broadcast(x), k); };
+    const Packet<T> one_end = kept(-clip), other_end = kept(clip);
     const Packet<T> low = where_less(one_end, other_end, one_end, other_end);
     const Packet<T> high = where_less(one_end, other_end, other_end, one_end);
     for (Index at = 0; at < count; ++at) {
@@ -45,7 +46,9 @@ struct BackwardPlace {
   Tile tile;
   T* cell_before_zoneout;  // the new cell before zoneout
   T* activated_cell;       // what the cell activation made of it
-  T* d_activated_cell;     // the gradient with respect to activated_cell, then with respect to the new cell
+  // The gradient with respect to activated_cell, then with respect to the new cell. Before that, the cell activation's
+  // slope, if it follows from the input.
+  T* d_activated_cell;
   T *gates, *d_gates;
 };
 
@@ -57,7 +60,9 @@ class GeneralBackward {
         cell_(args.cell),
         variant_(*args.variant),
         places_(args.variant->gates),
-        panels_((args.cell.units + lanes<T> - 1) / lanes<T>) {}
+        panels_((args.cell.units + lanes<T> - 1) / lanes<T>),
+        keeps_some_input_(keeps_input(variant_.input) || keeps_input(variant_.forget) ||
+                          keeps_input(variant_.candidate) || keeps_input(variant_.output)) {}
 
   void run() const {
     // A tile has whole rows, because a norm takes all units of a row. It has so many of them that looking up the
@@ -92,16 +97,42 @@ class GeneralBackward {
   }
 
   void multiply_by_gate_slope(const ActivationArgs<T>& activation, const BackwardPlace<T>& place, Index gate) const {
+    if (keeps_input(activation)) {  // the recording has what the place no longer has
+      for (Index row = place.tile.row_begin; row < place.tile.row_end; ++row) {
+        multiply_by_slope<T>(activation, variant_.clip, panels_, cell_.gates[row] + gate, places_.width,
+                             d_gates(place, row, 0) + gate, places_.width);
+      }
+      return;
+    }
     multiply_by_slope<T>(activation, variant_.clip, place.tile.registers(), place.gates + gate, places_.width,
                          place.d_gates + gate, places_.width);
   }
 
+  void copy_gates(const BackwardPlace<T>& place, Index row, Index panel) const {
+    const T* recorded = cell_.gates[row] + panel * places_.width;
+    T* gates = gates_of(place, row, panel);
+    for (Index at = 0; at < places_.width; at += lanes<T>) store(gates + at, load(recorded + at));
+  }
+
+  // Copies the recorded gates, and activates those of which the recording keeps the inputs.
+  void copy_and_activate(const BackwardPlace<T>& place) const {
+    for_each_register<T>(place.tile, [&](Index row, Index panel, Index) { copy_gates(place, row, panel); });
+    const auto activate = [&](const ActivationArgs<T>& activation, Index gate) {
+      if (!keeps_input(activation)) return;
+      activate_registers<T>(activation, place.tile.registers(), places_.width, place.gates + gate);
+    };
+    activate(variant_.input, places_.i);
+    if (places_.own_forget) activate(variant_.forget, places_.f);
+    activate(variant_.candidate, places_.g);
+    activate(variant_.output, places_.o);
+  }
+
   // Computes the new cell and the activated cell again, from the recorded gates.
   void recompute_cell(const BackwardPlace<T>& place) const {
+    if (keeps_some_input_) copy_and_activate(place);
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
-      const T* recorded = cell_.gates[row] + panel * places_.width;
-      T* gates = gates_of(place, row, panel);
-      for (Index at = 0; at < places_.width; at += lanes<T>) store(gates + at, load(recorded + at));
+      if (!keeps_some_input_) copy_gates(place, row, panel);
+      const T* gates = gates_of(place, row, panel);
       const Gates<T> value = load_gates<T>(variant_, places_, gates, candidate_factor(row, unit));
       const Packet<T> c = new_cell<T>(variant_, value, load(cell_.c_prev[row] + unit), cell_.units - unit);
       const Index at = place.tile.number(row, panel) * lanes<T>;
@@ -112,23 +143,33 @@ class GeneralBackward {
                                       load(variant_.norm_cell_bias + unit));
       }
       store(place.activated_cell + at, activated_cell);
+      if (keeps_input(variant_.cell)) store(place.d_activated_cell + at, broadcast(T(1)));
     });
+    if (keeps_input(variant_.cell)) {
+      multiply_by_slope<T>(variant_.cell, T(0), place.tile.registers(), place.activated_cell, lanes<T>,
+                           place.d_activated_cell, lanes<T>);
+    }
     activate_registers<T>(variant_.cell, place.tile.registers(), lanes<T>, place.activated_cell);
   }
 
   // h = o * activated_cell. d_activated_cell becomes the gradient with respect to the new cell, as far as it comes
   // through h.
   void differentiate_output(const BackwardPlace<T>& place) const {
+    const bool has_cell_slope = keeps_input(variant_.cell);
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
       const Packet<T> d_h = load(cell_.d_h[row] + unit);
       const Index at = place.tile.number(row, panel) * lanes<T>;
       const Packet<T> d_o = multiply(d_h, load(place.activated_cell + at));
       store(d_gates(place, row, panel) + places_.o, d_o);
       if (cell_.d_signals != nullptr) store(d_signal(row, 3) + unit, d_o);
-      store(place.d_activated_cell + at, multiply(d_h, load(gates_of(place, row, panel) + places_.o)));
+      Packet<T> d_activated_cell = multiply(d_h, load(gates_of(place, row, panel) + places_.o));
+      if (has_cell_slope) d_activated_cell = multiply(d_activated_cell, load(place.d_activated_cell + at));
+      store(place.d_activated_cell + at, d_activated_cell);
     });
-    multiply_by_slope<T>(variant_.cell, T(0), place.tile.registers(), place.activated_cell, lanes<T>,
-                         place.d_activated_cell, lanes<T>);
+    if (!has_cell_slope) {
+      multiply_by_slope<T>(variant_.cell, T(0), place.tile.registers(), place.activated_cell, lanes<T>,
+                           place.d_activated_cell, lanes<T>);
+    }
     multiply_by_gate_slope(variant_.output, place, places_.o);
     if (norm()) {
       for (Index row = place.tile.row_begin; row < place.tile.row_end; ++row) differentiate_cell_norm(place, row);
@@ -297,6 +338,7 @@ class GeneralBackward {
   const CellVariant<T>& variant_;
   const GatePlaces<T> places_;
   const Index panels_;
+  const bool keeps_some_input_;
 };
 
 }  // namespace

@@ -63,6 +63,12 @@ template <class T>
   });
 }
 
+// Whether a recording keeps a gate's input instead of its value, because the slope follows from that.
+template <class T>
+EIGEN_ALWAYS_INLINE bool keeps_input(const ActivationArgs<T>& activation) {
+  return Activations::infos[activation.number].kind == ActivationKind::by_input;
+}
+
 // `value` limited to +-bound; NaN stays NaN.
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> clipped(const Packet<T>& value, T bound) {

@@ -20,12 +20,14 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
 }
 
 // A tile and its memory: panels of gates, and one register of the cell for each register of hidden units, which at the
-// end is the activated cell.
+// end is the activated cell. aside: room for the inputs of three gates.
 template <class T>
 struct Workplace {
   Tile tile;
-  T *gates, *activated_cell;
+  T *gates, *activated_cell, *aside;
 };
+template <class T>
+inline constexpr Index aside_size = tile_registers * lanes<T>;  // of one gate
 
 template <class T>
 class GeneralStep {
@@ -34,15 +36,24 @@ class GeneralStep {
       : args_(args), step_(args.step), variant_(*args.variant), places_(args.variant->gates) {}
 
   void run(Index panel_begin, Index panel_end) const {
+    alignas(64) T aside[3 * aside_size<T>];
     if (variant_.norm_ih_weight != nullptr) {
-      // A norm takes all units of a row, so each row is a tile of all panels.
+      // A norm takes all units of a row, so each row is done by itself, in tiles as large as the others.
       const Index panels = panel_end;
       normalise_pre_activations(panels);
       for (Index row = 0; row < step_.rows; ++row) {
-        const Workplace<T> place{{row, row + 1, 0, panels}, step_.gates[row], args_.activated_cell[row]};
-        update_cell(place);
+        const auto for_tiles = [&](auto&& task) {
+          for (Index panel = 0; panel < panels; panel += tile_registers) {
+            const Index end = panel + tile_registers < panels ? panel + tile_registers : panels;
+            task(Workplace<T>{{row, row + 1, panel, end},
+                              step_.gates[row] + panel * places_.width,
+                              args_.activated_cell[row] + panel * lanes<T>,
+                              aside});
+          }
+        };
+        for_tiles([&](const Workplace<T>& place) { update_cell(place); });
         normalise_cell(row, panels);
-        compute_hidden(place);
+        for_tiles([&](const Workplace<T>& place) { compute_hidden(place); });
       }
       return;
     }
@@ -51,7 +62,7 @@ class GeneralStep {
     const Index most_panels = step_.rows == 1 ? tile_registers : 1;
     for_panel_groups(panel_begin, panel_end, most_panels, step_.last_panel_first, [&](Index panel, Index panel_count) {
       for_even_pieces<static_cast<int>(tile_registers)>(step_.rows, [&](Index first, Index count) {
-        const Workplace<T> place{{first, first + count, panel, panel + panel_count}, gates, activated_cell};
+        const Workplace<T> place{{first, first + count, panel, panel + panel_count}, gates, activated_cell, aside};
         add_products(place);
         update_cell(place);
         compute_hidden(place);
@@ -82,9 +93,9 @@ class GeneralStep {
   void update_cell(const Workplace<T>& place) const {
     const Tile& tile = place.tile;
     if (variant_.peephole != nullptr || variant_.clip > T(0)) add_peepholes_and_clip(place);
-    activate(variant_.input, place, places_.i);
-    if (places_.own_forget) activate(variant_.forget, place, places_.f);
-    activate(variant_.candidate, place, places_.g);
+    activate(variant_.input, place, places_.i, 0);
+    if (places_.own_forget) activate(variant_.forget, place, places_.f, 1);
+    activate(variant_.candidate, place, places_.g, 2);
     for_each_register<T>(tile, [&](Index row, Index panel, Index unit) {
       T* gates = gates_at(place, row, panel);
       const Packet<T> c_prev = load(step_.c_prev[row] + unit);
@@ -102,7 +113,9 @@ class GeneralStep {
       }
       if (variant_.clip > T(0)) clip_at(gates + places_.o);
     });
-    activate(variant_.output, place, places_.o);
+    put_back(variant_.input, place, places_.i, 0);
+    if (places_.own_forget) put_back(variant_.forget, place, places_.f, 1);
+    put_back(variant_.candidate, place, places_.g, 2);
   }
 
   // Adds the peepholes of i and f (Gers & Schmidhuber 2000), and limits all pre-activations except that of o.
@@ -121,7 +134,9 @@ class GeneralStep {
     });
   }
 
+  // Also activates o.
   void compute_hidden(const Workplace<T>& place) const {
+    activate(variant_.output, place, places_.o, 0);
     activate_registers<T>(variant_.cell, place.tile.registers(), lanes<T>, place.activated_cell);
     for_each_register<T>(place.tile, [&](Index row, Index panel, Index unit) {
       const Packet<T> o = load(gates_at(place, row, panel) + places_.o);
@@ -132,6 +147,7 @@ class GeneralStep {
         store_part(step_.h[row] + unit, h, left);
       }
     });
+    put_back(variant_.output, place, places_.o, 0);
   }
 
   void store_gates(const Workplace<T>& place) const {
@@ -216,8 +232,18 @@ class GeneralStep {
   T* activated_cell_at(const Workplace<T>& place, Index row, Index panel) const {
     return place.activated_cell + place.tile.number(row, panel) * lanes<T>;
   }
-  void activate(const ActivationArgs<T>& activation, const Workplace<T>& place, Index gate) const {
+  // Activates a gate. If a recording keeps its inputs, they are put aside, in the room with this number.
+  void activate(const ActivationArgs<T>& activation, const Workplace<T>& place, Index gate, Index room) const {
+    if (is_kept(activation)) copy_registers(place, place.gates + gate, places_.width, aside_of(place, room), lanes<T>);
     activate_registers<T>(activation, place.tile.registers(), places_.width, place.gates + gate);
+  }
+  void put_back(const ActivationArgs<T>& activation, const Workplace<T>& place, Index gate, Index room) const {
+    if (is_kept(activation)) copy_registers(place, aside_of(place, room), lanes<T>, place.gates + gate, places_.width);
+  }
+  bool is_kept(const ActivationArgs<T>& activation) const { return step_.gates != nullptr && keeps_input(activation); }
+  static T* aside_of(const Workplace<T>& place, Index room) { return place.aside + room * aside_size<T>; }
+  static void copy_registers(const Workplace<T>& place, const T* from, Index from_stride, T* to, Index to_stride) {
+    for (Index at = 0; at < place.tile.registers(); ++at) store(to + at * to_stride, load(from + at * from_stride));
   }
   const T* candidate_factor(Index row, Index unit) const {
     return args_.candidate_factor == nullptr ? nullptr : args_.candidate_factor[row] + unit;

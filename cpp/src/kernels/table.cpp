@@ -47,7 +47,7 @@ constexpr Kernels<T> functions() {
 
 extern const KernelTable table;
 // The namespace is called isa_<name>, so the name starts after four characters.
-constinit const KernelTable table = {&LATCHWORK_NAME(LATCHWORK_ISA)[4], Activations::infos, Activations::count,
-                                     functions<float>(), functions<double>()};
+constinit const KernelTable table = {&LATCHWORK_NAME(LATCHWORK_ISA)[4], Activations::infos,
+                                     Activations::count_with_rows, functions<float>(), functions<double>()};
 
 }  // namespace latchwork::LATCHWORK_ISA

@@ -306,9 +306,10 @@ struct Kernels {
   // values = z previous + (1 - z) values
   void (*zoneout)(const T* z, const T* previous, Index size, T* values);
 
-  // y = activation of x, element by element; y may be x.
+  // y = activation of x, element by element, or of the row x as a whole; y may be x.
   void (*activate)(const ActivationArgs<T>&, const T* x, Index size, T* y);
-  // d *= the activation's slope where its value is y, element by element.
+  // d *= the activation's slope where its value is y, element by element, or the gradient of the row as a whole. If the
+  // slope follows from the input, `y` is that.
   void (*multiply_by_slope)(const ActivationArgs<T>&, const T* y, Index size, T* d);
   // The sum in the softmax of one row, and the gradient of the loss -log softmax(logits)[label].
   SoftmaxSum<T> (*softmax_cross_entropy)(const SoftmaxArgs<T>&);
@@ -321,11 +322,17 @@ struct Kernels {
 
 enum class AlphaRange { any, not_negative, not_zero };  // the alphas for which the slope follows from the value
 
+// What an activation computes with: `by_value`, each number alone, and the slope follows from the value; `by_input`,
+// the same, but the slope follows from the input alone, because the function is not monotone; `by_row`, all numbers of
+// a row, and the gradient follows from the values.
+enum class ActivationKind { by_value, by_input, by_row };
+
 struct ActivationInfo {
   const char* name;
   Index parameters;    // 0; 1: alpha; 2: alpha and beta
   double alpha, beta;  // defaults
   AlphaRange alpha_range;
+  ActivationKind kind = ActivationKind::by_value;
 };
 
 struct KernelTable {

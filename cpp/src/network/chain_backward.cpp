@@ -5,6 +5,7 @@
 #include "layer/row_blocks.hpp"
 #include "layer/token_numbers.hpp"
 #include "machine/interrupt.hpp"
+#include "network/activation.hpp"
 #include "network/chain.hpp"
 #include "network/dropout.hpp"
 #include "network/embed_columns.hpp"
@@ -13,6 +14,7 @@
 #include "network/input_skip.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
+#include "network/merging.hpp"
 #include "network/pooling.hpp"
 #include "network/reverse.hpp"
 #include "network/scale.hpp"
@@ -50,6 +52,21 @@ void dropout_backward(const Kernels<T>& kernels, const DropoutMask& mask, const 
   } else {
     copy_sequence(record.batch, features, d_output, d_input);
   }
+}
+
+// The gradient with respect to what Last took from its input: d_output, unless it merged that.
+template <class T>
+SequenceView<const T> d_joined_of_last(const std::vector<ModuleOptions>& modules, std::size_t at,
+                                       const ModuleRecord<T>& record, SequenceView<const T> d_output,
+                                       Workspace<T>& workspace) {
+  const LstmOptions* const merging = merging_before_last(modules, at);
+  if (merging == nullptr || d_output.data == nullptr) return d_output;
+  const Index features = record.input.features, rows = record.batch.rows;
+  const SequenceView<T> joined = contiguous(workspace.take(rows * features), rows, features);
+  const SequenceView<T> d_joined = contiguous(workspace.take(rows * features), rows, features);
+  last_forward(last_columns(modules, at, features), Schedule{record.batch, false}, record.input, joined);
+  merge_backward(*merging, Batch{1, rows}, read_only(joined), d_output, d_joined);
+  return read_only(d_joined);
 }
 
 template <class T>
@@ -120,6 +137,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
       --lstm_index;
       --state_index;
       StackCall<T> call{lstm, &weights, &kernels, record.batch, record.input, static_cast<Index>(at)};
+      call.merged_later = merges_in_last(modules, at);
       call.backwards = record.backwards;
       call.end_reset = recording.batch.end_reset;
       StackGradient<T> gradient;
@@ -178,8 +196,12 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
         sort_backward(sort->group, record.batch, record.input, d_result, d_source);
       } else if (std::holds_alternative<ReverseOptions>(module)) {
         reverse_backward(record.batch, features, d_result, d_source);
+      } else if (std::holds_alternative<ActivationOptions>(module)) {
+        activation_backward(kernels, weights.activation, record.batch, record.input, read_only(record.output), d_result,
+                            d_source);
       } else if (std::holds_alternative<LastOptions>(module)) {
-        last_backward(last_columns(modules, at, features), schedule, d_result, d_source);
+        last_backward(last_columns(modules, at, features), schedule,
+                      d_joined_of_last(modules, at, record, d_result, workspace), d_source);
       } else {
         const Pooling pooling = std::holds_alternative<MeanOptions>(module) ? Pooling::mean : Pooling::max;
         pool_backward(pooling, schedule, record.backwards, record.input, read_only(record.output), d_result, d_source);

@@ -4,6 +4,7 @@
 
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
+#include "network/activation.hpp"
 #include "network/chain.hpp"
 #include "network/dropout.hpp"
 #include "network/embed_columns.hpp"
@@ -11,6 +12,7 @@
 #include "network/input_skip.hpp"
 #include "network/last.hpp"
 #include "network/linear.hpp"
+#include "network/merging.hpp"
 #include "network/pooling.hpp"
 #include "network/reverse.hpp"
 #include "network/scale.hpp"
@@ -53,7 +55,8 @@ class ChainForward {
     for (std::size_t at = 0; at < modules_.size(); ++at) {
       if (at == last_step_after_) take_last_steps(source, network_input);
       const bool last = at + 1 == modules_.size() && last_step_after_ != modules_.size();
-      const Index features = module_output_size(modules_[at], source.features);
+      const bool merged_later = merges_in_last(modules_, at);
+      const Index features = merged_later ? std::get<LstmOptions>(modules_[at]).joined_size() : width(at, source);
       const PackedModule<T>& weights = weights_[at];
       ModuleRecord<T>* record = nullptr;
       if (recording != nullptr) {
@@ -74,7 +77,10 @@ class ChainForward {
         const State<const T> lstm_start = start.empty() ? State<const T>{} : start[state_index];
         const State<T> lstm_end = end.empty() ? State<T>{} : end[state_index];
         ++state_index;
-        StackCall<T> call{lstm, &weights, &kernels_, batch_, source, static_cast<Index>(at), backwards_, end_reset_};
+        StackCall<T> call{lstm, &weights, &kernels_, batch_, source, static_cast<Index>(at)};
+        call.merged_later = merged_later;
+        call.backwards = backwards_;
+        call.end_reset = end_reset_;
         if (record != nullptr) {
           const bool in_place = last && recording->options.checkpoint > 0;
           result = stack_record(call, lstm_start, in_place ? output : SequenceView<T>{}, lstm_end, recording->options,
@@ -121,7 +127,7 @@ class ChainForward {
         batch_.end_reset = nullptr;
         result = target(last && record == nullptr, output, features);
         if (std::holds_alternative<LastOptions>(modules_[at])) {
-          last_forward(last_columns(modules_, at, features), schedule, source, result);
+          run_last(at, schedule, source, result);
         } else {
           const bool mean = std::holds_alternative<MeanOptions>(modules_[at]);
           pool_forward(mean ? Pooling::mean : Pooling::max, schedule, backwards_, source, result);
@@ -152,9 +158,27 @@ class ChainForward {
       impute_forward(Imputer<T>{impute, weights.fill.data()}, batch_, source, start, result, end, workspace_);
     } else if (const auto* embed = std::get_if<EmbedColumnsOptions>(&modules_[at])) {
       embed_columns_forward(*embed, weights.table.data(), batch_, source, result);
+    } else if (std::holds_alternative<ActivationOptions>(modules_[at])) {
+      activation_forward(kernels_, weights.activation, batch_, source, result);
     } else {
       sort_forward(std::get<SortOptions>(modules_[at]).group, batch_, source, result);
     }
+  }
+
+  // The number of features that a module returns; a Last that merges reads those of both directions side by side.
+  Index width(std::size_t at, const RowSource<T>& source) const {
+    const auto* merging = merging_before_last(modules_, at);
+    return merging == nullptr ? module_output_size(modules_[at], source.features) : merging->output_size();
+  }
+
+  void run_last(std::size_t at, const Schedule& schedule, const RowSource<T>& source, const SequenceView<T>& result) {
+    const LastColumns columns = last_columns(modules_, at, source.features);
+    const auto* merging = merging_before_last(modules_, at);
+    if (merging == nullptr) return last_forward(columns, schedule, source, result);
+    const SequenceView<T> joined =
+        contiguous(workspace_.take(batch_.rows * source.features), batch_.rows, source.features);
+    last_forward(columns, schedule, source, joined);
+    merge_forward(*merging, batch_, read_only(joined), result);
   }
 
   // Goes over to the other order of the steps.

@@ -5,6 +5,7 @@
 
 #include "latchwork/options.hpp"
 #include "layer/rows.hpp"
+#include "weights/module_sizes.hpp"
 
 namespace latchwork {
 
@@ -15,15 +16,13 @@ struct LastColumns {
   Index reverse = 0;  // the number of features of a reverse direction, which follow
 };
 
-// `at`: the place of Last in the chain. A Dropout or a Scale before it changes no direction.
+// `at`: the place of Last in the chain. A module before it that keeps columns changes no direction. `features`: of what
+// Last reads, which are those of both directions side by side if it is Last that merges them.
 inline LastColumns last_columns(const std::vector<ModuleOptions>& modules, std::size_t at, Index features) {
-  while (at > 0 && (std::holds_alternative<DropoutOptions>(modules[at - 1]) ||
-                    std::holds_alternative<ScaleOptions>(modules[at - 1]))) {
-    --at;
-  }
-  const auto* lstm = at == 0 ? nullptr : std::get_if<LstmOptions>(&modules[at - 1]);
+  const auto* lstm = std::get_if<LstmOptions>(&modules[directed_source(modules, at)]);
   if (lstm == nullptr || lstm->direction == Direction::forward) return {features, 0};
   if (lstm->direction == Direction::reverse) return {0, features};
+  if (lstm->merges() && features == lstm->output_size()) return {features, 0};
   return {features / 2, features / 2};
 }
 

@@ -55,6 +55,7 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   const PackedLinear<T>& weights = *call.weights;
   const Kernels<T>& kernels = *call.kernels;
   const Schedule schedule{call.batch, false};
+  const bool by_input = slope_follows_input(weights.activation);
   const Index inputs = weights.input_size;
   const Index outputs = weights.output_size;
   const Index padded_outputs = round_up(outputs, kernels.units);
@@ -70,6 +71,12 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   std::vector<const T*> x, y, d_output;
   std::vector<T*> d_y, d_x;
   for (Index row = 0; row < capacity; ++row) d_y.push_back(d_y_memory + row * padded_outputs);
+  // The pre-activations, computed again if the slope follows from them.
+  std::vector<T*> pre;
+  if (by_input) {
+    T* const memory = workspace.take(capacity * outputs);
+    for (Index row = 0; row < capacity; ++row) pre.push_back(memory + row * outputs);
+  }
 
   const auto add_rows = [&](T* sum) {
     const auto count = static_cast<Index>(x.size());
@@ -78,11 +85,19 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
     const Index parts = work < smallest_parallel_work ? 1 : std::min(num_threads(), count);
     parallel(parts, [&](Index part) {
       const Index begin = piece_begin(count, parts, part), end = piece_begin(count, parts, part + 1);
+      if (by_input && !d_output.empty()) {
+        for_pieces_until_stopped(end - begin, inputs * outputs, 64, [&](Index first, Index last) {
+          ProductArgs<T> args =
+              product_of(weights.weights, last - first, x.data() + begin + first, pre.data() + begin + first);
+          args.start = weights.bias.data();
+          kernels.product(args, 0, weights.weights.count());
+        });
+      }
       // Without d_output, d_y keeps its zeros.
       for (auto row = static_cast<std::size_t>(begin); !d_output.empty() && row < static_cast<std::size_t>(end);
            ++row) {
         std::copy_n(d_output[row], outputs, d_y[row]);
-        kernels.multiply_by_slope(weights.activation, y[row], outputs, d_y[row]);
+        kernels.multiply_by_slope(weights.activation, by_input ? pre[row] : y[row], outputs, d_y[row]);
       }
       weight_gradient.pack(d_y.data(), x.data(), begin, end, count);
       if (d_x.empty()) return;

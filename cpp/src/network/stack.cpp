@@ -7,6 +7,7 @@
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "network/dropout.hpp"
+#include "network/merging.hpp"
 #include "network/sequences.hpp"
 
 namespace latchwork {
@@ -120,24 +121,29 @@ template <class T>
 void stack_forward(const StackCall<T>& call, const State<const T>& start, SequenceView<T> output, const State<T>& end,
                    Workspace<T>& workspace) {
   const LstmOptions& options = *call.options;
-  const Index width = options.output_size();
-  const Index size = call.batch.steps * call.batch.rows * width;
+  const Index slots = call.batch.steps * call.batch.rows;
+  const Index size = slots * options.output_size();
+  const SequenceView<T> joined =
+      call.merges(0) ? contiguous(workspace.take(slots * options.joined_size()), call.batch.rows, options.joined_size())
+                     : SequenceView<T>{};
   T* between[2] = {options.num_layers > 1 ? workspace.take(size) : nullptr,
                    options.num_layers > 2 ? workspace.take(size) : nullptr};
   RecordOptions inference;
   inference.training = false;
   RowSource<T> input = call.input;
   for (Index layer = 0; layer < options.num_layers; ++layer) {
-    const bool last = layer + 1 == options.num_layers;
+    const bool last = layer + 1 == options.num_layers, merges = call.merges(layer);
+    const Index width = call.width(layer);
     const SequenceView<T> layer_output = last ? output : contiguous(between[layer % 2], call.batch.rows, width);
     std::vector<LayerCall<T>> directions;
     for (Index direction = 0; direction < options.directions(); ++direction) {
-      LayerCall<T>& one = directions.emplace_back(
-          layer_call(call, inference, layer * options.directions() + direction, start, layer_output, end));
+      LayerCall<T>& one = directions.emplace_back(layer_call(call, inference, layer * options.directions() + direction,
+                                                             start, merges ? joined : layer_output, end));
       one.input = input;
     }
     layer_forward(directions, workspace);
     restart_ends(call, directions);
+    if (merges) merge_forward(options, call.batch, read_only(joined), layer_output);
     // The layer's output may be overwritten, because its recurrence is over.
     if (options.residual && layer > 0) add_sequences(call.batch, width, input, layer_output, layer_output);
     input = rows_of(read_only(layer_output), width);
@@ -150,8 +156,9 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
                              Workspace<T>& workspace) {
   const LstmOptions& lstm = *call.options;
   const Index steps = call.batch.steps, rows = call.batch.rows;
-  const Index width = lstm.output_size();
-  const auto sequence = [&] { return contiguous(workspace.take(steps * rows * width), rows, width); };
+  const auto sequence = [&](Index features) {
+    return contiguous(workspace.take(steps * rows * features), rows, features);
+  };
   const bool checkpoints = options.checkpoint > 0;
   State<const T> copied_start;
   if (start.hidden != nullptr) {
@@ -165,8 +172,10 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
   SequenceView<T> below;                                           // the output of the layer below, before dropout
   record.layers.reserve(static_cast<std::size_t>(lstm.states()));  // the layers' calls hold pointers into it
   for (Index layer = 0; layer < lstm.num_layers; ++layer) {
-    const bool last = layer + 1 == lstm.num_layers;
-    const SequenceView<T> output = last && last_output.data != nullptr ? last_output : sequence();
+    const bool last = layer + 1 == lstm.num_layers, merges = call.merges(layer);
+    const Index width = call.width(layer);
+    const bool in_place = last && last_output.data != nullptr;
+    const SequenceView<T> output = in_place && !merges ? last_output : sequence(lstm.joined_size());
     // With checkpoints, the steps of a segment are recorded only for a while: in this memory, by these records.
     std::optional<Workspace<T>> segment;
     std::vector<LayerRecord<T>> segment_records;
@@ -190,17 +199,23 @@ SequenceView<T> stack_record(const StackCall<T>& call, const State<const T>& sta
     restart_ends(call, directions);
     if (!checkpoints) record.outputs.push_back(output);
     SequenceView<T> result = output;
+    if (merges) {
+      result = in_place ? last_output : sequence(width);
+      merge_forward(lstm, call.batch, read_only(output), result);
+      if (lstm.merge == Merge::mul) record.factors.push_back(output);
+    }
     if (lstm.residual && layer > 0) {
+      const SequenceView<T> own = result;
       // Backward reads the layer's output, unless checkpoints have it computed again.
-      if (!checkpoints) result = contiguous(workspace.take_zeros(steps * rows * width), rows, width);
-      add_sequences(call.batch, width, rows_of(read_only(below), width), output, result);
+      if (!checkpoints && !merges) result = contiguous(workspace.take_zeros(steps * rows * width), rows, width);
+      add_sequences(call.batch, width, rows_of(read_only(below), width), own, result);
     }
     below = result;
     if (last) break;
     SequenceView<T> next = result;
     if (drops(lstm, options)) {
       // The values before dropout are needed if backward or the next layer's residual sum reads them.
-      if (!checkpoints || lstm.residual) next = sequence();
+      if (!checkpoints || lstm.residual) next = sequence(width);
       apply_dropout(*call.kernels, mask_after(lstm, options, call.module, layer), call.batch, width, result.data,
                     next.data);
     }
@@ -262,7 +277,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
   const LstmOptions& lstm = *call.options;
   const Kernels<T>& kernels = *call.kernels;
   const Index rows = call.batch.rows;
-  const Index width = lstm.output_size();
+  const Index width = lstm.output_size();  // of every layer but the last
   const Index directions = lstm.directions();
   SequenceView<const T> d_output = gradient.d_output;
   for (Index layer = lstm.num_layers - 1; layer >= 0; --layer) {
@@ -271,6 +286,15 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
     if (layer > 0) {
       input = rows_of(read_only(record.inputs[static_cast<std::size_t>(layer - 1)]), width);
       d_input = contiguous(workspace.take(call.batch.steps * rows * width), rows, width);
+    }
+    SequenceView<const T> d_joined = d_output;
+    if (call.merges(layer) && d_output.data != nullptr) {
+      const Index joined = lstm.joined_size();
+      const SequenceView<T> both = contiguous(workspace.take(call.batch.steps * rows * joined), rows, joined);
+      const auto factors = lstm.merge == Merge::mul ? read_only(record.factors[static_cast<std::size_t>(layer)])
+                                                    : SequenceView<const T>{};
+      merge_backward(lstm, call.batch, factors, d_output, both);
+      d_joined = read_only(both);
     }
     for (Index direction = 0; direction < directions; ++direction) {
       const Index state = layer * directions + direction;
@@ -287,7 +311,7 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
         one.output = from_feature(read_only(output), direction * h_size);
       }
       one.record = &record.layers[static_cast<std::size_t>(state)];
-      one.d_output = from_feature(d_output, direction * h_size);
+      one.d_output = from_feature(d_joined, direction * h_size);
       const State<const T> d_end = state_of(gradient.d_end, state, lstm, rows);
       one.d_end_hidden = d_end.hidden;
       one.d_end_cell = d_end.cell;

@@ -11,6 +11,7 @@ template <class T>
 struct StackRecord {
   std::vector<LayerRecord<T>> layers;    // in the order of the layers, the forward direction before the reverse one
   std::vector<SequenceView<T>> outputs;  // h of each layer, directions side by side; empty with checkpoints
+  std::vector<SequenceView<T>> factors;  // the same if directions merge to their product, else empty
   std::vector<SequenceView<T>> inputs;   // of each layer but the first, after residual sum and dropout
 };
 
@@ -27,6 +28,13 @@ struct StackCall {
   // (rows,), non-zero: a reset after the last step of the row, in the order before any Reverse. It sets the end state
   // of the direction that reads the steps in that order.
   const std::uint8_t* end_reset = nullptr;
+  // Whether the directions of the last layer stay side by side, for a Last that merges them.
+  bool merged_later = false;
+
+  // Whether the directions of a layer merge here.
+  bool merges(Index layer) const { return options->merges() && !(merged_later && layer + 1 == options->num_layers); }
+  // The number of features of a layer's output.
+  Index width(Index layer) const { return merges(layer) ? options->output_size() : options->joined_size(); }
 
   bool reverse(Index direction) const { return options->direction == Direction::reverse || direction == 1; }
   bool restarts_ends(Index direction) const { return end_reset != nullptr && reverse(direction) == backwards; }

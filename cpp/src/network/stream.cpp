@@ -26,7 +26,7 @@ template <class T>
 struct MemberStream {
   // One layer of an LSTM, or another module.
   using StreamLink = std::variant<StreamLayer<T>, StreamLinear<T>, StreamPooling<T>, StreamScale<T>, StreamImputer<T>,
-                                  StreamEmbedding<T>, StreamSort<T>, StreamInputSkip<T>>;
+                                  StreamEmbedding<T>, StreamSort<T>, StreamInputSkip<T>, StreamActivation<T>>;
 
   MemberStream(const detail::NetworkParts<T>& network, const Snapshot<T>& snapshot, Index member, Index row_count)
       : modules(network.modules),
@@ -69,6 +69,9 @@ struct MemberStream {
       }
       if (const auto* skip = std::get_if<InputSkipOptions>(&modules[at])) {
         links.emplace_back(StreamInputSkip<T>(*skip, features, rows));
+      }
+      if (std::holds_alternative<ActivationOptions>(modules[at])) {
+        links.emplace_back(StreamActivation<T>(kernels, chain[at], features, rows));
       }
     }
     if (links.empty()) unlinked_output = Buffer<T>(rows * output_size);

@@ -8,6 +8,7 @@
 #include "layer/cell_step.hpp"
 #include "layer/strategy.hpp"
 #include "machine/buffer.hpp"
+#include "network/activation.hpp"
 #include "network/embed_columns.hpp"
 #include "network/impute.hpp"
 #include "network/input_skip.hpp"
@@ -300,6 +301,24 @@ class StreamInputSkip : public StreamFeatures<T> {
 
  private:
   InputSkipOptions options_;
+  Index features_;
+};
+
+template <class T>
+class StreamActivation : public StreamFeatures<T> {
+ public:
+  StreamActivation(const Kernels<T>& kernels, const PackedModule<T>& packed, Index features, Index rows)
+      : StreamFeatures<T>(features, rows), kernels_(&kernels), activation_(packed.activation), features_(features) {}
+
+  void take_state(const StreamActivation& other) noexcept { this->take_results(other); }
+  void step(Index row, const T*& input) noexcept {
+    activate_row(*kernels_, activation_, input, features_, this->place(row));
+    input = this->place(row);
+  }
+
+ private:
+  const Kernels<T>* kernels_;
+  ActivationArgs<T> activation_;
   Index features_;
 };
 

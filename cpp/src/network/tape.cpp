@@ -20,21 +20,27 @@ namespace {
 // Copies the values of one gate from a packed row. The values of a forget gate that the cell does not have of its own
 // are 1, or 1 - input gate if it is coupled.
 template <class T>
-void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, const GateShape& shape, Index units_per_panel,
-               T* values) {
+void copy_gate(const LstmOptions& lstm, Signal signal, const T* packed, const PackedLayer<T>& weights,
+               const Kernels<T>& kernels, T* values) {
+  const GateShape shape = weights.shape();
+  const Index units_per_panel = kernels.units;
   const bool own_forget = lstm.forget_gate == ForgetGate::own;
   const bool coupled = lstm.forget_gate == ForgetGate::coupled;
   const bool derived = signal == Signal::forget_gate && !own_forget;
   if (derived && !coupled) return void(std::fill_n(values, lstm.hidden_size, T(1)));
   Index gate = derived ? 0 : static_cast<Index>(signal);
+  const CellVariant<T>& variant = weights.variant;
+  const ActivationArgs<T>* const activations[] = {&variant.input, &variant.forget, &variant.candidate, &variant.output};
+  const ActivationArgs<T>& activation = *activations[gate];
   if (!own_forget && gate > 0) --gate;
   for (Index unit = 0; unit < lstm.hidden_size; ++unit) {
     const Index panel = unit / units_per_panel;
     const bool last = (panel + 1) * units_per_panel >= shape.units;
     const Index room = (last ? shape.last_registers : shape.gates) * units_per_panel / shape.gates;
-    const T value = packed[panel * shape.gates * units_per_panel + gate * room + unit % units_per_panel];
-    values[unit] = derived ? T(1) - value : value;
+    values[unit] = packed[panel * shape.gates * units_per_panel + gate * room + unit % units_per_panel];
   }
+  if (slope_follows_input(activation)) kernels.activate(activation, values, lstm.hidden_size, values);
+  for (Index unit = 0; derived && unit < lstm.hidden_size; ++unit) values[unit] = T(1) - values[unit];
 }
 
 // Which of the recorded steps a trace shows at a step, or what it shows instead (see ComputedSteps).
@@ -215,7 +221,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
                                             ? nullptr
                                             : &recording.computed->of(recording.members.front().modules[at].backwards);
   const Index steps = computed == nullptr ? recording.members.front().batch.steps : computed->steps();
-  const Index units_per_panel = recording.weights->kernels->units;
+  const Kernels<T>& kernels = *recording.weights->kernels;
   const LongCall long_call;
   const Index size = signal_size(lstm, signal);
   for (std::size_t member = 0; member < recording.members.size(); ++member) {
@@ -244,7 +250,7 @@ void Tape<T>::signal(Index lstm_index, Index state, Signal signal, T* values) co
         } else if (signal == Signal::cell) {
           std::copy_n(layer.cell + slot * weights.padded, size, values);
         } else {
-          copy_gate(lstm, signal, layer.gates + slot * weights.packed_size, weights.shape(), units_per_panel, values);
+          copy_gate(lstm, signal, layer.gates + slot * weights.packed_size, weights, kernels, values);
         }
       }
     }

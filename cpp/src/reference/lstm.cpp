@@ -124,6 +124,59 @@ void add(const Sequence& values, Sequence& sum) {
   for (std::size_t t = 0; t < sum.size(); ++t) add(values[t], sum[t]);
 }
 
+// What directions that have merged show at steps that are left out: the last step before, in the same segment.
+void repeat_skipped(const Walk& walk, Sequence& ys) {
+  Vector shown(ys.empty() ? 0 : ys.front().size());
+  for (std::size_t t = 0; t < ys.size() && walk.repeats; ++t) {
+    if (walk.reset[t]) shown.assign(shown.size(), 0.0);
+    if (walk.skip[t]) {
+      ys[t] = shown;
+    } else {
+      shown = ys[t];
+    }
+  }
+}
+
+// Its gradient.
+void repeat_skipped_backward(const Walk& walk, Sequence& d_ys) {
+  Vector d_shown(d_ys.empty() ? 0 : d_ys.front().size());
+  const Vector zeros = d_shown;
+  for (std::size_t t = d_ys.size(); walk.repeats && t-- > 0;) {
+    if (walk.skip[t]) {
+      add(d_ys[t], d_shown);
+      d_ys[t] = zeros;
+    } else {
+      add(d_shown, d_ys[t]);
+      d_shown = zeros;
+    }
+    if (walk.reset[t]) d_shown = zeros;
+  }
+}
+
+// How the directions, which lie side by side, merge, and the gradient with respect to one of them, given the values of
+// the other.
+Sequence merged(const LstmOptions& options, const Sequence& both) {
+  Sequence result;
+  for (const Vector& values : both) {
+    Vector& one = result.emplace_back();
+    for (std::size_t k = 0; k < values.size() / 2; ++k) {
+      const double forward = values[k], reverse = values[values.size() / 2 + k];
+      one.push_back(options.merge == Merge::mul   ? forward * reverse
+                    : options.merge == Merge::ave ? (forward + reverse) / 2.0
+                                                  : forward + reverse);
+    }
+  }
+  return result;
+}
+
+Vector merged_backward(const LstmOptions& options, const Vector& other, const Vector& d_merged) {
+  Vector d = d_merged;
+  for (std::size_t k = 0; k < d.size(); ++k) {
+    d[k] *= options.merge == Merge::mul ? other[k] : options.merge == Merge::ave ? 0.5 : 1.0;
+  }
+  return d;
+}
+
 }  // namespace
 
 // ---- The stack of layers. Rows do not depend on one another.
@@ -155,9 +208,11 @@ LstmRecord lstm_forward(const LstmOptions& options, const Vector& parameters, co
         geometry.store_state(row_state, state, row, record.result.h_n, record.result.c_n);
         record.directions[s].push_back(std::move(done));
       }
+      if (options.merges()) ys = merged(options, ys);
       if (options.residual && layer > 0) add(before_dropout, ys);
       xs = std::move(ys);
     }
+    if (options.merges()) repeat_skipped(geometry.walk(row, 0), xs);
     geometry.store_sequence(xs, row, record.result.output);
   }
   return record;
@@ -180,6 +235,7 @@ LstmGradients lstm_backward(const LstmOptions& options, const Vector& parameters
   gradients.signals.assign(weights.size(), no_signals);
   for (Index row = 0; row < input.rows; ++row) {
     Sequence d_ys = geometry.sequence(d_result.output, row, options.output_size());
+    if (options.merges()) repeat_skipped_backward(geometry.walk(row, 0), d_ys);
     for (Index layer = options.num_layers; layer-- > 0;) {
       const Index x_size = layer == 0 ? options.input_size : options.output_size();
       Sequence d_xs(d_ys.size(), Vector(static_cast<std::size_t>(x_size)));
@@ -188,8 +244,14 @@ LstmGradients lstm_backward(const LstmOptions& options, const Vector& parameters
         const auto s = static_cast<std::size_t>(state);
         const GeneralCell cell{options, options.activations_of(direction), weights[s]};
         Sequence d_hs;  // this direction's half of the output
-        for (const Vector& d_y : d_ys) {
-          d_hs.emplace_back(d_y.begin() + direction * h_size, d_y.begin() + (direction + 1) * h_size);
+        for (std::size_t t = 0; t < d_ys.size(); ++t) {
+          if (options.merges()) {
+            const auto other = static_cast<std::size_t>(state - direction + 1 - direction);
+            const Vector& factors = record.directions[other][static_cast<std::size_t>(row)].output[t];
+            d_hs.push_back(merged_backward(options, factors, d_ys[t]));
+          } else {
+            d_hs.emplace_back(d_ys[t].begin() + direction * h_size, d_ys[t].begin() + (direction + 1) * h_size);
+          }
         }
         RowState d_start = geometry.zero_state();
         RowState d_state = geometry.state(d_result.h_n, d_result.c_n, d_start, state, row);

@@ -55,8 +55,12 @@ void for_each_column(const EmbedColumnsOptions& options, const Vector& x, Kept&&
   }
 }
 
-Activated activated(const LinearOptions& options, double sum) {
-  return options.activation.name == "identity" ? Activated{sum, 1.0} : activate(options.activation, sum);
+Vector pre_activations(const LinearOptions& options, const Vector& parameters, const Vector& x) {
+  Vector result;
+  for (std::size_t output = 0; output < static_cast<std::size_t>(options.out_features); ++output) {
+    result.push_back(pre_activation(options, parameters, x, output));
+  }
+  return result;
 }
 
 }  // namespace
@@ -94,11 +98,7 @@ Sequence max_backward(const Sequence& steps, std::size_t begin, const Vector& d_
 }
 
 Vector linear(const LinearOptions& options, const Vector& parameters, const Vector& x) {
-  Vector result;
-  for (std::size_t output = 0; output < static_cast<std::size_t>(options.out_features); ++output) {
-    result.push_back(activated(options, pre_activation(options, parameters, x, output)).value);
-  }
-  return result;
+  return activate_row(options.activation, pre_activations(options, parameters, x));
 }
 
 Vector linear_backward(const LinearOptions& options, const Vector& parameters, const Vector& x, const Vector& d_result,
@@ -106,9 +106,9 @@ Vector linear_backward(const LinearOptions& options, const Vector& parameters, c
   const auto inputs = static_cast<std::size_t>(options.in_features);
   const auto outputs = static_cast<std::size_t>(options.out_features);
   Vector d_x(inputs, 0.0);
+  const Vector d_sums = activate_row_backward(options.activation, pre_activations(options, parameters, x), d_result);
   for (std::size_t output = 0; output < outputs; ++output) {
-    const double sum = pre_activation(options, parameters, x, output);
-    const double d_sum = d_result[output] * activated(options, sum).slope;
+    const double d_sum = d_sums[output];
     for (std::size_t k = 0; k < inputs; ++k) {
       d_parameters[output * inputs + k] += d_sum * x[k];
       d_x[k] += d_sum * parameters[output * inputs + k];

@@ -15,6 +15,7 @@
 #include "training/moments.hpp"
 #include "training/optimizer_step.hpp"
 #include "training/training_step.hpp"
+#include "weights/module_sizes.hpp"
 
 namespace latchwork {
 namespace {
@@ -76,6 +77,26 @@ Target<T> computed_target(detail::SkippedCall<T>& computed, const Network<T>& ne
   gathered.weights = computed.of_output(target.weights, target.weight_features);
   gathered.weight_features = target.weight_features;
   return gathered;
+}
+
+// Refuses a network that ends in softmax, perhaps through modules after it that choose among its results or average
+// them.
+void check_logits(const std::vector<ModuleOptions>& modules) {
+  std::size_t last = modules.size() - 1;
+  while (last > 0 &&
+         (pooling_name(modules[last]) != nullptr || std::holds_alternative<DropoutOptions>(modules[last]))) {
+    --last;
+  }
+  const auto* linear = std::get_if<LinearOptions>(&modules[last]);
+  const auto* activation = std::get_if<ActivationOptions>(&modules[last]);
+  const Activation* const end = linear != nullptr       ? &linear->activation
+                                : activation != nullptr ? &activation->activation
+                                                        : nullptr;
+  if (end == nullptr || end->name != "softmax") return;
+  refuse("loss",
+         "another one for a network that ends in softmax, because cross_entropy takes logits and applies the "
+         "softmax itself",
+         "cross_entropy");
 }
 
 // Throws std::invalid_argument for a target or a weight that does not fit, before any computation.
@@ -144,6 +165,7 @@ Trainer<T>::Trainer(const Network<T>& network, Loss loss, std::vector<std::share
       steps_(static_cast<std::size_t>(network.members())),
       gradients_(static_cast<std::size_t>(network.parameter_count())) {
   validate(loss_, network_.output_size());
+  if (loss_.kind == LossKind::cross_entropy) check_logits(network_.modules());
   check_not_negative("clip_norm", clip_norm);
   detail::check_gradient_blocks(gradient_blocks);
   if (optimizers_.empty()) refuse("optimizers", "at least one", "none");

@@ -6,6 +6,7 @@
 
 #include "latchwork/batch.hpp"
 #include "latchwork/options.hpp"
+#include "machine/dispatch.hpp"
 
 namespace latchwork {
 
@@ -21,7 +22,8 @@ inline const char* pooling_name(const ModuleOptions& module) {
 inline bool keeps_features(const ModuleOptions& module) {
   return pooling_name(module) != nullptr || std::holds_alternative<DropoutOptions>(module) ||
          std::holds_alternative<SortOptions>(module) || std::holds_alternative<ReverseOptions>(module) ||
-         std::holds_alternative<InputSkipOptions>(module) || std::holds_alternative<MaskOptions>(module);
+         std::holds_alternative<InputSkipOptions>(module) || std::holds_alternative<MaskOptions>(module) ||
+         std::holds_alternative<ActivationOptions>(module);
 }
 
 inline bool has_reverse(const std::vector<ModuleOptions>& modules) {
@@ -35,6 +37,34 @@ inline bool backwards_after(const std::vector<ModuleOptions>& modules, std::size
                        [](const auto& module) { return std::holds_alternative<ReverseOptions>(module); }) %
              2 !=
          0;
+}
+
+// Whether each feature of a module's output follows from the same feature of the same step.
+inline bool keeps_columns(const ModuleOptions& module) {
+  if (const auto* activation = std::get_if<ActivationOptions>(&module)) {
+    const Index number = activation_number(activation->activation.name);
+    return number < 0 || activation_info(number).kind != ActivationKind::by_row;
+  }
+  return std::holds_alternative<DropoutOptions>(module) || std::holds_alternative<ScaleOptions>(module);
+}
+
+// The place of the module whose directions a Last at this place of a chain takes apart; its own place if there is none.
+inline std::size_t directed_source(const std::vector<ModuleOptions>& modules, std::size_t last) {
+  std::size_t at = last;
+  while (at > 0 && keeps_columns(modules[at - 1])) --at;
+  return at == 0 ? last : at - 1;
+}
+
+// Whether the Last that follows an LSTM merges its directions, because their final outputs belong to different steps.
+inline bool merges_in_last(const std::vector<ModuleOptions>& modules, std::size_t lstm) {
+  const auto* options = std::get_if<LstmOptions>(&modules[lstm]);
+  return options != nullptr && options->merges() && lstm + 1 < modules.size() &&
+         std::holds_alternative<LastOptions>(modules[lstm + 1]);
+}
+
+// The LSTM whose directions a Last at this place merges; null if there is none.
+inline const LstmOptions* merging_before_last(const std::vector<ModuleOptions>& modules, std::size_t last) {
+  return last > 0 && merges_in_last(modules, last - 1) ? &std::get<LstmOptions>(modules[last - 1]) : nullptr;
 }
 
 // The number of features of one step that a chain reads, which is what the first module says that takes only so many; 1

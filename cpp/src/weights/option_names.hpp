@@ -31,6 +31,12 @@ struct Words<Direction> {
 };
 
 template <>
+struct Words<Merge> {
+  static constexpr Choice<Merge> list[] = {
+      {"concat", Merge::concat}, {"sum", Merge::sum}, {"mul", Merge::mul}, {"ave", Merge::ave}};
+};
+
+template <>
 struct Words<ForgetGate> {
   static constexpr Choice<ForgetGate> list[] = {
       {"own", ForgetGate::own}, {"none", ForgetGate::none}, {"coupled", ForgetGate::coupled}};
@@ -92,6 +98,7 @@ void each_option(LstmOptions& options, Visit&& visit) {
   visit("bias", options.bias);
   visit("dropout", options.dropout);
   visit("direction", options.direction);
+  visit("merge", options.merge, Merge::concat);
   visit("proj_size", options.proj_size);
   visit("cell", options.cell);
   visit("forget_gate", options.forget_gate);
@@ -177,6 +184,11 @@ void each_option(MaskOptions& options, Visit&& visit) {
   visit("output", options.output);
 }
 
+template <class Visit>
+void each_option(ActivationOptions& options, Visit&& visit) {
+  visit("activation", options.activation);
+}
+
 template <class Activations>
 auto gates_of(Activations& activations) {
   using Gate = std::remove_reference_t<decltype((activations.input))>;
@@ -202,6 +214,7 @@ constexpr const char* kind_of(const SortOptions&) { return "sort"; }
 constexpr const char* kind_of(const ReverseOptions&) { return "reverse"; }
 constexpr const char* kind_of(const InputSkipOptions&) { return "input_skip"; }
 constexpr const char* kind_of(const MaskOptions&) { return "mask"; }
+constexpr const char* kind_of(const ActivationOptions&) { return "activation"; }
 
 // A module of this kind with its default options; null if there is no such kind.
 inline std::optional<ModuleOptions> module_of_kind(std::string_view kind) {

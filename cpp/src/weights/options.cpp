@@ -9,6 +9,7 @@
 
 #include "machine/dispatch.hpp"
 #include "weights/module_sizes.hpp"
+#include "weights/option_names.hpp"
 #include "weights/refusal.hpp"
 
 namespace latchwork {
@@ -63,8 +64,9 @@ Count parameters_of(const LstmOptions& options) {
   if (options.peephole) all_but_w = all_but_w + Count(options.gates() - 1) * hidden;
   if (options.layer_norm) all_but_w = all_but_w + Count(4) * gates + Count(2) * hidden;
   if (options.learn_start_state) all_but_w = all_but_w + output + hidden;
+  const Count between = options.merges() ? output : directions * output;  // features from one layer to the next
   return directions * (gates * Count(options.input_size) + all_but_w) +
-         Count(options.num_layers - 1) * directions * (gates * directions * output + all_but_w);
+         Count(options.num_layers - 1) * directions * (gates * between + all_but_w);
 }
 
 Count parameters_of(const LastOptions&) { return Count(0); }
@@ -77,6 +79,7 @@ Count parameters_of(const SortOptions&) { return Count(0); }
 Count parameters_of(const ReverseOptions&) { return Count(0); }
 Count parameters_of(const InputSkipOptions&) { return Count(0); }
 Count parameters_of(const MaskOptions&) { return Count(0); }
+Count parameters_of(const ActivationOptions&) { return Count(0); }
 
 Count parameters_of(const EmbedColumnsOptions& options) {
   Count sum(0);
@@ -123,13 +126,18 @@ void check_coefficient(const std::string& name, const std::optional<double>& val
   check_finite(name, *value);
 }
 
-// `others`: names that are taken besides those that a gate may have.
-void check_activation(const std::string& name, const Activation& activation, std::string others = {}) {
+void check_activation(const std::string& name, const Activation& activation, bool of_gate) {
+  if (!of_gate && activation.name == identity) {
+    if (activation.alpha) refuse(name + ".alpha", "none for identity", text(*activation.alpha));
+    if (activation.beta) refuse(name + ".beta", "none for identity", text(*activation.beta));
+    return;
+  }
+  const auto is_taken = [&](Index known) { return !of_gate || activation_info(known).kind != ActivationKind::by_row; };
   const Index number = activation_number(activation.name);
-  if (number < 0) {
-    std::string names = std::move(others);
+  if (number < 0 || !is_taken(number)) {
+    std::string names = of_gate ? "" : identity;
     for (Index known = 0; known < current_kernels().activation_count; ++known) {
-      names.append(names.empty() ? "" : ", ").append(activation_info(known).name);
+      if (is_taken(known)) names.append(names.empty() ? "" : ", ").append(activation_info(known).name);
     }
     refuse(name, "one of " + names, "\"" + activation.name + "\"");
   }
@@ -154,11 +162,11 @@ void check_activations(const LstmOptions& options) {
   for (Index set = 0; set < sets; ++set) {
     const CellActivations& activations = options.activations_of(set);
     const std::string name = "activations[" + text(set) + "].";
-    check_activation(name + "input", activations.input);
-    check_activation(name + "forget", activations.forget);
-    check_activation(name + "candidate", activations.candidate);
-    check_activation(name + "output", activations.output);
-    check_activation(name + "cell", activations.cell);
+    check_activation(name + "input", activations.input, true);
+    check_activation(name + "forget", activations.forget, true);
+    check_activation(name + "candidate", activations.candidate, true);
+    check_activation(name + "output", activations.output, true);
+    check_activation(name + "cell", activations.cell, true);
     if (options.forget_gate != ForgetGate::own && activations.forget != CellActivations{}.forget) {
       refuse(name + "forget", "none without a forget gate of its own", "\"" + activations.forget.name + "\"");
     }
@@ -204,6 +212,9 @@ void check(const LstmOptions& options) {
   check_at_least("num_layers", 1, options.num_layers);
   if (options.num_layers > max_layers) refuse("num_layers", "at most " + text(max_layers), text(options.num_layers));
   check_probability("dropout", options.dropout);
+  if (options.merge != Merge::concat && options.direction != Direction::both) {
+    refuse("merge", "concat without two directions", std::string(word_for(options.merge)));
+  }
   check_at_least("proj_size", 0, options.proj_size);
   if (options.proj_size >= options.hidden_size) {
     refuse("proj_size", "less than hidden_size (" + text(options.hidden_size) + ")", text(options.proj_size));
@@ -228,12 +239,6 @@ void check(const LstmOptions& options) {
   }
 }
 
-void check_linear_activation(const Activation& activation) {
-  if (activation.name != identity) return check_activation("activation", activation, identity);
-  if (activation.alpha) refuse("activation.alpha", "none for identity", text(*activation.alpha));
-  if (activation.beta) refuse("activation.beta", "none for identity", text(*activation.beta));
-}
-
 void check(const LastOptions&) {}
 void check(const MeanOptions&) {}
 void check(const MaxOptions&) {}
@@ -243,7 +248,7 @@ void check(const DropoutOptions& options) { check_probability("p", options.p); }
 void check(const LinearOptions& options) {
   check_at_least("in_features", 1, options.in_features);
   check_at_least("out_features", 1, options.out_features);
-  check_linear_activation(options.activation);
+  check_activation("activation", options.activation, false);
   if (!(options.init_scale >= 0.0 && std::isfinite(options.init_scale))) {
     refuse("init_scale", "a finite number of at least 0", text(options.init_scale));
   }
@@ -318,6 +323,7 @@ void check(const EmbedColumnsOptions& options) {
 }
 
 void check(const SortOptions& options) { check_at_least("group", 1, options.group); }
+void check(const ActivationOptions& options) { check_activation("activation", options.activation, false); }
 
 void check(const InputSkipOptions& options) {
   check_feature_count(options.features);
@@ -448,6 +454,16 @@ void validate(const std::vector<ModuleOptions>& modules) {
     recurrent = recurrent || lstm;
     reversed = reversed || reverse;
     if (std::holds_alternative<EmbedColumnsOptions>(module)) check_codes(modules, index, here);
+    if (std::holds_alternative<LastOptions>(module)) {
+      const std::size_t source = directed_source(modules, index);
+      const auto* merging = source == index ? nullptr : std::get_if<LstmOptions>(&modules[source]);
+      if (merging != nullptr && merging->merges() && source + 1 != index) {
+        refuse(here, "a Last right after the LSTM whose directions merge", "one after another module");
+      }
+      if (merging != nullptr && merging->merges() && merging->residual) {
+        refuse(here, "no Last after an LSTM with residual sums whose directions merge", "one");
+      }
+    }
     if (pooling != nullptr && pooled != nullptr) {
       refuse(here, "at most one of Last, Mean and Max", std::string(pooling) + " after " + pooled);
     }

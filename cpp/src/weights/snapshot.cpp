@@ -8,14 +8,6 @@ namespace latchwork {
 
 namespace {
 
-template <class T>
-ActivationArgs<T> activation_args(const Activation& activation) {
-  const Activation filled = with_defaults(activation);
-  static_assert(no_activation == -1, "what activation_number() says of the identity");
-  return {activation_number(filled.name), static_cast<T>(filled.alpha.value_or(0.0)),
-          static_cast<T>(filled.beta.value_or(0.0))};
-}
-
 // The options that the general epilogue needs.
 template <class T>
 CellVariant<T> cell_variant(const LstmOptions& lstm, Index direction) {
@@ -75,6 +67,9 @@ PackedChain<T> described_chain(const std::vector<ModuleOptions>& modules, const 
     } else if (const auto* impute = std::get_if<ImputeOptions>(&modules[at])) {
       const auto features = static_cast<std::size_t>(impute->features);
       fill_constants(impute->fill.empty() ? std::vector<double>(features) : impute->fill, chain[at].fill);
+    }
+    if (const auto* activation = std::get_if<ActivationOptions>(&modules[at])) {
+      chain[at].activation = activation_args<T>(activation->activation);
     }
     const auto* lstm = std::get_if<LstmOptions>(&modules[at]);
     if (lstm == nullptr) continue;
@@ -197,6 +192,16 @@ void pack_linear(const LinearOptions& linear, const T* weight, const T* bias, co
 }
 
 }  // namespace
+
+template <class T>
+ActivationArgs<T> activation_args(const Activation& activation) {
+  const Activation filled = with_defaults(activation);
+  static_assert(no_activation == -1, "what activation_number() says of the identity");
+  return {activation_number(filled.name), static_cast<T>(filled.alpha.value_or(0.0)),
+          static_cast<T>(filled.beta.value_or(0.0))};
+}
+template ActivationArgs<float> activation_args<float>(const Activation&);
+template ActivationArgs<double> activation_args<double>(const Activation&);
 
 template <class T>
 const Kernels<T>& kernels_for(const std::vector<ModuleOptions>& modules) {

@@ -49,6 +49,16 @@ struct PackedLayer {
 
 inline constexpr Index no_activation = -1;  // the number of the identity, which is none of the kernels' activations
 
+// The activation as the kernels take it.
+template <class T>
+ActivationArgs<T> activation_args(const Activation& activation);
+
+// Whether the slope follows from the input, and not from the value.
+template <class T>
+bool slope_follows_input(const ActivationArgs<T>& activation) {
+  return activation.number != no_activation && activation_info(activation.number).kind == ActivationKind::by_input;
+}
+
 template <class T>
 struct PackedLinear {
   Index input_size = 0;
@@ -66,6 +76,7 @@ struct PackedModule {
   Buffer<T> table;          // of an Embedding; of an EmbedColumns those of its columns, one after another
   Buffer<T> shift, factor;  // of a Scale
   Buffer<T> fill;           // of an Impute
+  ActivationArgs<T> activation{no_activation, T(0), T(0)};  // of an activation module
   // Of an Embedding, a Linear, or the first table of an EmbedColumns; each layer of an LSTM has its own.
   ParameterPlaces places;
 };

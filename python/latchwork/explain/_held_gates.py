@@ -23,6 +23,9 @@ M = TypeVar("M", LSTM, Network)
 # The largest pre-activation that is tried. Every activation that has a limit has reached it there.
 _LARGEST = 1e30
 
+# Activations that fall before they rise, and from where on they do: only that part is searched.
+_RISES_FROM = {"silu": -1.2784645, "gelu": -0.7517916, "gelu_tanh": -0.7524614}
+
 _PEEPHOLES = ("input", "forget", "output")
 
 
@@ -123,7 +126,7 @@ def _pre_activation(gate: str, wanted: float, place: Place) -> float:
     found = line.nearest(target)
     reached = line.value(found)
     if abs(reached - target) > 16 * np.finfo(dtype).eps * max(1.0, abs(target)):
-        ends = sorted((line.value(-line.largest), line.value(line.largest)))
+        ends = sorted((line.value(line.lowest), line.value(line.largest)))
         limit = "" if clip is None else f" with clip={clip:g}"
         name = activation if isinstance(activation, str) else activation[0]
         raise ValueError(
@@ -134,7 +137,7 @@ def _pre_activation(gate: str, wanted: float, place: Place) -> float:
 
 
 class _Line:
-    """An activation, which rises or falls, over all numbers of a dtype up to a largest one, in their order."""
+    """An activation over the numbers of a dtype, in their order, between which it rises or falls all the way."""
 
     def __init__(self, activation: Any, dtype: np.dtype[Any], largest: float) -> None:
         # A Linear layer of one feature computes what a gate computes of its pre-activation, bit for bit.
@@ -144,6 +147,9 @@ class _Line:
         self._integer = np.dtype(np.int32 if dtype == np.float32 else np.int64)
         self._rank = self._rank_of(largest)
         self.largest = self._number_of(self._rank)
+        name = activation if isinstance(activation, str) else activation[0]
+        self._lowest = -min(self._rank, self._rank_of(abs(_RISES_FROM.get(name, largest))))
+        self.lowest = self._number_of(self._lowest)
         self._sign = 1.0 if self.value(self.largest) >= self.value(-self.largest) else -1.0
 
     def value(self, number: float) -> float:
@@ -157,7 +163,7 @@ class _Line:
             inside = self._inside(first, beyond - 1)
             if self.value(inside) == target:
                 return inside
-        near = [rank for rank in range(first - 8, first + 8) if abs(rank) <= self._rank]
+        near = [rank for rank in range(first - 8, first + 8) if self._lowest <= rank <= self._rank]
         return self._number_of(min(near, key=lambda rank: abs(self.value(self._number_of(rank)) - target)))
 
     def _inside(self, first: int, last: int) -> float:
@@ -172,7 +178,7 @@ class _Line:
 
     def _first(self, holds: Any) -> int:
         """Bisect for the first rank whose value, made to rise, fulfils a condition; one after the last if none does."""
-        low, high = -self._rank, self._rank + 1
+        low, high = self._lowest, self._rank + 1
         while low < high:
             middle = (low + high) // 2
             if holds(self._sign * self.value(self._number_of(middle))):

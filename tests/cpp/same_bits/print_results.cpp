@@ -276,6 +276,32 @@ std::vector<std::pair<std::string, std::function<void(LstmOptions&)>>> variants(
        }},
       {"other activations",
        [](LstmOptions& o) { o.activations = {{{"hard_sigmoid"}, {"sigmoid"}, {"elu"}, {"sigmoid"}, {"softsign"}}}; }},
+      {"SELU, SiLU and GELU",
+       [](LstmOptions& o) { o.activations = {{{"silu"}, {"sigmoid"}, {"selu"}, {"gelu_tanh"}, {"gelu"}}}; }},
+      {"exponential gate, clip, layer norm",
+       [](LstmOptions& o) {
+         o.activations = {{{"exponential"}, {"sigmoid"}, {"gelu"}, {"silu"}, {"tanh"}}};
+         o.clip = 0.75;
+         o.layer_norm = true;
+       }},
+      {"two layers, sum of directions",
+       [](LstmOptions& o) {
+         o.num_layers = 2;
+         o.direction = Direction::both;
+         o.merge = Merge::sum;
+       }},
+      {"two layers, product of directions, residual",
+       [](LstmOptions& o) {
+         o.num_layers = 2;
+         o.direction = Direction::both;
+         o.merge = Merge::mul;
+         o.residual = true;
+       }},
+      {"mean of directions",
+       [](LstmOptions& o) {
+         o.direction = Direction::both;
+         o.merge = Merge::ave;
+       }},
   };
 }
 
@@ -319,6 +345,21 @@ void print_all(const std::string& dtype) {
   print_gradients<T>(dtype + ", masked tokens, reversed",
                      {EmbeddingOptions{19, 16, 3, SkippedOutput::zero}, ReverseOptions{}, lstm(16, 20), MeanOptions{}},
                      {40, 6, true, true}, 83);
+
+  const auto activated = [](Index from, Index to, const char* name) {
+    LinearOptions linear{from, to};
+    linear.activation = {name};
+    return linear;
+  };
+  LstmOptions merging = lstm(5, 17);
+  merging.direction = Direction::both;
+  merging.merge = Merge::mul;
+  print_gradients<T>(
+      dtype + ", activation modules, softmax",
+      {merging, LastOptions{}, ActivationOptions{{"silu"}}, activated(17, 33, "gelu"), activated(33, 9, "softmax")},
+      {9, 40, true, true}, 82);
+  print_gradients<T>(dtype + ", logarithm of softmax",
+                     {activated(5, 40, "exponential"), ActivationOptions{{"log_softmax"}}}, {9, 40, true, false}, 83);
 
   LstmOptions norm = lstm(3, 13);
   norm.layer_norm = true;

@@ -6,16 +6,28 @@
 // Random variants of the cell. Their numbers are exact in float, like those of a random problem.
 namespace latchwork::test {
 
+// Any but the exponential, which in a recurrence soon is beyond all numbers.
 inline Activation random_activation(Random& random) {
   struct Kind {
     const char* name;
     Index coefficients;
     double alpha_sign;  // 0 if either sign will do
   };
-  static constexpr Kind kinds[] = {{"sigmoid", 0, 0},          {"tanh", 0, 0},        {"relu", 0, 0},
-                                   {"hard_sigmoid", 2, 0},     {"affine", 2, 0},      {"leaky_relu", 1, 1},
-                                   {"thresholded_relu", 1, 1}, {"scaled_tanh", 2, 0}, {"elu", 1, 1},
-                                   {"softsign", 0, 0},         {"softplus", 0, 0}};
+  static constexpr Kind kinds[] = {{"sigmoid", 0, 0},
+                                   {"tanh", 0, 0},
+                                   {"relu", 0, 0},
+                                   {"hard_sigmoid", 2, 0},
+                                   {"affine", 2, 0},
+                                   {"leaky_relu", 1, 1},
+                                   {"thresholded_relu", 1, 1},
+                                   {"scaled_tanh", 2, 0},
+                                   {"elu", 1, 1},
+                                   {"softsign", 0, 0},
+                                   {"softplus", 0, 0},
+                                   {"selu", 0, 0},
+                                   {"silu", 0, 0},
+                                   {"gelu", 0, 0},
+                                   {"gelu_tanh", 0, 0}};
   const Kind& kind = kinds[random.between(0, std::size(kinds) - 1)];
   Activation activation{kind.name};
   const Index given = random.between(0, kind.coefficients);
@@ -55,6 +67,7 @@ inline void add_random_variants(Random& random, LstmOptions& options) {
       options.activations.push_back(random_activations(random, options.forget_gate));
     }
   }
+  if (options.directions() == 2 && random.chance(0.5)) options.merge = static_cast<Merge>(random.between(1, 3));
   if (random.chance(0.3)) options.clip = static_cast<double>(random.between(4, 32)) / 16.0;
   if (random.chance(0.3)) options.cell_clip = static_cast<double>(random.between(4, 32)) / 16.0;
   options.zoneout_hidden = probability(0.3);

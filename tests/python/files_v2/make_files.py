@@ -55,6 +55,17 @@ def models():
     yield "impute", lw.Impute(3, indicators=[2, 0]), GAPS
     yield "impute_constant", lw.Impute(3, "constant", [1.0, -0.1, 2.0], [1]), GAPS
     yield "embed_columns", lw.EmbedColumns(2, [1], 5, 3, seed=30), CODES
+    yield "activation", lw.Activation(("leaky_relu", 0.25)), normal(37, (5, 2, 3))
+    yield (
+        "network_merge",
+        lw.Network(
+            [
+                lw.LSTM(3, 4, bidirectional=True, merge="mul", activations={"input": "gelu", "cell": "silu"}, seed=38),
+                lw.Last(), lw.Linear(4, 3, activation="selu", seed=39), lw.Activation("softmax"),
+            ]
+        ),
+        normal(40, (5, 2, 3)),
+    )  # fmt: skip
     yield "sort", lw.Sort(3), normal(31, (5, 2, 3))
     yield "reverse", lw.Reverse(), normal(37, (5, 2, 3))
     yield "input_skip", lw.InputSkip(2, 0.3), normal(44, (5, 2, 3))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 DEFAULTS = {
+    "merge": "concat",
     "forget_gate": True,
     "peephole": False,
     "layer_norm": False,
@@ -21,7 +22,8 @@ DEFAULTS = {
     "init": "torch",
     "t_max": None,
 }
-CELL_DEFAULTS = {name: value for name, value in DEFAULTS.items() if name != "residual"} | {"proj_size": 0}
+OF_STACKS = {"residual", "merge"}
+CELL_DEFAULTS = {name: value for name, value in DEFAULTS.items() if name not in OF_STACKS} | {"proj_size": 0}
 
 STACK = {"input_size": 3, "hidden_size": 5, "num_layers": 2, "bidirectional": True}
 WITHOUT_FORGET_GATE = [{"forget_gate": False}, {"forget_gate": "coupled"}]
@@ -39,6 +41,7 @@ RICH = [
     (STACK | {"learn_start_state": True, "zoneout": [np.float64(0.25), 1], "dtype": "float64"},
      {"zoneout": (0.25, 1.0)}),
     (STACK | {"recurrent_dropout": 0.5, "recurrent_dropout_on": "candidate", "weight_dropout": 1, "dropout": 0.1}, {}),
+    (STACK | {"merge": "mul", "activations": {"input": "gelu", "cell": "silu"}}, {}),
     (STACK | {"init": "chrono", "t_max": 40, "forget_gate": "coupled"}, {}),
     (STACK | {"init": "keras", "forget_bias": 2, "peephole": True, "learn_start_state": True}, {"forget_bias": 2.0}),
     ({"input_size": 3, "hidden_size": 5, "reverse": True, "forget_gate": False, "init": "orthogonal"}, {}),
@@ -60,7 +63,7 @@ MODULES = [
     *[pytest.param(lw.LSTMCell, one_direction(given), id=f"LSTMCell-{place}") for place, (given, _) in enumerate(RICH)],
 ]
 
-# ONNX's activations, and the defaults of alpha and beta of those that take them.
+# The activations of a gate, and the defaults of alpha and beta of those that take them.
 ACTIVATIONS = {
     "sigmoid": (),
     "tanh": (),
@@ -73,5 +76,10 @@ ACTIVATIONS = {
     "elu": (1.0,),
     "softsign": (),
     "softplus": (),
+    "selu": (),
+    "silu": (),
+    "gelu": (),
+    "gelu_tanh": (),
+    "exponential": (),
 }
 GATES = {"input": "sigmoid", "forget": "sigmoid", "candidate": "tanh", "output": "sigmoid", "cell": "tanh"}

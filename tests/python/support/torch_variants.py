@@ -20,6 +20,11 @@ ACTIVATIONS = {
     "elu": lambda alpha=1.0: lambda x: functional.elu(x, alpha),
     "softsign": lambda: functional.softsign,
     "softplus": lambda: lambda x: functional.softplus(x, threshold=700.0),
+    "selu": lambda: functional.selu,
+    "silu": lambda: functional.silu,
+    "gelu": lambda: functional.gelu,
+    "gelu_tanh": lambda: lambda x: functional.gelu(x, approximate="tanh"),
+    "exponential": lambda: torch.exp,
 }
 DEFAULTS = {"input": "sigmoid", "forget": "sigmoid", "candidate": "tanh", "output": "sigmoid", "cell": "tanh"}
 

@@ -94,8 +94,8 @@ def _activation(random):
     name, *ranges = (
         ("sigmoid",), ("tanh",), ("relu",), ("hard_sigmoid", (0.1, 0.5), (0.2, 0.8)), ("affine", (-0.8, 0.8), (-1, 1)),
         ("leaky_relu", (0.0, 0.5)), ("thresholded_relu", (0.0, 0.5)), ("scaled_tanh", (-1.5, -0.3), (-1, 1)),
-        ("elu", (0.0, 1.2)), ("softsign",), ("softplus",),
-    )[random.randint(11)]  # fmt: skip
+        ("elu", (0.0, 1.2)), ("softsign",), ("softplus",), ("selu",), ("silu",), ("gelu",), ("gelu_tanh",),
+    )[random.randint(15)]  # fmt: skip
     # Any number of the constants may be left to their defaults.
     given = tuple(float(random.uniform(*bounds)) for bounds in ranges[: random.randint(len(ranges) + 1)])
     return (name, *given) if given else name
