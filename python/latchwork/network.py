@@ -43,12 +43,13 @@ class Network(SequenceModule[Any]):
     Parameters
     ----------
     layers : sequence of layers
-        `LSTM`, `Embedding`, `Last`, `Mean`, `Max`, `Linear`, `Activation`, `Dropout`, `Scale`, `Impute`, `EmbedColumns`,
-        `Mask`, `Reverse`, `InputSkip` and `Sort`. Each layer's input size is the output size of the one before. An `Embedding`
-        may come first, so that the network takes tokens, or a `Mask`. An `Impute` comes before the LSTMs, an
-        `EmbedColumns` after no other layers than `Mask`, `Scale` and `Impute`. LSTMs, `Reverse` and `InputSkip` come
-        before `Last`, `Mean` or `Max`, of which there may be one. The layers keep their weights and share them with the
-        network from then on: a write through one is seen by the other. A layer belongs to at most one network.
+        `LSTM`, `Embedding`, `Last`, `Mean`, `Max`, `Linear`, `Activation`, `Dropout`, `Scale`, `Impute`,
+        `EmbedColumns`, `Mask`, `Reverse`, `InputSkip` and `Sort`. Each layer's input size is the output size of the one
+        before. An `Embedding` may come first, so that the network takes tokens, or a `Mask`. An `Impute` comes before
+        the LSTMs, an `EmbedColumns` after no other layers than `Mask`, `Scale` and `Impute`. LSTMs, `Reverse` and
+        `InputSkip` come before `Last`, `Mean` or `Max`, of which there may be one. The layers keep their weights and
+        share them with the network from then on: a write through one is seen by the other. A layer belongs to at most
+        one network.
     members : int, default 1
         How many sets of weights (M) the network has. All are run and trained in one call, and each gives bit for bit
         what it would give as a network of its own. That saves time, most of all in small networks

@@ -1,7 +1,7 @@
 """Build the programs of docs/examples/cpp against an installed Latchwork, and compare what they compute.
 
 python check_examples.py CMAKE CMAKE_FOLDER: the folder that holds latchwork's CMake package.
-With --install BUILD PREFIX, the build is installed into that folder first.
+With --install BUILD PREFIX, the build is installed into that folder first. With --keep FOLDER, the programs stay there.
 """
 
 import argparse
@@ -154,6 +154,7 @@ def main() -> int:
     parser.add_argument("cmake")
     parser.add_argument("cmake_folder", type=Path)
     parser.add_argument("--install", type=Path, nargs=2, metavar=("BUILD", "PREFIX"))
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
     parser.add_argument("--compiler", default="c++")
     arguments = parser.parse_args()
     package = arguments.cmake_folder
@@ -169,12 +170,13 @@ def main() -> int:
         assert not FOREIGN.search(header.read_text(encoding="utf-8")), header
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run(arguments.cmake, "-S", ROOT / "docs/examples/cpp", "-B", folder / "build", f"-Dlatchwork_DIR={package}",
+        programs = arguments.keep or folder / "build"
+        run(arguments.cmake, "-S", ROOT / "docs/examples/cpp", "-B", programs, f"-Dlatchwork_DIR={package}",
             f"-DCMAKE_CXX_COMPILER={arguments.compiler}", "-DCMAKE_BUILD_TYPE=Release",
             "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Wpedantic -Werror")  # fmt: skip
-        run(arguments.cmake, "--build", folder / "build")
-        check_stream(folder / "build" / "stream")
-        check_effect(folder / "build" / "effect", folder)
+        run(arguments.cmake, "--build", programs)
+        check_stream(programs / "stream")
+        check_effect(programs / "effect", folder)
         if arguments.install and list(arguments.install[1].rglob("*.a")):  # a wheel has neither
             check_pkg_config(arguments.install[1], folder, arguments.compiler)
     print(f"both programs compute what they should with the headers in {headers[0].parent}")

@@ -1,6 +1,7 @@
 """Check that the shared library exports what the public headers declare, and nothing else.
 
-python check_exports.py NM LIBRARY INCLUDE_FOLDER
+python check_exports.py NM LIBRARY INCLUDE_FOLDER [PYTHON_MODULE]
+With the Python module, also that it finds in the library all that it needs.
 """
 
 import re
@@ -29,6 +30,14 @@ def without_arguments(name: str) -> str:
     return kept
 
 
+def mangled(nm: str, which: str, library: str) -> set[str]:
+    """Name the dynamic symbols that are defined or missing in a library."""
+    listing = subprocess.run(
+        [nm, "--dynamic", which, "--portability", library], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    return {line.split()[0] for line in listing.splitlines() if line}
+
+
 def main() -> int:
     nm, library, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     declared = "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("latchwork/*.hpp")))
@@ -44,6 +53,10 @@ def main() -> int:
         if match is None or match[1] not in known:
             faults.append(f"exported, but in no public header: {name}")
     faults += [f"not exported: {name}" for name in NEEDED if not any(name in each for each in names)]
+    if len(sys.argv) > 4:
+        exported = mangled(nm, "--defined-only", library)
+        needed = {name for name in mangled(nm, "--undefined-only", sys.argv[4]) if "9latchwork" in name}
+        faults += [f"not exported, but the Python module needs it: {name}" for name in sorted(needed - exported)]
     print(*faults, sep="\n")
     print(f"{len(faults)} faults in {len(names)} exported symbols")
     return 1 if faults else 0

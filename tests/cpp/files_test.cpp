@@ -244,8 +244,8 @@ TEST_CASE("hostile metadata") {
   CHECK(linear(sizes + R"(,"activation":3)") == "activation: expected a name or (name, alpha, beta), got int");
   CHECK(linear(sizes + R"(,"activation":["elu",1,2,3])") ==
         "activation: expected a name or (name, alpha, beta), got 4 items");
-  CHECK(linear(sizes, R"("dtype":"object","members":1)") == "dtype: expected \"float32\" or \"float64\", got object");
-  CHECK(linear(sizes, R"("dtype":null,"members":1)") == "dtype: expected \"float32\" or \"float64\", got NoneType");
+  CHECK(linear(sizes, R"("dtype":"object","members":1)") == "dtype: expected \"float32\" or \"float64\", got 'object'");
+  CHECK(linear(sizes, R"("dtype":null,"members":1)") == "dtype: expected \"float32\" or \"float64\", got None");
   CHECK(linear(sizes, R"("dtype":"float64","members":1)") == "bias: expected dtype float64, got float32");
   CHECK(linear(sizes, R"("dtype":"float32","members":0)") == "members: expected at least 1, got 0");
   CHECK(linear(sizes, R"("dtype":"float32","members":4611686018427387904)") ==

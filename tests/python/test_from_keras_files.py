@@ -390,3 +390,49 @@ def test_folder_of_models():
                 assert_close(state[1][0], content["y2"], 1e-5, str(path))
             if "y0_call2" in content:
                 assert_close(model(x, state)[0], content["y0_call2"], 1e-5, str(path))
+
+
+@needs_h5py
+@pytest.mark.parametrize("whole", [True, False])
+def test_both_directions_of_keras2(tmp_path, x, random, whole):
+    """The names of the weights say which direction they are of, in files with and without a configuration."""
+    directions = [formula.drawn(random, FEATURES, UNITS) for _ in range(2)]
+    inner = formula.keras2_layer("LSTM", "lstm_1", **KERAS2_LSTM | {"recurrent_activation": "sigmoid"})
+    layer = formula.keras2_layer("Bidirectional", "bidirectional_1", layer=inner, merge_mode="concat")
+    config = {"class_name": "Sequential", "config": {"name": "s", "layers": [layer]}} if whole else None
+    tensors = [
+        tensor
+        for name, each in zip(("forward", "backward"), directions, strict=True)
+        for tensor in formula.lstm_tensors(f"bidirectional_1/{name}_lstm_1", each)
+    ]
+    formula.write_keras2(tmp_path / "m.h5", config, {"bidirectional_1": tensors}, version="2.3.1")
+    lstm = lw.from_keras(tmp_path / "m.h5")
+    backward = formula.lstm(x[:, ::-1], *directions[1])[:, ::-1]
+    assert_close(lstm(x)[0], np.concatenate([formula.lstm(x, *directions[0]), backward], axis=-1), 1e-5)
+    (found,) = interop_keras.lstms(tmp_path / "m.h5")
+    assert (found.path, found.direction, found.obstacles) == ("bidirectional_1", "both", ())
+
+
+@needs_h5py
+def test_names_of_tensorflow(tmp_path, x, weights):
+    """Cells have a name of their own, which is not the layer's."""
+    formula.write_keras2(tmp_path / "w.h5", None, {"a": formula.lstm_tensors("a/lstm_cell_3", weights)}, "2.15.0")
+    assert_close(lw.from_keras(tmp_path / "w.h5", layer="a")(x)[0], formula.lstm(x, *weights), 1e-5)
+
+
+@needs_h5py
+def test_long_lists_of_names(tmp_path, x, weights):
+    """Attributes of more than 64 KiB are cut into several."""
+    import h5py
+
+    config = {
+        "class_name": "Sequential",
+        "config": [formula.keras2_layer("LSTM", "a", units=UNITS, return_sequences=True)],
+    }
+    formula.write_keras2(tmp_path / "m.h5", config, {"a": formula.lstm_tensors("a", weights)}, "2.3.1")
+    with h5py.File(tmp_path / "m.h5", "a") as file:
+        attributes = file["model_weights/a"].attrs
+        names = attributes["weight_names"]
+        del attributes["weight_names"]
+        attributes["weight_names0"], attributes["weight_names1"] = names[:2], names[2:]
+    assert_close(lw.from_keras(tmp_path / "m.h5")(x)[0], formula.lstm(x, *weights), 1e-5)

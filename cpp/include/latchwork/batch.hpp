@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "latchwork/options.hpp"
+#include "latchwork/skipped_output.hpp"
 #include "latchwork/types.hpp"
 
 // What goes into a call and comes out of it: views of sequences, batches and states. None of them owns memory.

@@ -41,7 +41,7 @@ LATCHWORK_API ModelInfo model_info(const std::filesystem::path& file);
 
 // Reads a model: a layer, a network, or an estimator's network with its scaling. A layer's tensors keep their names
 // without a module's number. float16 and bfloat16 become the model's dtype. The mask seeds of training start from 0. A
-// layer that takes any number of features (Last, Mean, Max, Dropout, Sort) is no network alone and is refused.
+// layer that takes any number of features, such as Last or Dropout, is no network alone and is refused.
 LATCHWORK_API AnyNetwork load(const std::filesystem::path& file);
 
 // The same for a model of this dtype. Throws std::invalid_argument for one of the other.

@@ -121,6 +121,6 @@ LATCHWORK_API void pool(const ModuleOptions& pooling, const SequenceView<const T
 // An activation module without a network: x and y are (rows, features), contiguous. Throws std::invalid_argument for
 // another module.
 template <class T>
-void activate(const ModuleOptions& activation, const T* x, Index rows, Index features, T* y);
+LATCHWORK_API void activate(const ModuleOptions& activation, const T* x, Index rows, Index features, T* y);
 
 }  // namespace latchwork

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "latchwork/export.hpp"
+#include "latchwork/skipped_output.hpp"
 #include "latchwork/types.hpp"
 
 namespace latchwork {
@@ -107,14 +108,6 @@ struct LstmOptions {
   Index states() const { return num_layers * directions(); }
 
   bool operator==(const LstmOptions&) const = default;
-};
-
-// What the output is at a skipped step.
-enum class SkippedOutput {
-  // That of the last step before it that was computed since the last reset; zero if there is none. What a reverse
-  // direction computed repeats the next computed step before the next reset.
-  repeat,
-  zero,
 };
 
 struct EmbeddingOptions {

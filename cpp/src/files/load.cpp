@@ -65,7 +65,10 @@ std::string kind_of_module(const ModuleOptions& module) {
 Dtype dtype_of(const Json& value) {
   if (value == "float32") return Dtype::float32;
   if (value == "float64") return Dtype::float64;
-  refuse("dtype", "\"float32\" or \"float64\"", value.is_string() ? value.get<std::string>() : files::type_name(value));
+  refuse("dtype", "\"float32\" or \"float64\"",
+         value.is_string() ? "'" + value.get<std::string>() + "'"
+         : value.is_null() ? "None"
+                           : files::type_name(value));
 }
 
 const char* name_of(Dtype dtype) { return dtype == Dtype::float32 ? "float32" : "float64"; }

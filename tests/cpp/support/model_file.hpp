@@ -75,7 +75,7 @@ struct ModelFile {
     for (const auto& [name, tensor] : tensors) {
       header += ",\"" + name + R"(":{"dtype":")" + tensor.dtype + R"(","shape":[)";
       for (std::size_t axis = 0; axis < tensor.shape.size(); ++axis) {
-        header += (axis == 0 ? "" : ",") + std::to_string(tensor.shape[axis]);
+        header.append(axis == 0 ? "" : ",").append(std::to_string(tensor.shape[axis]));
       }
       header += R"(],"data_offsets":[)" + std::to_string(data.size()) + ",";
       data.append(reinterpret_cast<const char*>(tensor.words.data()), 2 * tensor.words.size());

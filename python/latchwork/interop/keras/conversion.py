@@ -71,12 +71,15 @@ def chain_of(steps: Sequence[Step], keras3: bool) -> Chain:
         convert = _converter(step.layer)
         try:
             if convert is None:
-                raise Unsupported("")
+                raise Unsupported(" and ".join(map(str, step.layer.children)))
             if not is_lstm(step.layer) and step.taken != (0,):
                 raise Unsupported("several outputs")
             convert(chain, step)
         except Unsupported as error:
             chain.problems[place] = f"{step.layer}" + (f" with {error}" if str(error) else "")
+    if chain.masked and chain.zero_output:
+        option = "output" if chain.parts[0].layer is not lw.Embedding else "mask_output"
+        chain.parts[0] = replace(chain.parts[0], options={**chain.parts[0].options, option: "zero"})
     return chain
 
 
@@ -115,8 +118,7 @@ def _embedding(chain: Chain, step: Step) -> None:
 def _masking(chain: Chain, step: Step) -> None:
     if chain.parts:
         raise Unsupported("layers before it")
-    if not chain.masked:
-        chain.add(_ours("Mask"), _origin(step.layer), value=number(step.layer, "mask_value", 0.0))
+    chain.add(_ours("Mask"), _origin(step.layer), value=number(step.layer, "mask_value", 0.0))
     chain.masked = True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import multiprocessing.spawn
 import os
 import subprocess
 import sys
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from latchwork._arrays import Array
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_SECONDS = 20.0  # waiting for a process that neither answers nor ends; what it computes is bounded more tightly
+# Waiting for a process that neither answers nor ends, and for each byte; what it computes is bounded more tightly.
+_SECONDS, _SECONDS_PER_BYTE = 20.0, 1e-6
 
 
 class _Process(Protocol):
@@ -41,7 +43,7 @@ def _start(path: str) -> _Process:
     }
     # -P: what lies in the current folder is not imported.
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "latchwork.interop.keras.hdf5_process", path],
+        [multiprocessing.spawn.get_executable(), "-P", "-m", "latchwork.interop.keras.hdf5_process", path],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
 
@@ -133,15 +135,15 @@ class File:
             self._process.stdin.flush()
         except OSError:
             raise self._ended() from None
-        self._reply()
+        self._reply(math.prod(shape) * dtype.itemsize)
         content: Any = self._received(self._process.stdout, math.prod(shape) * dtype.itemsize)
         if bfloat16:  # the upper half of a float32
             content, dtype = np.frombuffer(content, "<u2").astype("<u4") << 16, np.dtype("<f4")
         numbers = np.frombuffer(content, dtype).reshape(shape)
         return numbers.astype(np.float64 if dtype.itemsize == 8 else np.float32, copy=False)
 
-    def _reply(self) -> dict[str, Any]:
-        timer = threading.Timer(_SECONDS, self._process.kill)
+    def _reply(self, length: int = 0) -> dict[str, Any]:
+        timer = threading.Timer(_SECONDS + length * _SECONDS_PER_BYTE, self._process.kill)
         timer.start()
         try:
             line = self._process.stdout.readline()

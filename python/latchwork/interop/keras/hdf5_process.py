@@ -153,7 +153,7 @@ def _limit_time(size: int) -> None:
     import resource
 
     spent = math.ceil(sum(os.times()[:2]))
-    seconds = spent + 2 + size // (64 << 20)
+    seconds = spent + 2 + size // (4 << 20)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

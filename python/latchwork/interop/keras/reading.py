@@ -138,7 +138,7 @@ class _Attempt:
     def __init__(self, source: _Source, only: Layer | None = None) -> None:
         self.source = source
         self.lstms = _named_lstms(source.model)
-        self.chain, self.steps, self.reason = Chain(source.keras3), [], ""
+        self.chain, self.steps, self.reason, self.no_chain = Chain(source.keras3), [], "", ""
         model = source.model
         if only is None and model.kind == WEIGHTS_ALONE:
             if len(model.children) != 1 or not self.lstms:
@@ -149,6 +149,7 @@ class _Attempt:
             self.steps = steps_of(only or model)
         except NoChain as error:
             self.steps = [Step(each) for each in model.walk() if _is_leaf(each)]
+            self.no_chain = str(error)
             self.reason = f"it is no chain of layers: {error}"
         self.chain = chain_of(self.steps, source.keras3)
         if self.reason:  # what a layer makes of the one before it in the file says nothing
@@ -173,12 +174,13 @@ class _Attempt:
         for path, layer in self.lstms.items():
             lstm = found(layer, path, self.source.keras3)
             own = places.get(id(layer))
-            others = tuple(
-                f"{problem} {'before' if own is None or place < own else 'after'} it"
-                for place, problem in self.chain.problems.items()
-                if place != own
-            )
-            described.append(replace(lstm, obstacles=lstm.obstacles + others))
+            obstacles = [*lstm.obstacles, *([self.no_chain] if self.no_chain else [])]
+            for place, problem in self.chain.problems.items():
+                if place == own or layer in self.steps[place].layer.walk():
+                    obstacles.append(problem)
+                else:
+                    obstacles.append(f"{problem} {'before' if own is None or place < own else 'after'} it")
+            described.append(replace(lstm, obstacles=tuple(obstacles)))
         return described
 
 

@@ -180,7 +180,7 @@ def weights_of(cell: Layer) -> list[Array]:
 
 
 def _text(shapes: Sequence[Any]) -> str:
-    return " ".join(str(shape).replace("None", "in") for shape in shapes) or "none"
+    return " ".join(str(shape).replace("None", "in") for shape in shapes) or "none, as a layer that was never built has"
 
 
 def _options(cell: Layer, weights: Sequence[Array], keras3: bool) -> dict[str, Any]:
