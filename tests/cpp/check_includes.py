@@ -24,7 +24,7 @@ PUBLIC_HEADERS = {
     "threads.hpp": "machine",
     "interrupt.hpp": "machine",
     "fork.hpp": "machine",
-    "batch.hpp": "weights",
+    "batch.hpp": "machine",
     "options.hpp": "weights",
     "parameters.hpp": "weights",
     "network.hpp": "network",
