@@ -15,8 +15,6 @@ FOLDER = os.environ.get("LATCHWORK_MODELS", "")
 # What is more than a chain of our layers: what the refusal names, and the LSTM that is taken out instead, if that is
 # possible with the numbers beside the file.
 REFUSED = {
-    "cell_loop.dynamo": ("Gather 'node_select", None),
-    "cell_loop.legacy17": ("Gather '/Gather", None),
     "cell_scan": ("the order of steps and rows", "Scan"),
     "conv_front.dynamo": ("Conv 'node_conv1d' has no counterpart", None),
     "if_nested.legacy16": ("If '/If' has no counterpart", None),

@@ -186,7 +186,7 @@ def _output_size(layer: Any) -> int:
 
 
 def _embedding(graph: Graph, layer: Any, x: str) -> str:
-    if getattr(layer, "mask_token", None) is not None:
+    if layer.mask_token is not None:
         raise ValueError("an Embedding with a mask_token, whose steps ONNX's LSTM cannot leave out")
     graph.features = layer.embedding_dim
     return str(graph.node("Gather", [graph.constant(layer.state_dict()["weight"], f"embedding_{graph.pairs}"), x]))
@@ -357,6 +357,37 @@ def _impute(graph: Graph, layer: Any, x: str) -> str:
     return str(y)
 
 
+def _reverse(graph: Graph, layer: Any, x: str) -> str:
+    graph.make_mask(x)
+    if graph.lengths:
+        lengths = graph.node("Cast", [graph.lengths], to=7)
+        made = graph.node("ReverseSequence", [x, lengths], time_axis=0, batch_axis=1)
+    else:
+        first, end, step = graph.whole(-1), graph.whole(-(1 << 62)), graph.whole(-1)
+        made = graph.node("Slice", [x, first, end, graph.whole(0), step])
+    graph.directions = ("reversed",)
+    return str(made)
+
+
+def _input_skip(graph: Graph, layer: Any, x: str) -> str:
+    """Add the first features of the network's input, times a factor."""
+    count, last, zero = graph.whole(layer.features), graph.whole(-1), graph.whole(0)
+    added, kept = graph.x, ""
+    if graph.input_features > layer.features:
+        added = graph.node("Slice", [added, zero, count, last])
+    if layer.factor != 1:
+        added = graph.node("Mul", [added, graph.constant(np.array(layer.factor, graph.dtype))])
+    if graph.features > layer.features:
+        kept = graph.node("Slice", [x, count, graph.whole(1 << 62), last])
+        x = graph.node("Slice", [x, zero, count, last])
+    made = graph.node("Add", [x, added])
+    return str(graph.node("Concat", [made, kept], axis=-1)) if kept else str(made)
+
+
+def _mask(graph: Graph, layer: Any, x: str) -> str:
+    raise ValueError("a Mask, whose steps ONNX's LSTM cannot leave out")
+
+
 def _nothing(graph: Graph, layer: Any, x: str) -> str:
     return x
 
@@ -367,11 +398,14 @@ WRITERS: dict[str, Callable[[Graph, Any, str], str]] = {
     "embed_columns": _embed_columns,
     "embedding": _embedding,
     "impute": _impute,
+    "input_skip": _input_skip,
     "last": _last,
     "linear": _linear,
     "lstm": _lstm,
+    "mask": _mask,
     "max": _max,
     "mean": _mean,
+    "reverse": _reverse,
     "scale": _scale,
     "sort": _sort,
 }

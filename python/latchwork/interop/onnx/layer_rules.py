@@ -14,6 +14,7 @@ from latchwork.interop.onnx.loading import attribute, text
 from latchwork.interop.onnx.steps import ACTIVATIONS, activation_of
 from latchwork.interop.onnx.values import Data, Known
 from latchwork.layers import Linear, Max, Mean
+from latchwork.step_layers import InputSkip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +93,7 @@ def _sum(sign: int) -> Callable[[Reader, Any, Sequence[Any]], Any]:
             bias = constant if sign > 0 else -constant
             tensors = {**part.tensors, "bias": bias}
             biased = replace(part, options={**part.options, "bias": True}, tensors=tensors)
-            return [replace(data, stage=below.under(biased, data.stage.features))]
+            return [replace(data, stage=reader.put(below, biased, data.stage.features))]
         return _scaled(reader, node, data, -constant if sign > 0 else constant, np.ones_like(constant))
 
     return rule
@@ -132,12 +133,12 @@ def _scaled(reader: Reader, node: Any, data: Data, shift: Array, factor: Array) 
         before = part.options
         if all(each == 1 for each in before["factor"]):
             options: Mapping[str, Any] = {**before, "factor": factor.tolist()}
-            return [replace(data, stage=below.under(replace(part, options=options), data.stage.features))]
+            return [replace(data, stage=reader.put(below, replace(part, options=options), data.stage.features))]
     if not (np.isfinite(shift).all() and np.isfinite(factor).all()):
         return None
     options = {"shift": shift.tolist(), "factor": factor.tolist()}
     features = data.stage.features or data.axes[-1]
-    return [replace(data, stage=data.stage.under(Part(Scale, options, {}, _origin(node)), features), state="")]
+    return [replace(data, stage=reader.put(data.stage, Part(Scale, options, {}, _origin(node)), features), state="")]
 
 
 def _activated(reader: Reader, node: Any, data: Any, activation: Any) -> Any:
@@ -148,8 +149,35 @@ def _activated(reader: Reader, node: Any, data: Any, activation: Any) -> Any:
     made = activated([] if part is None or below is None else [part], activation, _origin(node))
     features = data.stage.features or data.axes[-1]
     if part is None or below is None or len(made) == 2:
-        return [replace(data, stage=data.stage.under(made[-1], features), state="")]
-    return [replace(data, stage=below.under(made[0], features))]
+        return [replace(data, stage=reader.put(data.stage, made[-1], features), state="")]
+    return [replace(data, stage=reader.put(below, made[0], features))]
+
+
+def joined_data(op_type: str, reader: Reader, node: Any, one: Data, other: Data) -> Any:
+    """Read what joins two tensors of a chain: x times its sigmoid, or the network's input added to it."""
+    for data, beside in ((one, other), (other, one)):
+        if replace(beside, stage=data.stage, axes=data.axes) != data or data.direction is not None:
+            continue
+        if op_type == "Mul" and beside.axes == data.axes:
+            silu, sigmoid = (_activated(reader, node, data, name) for name in ("silu", "sigmoid"))
+            if sigmoid is not None and silu is not None and sigmoid[0].stage is beside.stage:
+                return silu
+        if op_type == "Add" and beside.stage.part is None and beside.stage is data.stage.chain[0]:
+            return _skipped_to(reader, node, data, beside)
+    return None
+
+
+def _skipped_to(reader: Reader, node: Any, data: Data, given: Data) -> Any:
+    """Add the network's input to what it gives."""
+    if data.stage.part is None or data.flipped or data.step or data.state:
+        return None
+    if data.axes[:-1] != given.axes[:-1] or not (reader.whole(data) and reader.whole(given)):
+        return None
+    count = reader.feature_count(data)
+    if count is None or reader.feature_count(given) != count:
+        return None
+    part = Part(InputSkip, {"features": count}, {}, _origin(node))
+    return [replace(data, stage=reader.put(data.stage, part, data.stage.features))]
 
 
 def _elementwise(reader: Reader, node: Any, values: Sequence[Any]) -> Any:
@@ -197,7 +225,7 @@ def _pooled(layer: Any) -> Callable[[Reader, Any, Sequence[Any]], Any]:
         if number is None or reader.entries[number].lengths:
             return None  # padding would count
         kept = [()] if attribute(node, "keepdims", 1) else []
-        stage = data.stage.under(Part(layer, {}, {}, _origin(node)), data.stage.features)
+        stage = reader.put(data.stage, Part(layer, {}, {}, _origin(node)), data.stage.features)
         pooled = (*data.axes[:place], *kept, *data.axes[place + 1 :])
         return [replace(data, stage=stage, axes=pooled, flipped=False)]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from latchwork import layers
 from latchwork._arrays import real_dtype
 from latchwork.interop.chain import Part, model_of
 from latchwork.interop.found import refusal
@@ -12,12 +12,13 @@ from latchwork.interop.onnx.loading import opened, text
 from latchwork.interop.onnx.reader import Reader
 from latchwork.interop.onnx.values import Data, Known, Opaque, Spread
 from latchwork.lstm import LSTM
+from latchwork.step_layers import Reverse
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from latchwork.interop.found import FoundLSTM
-    from latchwork.interop.onnx.reader import Entry
+    from latchwork.interop.onnx.entries import Entry
     from latchwork.interop.onnx.values import Stage
     from latchwork.network import Network
 
@@ -133,7 +134,7 @@ def _chain(reader: Reader, dtype: str | None) -> Any:
         batch_first = _batch_first(reader, main, stage)
         parts = [each.part for each in stage.chain if each.part is not None]
         if main is not None and main.flipped:
-            parts.append(_reversed())
+            parts.append(Part(Reverse))
         dtypes = {entry.operator.dtype.name for entry in entries if entry.operator is not None}
         return model_of(parts, dtype or max(dtypes), batch_first=batch_first)
     except (ValueError, TypeError) as error:  # what the layers refuse too, or a network of them
@@ -160,6 +161,7 @@ def _main_output(reader: Reader) -> tuple[Data | None, Stage]:
             continue
         if value.stage.broken:
             raise _in_the_way(value.stage.broken)
+        value = _without_step(reader, value)
         if value.state:
             states[name] = value
             numbers |= {value.stage.lstm} if value.stage.lstm is not None else set()
@@ -180,6 +182,19 @@ def _main_output(reader: Reader) -> tuple[Data | None, Stage]:
     if not within:
         raise ValueError("no LSTM leads to its output")
     return first, first.stage
+
+
+def _without_step(reader: Reader, value: Data) -> Data:
+    """Take the last of the steps that a graph has in a row for what it is: an end state, or a last output."""
+    if value.step is None:
+        return value
+    name, place = value.step
+    if place + 1 != reader.axes.sizes[name] or value.flipped or value.stage.lstm is None:
+        raise ValueError("an output is one step of many")
+    if value.state:
+        return replace(value, step=None)
+    is_lstm = value.stage is reader.stages[value.stage.lstm]
+    return replace(value, step=None, stage=reader.last_of(value.stage), state="h" if is_lstm else "")
 
 
 def _in_the_way(value: Opaque) -> ValueError:
@@ -233,10 +248,3 @@ def _batch_first(reader: Reader, main: Data | None, stage: Stage) -> bool:
         if [role for role in order if role in result] != result:
             raise ValueError(f"the order of steps and rows is not the same in input {text(stage.input)!r} and output")
     return order == ["N", "T"]
-
-
-def _reversed() -> Part:
-    layer = getattr(layers, "Reverse", None)
-    if layer is None:
-        raise ValueError("its output has the steps in reverse order")
-    return Part(layer)

@@ -18,7 +18,7 @@ from latchwork.interop.onnx.folding import (
     slices_argument,
     split_argument,
 )
-from latchwork.interop.onnx.layer_rules import LAYER_RULES
+from latchwork.interop.onnx.layer_rules import LAYER_RULES, joined_data
 from latchwork.interop.onnx.loading import FLOAT_TYPES, attribute
 from latchwork.interop.onnx.values import Axis, Data, Known, Opaque, Size, Spread, reshaped
 from latchwork.layers import Embedding
@@ -183,11 +183,16 @@ def _cut(reader: Reader, data: Data, place: int, cut: slice) -> Data | None:
         if first is not None and last == first + 1:
             return replace(data, axes=tuple(shorter), direction=first)
         return None
-    if len(axis) != 1 or axis[0] in reader.axes.features or data.state:
+    if len(axis) != 1 or axis[0] in reader.axes.features or data.state or data.step:
         return None
     if step == -1 and (start == -1 or start >= _FAR or (frozen is not None and start == frozen - 1)):
         ends = stop is None or (frozen is not None and stop == -frozen - 1)
         return replace(data, flipped=not data.flipped) if ends and reader.axes.assign(axis, "T") else None
+    if step == 1 and data.stage.lstm is None and frozen is not None:
+        at = start + frozen if start < 0 else start
+        until = frozen if to_end else stop + frozen if stop < 0 else stop
+        if 0 <= at < frozen and until == at + 1:  # one of the steps that a file has in a row
+            return replace(data, axes=tuple(shorter), step=(axis[0], at))
     if step == 1 and _is_steps(reader, axis):
         if to_end and (start == -1 or (frozen is not None and start == frozen - 1)):
             return _picked(reader, data, "last", shorter)
@@ -273,8 +278,8 @@ def _embedding(reader: Reader, values: Sequence[Any]) -> Any:
         return None
     options = {"num_embeddings": table.shape[0], "embedding_dim": table.shape[1]}
     part = Part(Embedding, options, {"weight": table}, f"input {tokens.stage.input!r}")
-    features = (reader.new_name(table.shape[1]),)
-    return [Data(tokens.stage.under(part, features), (*tokens.axes, features), flipped=tokens.flipped)]
+    stage = reader.put(tokens.stage, part, table.shape[1])
+    return [replace(tokens, stage=stage, axes=(*tokens.axes, stage.features), kind="float")]
 
 
 def _split(reader: Reader, node: Any, values: Sequence[Any]) -> Any:
@@ -297,6 +302,8 @@ def _concat(reader: Reader, node: Any, values: Sequence[Any]) -> Any:
         return [Spread(parts[0].array.reshape(-1)[0])] if len(numbers) == 1 else None
     if len(parts) == 1:
         return parts
+    if all(isinstance(part, Data) and part.step for part in parts):
+        return _steps_in_a_row(reader, attribute(node, "axis"), parts)
     if len(parts) != 2 or not all(isinstance(part, Data) for part in parts):
         return None
     one, other = parts
@@ -309,6 +316,18 @@ def _concat(reader: Reader, node: Any, values: Sequence[Any]) -> Any:
         return None
     joined = directions + (hidden if one.axes[place] else ())
     return [replace(one, axes=(*one.axes[:place], joined, *one.axes[place + 1 :]), direction=None)]
+
+
+def _steps_in_a_row(reader: Reader, axis: int, parts: Sequence[Data]) -> Any:
+    """Join all steps of a number that the file fixes, which makes a sequence of them again."""
+    first = parts[0]
+    assert first.step is not None
+    name, place = first.step[0], axis % len(first.axes)
+    if not -len(first.axes) <= axis < len(first.axes) or first.axes[place] or len(parts) != reader.axes.sizes[name]:
+        return None
+    if any(part != replace(first, step=(name, at)) for at, part in enumerate(parts)) or first.state:
+        return None
+    return [replace(first, axes=(*first.axes[:place], (name,), *first.axes[place + 1 :]), step=None)]
 
 
 def _are_pair(one: Data, other: Data) -> bool:
@@ -340,7 +359,8 @@ def _binary(op_type: str, mode: str | None = None) -> Callable[[Reader, Any, Seq
 
     def rule(reader: Reader, node: Any, values: Sequence[Any]) -> Any:
         if all(isinstance(value, Data) for value in values[:2]):
-            return _merge(mode)(reader, node, values) if mode else None
+            joined = _merge(mode)(reader, node, values) if mode else None
+            return joined or joined_data(op_type, reader, node, values[0], values[1])
         return LAYER_RULES[op_type](reader, node, values)
 
     return rule

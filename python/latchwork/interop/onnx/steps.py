@@ -38,7 +38,7 @@ Activation = str | tuple[Any, ...]
 
 @dataclass
 class Step:
-    """One step, with the names of what it reads and makes in the graph."""
+    """One step, with the names of what it reads and makes in the graph; h_prev is empty if it is zero."""
 
     name: str
     x: Name
@@ -130,7 +130,21 @@ class StepFinder:
                 if step is not None:
                     steps.append(step)
                     self._outputs.add(step.h)
-        return steps
+        return [step for step in steps if step.h_prev or self._completed(step, steps)]
+
+    def _completed(self, first: Step, steps: Sequence[Step]) -> bool:
+        """Complete a first step, whose product with a state of zeros was folded away, from the step after it."""
+        for step in steps:
+            follows = step.h_prev == first.h and step.c_prev == first.c
+            if not follows or {**step.options, "bias": True} != {**first.options, "bias": True}:
+                continue
+            width = len(step.tensors["weight_ih_l0"])
+            bias = sum((step.tensors.get(f"bias_{kind}_l0", np.zeros(width)) for kind in ("ih", "hh")), np.zeros(width))
+            same = (step.tensors["weight_ih_l0"] == first.tensors["weight_ih_l0"]).all()
+            if same and np.allclose(bias, first.tensors["bias"], rtol=1e-6, atol=1e-6):
+                first.options, first.tensors = step.options, step.tensors
+                return True
+        return False
 
     def _made_by(self, name: Name, *kinds: str) -> Any:
         place = self._maker.get(name)
@@ -222,7 +236,8 @@ class StepFinder:
             return None
         x, h_prev = names
         order = ("input", "candidate", "output") if coupled else ("input", "forget", "candidate", "output")
-        tensors = self._tensors([affines[gate] for gate in order], x, h_prev, width)
+        ordered = [affines[gate] for gate in order]
+        tensors = self._tensors(ordered, x, h_prev, width) if h_prev else self._tensors_of_x(ordered, x)
         if tensors is None:
             return None
         usual = {"input": "sigmoid", "forget": "sigmoid", "output": "sigmoid", "candidate": "tanh"}
@@ -234,7 +249,7 @@ class StepFinder:
             options["activations"] = activations
         if coupled:
             options["forget_gate"] = "coupled"
-        if "bias_ih_l0" not in tensors:
+        if "bias_ih_l0" not in tensors and h_prev:
             options["bias"] = False
         name = text(self._nodes[h_place].name or h)
         inner = self._inner(place, h_place, reader, {x, h_prev, c_prev})
@@ -245,6 +260,9 @@ class StepFinder:
     ) -> tuple[Name, Name] | None:
         """Say which source is x and which is h_prev."""
         names = list(dict.fromkeys(name for source in sources for name in source))
+        start = self._known(c_prev)
+        if len(names) == 1 and start is not None and not start.any():
+            return names[0], ""  # the product with a state of zeros is gone
         if len(names) != 2 or c_prev in names:
             return None
         before = self._states.get(h)
@@ -270,6 +288,14 @@ class StepFinder:
             joined = [source for source in sources if len(source) == 2]
             return None if any(source != (x, h_prev) for source in joined) else (x, h_prev)
         return None
+
+    def _tensors_of_x(self, affines: Sequence[_Affine], x: Name) -> dict[str, Array]:
+        """Give the weights of x, and all biases in one."""
+        bias = [sum(each.biases.values(), np.zeros(each.width)) for each in affines]
+        return {
+            "weight_ih_l0": np.concatenate([each.matrices[x,].T for each in affines]),
+            "bias": np.concatenate(bias),
+        }
 
     def _tensors(self, affines: Sequence[_Affine], x: Name, h_prev: Name, width: int) -> dict[str, Array] | None:
         weights: dict[Name, list[Array]] = {x: [], h_prev: []}

@@ -147,6 +147,9 @@ class Data:
         Whether it is an LSTM's end state as the operator gives it.
     kind : {"float", "int", "cut"}
         What its elements are: "cut" are real numbers that were cut off to whole ones.
+    step : (str, int), optional
+        If it is a single step of a number that the file fixes: the axis that it was taken from, and where. None: it has
+        all steps, or one that takes part in nothing else.
     """
 
     stage: Stage
@@ -155,6 +158,7 @@ class Data:
     flipped: bool = False
     state: str = ""
     kind: str = "float"
+    step: tuple[str, int] | None = None
 
     def with_axes(self, axes: Sequence[Axis]) -> Data:
         """Give the same numbers in other axes."""

@@ -13,6 +13,7 @@ from latchwork.interop.onnx.layer_nodes import WRITERS
 from latchwork.interop.onnx.loading import onnx_package
 from latchwork.layers import Dropout, Embedding, Last, Max, Mean
 from latchwork.lstm import LSTM
+from latchwork.step_layers import Reverse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,8 +94,8 @@ def to_onnx(
 
 
 def _batch_first(model: Any) -> bool:
-    network = getattr(model, "network_", model)
-    return bool(getattr(network, "batch_first", False))
+    # Estimators take (N, T, features), whatever their networks do.
+    return hasattr(model, "network_") or bool(getattr(model, "batch_first", False))
 
 
 class Graph:
@@ -116,6 +117,10 @@ class Graph:
         How many features the data has.
     last : str
         The end state h of the LSTM whose output the data is; empty if it is something else.
+    x : str
+        The input, with the steps first.
+    input_features : int
+        How many features the input has.
     zero_in_padding : bool
         Whether the data is zero after the end of each sequence.
     directions : tuple of str
@@ -139,8 +144,10 @@ class Graph:
         self.stateful = stateful
         self.dtype = _dtype(layers)
         self.pairs = 0
-        self.sequence = any(isinstance(layer, (LSTM, Last, Mean, Max)) for layer in layers)
+        self.sequence = any(isinstance(layer, (LSTM, Last, Mean, Max, Reverse)) for layer in layers)
         self.lengths = ""
+        self.x = ""
+        self.input_features = 0
         self.last = ""
         self.zero_in_padding = False
         self.directions: tuple[str, ...] = ("",)
@@ -158,6 +165,7 @@ class Graph:
             self.lengths = self.input("lengths", np.dtype(np.int32), ["N"])
         if self.sequence and batch_first:
             x = self.node("Transpose", [x], perm=[1, 0] if tokens else [1, 0, 2])
+        self.x, self.input_features = x, self.features
         for place, layer in enumerate(layers):
             writer = WRITERS.get(layer._kind)
             if writer is None:
