@@ -329,6 +329,15 @@ def test_what_acts_in_training_alone_is_left_out(tmp_path):
     assert (again(x)[0] == network(x)[0]).all()
 
 
+def test_both_biases_become_one(dtype, tmp_path):
+    network = lw.Network([lw.LSTM(2, 7, 2, dtype=dtype, seed=0), lw.Linear(7, 1, dtype=dtype, seed=1)])
+    lw.to_rtneural(network, tmp_path / "a.json")
+    lw.to_nam(network, tmp_path / "a.nam")
+    x = sound(9, 2)
+    for again in (lw.from_rtneural(tmp_path / "a.json", dtype=dtype), lw.from_nam(tmp_path / "a.nam", dtype=dtype)):
+        assert (again(x)[0] == network(x)[0]).all()
+
+
 HOSTILE = {
     "nested": (b"[" * 100_000, "nested too deep"),
     "nested objects": (b'{"a":' * 100_000, "nested too deep"),
