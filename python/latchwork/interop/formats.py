@@ -148,7 +148,7 @@ def found_in(file: FilePath) -> Found:
 
         return Found(name, found_lstms(tensors_of_file(path)), metadata)
     if name == "onnx":
-        return Found(name, list(latchwork.onnx_lstms(path)), metadata)
+        return Found(name, latchwork.onnx_lstms(path), metadata)
     if name == "keras":
         return Found(name, list(keras.lstms(path)), metadata)
     if content is None:
