@@ -83,6 +83,9 @@ def test_at_the_end_it_reverses_what_came_out(call, dtype):
         reversed_output, _ = network(x, **call, state=None)
         plain, _ = lstm_of(dtype, **options)(x, **call)
         assert_same_bits(reversed_output, by_loops(plain, lengths))
+        network = lw.Network([lstm_of(dtype, **options), lw.Reverse(), lw.Activation("tanh")])
+        activated, _ = network(x, **call)
+        assert_same_bits(activated, lw.Activation("tanh")(by_loops(plain, lengths)))
         assert output.shape == plain.shape
         assert rest
 

@@ -88,16 +88,15 @@ struct RepeatedColumns {
   bool reverse = false;
 };
 
-// The columns of a chain's output, if it is a sequence: those of one direction after those of the other. A Dropout or a
-// Scale changes no direction, and a Reverse turns it.
+// The columns of a chain's output, if it is a sequence: those of one direction after those of the other. What keeps
+// columns changes no direction, and a Reverse turns it.
 template <class T>
 std::array<RepeatedColumns, 2> output_columns(const NetworkParts<T>& parts) {
   std::size_t end = parts.modules.size();
   bool turned = false;
   LastColumns columns = last_columns(parts.modules, end, parts.output_size);
-  while (end > 0 && (std::holds_alternative<DropoutOptions>(parts.modules[end - 1]) ||
-                     std::holds_alternative<ScaleOptions>(parts.modules[end - 1]) ||
-                     std::holds_alternative<ReverseOptions>(parts.modules[end - 1]))) {
+  while (end > 0 &&
+         (keeps_columns(parts.modules[end - 1]) || std::holds_alternative<ReverseOptions>(parts.modules[end - 1]))) {
     turned = turned != std::holds_alternative<ReverseOptions>(parts.modules[end - 1]);
     columns = last_columns(parts.modules, --end, parts.output_size);
   }
