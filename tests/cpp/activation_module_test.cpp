@@ -227,8 +227,10 @@ TEST_CASE("cross-entropy: a network that ends in softmax is refused, one that en
       "the softmax itself, got cross_entropy";
   const ActivationOptions activation{{"softmax"}};
   const LinearOptions plain{3, 4};
-  for (const std::vector<ModuleOptions>& modules :
-       {std::vector<ModuleOptions>{softmax}, {plain, activation}, {softmax, MeanOptions{}, DropoutOptions{0.5}}}) {
+  for (const std::vector<ModuleOptions>& modules : {std::vector<ModuleOptions>{softmax},
+                                                    {plain, activation},
+                                                    {softmax, MeanOptions{}, DropoutOptions{0.5}},
+                                                    {softmax, ReverseOptions{}}}) {
     CHECK_THROWS_WITH_AS(make(modules, LossKind::cross_entropy), message, std::invalid_argument);
     CHECK_NOTHROW(make(modules, LossKind::squared_error));
   }

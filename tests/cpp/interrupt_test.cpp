@@ -100,8 +100,8 @@ TEST_CASE("interrupt: Dropout, Mean and Max stop, and the copies of a call with 
   };
   stops([&] { dropout_module(kernels<float>(), {1, 0, 0, 0, 0.5}, batch, source, written); });
   for (const Pooling pooling : {Pooling::mean, Pooling::max}) {
-    stops([&] { pool_forward(pooling, schedule, source, written); });
-    stops([&] { pool_backward(pooling, schedule, source, {ones, 0, 0}, {ones, 0, 0}, written); });
+    stops([&] { pool_forward(pooling, schedule, false, source, written); });
+    stops([&] { pool_backward(pooling, schedule, false, source, {ones, 0, 0}, {ones, 0, 0}, written); });
     const ModuleOptions module = pooling == Pooling::mean ? ModuleOptions(MeanOptions{}) : ModuleOptions(MaxOptions{});
     const InterruptAfter interrupt(0.01);
     CHECK_THROWS_AS(pool<float>(module, {ones, 0, 0}, batch, features, written), Interrupted);

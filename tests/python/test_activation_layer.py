@@ -146,6 +146,7 @@ def test_cross_entropy_refuses_a_network_that_ends_in_softmax():
         [lw.Linear(3, 4, activation="softmax")],
         [lw.Linear(3, 4), lw.Activation("softmax")],
         [lw.Linear(3, 4, activation="softmax"), lw.Mean(), lw.Dropout(0.5)],
+        [lw.Linear(3, 4, activation="softmax"), lw.Reverse()],
     ):
         network = lw.Network(end)
         with pytest.raises(ValueError, match=message):

@@ -12,7 +12,10 @@ from cell_options import ACTIVATIONS, CELL_DEFAULTS, DEFAULTS, GATES, RICH
 from comparison import assert_same_bits
 from latchwork import _core
 
-KINDS = "embedding, lstm, last, linear, mean, max, dropout, scale, impute, embed_columns, sort, activation"
+KINDS = (
+    "embedding, lstm, last, linear, mean, max, dropout, scale, impute, embed_columns, sort, reverse, input_skip, mask, "
+    "activation"
+)
 
 
 def test_options_are_keywords_with_these_defaults():

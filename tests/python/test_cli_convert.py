@@ -98,6 +98,9 @@ def test_layers_without_tensors_stand_in_prefix(tmp_path):
     assert main(["convert", str(tmp_path / "a"), str(tmp_path / "b.safetensors"), "--prefix", "0,@last,1"]) == 0
     layers = [type(layer).__name__ for layer in lw.load(tmp_path / "b.safetensors")]
     assert layers == ["LSTM", "Last", "Linear"]
+    assert main(["convert", str(tmp_path / "a"), str(tmp_path / "b.safetensors"), "--prefix", "0,@relu,1,@gelu"]) == 0
+    layers = [repr(layer) for layer in lw.load(tmp_path / "b.safetensors")]
+    assert layers == ["LSTM(2, 5, num_layers=2)", "Activation('relu')", "Linear(5, 1)", "Activation('gelu')"]
     assert main(["convert", str(tmp_path / "a"), str(tmp_path / "b.safetensors"), "--prefix", "0"]) == 0
     assert isinstance(lw.load(tmp_path / "b.safetensors"), lw.LSTM)
 
@@ -125,6 +128,7 @@ ERRORS = {
     "node of tensors": (["t", "b.json", "--node", "x"], "got 'x'; prefix is the one for it"),
     "no prefix": (["t", "b.json"], "prefix='0' takes it out"),
     "unknown prefix": (["t", "b.json", "--prefix", "x"], "got 'x'; there are '0', '1'"),
+    "unknown activation": (["t", "b.json", "--prefix", "0,@x"], "expected @last, @mean, @max or an activation, got @x"),
     "stateful": (["a", "b.json", "--stateful"], "stateful: expected False for .json"),
     "sample rate": (["a", "b.safetensors", "--sample-rate", "1"], "sample_rate: expected None for .safetensors"),
     "no folder": (["a", "none/b.json"], "cannot write none/b.json: No such file or directory"),

@@ -13,7 +13,6 @@ from comparison import difference
 from latchwork.interop import keras as interop_keras
 
 TOLERANCE = {"float16": 2e-3}  # in which Keras computes
-CORE = all(hasattr(lw, name) for name in ("Mask", "Reverse", "Activation"))
 RANDOM = 60
 
 
@@ -56,8 +55,7 @@ def problems(folder, names, ending):
         try:
             model = lw.from_keras(folder / f"{name}{ending}")
         except ValueError as error:
-            if CORE:
-                found.append(f"{name}: {error}")
+            found.append(f"{name}: {error}")
             continue
         assert model.batch_first
         state = tuple(x[np.newaxis] for x in inputs[1:]) or None
@@ -86,8 +84,6 @@ def test_objects(models):
     found = []
     for name in names:
         with np.load(folder / f"{name}.npz") as content:
-            if "object" not in content and not CORE:
-                continue
             outputs = content["object"], expected_of(dict(content))
             error = difference(*(where_computed(name, content, each) for each in outputs))
         if error > TOLERANCE.get(name, 1e-5):
@@ -98,8 +94,6 @@ def test_objects(models):
 def test_what_is_no_chain(models):
     folder, _ = models
     for name, (expected, message) in json.loads((folder / "refusals.json").read_text()).items():
-        if not CORE and "mask" in name:
-            continue
         assert re.search(expected, message, flags=re.DOTALL), (name, message)
 
 
@@ -135,3 +129,25 @@ def test_weights_alone(models, name, layer, options, monkeypatch):
     assert repr(actual) == repr(expected)
     for tensor, value in expected.parameters.items():
         assert (actual.parameters[tensor] == value).all(), tensor
+
+
+def test_weights_alone_of_several_cells(models, monkeypatch):
+    """Each cell of a stack is an LSTM of its own."""
+    hdf5_threads.use(monkeypatch)
+    folder, _ = models
+    whole = lw.from_keras(folder / "cells_backwards.keras")[1]
+    found = interop_keras.lstms(folder / "cells_backwards.weights.h5")
+    assert [(lstm.input_size, lstm.hidden_size) for lstm in found] == [(7, 4), (4, 3)]
+    upper = lw.from_keras(folder / "cells_backwards.weights.h5", layer=found[1].path)
+    assert (upper.parameters["weight_hh_l0"] == whole.parameters["weight_hh_l0_reverse"]).all()
+
+
+def test_several_layers_of_one_name(models, monkeypatch):
+    """They are called by their paths."""
+    hdf5_threads.use(monkeypatch)
+    folder, _ = models
+    for ending in (".keras", ".weights.h5"):
+        first, second = interop_keras.lstms(folder / f"namesakes{ending}")
+        assert first.path != second.path
+        sizes = [lw.from_keras(folder / f"namesakes{ending}", layer=each.path).hidden_size for each in (first, second)]
+        assert sizes == [4, 3]

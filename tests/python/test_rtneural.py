@@ -107,7 +107,6 @@ def activation_of(name):
     return {"type": "activation", "activation": name, "shape": [None, None, 3], "weights": []}
 
 
-@pytest.mark.skipif(not hasattr(lw, "Activation"), reason="layers of activations are not there")
 def test_activations_as_layers(dtype, tmp_path):
     numbers = Numbers()
     layers = [
@@ -193,8 +192,6 @@ def test_two_linears_need_what_stands_between(dtype, tmp_path):
     path = written(tensors, tmp_path)
     with pytest.raises(ValueError, match="expected prefix= with what stands between 'b' and 'c'"):
         lw.from_rtneural(path)
-    if not hasattr(lw, "Activation"):
-        pytest.skip("layers of activations are not there")
     x = sound(7, 1)
     hidden = np.maximum(run_tensors(tensors, x, "a", "b"), 0)
     expected = hidden @ np.array(tensors["c.weight"]).T + tensors["c.bias"]

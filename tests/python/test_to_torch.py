@@ -11,6 +11,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")  # which code computes it is no matter
 
@@ -177,3 +178,36 @@ def test_types():
     for model in (None, nn.LSTM(2, 3), lw.LSTM):
         with pytest.raises(TypeError, match="model: expected a layer, a Network or a fitted estimator"):
             lw.to_torch(model)
+
+
+ACTIVATIONS = [
+    "relu", "tanh", "sigmoid", "softsign", "softplus", "selu", "silu", "gelu", "gelu_tanh", "softmax", "log_softmax",
+    ("elu", 0.5), ("leaky_relu", 0.2), ("hard_sigmoid", 1 / 6, 0.5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("alone", [True, False])
+def test_activations(activation, alone, dtype):
+    head = lw.Linear(5, 3, dtype=dtype, seed=1, activation=None if alone else activation)
+    above = [lw.Activation(activation)] if alone else []
+    network = lw.Network([lw.LSTM(3, 5, dtype=dtype, seed=0), *above, head])
+    equal(network, dtype, 10 * numbers(4, 3, 3, dtype=dtype))
+
+
+def test_an_activation_of_functions_and_methods(dtype):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(3, 5)
+
+        def forward(self, x):
+            return functional.gelu(self.lstm(x)[0].relu(), approximate="tanh").log_softmax(dim=-1)
+
+    theirs = Model().to(getattr(torch, dtype))
+    ours = lw.from_torch(theirs)
+    x = numbers(4, 2, 3, dtype=dtype)
+    with torch.no_grad():
+        expected = theirs(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(ours(x)[0], expected, rtol=0, atol=TOLERANCE[dtype])
+    assert [type(layer).__name__ for layer in ours] == ["LSTM", "Activation", "Activation", "Activation"]

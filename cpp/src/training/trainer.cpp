@@ -79,14 +79,15 @@ Target<T> computed_target(detail::SkippedCall<T>& computed, const Network<T>& ne
   return gathered;
 }
 
-// Refuses a network that ends in softmax, perhaps through modules after it that choose among its results or average
-// them.
+// Refuses a network that ends in softmax, perhaps through modules after it that choose among its results, average or
+// reorder them.
 void check_logits(const std::vector<ModuleOptions>& modules) {
+  const auto keeps_softmax = [](const ModuleOptions& module) {
+    return pooling_name(module) != nullptr || std::holds_alternative<DropoutOptions>(module) ||
+           std::holds_alternative<ReverseOptions>(module);
+  };
   std::size_t last = modules.size() - 1;
-  while (last > 0 &&
-         (pooling_name(modules[last]) != nullptr || std::holds_alternative<DropoutOptions>(modules[last]))) {
-    --last;
-  }
+  while (last > 0 && keeps_softmax(modules[last])) --last;
   const auto* linear = std::get_if<LinearOptions>(&modules[last]);
   const auto* activation = std::get_if<ActivationOptions>(&modules[last]);
   const Activation* const end = linear != nullptr       ? &linear->activation

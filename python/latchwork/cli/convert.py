@@ -90,8 +90,8 @@ def _layer(name: str) -> Any:
     """Make a layer that has no tensors."""
     import latchwork
 
-    made = {"last": "Last", "mean": "Mean", "max": "Max"}.get(name)
+    made = {"last": latchwork.Last, "mean": latchwork.Mean, "max": latchwork.Max}.get(name)
     try:
-        return getattr(latchwork, made)() if made else getattr(latchwork, "Activation")(name)  # noqa: B009
+        return latchwork.Activation(name) if made is None else made()
     except ValueError as error:
         raise CommandError(f"--prefix: expected @last, @mean, @max or an activation, got @{name}") from error

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import latchwork as lw
 from latchwork import _core
 from latchwork._module import Module, without_initial_values
+from latchwork.activation import Activation as ActivationLayer
 from latchwork.layers import Linear
 from latchwork.lstm import LSTM
 from latchwork.lstm_cell import LSTMCell
@@ -88,10 +88,7 @@ def activated(parts: Sequence[Part], activation: Activation | None, origin: str 
         return list(parts)
     if parts and parts[-1].layer is Linear and parts[-1].options.get("activation") is None:
         return [*parts[:-1], replace(parts[-1], options={**parts[-1].options, "activation": activation})]
-    layer = getattr(lw, "Activation", None)
-    if layer is None:
-        raise ValueError(f"{origin}: expected an activation after a Linear, got one after another layer")
-    return [*parts, Part(layer, {"activation": activation}, {}, origin)]
+    return [*parts, Part(ActivationLayer, {"activation": activation}, {}, origin)]
 
 
 def layers_of(model: Any) -> list[Module]:

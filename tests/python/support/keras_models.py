@@ -5,7 +5,6 @@ Keras chooses its backend when it is imported, for the whole process. For each c
 `latchwork.from_keras` made of the object itself gave, ``object``. RANDOM is how many random models come on top.
 """
 
-import contextlib
 import json
 import os
 import subprocess
@@ -16,7 +15,7 @@ import numpy as np
 
 FEATURES, STEPS, ROWS, TOKENS = 7, 9, 5, 11
 GATES = ["sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "softplus", "elu", "selu", "silu", "gelu", "linear",
-         "exponential", "leaky_relu"]  # fmt: skip
+         "leaky_relu", "exponential"]  # fmt: skip
 BOUNDED = ["sigmoid", "tanh", "hard_sigmoid", "softsign"]
 DENSE = [*GATES, "softmax", "log_softmax"]
 
@@ -68,10 +67,9 @@ def cases(keras):
               ((True, "tanh"), (False, "relu"))]  # fmt: skip
     yield "backward_first", chain(bidirectional(turned[0], backward_layer=turned[1], merge_mode="mul"), dense(2))
     yield "both_stacked", chain(bidirectional(lstm(4, return_sequences=True)), bidirectional(lstm(3)), dense(2))
-    for gate in GATES:
+    for gate in GATES[:-1]:  # exponentials of nine steps are too large
         yield f"gates_{gate}", chain(lstm(4, return_sequences=True, recurrent_activation=gate), dense(2))
-        if gate != "exponential":  # of which nine steps are too many
-            yield f"content_{gate}", chain(lstm(4, return_sequences=True, activation=gate), dense(2))
+        yield f"content_{gate}", chain(lstm(4, return_sequences=True, activation=gate), dense(2))
     for activation in DENSE:
         yield f"dense_{activation}", chain(lstm(4, return_sequences=True), dense(3, activation=activation))
     extra = {
@@ -101,6 +99,8 @@ def cases(keras):
     yield "nested", chain(body, dense(2))
     inner = chain(dense(6), lstm(4))
     yield "nested_first", chain(inner, dense(2))
+    bodies = [keras.Sequential([lstm(units, return_sequences=True, name="same")]) for units in (4, 3)]
+    yield "namesakes", chain(*bodies)
 
     def functional(build, *shapes):
         inputs = [keras.Input(shape) for shape in ((STEPS, FEATURES), *shapes)]
@@ -327,8 +327,7 @@ def main(folder, random_models):
             outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
             content |= {f"y{call}{number}": keras.ops.convert_to_numpy(y) for number, y in enumerate(outputs)}
         state = tuple(x[np.newaxis] for x in inputs[1:]) or None
-        with contextlib.suppress(ValueError):
-            content["object"] = lw.from_keras(model)(inputs[0], state)[0]
+        content["object"] = lw.from_keras(model)(inputs[0], state)[0]
         np.savez(folder / f"{name}.npz", **content)
         model.save(folder / f"{name}.keras")
         model.save(folder / f"{name}.h5")

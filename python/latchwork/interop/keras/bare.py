@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from latchwork.interop.keras.configs import Layer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 KIND = "weights"
 _WRAPPINGS = re.compile(r"(cell|vars|lstm_cell(_\d+)?|forward_layer|backward_layer)")
+_STACKS = ("cells", "stacked_rnn_cells")  # each cell of which is taken out by itself
 _DIRECTIONS = (re.compile(r"forward_.*"), re.compile(r"backward_.*"))
 
 
@@ -26,9 +28,14 @@ def model_of_weights(file: File, source: str, options: dict[str, Any]) -> Layer:
     taken = {path for paths in cells.values() for path in paths}
     layers: dict[str, dict[str, list[str]]] = {}
     for owner, paths in cells.items():
-        name, direction = _name_and_direction(owner, file)
-        layers.setdefault(name, {})[direction] = paths
-    children = [_layer(name, directions, file, options) for name, directions in layers.items()]
+        place, direction = _place_and_direction(owner)
+        layers.setdefault(place, {})[direction] = paths
+    names = {place: _name(place, file) for place in layers}
+    unique = {name for name, times in Counter(names.values()).items() if times == 1}
+    children = [
+        _layer(names[place] if names[place] in unique else place, directions, file, options)
+        for place, directions in layers.items()
+    ]
     others = sorted({path.rpartition("/")[0] for path in file.datasets if path not in taken})
     children += [Layer("weights", owner, {}) for owner in others]
     return Layer(KIND, source, {}, children)
@@ -56,19 +63,23 @@ def _are_lstm(file: File, paths: list[str]) -> bool:
     return recurrent[0] > 0 and all(bias in ((recurrent[1],), (2 * recurrent[1],)) for bias in biases)
 
 
-def _name_and_direction(owner: str, file: File) -> tuple[str, str]:
-    """Give the layer that has a cell, and which of its directions the cell is; "" if it has one."""
-    direction, words = "", owner.split("/")
-    while words:
+def _place_and_direction(owner: str) -> tuple[str, str]:
+    """Give where the layer is that has a cell, and which of its directions the cell is; "" if it has one."""
+    direction, words = "", owner.removesuffix("/vars").split("/")
+    while len(words) > 1 and words[-2] not in _STACKS:
         for side, pattern in zip(("forward", "backward"), _DIRECTIONS, strict=True):
             if pattern.fullmatch(words[-1]) and len(words) > 1:
                 direction = side
         if not _WRAPPINGS.fullmatch(words[-1]) and not any(each.fullmatch(words[-1]) for each in _DIRECTIONS):
             break
         words.pop()
-    path = "/".join(words)
-    name = file.attributes.get(f"{path}/vars", {}).get("name")  # Keras 3 keeps the layer's name beside its numbers
-    return (name if isinstance(name, str) else words[-1] if words else owner), direction
+    return "/".join(words), direction
+
+
+def _name(place: str, file: File) -> str:
+    """Give the name of a layer, which Keras 3 keeps beside its numbers."""
+    name = file.attributes.get(f"{place}/vars", {}).get("name")
+    return name if isinstance(name, str) else place.rpartition("/")[2]
 
 
 def _layer(name: str, directions: dict[str, list[str]], file: File, options: dict[str, Any]) -> Layer:

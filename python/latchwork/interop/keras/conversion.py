@@ -78,7 +78,7 @@ def chain_of(steps: Sequence[Step], keras3: bool) -> Chain:
         except Unsupported as error:
             chain.problems[place] = f"{step.layer}" + (f" with {error}" if str(error) else "")
     if chain.masked and chain.zero_output:
-        option = "output" if chain.parts[0].layer is not lw.Embedding else "mask_output"
+        option = "output" if chain.parts[0].layer is lw.Mask else "mask_output"
         chain.parts[0] = replace(chain.parts[0], options={**chain.parts[0].options, option: "zero"})
     return chain
 
@@ -118,7 +118,7 @@ def _embedding(chain: Chain, step: Step) -> None:
 def _masking(chain: Chain, step: Step) -> None:
     if chain.parts:
         raise Unsupported("layers before it")
-    chain.add(_ours("Mask"), _origin(step.layer), value=number(step.layer, "mask_value", 0.0))
+    chain.add(lw.Mask, _origin(step.layer), value=number(step.layer, "mask_value", 0.0))
     chain.masked = True
 
 
@@ -181,7 +181,7 @@ def _end(chain: Chain, layer: Layer, run: Any) -> None:
         chain.add(lw.Last, _origin(layer))
         chain.sequence = chain.masked = False
     elif run.backwards:
-        chain.add(_ours("Reverse"), _origin(layer))
+        chain.add(lw.Reverse, _origin(layer))
         chain.turned = chain.masked
 
 
@@ -282,14 +282,6 @@ def _item(chain: Chain, step: Step) -> None:
         raise Unsupported("a last step that may be masked")
     chain.add(lw.Last, _origin(step.layer))
     chain.sequence = chain.masked = False
-
-
-def _ours(name: str) -> type[Any]:
-    """Give a layer of ours by its name."""
-    if not hasattr(lw, name):
-        raise Unsupported("what Latchwork has no layer for")
-    layer: type[Any] = getattr(lw, name)
-    return layer
 
 
 def _origin(layer: Layer) -> str:

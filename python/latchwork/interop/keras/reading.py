@@ -128,7 +128,7 @@ def _converted(source: _Source, layer: str | None) -> Any:
     try:
         parts = attempt.chain.parts
         return model_of(parts, dtype_of(parts), batch_first=True)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise refusal(source.name, str(error), attempt.found(), "layer") from error
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork.activation import Activation
 from latchwork.input_layers import Scale
 from latchwork.interop.chain import layers_of, only_options
 from latchwork.layers import Dropout, Embedding, Last, Linear, Max, Mean
@@ -130,6 +131,6 @@ def _without_weights(layer: Module, lstm: LSTM | None, dtype: Any, own: Any, act
         return own.InputSkip(layer.features, layer.factor)
     if isinstance(layer, Scale):
         return own.Scale(layer.shift, layer.factor, dtype)
-    if layer._kind == "activation":
-        return activations.to_module(layer.activation)  # type: ignore[attr-defined]
+    if isinstance(layer, Activation):
+        return activations.to_module(layer.activation)
     raise ValueError(f"expected a layer that PyTorch has, got {type(layer).__name__}")

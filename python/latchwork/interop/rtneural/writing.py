@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from latchwork.activation import Activation
 from latchwork.input_layers import Scale
 from latchwork.interop.chain import WITHOUT_EFFECT, joined_bias, layers_of, only_options
 from latchwork.interop.json_files import plain, write_object
@@ -123,8 +124,8 @@ def _entries(layer: Module, size: int | None) -> list[dict[str, Any]]:
                 "weights": [plain(tensors["weight"].T), bias],
             }
         ]
-    if layer._kind == "activation" and size is not None:
-        name = _activation(layer.activation)  # type: ignore[attr-defined]
+    if isinstance(layer, Activation) and size is not None:
+        name = _activation(layer.activation)
         return [{"type": "activation", "activation": name, "shape": [None, None, size], "weights": []}]
     raise ValueError(f"expected layers that RTNeural has, got {type(layer).__name__}")
 
