@@ -294,7 +294,7 @@ WRONG_OPTIONS = {
         "dtype": DTYPES,
         "seed": SEEDS,
         "activation": [
-            ("gelu", ValueError),
+            ("mish", ValueError),
             (("softplus", 1.0), ValueError),
             ("", ValueError),
             (3, (TypeError, ValueError)),

@@ -32,7 +32,9 @@ def run_page(page, folder, monkeypatch):
     """Run all blocks in one folder. Give the names that the Python blocks defined, and what was left out."""
     monkeypatch.chdir(folder)
     (folder / "my-text.txt").write_text(TEXT * 40, encoding="utf-8")
-    shutil.copy(Path(__file__).parent / "golden" / "keras" / "stack.keras", folder / "model.keras")
+    golden = Path(__file__).parent / "golden"
+    shutil.copy(golden / "keras" / "stack.keras", folder / "model.keras")
+    shutil.copy(golden / "json" / "model.nam", folder / "amp.nam")
     names, left_out, printed = {}, [], None
     for block in blocks_of(page):
         if block.language != "text":

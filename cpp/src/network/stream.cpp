@@ -36,7 +36,7 @@ struct MemberStream {
         input_size(network.input_size),
         output_size(network.output_size),
         mask(network.step_mask),
-        skipped_rows(static_cast<std::size_t>(row_count)),
+        skipped_rows(mask.any() ? static_cast<std::size_t>(row_count) : 0),
         inputs(static_cast<std::size_t>(row_count)),
         blank(static_cast<std::size_t>(row_count), 1) {
     some.reserve(static_cast<std::size_t>(row_count));

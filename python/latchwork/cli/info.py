@@ -40,18 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
     name = shown(arguments.model)
     try:
         with regular_file(arguments.model) as file:
-            size = os.path.getsize(file)
-            head = {"file": name, "bytes": size}
-            if _is_foreign(file):
-                _print_foreign(head, formats.found_in(file), arguments.json)
-            else:
-                _print_model(head, load_as(file, name), arguments.json)
+            head = {"file": name, "bytes": os.path.getsize(file)}
+            foreign = _is_foreign(file)
+            content = formats.found_in(file) if foreign else load_as(file, name)
     except OSError as error:
         raise CommandError(f"cannot read {name}: {describe(error)}") from error
     except ValueError as error:
         raise CommandError(str(error).replace(file, name)) from error
     except ImportError as error:
         raise RuntimeError(str(error)) from error
+    show = _print_foreign if foreign else _print_model
+    show(head, content, arguments.json)
     return 0
 
 

@@ -129,6 +129,9 @@ def random_options(index):
     elif not options["bidirectional"]:
         options["reverse"] = chance(0.3)
     gates = [gate for gate in ACTIVATIONS if gate != "forget" or "forget_gate" not in options]
+    if options.get("forget_gate") == "coupled" and options["cell_clip"] is not None:
+        # An input gate of exactly 0 would keep a cell at its bound, where the clip has no derivative.
+        gates.remove("input")
     sets = [{gate: _activation(random) for gate in gates if chance(0.5)} for _ in range(2)]
     if chance(0.6):
         options["activations"] = tuple(sets) if options["bidirectional"] and chance(0.5) else sets[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import multiprocessing.spawn
 import os
 import subprocess
 import sys
@@ -37,13 +36,15 @@ class _Process(Protocol):
 
 def _start(path: str) -> _Process:
     """Start a process that serves a file."""
+    from multiprocessing.spawn import get_executable  # the interpreter, also where another program runs Python
+
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
         "HDF5_PLUGIN_PRELOAD": "::",  # no plugins
     }
     # -P: what lies in the current folder is not imported.
     return subprocess.Popen(
-        [multiprocessing.spawn.get_executable(), "-P", "-m", "latchwork.interop.keras.hdf5_process", path],
+        [get_executable(), "-P", "-m", "latchwork.interop.keras.hdf5_process", path],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
 
