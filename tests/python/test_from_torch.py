@@ -556,6 +556,8 @@ def contents():
 
 
 @pytest.mark.parametrize("which", range(3), ids=["zip", "legacy", "safetensors"])
-@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_mutated_files_are_value_errors(which, count, tmp_path):
-    assert mutations.are_read_or_refused(lw.from_torch, list(contents())[which], count, tmp_path / "file.pt") > 0.5
+def test_mutated_files_are_value_errors(which, tmp_path):
+    assert (
+        mutations.are_read_or_refused(lw.from_torch, list(contents())[which], mutations.COUNT, tmp_path / "file.pt")
+        > 0.5
+    )

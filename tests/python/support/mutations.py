@@ -1,7 +1,11 @@
 """Files with faults put into them at random: every reader must take each, or refuse it with a ValueError."""
 
+import os
 import random
 import warnings
+
+# How many files each test tries; ten thousand take some minutes for each format.
+COUNT = int(os.environ.get("LATCHWORK_MUTATED_FILES", "200"))
 
 
 def mutated(content, generator):
