@@ -151,8 +151,8 @@ TEST_CASE_TEMPLATE("activations whose slope follows from the input: limits and N
       CHECK(y[5] == T(0));
       CHECK(std::isnan(y[6]));
       function.table->multiply_by_slope({function.number, T(0), T(0)}, x.data(), 7, slope.data());
-      for (const std::size_t high : {0, 2}) CHECK(slope[high] == T(1));
-      for (const std::size_t low : {1, 3}) CHECK(slope[low] == T(0));
+      for (const std::size_t high : {0U, 2U}) CHECK(slope[high] == T(1));
+      for (const std::size_t low : {1U, 3U}) CHECK(slope[low] == T(0));
       CHECK(slope[4] == T(0.5));
       CHECK(std::isnan(slope[6]));
     }
