@@ -305,6 +305,25 @@ def test_what_is_changed_in_place_for_itself_is_followed():
     close(lw.from_torch(theirs)(tokens)[0], call(theirs, tokens))
 
 
+def test_a_copy_may_be_changed_in_place():
+    def forward(self, x):
+        output = self.fc(steps_of(self, x))
+        output.clone().tanh_()
+        return output
+
+    theirs = forward_of(forward)
+    tokens = np.random.default_rng(1).integers(0, 11, (4, 6))
+    close(lw.from_torch(theirs)(tokens)[0], call(theirs, tokens))
+
+
+@pytest.mark.parametrize("name", ["mean", "max", "amax"])
+def test_steps_that_are_kept_as_an_axis_are_refused(name):
+    for given in ((1, True), (1,)):
+        keywords = {} if len(given) == 2 else {"keepdim": True}
+        with pytest.raises(ValueError, match="over something else than the steps"):
+            lw.from_torch(forward_of(lambda self, x: getattr(steps_of(self, x), name)(*given, **keywords)))  # noqa: B023
+
+
 def test_integers_are_made_of_tokens_alone():
     theirs = forward_of(lambda self, x: self.fc(steps_of(self, x.to(torch.long))))
     tokens = np.random.default_rng(1).integers(0, 11, (4, 6))

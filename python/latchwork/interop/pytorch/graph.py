@@ -232,7 +232,8 @@ def _refuse_written_over(node: Any, module: Any, values: dict[Any, Value]) -> No
     while writes and source in values:
         if len([user for user in source.users if user.target not in _MEASURES and user.target is not getattr]) > 1:
             raise Obstacle(f"{name} changes in place what something else reads too")
-        source = source.args[0] if source.op == "call_method" and source.target in _UNCHANGED else None
+        same = source.op == "call_method" and source.target in _UNCHANGED - {"clone"}
+        source = source.args[0] if same else None
 
 
 def _data(value: Any, name: str) -> Value:
@@ -303,7 +304,8 @@ def _over_steps(name: str, value: Value, arguments: tuple[Any, ...], keywords: d
     if value.what != "data" or module is None:
         raise Obstacle(f"{name} is taken of something else than an LSTM's output")
     dim = keywords.get("dim", arguments[0] if arguments else None)
-    if dim not in ((1, -2, (1,)) if module.batch_first else (0, -3, (0,))) or keywords.get("keepdim"):
+    keepdim = keywords.get("keepdim", arguments[1] if len(arguments) > 1 else False)
+    if dim not in ((1, -2, (1,)) if module.batch_first else (0, -3, (0,))) or keepdim:
         raise Obstacle(f"{name} is taken over something else than the steps")
     if value.padding:
         raise Obstacle(f"{name} is taken of what pad_packed_sequence gives, over the padding too")
