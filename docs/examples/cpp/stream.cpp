@@ -2,11 +2,7 @@
 #include <iostream>
 #include <latchwork/files.hpp>
 
-int main(int count, char** arguments) {
-  if (count != 2) {
-    std::cerr << "usage: stream MODEL < numbers\n";
-    return 2;
-  }
+int main(int, char** arguments) {
   const auto network = latchwork::load<float>(arguments[1]);
   const auto stream = network.stream(1);
   std::vector<float> x(network.input_size()), y(network.output_size());
