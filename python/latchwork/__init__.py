@@ -6,8 +6,9 @@ many members.
 `Stream` runs step by step, `Trace` shows every gate, `Tape` gives gradients, `Trainer`, `optim` and `losses` train,
 `load` reads what ``save`` wrote, `pad` makes one array of ragged sequences. `LSTMRegressor` and `LSTMClassifier` learn
 from sequences, `LSTMLanguageModel` from text. `Callback` and `TensorBoard` watch a fit, `verify` repeats parts of it,
-`DivergenceError` says where it went wrong. `explain` says what a model did and why, `plot` draws it. Shapes and names
-are PyTorch's throughout.
+`DivergenceError` says where it went wrong. `explain` says what a model did and why, `plot` draws it. `from_torch`,
+`from_keras`, `from_onnx`, `from_rtneural` and `from_nam` read models from elsewhere, `onnx_lstms` lists those in an
+ONNX file, and `to_torch`, `to_onnx`, `to_rtneural` and `to_nam` write. Shapes and names are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ _MODULE_OF = {
     "set_isa": "machine",
     "set_num_threads": "machine",
     "show_versions": "machine",
-    "to_onnx": "interop.onnx.writing",
     "to_nam": "interop.nam",
+    "to_onnx": "interop.onnx.writing",
     "to_rtneural": "interop.rtneural.writing",
     "to_torch": "interop.pytorch.writing",
     "verify": "estimators.runs.verification",
@@ -175,8 +176,8 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "show_versions",
-    "to_onnx",
     "to_nam",
+    "to_onnx",
     "to_rtneural",
     "to_torch",
     "verify",

@@ -37,8 +37,9 @@ def get_num_threads() -> int:
 
 
 def set_isa(name: str) -> None:
-    """Choose the instruction set, for the whole process. Results of different ones differ in their last bits.
+    """Choose the instruction set, for the whole process.
 
+    "avx2" and "avx512" give the same bits; those of "baseline", which has no fused multiply-adds, are others.
     Calls under way, tapes and streams keep theirs.
 
     Parameters

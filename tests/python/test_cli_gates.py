@@ -174,7 +174,7 @@ class TestPicture:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         status, out, err = run("table", "1,2\n", "-o", "gates.png")
         assert (status, out) == (2, "")
-        assert "pip install latchwork[plot]" in err
+        assert "pip install 'latchwork[plot]'" in err
         assert ".html needs nothing" in err
 
 

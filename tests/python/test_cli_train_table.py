@@ -394,7 +394,7 @@ class TestBadInput:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         status, _, err = train(gestures(), *OF_GESTURES, "--plot", "h.png")
         assert status == 2
-        assert "pip install latchwork[plot]" in err
+        assert "pip install 'latchwork[plot]'" in err
 
     def test_without_pyarrow(self, train, monkeypatch):
         monkeypatch.setitem(sys.modules, "pyarrow", None)

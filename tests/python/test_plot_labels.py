@@ -126,7 +126,7 @@ except ImportError as error:
     print(error)
 """
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
-    assert "pip install latchwork[plot]" in run.stdout
+    assert "pip install 'latchwork[plot]'" in run.stdout
 
 
 def test_the_package_of_pictures_brings_matplotlib_when_it_draws():

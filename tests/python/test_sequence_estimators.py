@@ -786,6 +786,8 @@ class TestMessagesSayWhatToDo:
         (60, {"forget_gate": False}, "torch", None),
         (5, {"t_max": 9}, "chrono", 9),
         (60, {"init": "orthogonal"}, "orthogonal", None),
+        (7, {"init": "chrono"}, "chrono", 7),
+        (3, {"init": "chrono", "t_max": 5}, "chrono", 5),
     ],
 )
 def test_initial_values_follow_from_the_longest_sequence(steps, options, init, t_max):

@@ -2,8 +2,8 @@
 #include <iostream>
 #include <latchwork/files.hpp>
 
-int main(int, char** arguments) {
-  const auto network = latchwork::load<float>(arguments[1]);
+int main(int count, char** arguments) {
+  const auto network = latchwork::load<float>(count > 1 ? arguments[1] : "");
   const auto stream = network.stream(1);
   std::vector<float> x(network.input_size()), y(network.output_size());
   while (true) {

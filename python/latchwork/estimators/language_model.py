@@ -241,6 +241,15 @@ cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_max
         -------
         float
             Fewer are better.
+
+        Raises
+        ------
+        ValueError
+            If the text is empty.
+        TypeError
+            If it is no str.
+        NotFittedError
+            If the model has not been fitted.
         """
         tokenizer = self._fitted_tokenizer
         check_text("text", text, shortest=1)
@@ -262,6 +271,15 @@ cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_max
         -------
         float
             At least 1; fewer are better.
+
+        Raises
+        ------
+        ValueError
+            If the text is empty, or has no token.
+        TypeError
+            If it is no str.
+        NotFittedError
+            If the model has not been fitted.
         """
         tokenizer = self._fitted_tokenizer
         check_text("text", text, shortest=1)
@@ -315,14 +333,14 @@ cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_max
 
         Parameters
         ----------
-        prompt : str
+        prompt : str, default ""
             The start of the text. It may hold characters that the training text lacks.
-        length : int
+        length : int, default 200
             How many tokens to generate at most: characters, unless ``tokenizer`` says otherwise.
-        temperature : float
+        temperature : float, default 1.0
             Scores are divided by it: below 1 likely tokens become likelier. 0: always the likeliest one.
         random_state : int, numpy.random.Generator or numpy.random.RandomState, optional
-            Equal seeds give equal texts, on every CPU with fused multiply-adds.
+            Equal seeds give equal texts, on every CPU with fused multiply-adds. None: another text each time.
         top_k : int, optional
             Draw from the ``top_k`` likeliest tokens only.
         top_p : float, optional
@@ -339,6 +357,15 @@ cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_max
         -------
         str or list of str
             The new text, without the prompt; with ``n_samples`` a list of them.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of range, or a stop string is empty.
+        TypeError
+            If an argument is of another type.
+        NotFittedError
+            If the model has not been fitted.
         """
         grown = self._grown(prompt, length, temperature, random_state, top_k, top_p, stop, n_samples)
         texts = ["".join(pieces) for pieces in zip(*grown, strict=True)] or [""] * (n_samples or 1)
@@ -370,6 +397,11 @@ cell_clip, residual, learn_start_state, proj_size, forget_bias, init, t_max
             ``n_samples`` a list: what each of the texts grows by, an empty str for those that do not. The end of a text
             that may become a stop string waits until it is known whether it does, and bytes or tokens that are part of
             a character wait for the rest of it.
+
+        Raises
+        ------
+        ValueError, TypeError, NotFittedError
+            As for `generate`, at the call and not at the first piece.
         """
         grown = self._grown(prompt, length, temperature, random_state, top_k, top_p, stop, n_samples)
         return grown if n_samples is not None else (pieces[0] for pieces in grown)

@@ -27,9 +27,9 @@ recurrent_dropout_on, weight_dropout, zoneout, forget_gate, peephole, layer_norm
 residual, learn_start_state, proj_size, forget_bias, t_max
     The options of the cell, with the defaults and the meaning that they have for `latchwork.LSTM`.
 init : {"torch", "keras", "orthogonal", "chrono"}, optional
-    Initial parameters, as for `latchwork.LSTM`. None: "chrono", with the length of the longest sequence in training, or
-    the ``window``, as ``t_max`` if that is None; but "torch" where that is at most 50 steps, for a cell without forget
-    gate, and with a ``forget_bias``.
+    Initial parameters, as for `latchwork.LSTM`; a ``t_max`` of None is the length of the longest sequence in training,
+    or the ``window``. None: "chrono", but "torch" where that is at most 50 steps, for a cell without forget gate, and
+    with a ``forget_bias``.
 dtype : {"float32", "float64"}, default "float32"
     In what the network computes.
 """

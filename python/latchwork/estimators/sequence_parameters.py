@@ -141,8 +141,8 @@ class SequenceParameters(Estimator):
             chosen = options["forget_gate"] is False or options["forget_bias"] is not None
             short = longest <= LONGEST_SHORT and options["t_max"] is None
             options["init"] = "torch" if chosen or short else "chrono"
-            if options["init"] == "chrono" and options["t_max"] is None:
-                options["t_max"] = longest
+        if options["init"] == "chrono" and options["t_max"] is None:
+            options["t_max"] = max(longest, 2)
         return options
 
     def _batch_size(self, samples: int) -> int:

@@ -38,7 +38,7 @@ def from_nam(file: FilePath, *, dtype: DTypeLike = "float32") -> Any:
     -------
     Network
         The LSTM and its head. The LSTM has ``learn_start_state``: it starts from the state in the file, and a reset
-        goes back to it. `latchwork.interop.nam.metadata` gives the sample rate and whatever else the file says.
+        goes back to it. ``latchwork.interop.nam.metadata(file)`` gives the sample rate and whatever else the file says.
 
     Raises
     ------

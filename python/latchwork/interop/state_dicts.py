@@ -63,7 +63,7 @@ class Group:
             return f"Conv{dimensions - 2}d"
         if dimensions == 1:
             return "BatchNorm" if "running_mean" in names else "a norm"
-        return "of a kind unknown here"
+        return "a layer of a kind unknown here"
 
     @property
     def is_lstm(self) -> bool:

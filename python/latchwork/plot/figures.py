@@ -15,7 +15,7 @@ REST = "#999999"
 def require_matplotlib() -> None:
     """Raise ImportError with the way to get it if matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError("latchwork.plot draws with matplotlib, which is missing: pip install latchwork[plot]")
+        raise ImportError("latchwork.plot draws with matplotlib, which is missing: pip install 'latchwork[plot]'")
 
 
 def checked_axes(axes: Any, count: int) -> list[Any] | None:
