@@ -156,6 +156,22 @@ def test_one_step_whatever_the_order_of_gates(order, size, swap):
         assert_close(actual, each, 1e-6)
 
 
+@pytest.mark.parametrize("size", [4, 5])
+@pytest.mark.parametrize("inputs", ["hcx", "chx", "xch"])
+def test_one_step_whose_states_may_come_first(inputs, size):
+    file = written_out(size=size)
+    in_order = sorted(file.graph.input, key=lambda each: inputs.index(each.name))
+    del file.graph.input[:]
+    file.graph.input.extend(in_order)
+    if size == 5:  # as many features as units: either may be the state
+        with pytest.raises(ValueError, match="no LSTM in it"):
+            lw.from_onnx(file)
+        return
+    x, h, c = normal(1, (3, size)), normal(2, (3, 5)), normal(3, (3, 5))
+    output = lw.from_onnx(file)(x[np.newaxis], (h[np.newaxis], c[np.newaxis]))[0]
+    assert_close(output[0], expected(file, x=x, h=h, c=c)[0], 1e-6)
+
+
 def test_one_step_with_other_activations():
     file = written_out(activation="Softsign", gate="HardSigmoid")
     model = lw.from_onnx(file)

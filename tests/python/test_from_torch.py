@@ -233,6 +233,128 @@ def test_packed_sequences_are_lengths():
         close(padded[row, :length], expected[row, :length])
 
 
+def packed_steps(self, x, lengths, pack_first=True, pad_first=True):
+    """The output of packed sequences, padded again, and h_n."""
+    x = nn.utils.rnn.pack_padded_sequence(self.embedding(x), lengths, batch_first=pack_first, enforce_sorted=False)
+    output, (h, _) = self.lstm(x)
+    return nn.utils.rnn.pad_packed_sequence(output, batch_first=pad_first)[0], h
+
+
+def test_the_end_of_packed_sequences_is_their_own():
+    theirs = forward_of(lambda self, x, lengths: self.fc(packed_steps(self, x, lengths)[1][-1]))
+    tokens, lengths = np.random.default_rng(1).integers(0, 11, (3, 6)), np.array([2, 6, 1])
+    close(lw.from_torch(theirs)(tokens, lengths=lengths)[0], call(theirs, tokens, lengths))
+
+
+PACKED = {
+    "last": (lambda self, x, n: self.fc(packed_steps(self, x, n)[0][:, -1]), "which may be padding"),
+    "mean": (lambda self, x, n: self.fc(packed_steps(self, x, n)[0].mean(1)), "over the padding too"),
+    "maximum": (lambda self, x, n: self.fc(packed_steps(self, x, n)[0].max(1)[0]), "over the padding too"),
+    "packed by steps": (lambda self, x, n: packed_steps(self, x, n, False, False)[0], "batch_first than the pack"),
+    "padded by steps": (lambda self, x, n: packed_steps(self, x, n, True, False)[0], "batch_first than pack"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_what_goes_over_the_padding_of_packed_sequences_is_refused(name):
+    forward, reason = PACKED[name]
+    with pytest.raises(ValueError, match=reason):
+        lw.from_torch(forward_of(forward))
+
+
+def test_a_second_lstm_over_padding_is_refused():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Tagger(), nn.LSTM(5, 3, batch_first=True)
+
+        def forward(self, x, lengths):
+            return self.second(packed_steps(self.first, x, lengths)[0])
+
+    with pytest.raises(ValueError, match="runs over the padding"):
+        lw.from_torch(Model())
+
+
+def written_over(self, x):
+    output = steps_of(self, x)
+    functional.relu(output, inplace=True)
+    return self.fc(output)
+
+
+def written_over_by_another_name(self, x):
+    output = steps_of(self, x)
+    torch.relu_(output.contiguous())
+    return self.fc(output)
+
+
+def start_state_written_over(self, x):
+    zeros = torch.zeros(2, x.size(0), 5)
+    zeros.add_(1)
+    return self.fc(self.lstm(self.embedding(x), (zeros, zeros))[0])
+
+
+@pytest.mark.parametrize("forward", [written_over, written_over_by_another_name, start_state_written_over])
+def test_what_is_changed_in_place_for_others_is_refused(forward):
+    with pytest.raises(ValueError, match="changes in place what something else reads too"):
+        lw.from_torch(forward_of(forward))
+
+
+def test_what_is_changed_in_place_for_itself_is_followed():
+    theirs = forward_of(lambda self, x: functional.relu(self.fc(steps_of(self, x)), True).relu_())
+    tokens = np.random.default_rng(1).integers(0, 11, (4, 6))
+    close(lw.from_torch(theirs)(tokens)[0], call(theirs, tokens))
+
+
+def test_a_copy_may_be_changed_in_place():
+    def forward(self, x):
+        output = self.fc(steps_of(self, x))
+        output.clone().tanh_()
+        return output
+
+    theirs = forward_of(forward)
+    tokens = np.random.default_rng(1).integers(0, 11, (4, 6))
+    close(lw.from_torch(theirs)(tokens)[0], call(theirs, tokens))
+
+
+@pytest.mark.parametrize("name", ["mean", "max", "amax"])
+def test_steps_that_are_kept_as_an_axis_are_refused(name):
+    for given in ((1, True), (1,)):
+        keywords = {} if len(given) == 2 else {"keepdim": True}
+        with pytest.raises(ValueError, match="over something else than the steps"):
+            lw.from_torch(forward_of(lambda self, x: getattr(steps_of(self, x), name)(*given, **keywords)))  # noqa: B023
+
+
+def test_integers_are_made_of_tokens_alone():
+    theirs = forward_of(lambda self, x: self.fc(steps_of(self, x.to(torch.long))))
+    tokens = np.random.default_rng(1).integers(0, 11, (4, 6))
+    close(lw.from_torch(theirs)(tokens)[0], call(theirs, tokens))
+    rounded = forward_of(lambda self, x: self.lstm(x.to(torch.int32).float())[0])
+    with pytest.raises(ValueError, match="takes integers"):
+        lw.from_torch(rounded)
+    with pytest.raises(ValueError, match=r"rounds to torch\.int32"):
+        lw.from_torch(forward_of(lambda self, x: self.fc(steps_of(self, x).to(torch.int32).float())))
+
+
+@pytest.mark.parametrize("path", ["", "lstm", "fc"])
+@pytest.mark.parametrize("kind", ["register_forward_pre_hook", "register_forward_hook"])
+def test_hooks_are_refused(path, kind):
+    theirs = Tagger()
+    hook = getattr(theirs.get_submodule(path), kind)(lambda *given: None)
+    with pytest.raises(ValueError, match="expected a module without hooks"):
+        lw.from_torch(theirs)
+    hook.remove()
+    lw.from_torch(theirs)
+
+
+def test_a_dropout_or_identity_of_the_user_s_is_no_pytorch_one():
+    class Double(nn.Identity):
+        def forward(self, x):
+            return x * 2
+
+    with pytest.raises(ValueError, match="has no counterpart"):
+        lw.from_torch(nn.Sequential(nn.Linear(3, 2), Double()), prefix=["0", "1"])
+
+
 REFUSED = {
     "reshape": (lambda self, x: self.fc(steps_of(self, x).reshape(-1, 5)), "'reshape' has no counterpart"),
     "two results": (lambda self, x: (self.fc(steps_of(self, x)), x), "more than one result"),

@@ -243,6 +243,35 @@ def with_layer(**more):
     return content
 
 
+def test_the_order_of_guitarml_s_tensors_says_nothing(tmp_path):
+    tensors = state_dict(Numbers(), 1, 7, 1, 1)
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path, names in zip(paths, (sorted(tensors), sorted(tensors, reverse=True)), strict=True):
+        path.write_text(json.dumps(guitarml({name: tensors[name] for name in names}, 1, 7, 1, 1, 0)))
+    x = np.random.default_rng(0).normal(size=(5, 1)).astype(np.float32)
+    one, other = (lw.from_rtneural(path)(x)[0] for path in paths)
+    assert (one == other).all()
+    assert abs(one - run_tensors(tensors, x)).max() < 1e-5
+
+
+@pytest.mark.parametrize("write", [lw.to_rtneural, lw.to_nam])
+def test_what_json_does_not_hold_is_not_written(write, tmp_path):
+    model = lw.Network([lw.LSTM(1, 3, seed=0), lw.Linear(3, 1, seed=0)])
+    for rate, error, message in (
+        (float("nan"), ValueError, "sample_rate: expected at least 0, got nan"),
+        (0, ValueError, "sample_rate: expected a number above 0, got 0"),
+        (-48000, ValueError, "sample_rate: expected at least 0, got -48000"),
+        ("48000", TypeError, "sample_rate: expected float, got str"),
+        (True, TypeError, "sample_rate: expected float, got bool"),
+    ):
+        with pytest.raises(error, match=message):
+            write(model, tmp_path / "m.json", sample_rate=rate)
+    model[1].parameters["bias"] = [np.nan]
+    with pytest.raises(ValueError, match="model: expected finite numbers"):
+        write(model, tmp_path / "m.json")
+    assert not list(tmp_path.iterdir())
+
+
 def with_weights(*shapes):
     return with_layer(weights=[Numbers()(*shape) for shape in shapes])
 

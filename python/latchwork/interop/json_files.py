@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latchwork._arrays import shape_text
+from latchwork._arrays import real_number, shape_text
 from latchwork._file_kinds import description
 from latchwork._writing import path_text, write_atomically
 
@@ -57,8 +57,23 @@ def read_object(path: FilePath) -> dict[str, Any]:
 
 
 def write_object(path: FilePath, value: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_atomically(path_text(path), json.dumps(value).encode())
+    """Write a JSON file, whole or not at all. ValueError if a number is not finite, because JSON has none such."""
+    path = path_text(path)
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(
+            f"model: expected finite numbers, which are all that JSON holds, got others: {error}"
+        ) from error
+    write_atomically(path, text.encode())
+
+
+def hertz(sample_rate: Any) -> float:
+    """Check a sample rate. ValueError or TypeError unless it is a number above 0."""
+    rate = real_number("sample_rate", sample_rate)
+    if rate == 0:
+        raise ValueError("sample_rate: expected a number above 0, got 0")
+    return rate
 
 
 def numbers(name: str, value: Any, dimensions: int) -> Array:

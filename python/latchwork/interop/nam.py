@@ -9,7 +9,7 @@ import numpy as np
 from latchwork._arrays import real_dtype
 from latchwork._writing import path_text
 from latchwork.interop.chain import WITHOUT_EFFECT, Part, joined_bias, layers_of, model_of, only_options
-from latchwork.interop.json_files import integer_of, numbers, plain, read_object, rounded, write_object
+from latchwork.interop.json_files import hertz, integer_of, numbers, plain, read_object, rounded, write_object
 from latchwork.layers import Dropout, Linear
 from latchwork.lstm import LSTM
 
@@ -85,19 +85,20 @@ def to_nam(
     file : str, bytes or os.PathLike
         Where to write, as ``save`` does.
     sample_rate : float, optional
-        Hertz, which the plug-in resamples to. None: nothing is said.
+        Hertz, above 0, which the plug-in resamples to. None: nothing is said.
     metadata : mapping, optional
         What the file is to say of the model: name, gear, loudness and so on. JSON must be able to hold it.
 
     Raises
     ------
     ValueError
-        If the format cannot hold the model: the message names the layer or the option.
+        If the format cannot hold the model: the message names the layer or the option. If a number is not finite.
     TypeError
         If it is no such model, or ``metadata`` is none that JSON can hold.
     OSError
         If the file cannot be written.
     """
+    rate = None if sample_rate is None else hertz(sample_rate)
     layers = [layer for layer in layers_of(model) if not isinstance(layer, Dropout)]
     lstm, head = layers if len(layers) == 2 else (None, None)
     if not isinstance(lstm, LSTM) or not isinstance(head, Linear) or head.activation is not None:
@@ -122,8 +123,8 @@ def to_nam(
         "config": config,
         "weights": plain(np.concatenate([array.ravel() for array in weights])),
     }
-    if sample_rate is not None:
-        content["sample_rate"] = float(sample_rate)
+    if rate is not None:
+        content["sample_rate"] = rate
     write_object(file, content)
 
 

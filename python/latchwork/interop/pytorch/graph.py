@@ -20,6 +20,10 @@ _ZEROS = {"zeros", "zeros_like", "new_zeros", "zero_"}
 # What zeros stay zeros under, beside `_UNCHANGED`.
 _ZEROS_OF_ANOTHER_SHAPE = {"requires_grad_", "type_as", "expand", "expand_as", "repeat", "unsqueeze", "view", "reshape"}
 _UNCHANGED = {"contiguous", "to", "float", "double", "cpu", "cuda", "detach", "clone", "flatten_parameters"}
+# What only asks for sizes and kinds.
+_MEASURES = ("getattr", "size", "dim", "device", "type", "numel", "__len__", "len")
+# Functions that may write over what they are given, and the place of that argument.
+_INPLACE = {"relu": 1, "selu": 1, "silu": 1, "hardsigmoid": 1, "elu": 2, "leaky_relu": 2, "dropout": 3}
 
 
 class Obstacle(ValueError):
@@ -31,12 +35,15 @@ class Value:
     """What one operation gives."""
 
     # "data", "lstm" (the pair that one gives), "state" (h_n and c_n), "h", "c", "forward end" and "reverse end" of h,
-    # "padded" (data and lengths), "maximum" (values and places), "zero", "plumbing" (sizes and what is made of them)
+    # "padded" (data and lengths), "maximum" (values and places), "tokens" (the input as integers), "zero", "plumbing"
+    # (sizes and what is made of them)
     what: str
     parts: tuple[Part, ...] = ()
     lstm: Any = None  # the LSTM module that it comes straight from
     pooled: bool = False  # one row for each sequence rather than one for each step
     argument: bool = False  # an argument of ``forward`` as it came
+    packed: bool | None = None  # the batch_first of what is packed; None: it is not
+    padding: bool = False  # unpacked, so that shorter sequences end in zeros
 
 
 PLUMBING = Value("plumbing")
@@ -52,6 +59,7 @@ def followed(module: Any) -> tuple[list[Part], list[Any]]:
             result = values_of(node.args[0], values)
             parts = _result(result)
             return list(parts), walk.lstms_of(parts)
+        _refuse_written_over(node, module, values)
         values[node] = walk.value(node, values)
     raise Obstacle("its forward gives nothing")
 
@@ -107,7 +115,7 @@ class _Walk:
         data = [value for value in given if value.what != "plumbing" and value.what != "zero"]
         if name in _ZEROS:
             return Value("zero")
-        if name in ("getattr", "size", "dim", "device", "type", "numel", "__len__", "len"):
+        if name in _MEASURES:
             return PLUMBING
         if not data:
             of_zeros = bool(arguments) and isinstance(arguments[0], Value) and arguments[0].what == "zero"
@@ -116,13 +124,18 @@ class _Walk:
         if name == "getitem":
             return _item(arguments[0], arguments[1])
         if name in _UNCHANGED and isinstance(arguments[0], Value):
-            return arguments[0]
+            return _cast(arguments[0], (arguments[1:], keywords)) if name == "to" else arguments[0]
         if name == "pack_padded_sequence":
-            if keywords.get("batch_first", arguments[2] if len(arguments) > 2 else False) not in (True, False):
+            first = keywords.get("batch_first", arguments[2] if len(arguments) > 2 else False)
+            if first not in (True, False):
                 raise Obstacle("batch_first of pack_padded_sequence is computed")
-            return _data(arguments[0], name)
+            return replace(_data(arguments[0], name), packed=bool(first), padding=False)
         if name == "pad_packed_sequence":
-            return Value("padded", _data(arguments[0], name).parts, arguments[0].lstm)
+            packed = _data(arguments[0], name)
+            first = keywords.get("batch_first", arguments[1] if len(arguments) > 1 else False)
+            if first not in (packed.packed, None):
+                raise Obstacle("pad_packed_sequence has another batch_first than pack_padded_sequence")
+            return replace(packed, what="padded", packed=None, padding=True, argument=False)
         return self._of_function(name, arguments, keywords)
 
     def _of_module(self, target: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Value:
@@ -132,7 +145,10 @@ class _Walk:
         name = f"{type(module).__name__} {target!r}"
         if not arguments or not isinstance(arguments[0], Value):
             raise Obstacle(f"{name} takes no tensor as its first argument")
-        before = _data(arguments[0], name)
+        before = arguments[0]
+        if before.what == "tokens" and isinstance(module, nn.Embedding):
+            before = replace(before, what="data")
+        before = _data(before, name)
         parts = extended(before.parts, module, target)
         if parts is None:
             raise Obstacle(f"{name} has no counterpart")
@@ -141,8 +157,12 @@ class _Walk:
                 raise Obstacle(f"{name} is called step by step")
             state = arguments[1] if len(arguments) > 1 else keywords.get("hx")
             _check_state(state, name)
+            if before.packed not in (None, module.batch_first):
+                raise Obstacle(f"{name} has another batch_first than the pack_padded_sequence before it")
+            if before.padding:
+                raise Obstacle(f"{name} takes what pad_packed_sequence gives, and runs over the padding")
             self._lstms[parts[-1].origin] = module
-            return Value("lstm", tuple(parts), module, before.pooled)
+            return Value("lstm", tuple(parts), module, before.pooled, packed=before.packed)
         if len(arguments) > 1 or keywords:
             raise Obstacle(f"{name} takes more than one argument")
         unchanged = isinstance(module, (nn.Identity, nn.Dropout))
@@ -186,9 +206,40 @@ def _result(result: Any) -> tuple[Part, ...]:
     return _data(first, "the result").parts
 
 
+def _cast(value: Value, options: Any) -> Value:
+    """Let a change of the dtype through that rounds nothing: to real numbers, or of the input to tokens."""
+    import torch
+
+    given, keywords = options
+    dtypes = [each for each in (*given, *keywords.values()) if isinstance(each, torch.dtype)]
+    if all(dtype.is_floating_point for dtype in dtypes):
+        return value
+    if not value.argument:
+        raise Obstacle(f"'to' rounds to {dtypes[0]}")
+    return replace(value, what="tokens")
+
+
+def _refuse_written_over(node: Any, module: Any, values: dict[Any, Value]) -> None:
+    """Raise `Obstacle` if an operation changes in place what others read too."""
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    if node.op == "call_module":
+        writes = getattr(module.get_submodule(node.target), "inplace", False)
+    else:
+        place = _INPLACE.get(name, len(node.args))
+        writes = node.kwargs.get("inplace", place < len(node.args) and node.args[place])
+        writes = writes or (name.endswith("_") and not name.endswith("__") and name != "requires_grad_")
+    source = node.args[0] if node.args else node.kwargs.get("input")
+    while writes and source in values:
+        if len([user for user in source.users if user.target not in _MEASURES and user.target is not getattr]) > 1:
+            raise Obstacle(f"{name} changes in place what something else reads too")
+        same = source.op == "call_method" and source.target in _UNCHANGED - {"clone"}
+        source = source.args[0] if same else None
+
+
 def _data(value: Any, name: str) -> Value:
     if not isinstance(value, Value) or value.what != "data":
         what = {"lstm": "the pair that an LSTM gives", "h": "h_n", "c": "c_n", "state": "(h_n, c_n)"}
+        what["tokens"] = "integers"
         got = what.get(value.what, value.what) if isinstance(value, Value) else type(value).__name__
         raise Obstacle(f"{name} takes {got}")
     return value
@@ -220,6 +271,8 @@ def _item(value: Any, key: Any) -> Value:
         raise Obstacle("a step of a bidirectional LSTM is taken, whose reverse direction ends at the first one")
     if keys not in wanted:
         raise Obstacle("steps are taken that are not the last one alone")
+    if value.padding:
+        raise Obstacle("the last step is taken of what pad_packed_sequence gives, which may be padding; h_n[-1] is not")
     return _pooled(value, Last)
 
 
@@ -251,8 +304,11 @@ def _over_steps(name: str, value: Value, arguments: tuple[Any, ...], keywords: d
     if value.what != "data" or module is None:
         raise Obstacle(f"{name} is taken of something else than an LSTM's output")
     dim = keywords.get("dim", arguments[0] if arguments else None)
-    if dim not in ((1, -2, (1,)) if module.batch_first else (0, -3, (0,))) or keywords.get("keepdim"):
+    keepdim = keywords.get("keepdim", arguments[1] if len(arguments) > 1 else False)
+    if dim not in ((1, -2, (1,)) if module.batch_first else (0, -3, (0,))) or keepdim:
         raise Obstacle(f"{name} is taken over something else than the steps")
+    if value.padding:
+        raise Obstacle(f"{name} is taken of what pad_packed_sequence gives, over the padding too")
     pooled = _pooled(value, Mean if name == "mean" else Max)
     return replace(pooled, what="maximum") if name == "max" else pooled
 

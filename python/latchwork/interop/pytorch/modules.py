@@ -70,9 +70,9 @@ def extended(parts: Sequence[Part], module: Any, origin: str) -> list[Part] | No
         raise ValueError(f"{name} has no counterpart")
     if is_known(module):
         return [*parts, _layer(module, origin, name)]
-    if isinstance(module, nn.Identity):
+    if type(module).forward is nn.Identity.forward:
         return list(parts)
-    if isinstance(module, nn.Dropout):
+    if type(module).forward is nn.Dropout.forward:
         return [*parts, Part(Dropout, {"p": float(module.p)}, {}, name)]
     activation = activations.of_module(module) if type(module).__module__.startswith("torch.nn.modules.") else None
     return None if activation is None else activated(parts, activation, name)
@@ -121,6 +121,11 @@ def refuse_disguised(module: Any, name: str) -> None:
         raise ValueError(
             f"{name}: expected weights that are parameters, got some that a hook computes (weight_norm, spectral_norm, "
             "pruning); torch.nn.utils.remove_weight_norm, remove_spectral_norm and prune.remove make parameters of them"
+        )
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise ValueError(
+            f"{name}: expected a module without hooks, got a forward hook, which may change what goes in or comes out; "
+            "remove() of what registering it gave takes it away"
         )
 
 

@@ -243,6 +243,8 @@ def _of_state_dict(content: Mapping[str, Any], prefix: Any) -> list[Part]:
     found = groups(tensors)
     if not found:
         raise ValueError("expected a model of RTNeural, GuitarML or AIDA-X, or a state dictionary, got other JSON")
+    if isinstance(data, dict):  # GuitarML names its layers, so that their order in the file says nothing
+        found.sort(key=lambda group: not group.is_lstm)
     order = prefix if prefix is not None else [group.prefix for group in found]
     parts = parts_of(tensors, order, "the state dictionary", lambda name, array: array)
     for before, part in zip(parts, parts[1:], strict=False):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from latchwork.activation import Activation
 from latchwork.input_layers import Scale
 from latchwork.interop.chain import WITHOUT_EFFECT, joined_bias, layers_of, only_options
-from latchwork.interop.json_files import plain, write_object
+from latchwork.interop.json_files import hertz, plain, write_object
 from latchwork.layers import Dropout, Linear
 from latchwork.lstm import LSTM
 from latchwork.step_layers import InputSkip
@@ -33,17 +33,18 @@ def to_rtneural(model: Any, file: FilePath, *, sample_rate: float | None = None)
     file : str, bytes or os.PathLike
         Where to write, as ``save`` does.
     sample_rate : float, optional
-        Hertz, for ``samplerate``, which AIDA-X reads. None: nothing is said.
+        Hertz, above 0, for ``samplerate``, which AIDA-X reads. None: nothing is said.
 
     Raises
     ------
     ValueError
-        If the format cannot hold the model: the message names the layer or the option.
+        If the format cannot hold the model: the message names the layer or the option. If a number is not finite.
     TypeError
         If it is no such model.
     OSError
         If the file cannot be written.
     """
+    rate = None if sample_rate is None else hertz(sample_rate)
     layers = [layer for layer in layers_of(model) if not isinstance(layer, Dropout)]
     content = _around(layers)
     size = None
@@ -57,8 +58,8 @@ def to_rtneural(model: Any, file: FilePath, *, sample_rate: float | None = None)
     first = next(layer for layer in layers if isinstance(layer, (LSTM, Linear)))
     inputs = first.input_size if isinstance(first, LSTM) else first.in_features
     content = {"in_shape": [None, None, inputs], **content, "layers": written}
-    if sample_rate is not None:
-        content["samplerate"] = float(sample_rate)
+    if rate is not None:
+        content["samplerate"] = rate
     write_object(file, content)
 
 
