@@ -305,6 +305,13 @@ def test_what_is_changed_in_place_for_itself_is_followed():
     close(lw.from_torch(theirs)(tokens)[0], call(theirs, tokens))
 
 
+def test_a_dropout_that_acts_in_evaluation_too_is_refused():
+    with pytest.raises(ValueError, match="drops in evaluation too"):
+        lw.from_torch(forward_of(lambda self, x: functional.dropout(steps_of(self, x))).eval())
+    theirs = forward_of(lambda self, x: functional.dropout(steps_of(self, x), training=self.training))
+    assert repr(lw.from_torch(theirs.eval())) == repr(lw.from_torch(theirs.train()))
+
+
 def test_a_copy_may_be_changed_in_place():
     def forward(self, x):
         output = self.fc(steps_of(self, x))

@@ -183,6 +183,9 @@ class _Walk:
         data = _data(first, name)
         if name in ("dropout", "dropout_"):
             p = keywords.get("p", arguments[1] if len(arguments) > 1 else 0.5)
+            training = keywords.get("training", arguments[2] if len(arguments) > 2 else True)
+            if training and not self._module.training:
+                raise Obstacle(f"{name} drops in evaluation too, without training=self.training")
             parts = (*data.parts, Part(Dropout, {"p": float(p)}, {}, "dropout"))
             return replace(data, parts=parts, argument=False)
         try:
