@@ -278,17 +278,18 @@ class StepFinder:
         possible = [name for name in names if sizes.get(name) in (None, width)]
         if len(possible) == 1:
             return names[1 - names.index(possible[0])], possible[0]
-        # Both could be the state. Graphs name their input before their states, and join them in this order; where the
-        # cell's state stands before one of them, the states may come first as well, and nothing says which is which.
+        # Both could be the state. Graphs name their input before their states, and join them in this order. Where they
+        # are not joined and the cell's state is named before one of them, the states may come first: nothing says which
+        # is which.
         order = list(self._inputs)
         known = [name for name in names if name in order]
         if len(known) == 1:
             return names[1 - names.index(known[0])], known[0]
         if len(known) == 2:
             x, h_prev = sorted(names, key=order.index)
-            if c_prev in order and order.index(c_prev) < order.index(h_prev):
-                return None
             joined = [source for source in sources if len(source) == 2]
+            if not joined and c_prev in order and order.index(c_prev) < order.index(h_prev):
+                return None
             return None if any(source != (x, h_prev) for source in joined) else (x, h_prev)
         return None
 
