@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from latchwork._foreign import bfloat16_numbers
+
 if TYPE_CHECKING:
     from typing import BinaryIO, Self
 
@@ -138,9 +140,8 @@ class File:
             raise self._ended() from None
         self._reply(math.prod(shape) * dtype.itemsize)
         content: Any = self._received(self._process.stdout, math.prod(shape) * dtype.itemsize)
-        if bfloat16:  # the upper half of a float32
-            content, dtype = np.frombuffer(content, "<u2").astype("<u4") << 16, np.dtype("<f4")
-        numbers = np.frombuffer(content, dtype).reshape(shape)
+        flat = bfloat16_numbers(np.frombuffer(content, "<u2")) if bfloat16 else np.frombuffer(content, dtype)
+        numbers = flat.reshape(shape)
         return numbers.astype(np.float64 if dtype.itemsize == 8 else np.float32, copy=False)
 
     def _reply(self, length: int = 0) -> dict[str, Any]:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from latchwork._arrays import Array
 
-CELLS = ("LSTM", "CuDNNLSTM", "LSTMCell")  # layers with the numbers of one cell
-WRAPPERS = ("Bidirectional", "RNN")
 _GATES = ("input", "forget", "output")
 _DEFAULTS = {"input": "sigmoid", "forget": "sigmoid", "output": "sigmoid", "candidate": "tanh", "cell": "tanh"}
 _MERGES = ("concat", "sum", "mul", "ave")
