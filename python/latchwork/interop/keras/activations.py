@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from latchwork.interop.chain import Activation
 from latchwork.interop.keras.configs import Layer, Unsupported, layer_of, number
-
-Activation = str | tuple[Any, ...]
 
 _OURS: dict[str, Activation | None] = {
     "linear": None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latchwork.interop.chain import Activation
 from latchwork.interop.onnx.folding import MAKES_NO_SENSE, NotFoldedError, slices_argument, split_argument
 from latchwork.interop.onnx.loading import attribute, text
 
@@ -33,7 +34,6 @@ ACTIVATIONS: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {
 }
 
 Name = str
-Activation = str | tuple[Any, ...]
 
 
 @dataclass
