@@ -36,6 +36,7 @@ def run_page(page, folder, monkeypatch):
     shutil.copy(golden / "keras" / "stack.keras", folder / "model.keras")
     shutil.copy(golden / "json" / "model.nam", folder / "amp.nam")
     names, left_out, printed = {}, [], None
+    lacking = None  # why a block that the next ones may build on was left out
     for block in blocks_of(page):
         if block.language != "text":
             printed = None  # what the block before this one printed
@@ -44,8 +45,13 @@ def run_page(page, folder, monkeypatch):
         try:
             if block.language == "python":
                 if re.search(r"^import latchwork", block.text, flags=re.MULTILINE):
-                    names = {}  # a block with imports of its own is one that a reader may take alone
-                printed = run_python(block, names)
+                    names, lacking = {}, None  # a block with imports of its own is one that a reader may take alone
+                try:
+                    printed = run_python(block, names)
+                except NameError as error:
+                    if lacking is None:
+                        raise
+                    raise lacking from error
             elif block.language == "sh":
                 printed = "".join(run_command(block, command, folder) for command in block.commands()).rstrip("\n")
             elif block.language == "cpp":
@@ -60,6 +66,8 @@ def run_page(page, folder, monkeypatch):
             else:
                 assert block.language in ("", "text"), f"{block.place}: nothing here runs {block.language}"
         except Skipped as reason:
+            if block.language == "python":
+                lacking = reason
             left_out.append(f"{block.place}: {reason}")
     return names, left_out
 
