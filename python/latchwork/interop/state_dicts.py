@@ -31,8 +31,17 @@ _VARIANT = r"weight_peephole|norm_(?:ih|hh|cell)_(?:weight|bias)|[hc]_0"
 _OF_LAYER = rf"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh|{_VARIANT})"
 _STACKED = re.compile(rf"{_OF_LAYER}_l(\d{{1,4}})(_reverse)?")
 _CELL = re.compile(_OF_LAYER)
+# The options, in the core's words, that the tensors of an LSTM or a cell say by their names and shapes.
+SAID_BY_TENSORS = (
+    "input_size", "hidden_size", "num_layers", "bias", "proj_size", "direction", "peephole", "layer_norm",
+    "learn_start_state",
+)  # fmt: skip
 # How the names of a variant's tensors begin.
-_STARTS = {"peephole": "weight_peephole", "layer_norm": "norm_", "learn_start_state": ("h_0", "c_0")}
+_STARTS: dict[str, str | tuple[str, ...]] = {
+    "peephole": "weight_peephole",
+    "layer_norm": "norm_",
+    "learn_start_state": ("h_0", "c_0"),
+}
 _WRAPPED = re.compile(r"parametrizations\.|weight\w*_(g|v|orig)$")
 _QUANTISED = re.compile(r"_packed_params|_all_weight_values|(scale|zero_point)$")
 _DEPTH = 4  # of the mappings within a checkpoint that are looked at
