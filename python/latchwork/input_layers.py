@@ -132,8 +132,8 @@ class Impute(Parameterless):
     -----
     A mask and the time since the last observation as inputs of the network: Lipton, Kale and Wetzel, "Directly modeling
     missing data in sequences with RNNs", Machine Learning for Healthcare 2016; Che, Purushotham, Cho, Sontag and Liu,
-    "Recurrent neural networks for multivariate time series with missing values", Scientific Reports 8 (2018). The latter
-    let carried values decay to the mean too, by rates that are learned with the network.
+    "Recurrent neural networks for multivariate time series with missing values", Scientific Reports 8 (2018). In
+    the latter carried values decay to the mean, at rates that are learned with the network.
 
     Examples
     --------
@@ -155,7 +155,9 @@ class Impute(Parameterless):
     method = Option[str]()
     fill = Option["tuple[float, ...] | None"](lambda config: tuple(config.modules[0]["fill"]) or None)
     indicators = Option[tuple[int, ...]](lambda config: tuple(config.modules[0]["indicators"]))
-    persistence = Option["tuple[float, ...] | None"](lambda config: tuple(config.modules[0].get("persistence", ())) or None)
+    persistence = Option["tuple[float, ...] | None"](
+        lambda config: tuple(config.modules[0].get("persistence", ())) or None
+    )
 
     def __init__(
         self,
@@ -215,8 +217,8 @@ class EmbedColumns(FeaturesModule):
 
     Codes are the integers 0, 1, 2 and so on, as real numbers among those of the other columns. The other columns come
     first, in their order, then the vectors, in the order of ``columns``. In a `Network` it may follow a `Scale`, whose
-    shift is 0 and factor 1 there, and an `Impute`, whose fill is a code and persistence 1 there. A code that is out of range or no
-    integer is refused before anything is computed. Codes have no gradient.
+    shift is 0 and factor 1 there, and an `Impute`, whose fill is a code and persistence 1 there. A code that is out of
+    range or no integer is refused before anything is computed. Codes have no gradient.
 
     Parameters
     ----------

@@ -166,8 +166,8 @@ struct ScaleOptions {
   bool operator==(const ScaleOptions&) const = default;
 };
 
-// What takes the place of a missing value: `forward`, the last value that was seen, carried on as `persistence` says, and
-// before the first one the fill; `constant`, always the fill.
+// What takes the place of a missing value: `forward`, the value seen last, carried on as `persistence` says, and before
+// the first one the fill; `constant`, always the fill.
 enum class Imputation { forward, constant };
 
 // Replaces NaN. For each of the features in `indicators` a mask, 1 where the value was seen and 0 where it is missing,

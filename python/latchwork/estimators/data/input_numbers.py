@@ -75,8 +75,8 @@ def joined_numbers(
 ) -> InputNumbers:
     """Join the numbers of scaling with what stands for gaps.
 
-    That is ``mean``, unscaled, unless ``missing`` is "zero"; with "forward" it is the last value, of whose distance from
-    ``mean`` the share ``persistence`` is kept at each step.
+    That is ``mean``, unscaled, unless ``missing`` is "zero"; with "forward" it is the last value, which at each step
+    keeps the share ``persistence`` of its distance from ``mean``.
     """
     impute: dict[str, Any] | None = None
     if missing != "refuse":

@@ -103,8 +103,11 @@ class Persistence:
 
 
 def _least_squares(weights: Array, covariance: Array, variance: Array) -> Array:
-    """Find the p of each column for which the weighted sum of ``variance * p**(2 * lag) - 2 * covariance * p**lag`` is
-    least; of several the largest."""
+    """Find the p of each column, (columns,), with the least squared error; of several the largest.
+
+    The error is the sum over lags of ``weights * (variance * p**(2 * lag) - 2 * covariance * p**lag)``, apart from what
+    does not depend on p. All three are (lags, columns).
+    """
     columns = np.arange(weights.shape[1])
     best, reach = np.full(len(columns), 0.5), 0.5
     for _ in range(3):
