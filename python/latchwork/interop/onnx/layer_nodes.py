@@ -313,7 +313,8 @@ def _impute(graph: Graph, layer: Any, x: str) -> str:
     kind = 11 if graph.dtype == np.float64 else 1
     count, chosen = layer.features, len(seen)
     names = {"fill": graph.constant(fill), "chosen": graph.constant(seen)}
-    carried, carrying = "value_prev", []
+    carried = "value_prev"
+    carrying: list[tuple[Any, ...]] = []
     if layer.persistence is not None:
         persistence = graph.constant(np.array(layer.persistence, graph.dtype))
         carried = "carried"
