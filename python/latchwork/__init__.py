@@ -8,8 +8,8 @@ many members.
 from sequences, `LSTMLanguageModel` from text. `Callback` and `TensorBoard` watch a fit, `verify` repeats parts of it,
 `DivergenceError` says where it went wrong. `explain` says what a model did and why, `plot` draws it. `from_torch`,
 `from_keras`, `from_onnx`, `from_rtneural` and `from_nam` read models from elsewhere, `onnx_lstms` lists those in an
-ONNX file, and `to_torch`, `to_onnx`, `to_rtneural` and `to_nam` write. `torch` has layers for
-PyTorch's own programs. Shapes and names are PyTorch's throughout.
+ONNX file, and `to_torch`, `to_onnx`, `to_rtneural` and `to_nam` write. ``latchwork.torch`` has layers for PyTorch's
+own programs. Shapes and names are PyTorch's throughout.
 """
 
 from __future__ import annotations

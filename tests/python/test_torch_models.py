@@ -162,13 +162,15 @@ def test_a_trace_is_that_of_the_layer(kind, options):
     trace = module.trace(x.requires_grad_(), lengths=torch.tensor([6, 1, 4, 5]), reset=reset)
     output = module(x, lengths=torch.tensor([6, 1, 4, 5]), reset=reset)[0] if kind is lw.LSTM else None
     if output is None:
-        states = None
+        states = halfway = None
         with torch.no_grad():
-            for step in x[:, 0]:
+            for t, step in enumerate(x[:, 0]):
                 states = module(step[None], states)
+                halfway = states if t == 2 else halfway
         alone = module.trace(x[:, :1])
         assert alone.output[-1].tobytes() == states[0].numpy().tobytes()
         assert alone.cell[-1].tobytes() == states[1].numpy().tobytes()
+        assert module.trace(x[3:, :1], halfway).output.tobytes() == alone.output[3:].tobytes()
         return
     assert trace.output.tobytes() == output.detach().numpy().tobytes()
     expected = layer.trace(x.detach().numpy(), lengths=[6, 1, 4, 5], reset=reset.numpy())

@@ -38,7 +38,8 @@ def array_of(name: str, tensor: Any) -> Array:
     """Copy a tensor of PyTorch's. ValueError if it does not hold real numbers of its own."""
     import torch
 
-    if type(tensor) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+    buffer = getattr(torch.nn, "Buffer", torch.Tensor)  # PyTorch has it from 2.5 on
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter, buffer):
         raise ValueError(f"{name}: expected a tensor of PyTorch's own, got {type(tensor).__name__}")
     if tensor.is_quantized:
         raise ValueError(f"{name}: expected real numbers, got a quantised tensor; dequantize() makes them")
