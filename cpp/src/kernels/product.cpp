@@ -7,6 +7,7 @@ namespace latchwork::LATCHWORK_ISA {
 
 namespace {
 
+// Measured on an Intel CPU with AVX-512 and 2 MB of L2.
 constexpr Index fewest_k_at_once = 256;
 constexpr Index most_k_of_panel = 512;
 

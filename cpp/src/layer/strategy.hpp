@@ -11,9 +11,9 @@
 // How work is split among threads, and in which pieces it is done. Nothing here changes a bit of any result.
 namespace latchwork {
 
-// Thresholds. tests/benchmarks/README.md has the command that measures them, and its results on an Intel CPU with AMX
-// and on an AMD Zen 4, which agree within what a threshold is worth unless a comment says otherwise. Those that follow
-// from the sizes of caches come from machine/cpu.hpp.
+// Thresholds. tests/benchmarks/README.md has the command that measures them, and its results: all were measured on an
+// Intel CPU with AMX (AVX-512, L2 of 2 MB), those for a single thread also on an AMD Zen 4 (L2 of 1 MB). What follows
+// from the sizes of caches comes from machine/cpu.hpp.
 
 // For fewer multiply-adds in a step than this, two threads that wait for each other after each step lose more than they
 // gain.

@@ -132,40 +132,44 @@ Cpu measured_cpu() {
   return cpu;
 }
 
-// Null until the first use. This is not a function-local static: a child that is forked while another thread
-// initialises one would wait for ever. What it points to is never freed, because threads may compute until the end.
-std::atomic<const Cpu*> known{nullptr};
-
 }  // namespace
 
-const Cpu& this_cpu() {
-  const Cpu* cpu = known.load(std::memory_order_acquire);
-  if (cpu == nullptr) {
-    auto measured = std::make_unique<const Cpu>(measured_cpu());
-    if (known.compare_exchange_strong(cpu, measured.get(), std::memory_order_acq_rel)) cpu = measured.release();
-  }
-  return *cpu;
+namespace detail {
+
+// This is not a function-local static: a child that is forked while another thread initialises one would wait for ever.
+std::atomic<const Cpu*> known_cpu{nullptr};
+
+const Cpu& ask_cpu() {
+  auto measured = std::make_unique<const Cpu>(measured_cpu());
+  const Cpu* known = nullptr;
+  // If two threads ask at the same time, the first answer stands.
+  return known_cpu.compare_exchange_strong(known, measured.get()) ? *measured.release() : *known;
 }
 
-PretendedCpu::PretendedCpu(const Cpu& cpu) : before_(&this_cpu()) { known.store(&cpu, std::memory_order_release); }
-PretendedCpu::~PretendedCpu() { known.store(before_, std::memory_order_release); }
+}  // namespace detail
+
+PretendedCpu::PretendedCpu(const Cpu& cpu) : before_(&this_cpu()) {
+  detail::known_cpu.store(&cpu, std::memory_order_release);
+}
+PretendedCpu::~PretendedCpu() { detail::known_cpu.store(before_, std::memory_order_release); }
 
 CacheUse cache_use_of(const Cpu& cpu) {
   CacheUse use;
   use.l1_bytes = cpu.l1_data.bytes;
   use.l2_bytes = cpu.l2.bytes;
-  // Measured on three CPUs. On one of Intel's with AMX (2 MB of L2) products of several rows gain 5 to 8 % from both.
-  // On an AMD Zen 3 (512 KB) fetching into L1 costs 5 to 20 % of a product, on a Zen 4 (1 MB) up to 3 %, and fetching
-  // into L2 alone gains 1 % on average and 5 % where the weights fill L3. So a CPU of another maker fetches into L2.
+  // Measured on three CPUs. On one of Intel's with AMX (2 MB of L2) products of several rows gain 5 to 8 % from
+  // fetching into L1 and L2. On an AMD Zen 3 (512 KB) fetching into L1 costs 5 to 20 % of a product, and on a Zen 4 (1
+  // MB) up to 3 %, while fetching into L2 alone gains 1 % on average there, and 5 % if the weights fill L3. Only
+  // Intel's CPUs fetch into L1, because where that is wrong it costs more than it gains where it is right.
   use.fetch_into_l1 = cpu.maker == "GenuineIntel";
-  use.fetch_into_l2 = true;
   return use;
 }
 
 Index fast_weight_bytes_of(const Cpu& cpu) {
   // On an Intel CPU with AMX, whose L3 is read at a sixth of the speed of L2, the limit is L2 (2 MB). On a Zen 4, whose
-  // L3 is read at two thirds of it, there is no limit below 6 MB, but two threads with few rows each are slower.
-  // Intel's desktop CPUs with L2 of 256 KB, which were not measured, have a faster L3 than its servers.
+  // L3 is read at four fifths of it, weights of 6 MB are still read fast enough, but under AVX2 few rows gain from
+  // limits that are lower. Intel's desktop CPUs with L2 of 256 KB, which were not measured, have a faster L3 than its
+  // servers.
   if (cpu.maker == "GenuineIntel") return std::max<Index>(megabyte, cpu.l2.bytes / 20 * 19);
   return 2'000'000;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <optional>
 #include <string>
 
@@ -26,8 +27,17 @@ struct Cpu {
   Index fast_weight_bytes = 2'000'000;  // fast_weight_bytes_of() them
 };
 
+namespace detail {
+// Null until the CPU has been asked. What it points to is never freed, because threads may compute until the end.
+LATCHWORK_API extern std::atomic<const Cpu*> known_cpu;
+LATCHWORK_API const Cpu& ask_cpu();
+}  // namespace detail
+
 // The CPU that this process runs on. It is asked when the library chooses its kernels, and only then.
-LATCHWORK_API const Cpu& this_cpu();
+inline const Cpu& this_cpu() {
+  const Cpu* cpu = detail::known_cpu.load(std::memory_order_acquire);
+  return cpu != nullptr ? *cpu : detail::ask_cpu();
+}
 
 // How the kernels read their weights on a CPU with this maker, this family and these caches.
 CacheUse cache_use_of(const Cpu& cpu);
