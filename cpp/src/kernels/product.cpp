@@ -119,7 +119,7 @@ template <class T, int Columns, int Width>
 template <class T>
 Index depth_at_once(const ProductArgs<T>& args) {
   if (args.rows <= tile_rows) return args.depth;
-  const Index k = args.caches.l2_bytes / 8 / (args.rows * static_cast<Index>(sizeof(T)));
+  const Index k = known_or_default(args.caches).l2_bytes / 8 / (args.rows * static_cast<Index>(sizeof(T)));
   const Index blocks = (k > fewest_k_at_once ? k : fewest_k_at_once) / args.a_block;
   return blocks == 0 ? args.a_block : blocks * args.a_block;
 }

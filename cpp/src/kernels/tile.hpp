@@ -63,10 +63,14 @@ EIGEN_ALWAYS_INLINE void keep_in_register([[maybe_unused]] P& packet) {
 enum FetchAhead { fetch_nothing = 0, fetch_own_panel = 1, fetch_next_panel = 2, fetch_both_panels = 3 };
 inline constexpr Index fetch_ahead = 8;
 
+EIGEN_ALWAYS_INLINE CacheUse known_or_default(const CacheUse* known) { return known == nullptr ? CacheUse{} : *known; }
+
 template <class T>
-EIGEN_ALWAYS_INLINE FetchAhead fetch_of(const CacheUse& caches, Index rows, Index depth, Index width, Index panels) {
+EIGEN_ALWAYS_INLINE FetchAhead fetch_of(const CacheUse* known, Index rows, Index depth, Index width, Index panels) {
+  if (rows == 1) return fetch_nothing;
+  const CacheUse caches = known_or_default(known);
   const Index panel_bytes = depth * width * lanes<T> * static_cast<Index>(sizeof(T));
-  if (rows == 1 || panel_bytes <= caches.l1_bytes / 5 * 4) return fetch_nothing;
+  if (panel_bytes <= caches.l1_bytes / 5 * 4) return fetch_nothing;
   const bool next = caches.fetch_into_l2 && rows > tile_rows && panels * panel_bytes > caches.l2_bytes / 5 * 6;
   return static_cast<FetchAhead>((caches.fetch_into_l1 ? fetch_own_panel : 0) + (next ? fetch_next_panel : 0));
 }

@@ -120,7 +120,7 @@ ProductArgs<T> product_of(const WeightPanels<T>& panels, Index rows, const T* co
   args.weights = panels.data();
   args.y = y;
   args.panel_registers = panels.shape().registers();
-  args.caches = this_cpu().cache_use;
+  args.caches = &this_cpu().cache_use;
   return args;
 }
 
