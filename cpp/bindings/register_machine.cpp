@@ -7,6 +7,7 @@
 #include "latchwork/isa.hpp"
 #include "latchwork/threads.hpp"
 #include "latchwork/version.hpp"
+#include "machine/cpu.hpp"
 #include "options.hpp"
 #include "register.hpp"
 
@@ -31,6 +32,28 @@ py::dict build_info() {
   return info;
 }
 
+py::dict cache_info(const Cache& cache) {
+  py::dict info;
+  info["bytes"] = cache.bytes;
+  info["shared_by"] = cache.cpus;
+  return info;
+}
+
+py::dict cpu() {
+  const Cpu& cpu = this_cpu();
+  py::dict caches;
+  caches["l1d"] = cache_info(cpu.l1_data);
+  caches["l2"] = cache_info(cpu.l2);
+  caches["l3"] = cache_info(cpu.l3);
+  py::dict info;
+  info["maker"] = cpu.maker;
+  info["family"] = cpu.family;
+  info["model"] = cpu.model;
+  info["hypervisor"] = cpu.hypervisor;
+  info["caches"] = caches;
+  return info;
+}
+
 }  // namespace
 
 void register_machine(py::module_& module) {
@@ -41,6 +64,7 @@ void register_machine(py::module_& module) {
   module.def(
       "set_num_threads", [](const py::object& count) { set_num_threads(index_argument(count, "count")); },
       py::arg("count"));
+  module.def("cpu", &cpu);
   module.def("build_info", &build_info);
 }
 

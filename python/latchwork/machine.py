@@ -68,12 +68,21 @@ def cpu_info() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``cpu``: the CPU's name; ``usable_cpus``: how many CPUs this process may use; ``num_threads``; ``isa``: the
-        instruction set in use; ``available_isas``: those that this CPU has and this build has kernels for (see
-        ``LATCHWORK_ISAS`` in CONTRIBUTING.md), slowest first.
+        ``cpu``: the CPU's name; ``maker``: its maker as the CPU spells it, such as "GenuineIntel", or an empty string
+        if it is not known, as on machines other than x86-64; ``family`` and ``model``: its maker's numbers for it, 0 if
+        not known; ``hypervisor``: the name of a virtual machine's, an empty string if none gives a name;
+        ``caches``: for each of ``"l1d"`` (L1 for data), ``"l2"`` and ``"l3"`` its size in ``bytes`` and by how many
+        CPUs it is ``shared_by``, where 32 KB, 512 KB and 8 MB stand for those that are not known; ``usable_cpus``: how
+        many CPUs this process may use; ``num_threads``; ``isa``: the instruction set in use; ``available_isas``: those
+        that this CPU has and this build has kernels for (see ``LATCHWORK_ISAS`` in CONTRIBUTING.md), slowest first.
+
+    Notes
+    -----
+    How threads share work and how weights are read depends on the caches and the maker. No bit of any result does.
     """
     return {
         "cpu": _cpu_name(),
+        **_core.cpu(),
         "usable_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "num_threads": _core.get_num_threads(),
         "isa": _core.current_isa(),
@@ -92,12 +101,23 @@ def show_versions() -> None:
             rows[package] = version(package)
         except PackageNotFoundError:
             rows[package] = "not installed"
-    for name, value in cpu_info().items():
-        rows[name.replace("_", " ")] = ", ".join(value) if isinstance(value, list) else str(value)
+    rows |= {name.replace("_", " "): machine_text(value) for name, value in cpu_info().items()}
     rows |= {f"build: {name.replace('_', ' ')}": value for name, value in build.items()}
     width = max(map(len, rows))
     for name, text in rows.items():
         print(f"{name:{width}}  {text}".rstrip())
+
+
+def machine_text(value: Any) -> str:
+    """Write one of the values of `cpu_info` for people."""
+    if isinstance(value, dict):
+        return ", ".join(f"{level.upper()} {_cache_text(**cache)}" for level, cache in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _cache_text(bytes: int, shared_by: int) -> str:
+    size = f"{bytes / 2**20:g} MB" if bytes >= 2**20 else f"{bytes / 2**10:g} KB"
+    return size if shared_by == 1 else f"{size} shared by {shared_by} CPUs"
 
 
 def _cpu_name() -> str:

@@ -1,10 +1,11 @@
-"""Draw the JSON file of a run of ``latchwork bench``: the best peer's time over Latchwork's in each case."""
+"""Draw JSON files of runs of ``latchwork bench``: the best peer's time over Latchwork's in each case."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from table import documents
 
 # One colour for each number of threads. They differ in lightness too.
 COLOURS = ["#1f5fa8", "#e08a1e", "#3c8f5a", "#8a4fa0"]
@@ -99,18 +100,29 @@ def draw(document: dict[str, Any], path: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("result", type=Path, metavar="RESULT.json")
-    parser.add_argument("picture", type=Path, metavar="PICTURE.svg")
+    parser.add_argument("results", type=Path, metavar="RESULT", help="a JSON file, or a folder of such files")
+    parser.add_argument(
+        "pictures",
+        type=Path,
+        metavar="PICTURE",
+        help="an SVG file; of a folder, the folder for a picture of each file: that of NAME/inference.json is "
+        "NAME-inference.svg",
+    )
     arguments = parser.parse_args()
-    document = json.loads(arguments.result.read_text(encoding="utf-8"))
-    if not rows(document):
-        print(f"{arguments.result}: no peer was timed, so there is nothing to draw", file=sys.stderr)
-        return 2
-    try:
-        draw(document, arguments.picture)
-    except ImportError as error:
-        print(f"the picture needs matplotlib (pip install matplotlib): {error}", file=sys.stderr)
-        return 2
+    found = documents(arguments.results)
+    for file, document in found.items():
+        if not rows(document):
+            print(f"{file}: no peer was timed, so there is nothing to draw", file=sys.stderr)
+            return 2
+    for file, document in found.items():
+        picture = arguments.pictures
+        if arguments.results.is_dir():
+            picture = picture / "-".join(file.relative_to(arguments.results).with_suffix(".svg").parts)
+        try:
+            draw(document, picture)
+        except ImportError as error:
+            print(f"the picture needs matplotlib (pip install matplotlib): {error}", file=sys.stderr)
+            return 2
     return 0
 
 

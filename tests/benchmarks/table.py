@@ -1,9 +1,35 @@
-"""Print the JSON file of a run of ``latchwork bench`` as a table in Markdown."""
+"""Print JSON files of runs of ``latchwork bench`` as tables in Markdown, each under the features of its machine."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+from latchwork.machine import machine_text
+
+
+def documents(path: Path) -> dict[Path, dict[str, Any]]:
+    """Read a file, or all JSON files in a folder and the folders in it, in the order of their names."""
+    files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    return {file: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def heading(document: dict[str, Any]) -> str:
+    """Name a machine by what decides its speed."""
+    machine = document["machine"]
+    identity = f"{machine['maker']} family {machine['family']} model {machine['model']}".strip()
+    parts = [
+        f"{machine['cpu']} ({identity})",
+        f"{machine['usable_cpus']} CPUs",
+        document["isa_limit"] or machine["isa"],
+    ]
+    return ", ".join(
+        [
+            *parts,
+            machine_text(machine["caches"]),
+            *([f"under {machine['hypervisor']}"] if machine["hypervisor"] else []),
+        ]
+    )
 
 
 def shape_text(shape: dict[str, int]) -> str:
@@ -37,9 +63,13 @@ def table(document: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("result", type=Path, metavar="RESULT.json")
+    parser.add_argument("results", type=Path, metavar="RESULT", help="a JSON file, or a folder of such files")
     arguments = parser.parse_args()
-    print("\n".join(table(json.loads(arguments.result.read_text(encoding="utf-8")))))
+    sections = []
+    for file, document in documents(arguments.results).items():
+        name = f"{file.relative_to(arguments.results)}: " if arguments.results.is_dir() else ""
+        sections.append("\n".join([name + heading(document), "", *table(document)]))
+    print("\n\n".join(sections))
 
 
 if __name__ == "__main__":

@@ -157,7 +157,19 @@ def result(tmp_path: Path) -> Path:
         best = min(peers.keys() - {"latchwork"}, key=microseconds.__getitem__)
         return {"case": case, "shape": shape, "kind": "forward", "threads": threads, "best_peer": best, "peers": peers}
 
+    caches = {"l1d": (48 << 10, 1), "l2": (1280 << 10, 2), "l3": (32 << 20, 16)}
     document = {
+        "machine": {
+            "cpu": "Some CPU",
+            "maker": "GenuineIntel",
+            "family": 6,
+            "model": 143,
+            "hypervisor": "KVMKVMKVM",
+            "caches": {level: {"bytes": size, "shared_by": cpus} for level, (size, cpus) in caches.items()},
+            "usable_cpus": 2,
+            "isa": "avx512",
+        },
+        "isa_limit": None,
         "versions": {"latchwork": "0.1.0", "torch": "2.13.0+cpu", "jax": "0.10.2"},
         "measurements": [
             measurement("first", 1, latchwork=10, torch=30, jax=40),
@@ -170,9 +182,17 @@ def result(tmp_path: Path) -> Path:
     return path
 
 
+MACHINE = (
+    "Some CPU (GenuineIntel family 6 model 143), 2 CPUs, avx512, L1D 48 KB, "
+    "L2 1.25 MB shared by 2 CPUs, L3 32 MB shared by 16 CPUs, under KVMKVMKVM"
+)
+
+
 def test_table(result: Path) -> None:
     done = run("table.py", str(result))
     assert done.stdout.splitlines() == [
+        MACHINE,
+        "",
         "| case | T x N: in, H, layers | kind | threads | latchwork 0.1.0, us | torch 2.13.0+cpu, us | jax 0.10.2, us "
         "| best ratio |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -180,6 +200,34 @@ def test_table(result: Path) -> None:
         "| second | 100 x 3: 16, 48, 1 bi ragged | forward | 1 | 1,000 | 2,500 |  | 2.50 (torch) |",
         "| first | 100 x 3: 16, 48, 1 bi | forward | 2 | 8 | 40 | 4 | 0.50 (jax) |",
     ]
+
+
+def test_tables_of_a_folder_of_machines(result: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "machines"
+    for name in ("second/training.json", "first/inference.json"):
+        (folder / name).parent.mkdir(parents=True)
+        shutil.copy(result, folder / name)
+    done = run("table.py", str(folder))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if not line.startswith("|") and line] == [
+        f"first/inference.json: {MACHINE}",
+        f"second/training.json: {MACHINE}",
+    ]
+    assert lines.count("| first | 100 x 3: 16, 48, 1 bi | forward | 1 | 10 | 30 | 40 | 3.00 (torch) |") == 2
+
+
+def test_pictures_of_a_folder_of_machines(result: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    folder, pictures = tmp_path / "machines", tmp_path / "pictures"
+    for name in ("one/inference.json", "one/training.json", "two/inference.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(result, folder / name)
+    pictures.mkdir()
+    done = run("picture.py", str(folder), str(pictures))
+    assert done.returncode == 0, done.stderr
+    names = {"one-inference.svg", "one-training.svg", "two-inference.svg"}
+    assert {picture.name for picture in pictures.iterdir()} == names
 
 
 def test_picture(result: Path, tmp_path: Path) -> None:

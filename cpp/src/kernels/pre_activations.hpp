@@ -13,7 +13,7 @@ EIGEN_ALWAYS_INLINE void pre_activations(const StepArgs<T>& args, Index first_ro
                                          Packet<T> (&sum)[Rows][Panels * Width + Tail]) {
   constexpr Index panel_width = Width * lanes<T>;
   const auto next = [&](const T* weights, Index depth) {
-    if constexpr (Fetch != fetch_next_panel) return NextPanel<T>{};
+    if constexpr ((Fetch & fetch_next_panel) == 0) return NextPanel<T>{};
     const Index panel = args.last_panel_first ? first_panel - 1 : first_panel + 1;
     return next_panel(weights + panel * depth * panel_width, depth, Width, first_row, args.rows);
   };
@@ -41,7 +41,7 @@ EIGEN_ALWAYS_INLINE void pre_activations(const StepArgs<T>& args, Index first_ro
 template <class T>
 EIGEN_ALWAYS_INLINE FetchAhead step_fetch(const StepArgs<T>& args, Index width) {
   const Index panels = (args.units + lanes<T> - 1) / lanes<T>;
-  return fetch_of<T>(args.rows, (args.x == nullptr ? 0 : args.x_size) + args.h_size, width, panels);
+  return fetch_of<T>(args.caches, args.rows, (args.x == nullptr ? 0 : args.x_size) + args.h_size, width, panels);
 }
 
 // Calls task(Constant<rows>, Constant<panels>, first row, first panel) for the tiles of a step.

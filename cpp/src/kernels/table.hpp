@@ -38,6 +38,16 @@ constexpr Index compact_registers(Index units, Index gates, Index register_size)
   return left == 0 ? gates : (gates * left + register_size - 1) / register_size;
 }
 
+// What the kernels know of the machine's caches, to read their weights fast. No result depends on it. The defaults are
+// for a CPU of which nothing is known. Arguments only point to it: each cache line of them that another thread reads
+// in each step costs a message between cores.
+struct CacheUse {
+  Index l1_bytes = 32 << 10;  // of L1 for data
+  Index l2_bytes = 512 << 10;
+  bool fetch_into_l1 = false;  // whether a tile fetches weights into L1 shortly before it needs them
+  bool fetch_into_l2 = true;   // whether it fetches weights into L2 that the next tiles need
+};
+
 template <class T>
 struct StepArgs {  // one time step of one layer and direction
   Index rows;
@@ -57,7 +67,8 @@ struct StepArgs {  // one time step of one layer and direction
   // Whether `gates` are stored without going through the caches, which are too small for them; each row then has to
   // start a cache line.
   bool gates_bypass_cache = false;
-  Index last_registers = 4;  // fewer: the last gate panel is compact
+  Index last_registers = 4;          // fewer: the last gate panel is compact
+  const CacheUse* caches = nullptr;  // null: CacheUse{}
 };
 
 template <class T>
@@ -119,6 +130,7 @@ struct ProductArgs {  // y[row] = start[row] + a[row] W, W in column panels (gat
   bool last_panel_first = false;
   Index a_gates = 1;
   Index a_gate_stride = 1, a_last_gate_stride = 1;
+  const CacheUse* caches = nullptr;  // null: CacheUse{}
 };
 
 template <class T>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/packet.hpp"
+#include "kernels/table.hpp"
 
 // The tile of registers that every product is made of.
 namespace latchwork::LATCHWORK_ISA {
@@ -56,20 +57,22 @@ EIGEN_ALWAYS_INLINE void keep_in_register([[maybe_unused]] P& packet) {
 #endif
 }
 
-// Whether a tile of several rows fetches its weights ahead of their use, by fetch_ahead k. It does if a panel is larger
-// than L1. It also fetches from the next panel if all panels together are larger than L2. A single row waits for its
-// weights all the time, and fetching ahead does not help it.
-enum FetchAhead { fetch_nothing, fetch_own_panel, fetch_next_panel };
+// Which weights a tile of several rows fetches ahead of their use, on a CPU that gains from it: its own, by fetch_ahead
+// k, if a panel is larger than what the rows leave of L1; and a part of the next panel if all panels together are
+// larger than L2. A single row waits for its weights all the time, and fetching ahead does not help it.
+enum FetchAhead { fetch_nothing = 0, fetch_own_panel = 1, fetch_next_panel = 2, fetch_both_panels = 3 };
 inline constexpr Index fetch_ahead = 8;
-inline constexpr Index l1_bytes = 40'000;
-inline constexpr Index l2_bytes = 2'500'000;
+
+EIGEN_ALWAYS_INLINE CacheUse known_or_default(const CacheUse* known) { return known == nullptr ? CacheUse{} : *known; }
 
 template <class T>
-EIGEN_ALWAYS_INLINE FetchAhead fetch_of(Index rows, Index depth, Index width, Index panels) {
+EIGEN_ALWAYS_INLINE FetchAhead fetch_of(const CacheUse* known, Index rows, Index depth, Index width, Index panels) {
   if (rows == 1) return fetch_nothing;
+  const CacheUse caches = known_or_default(known);
   const Index panel_bytes = depth * width * lanes<T> * static_cast<Index>(sizeof(T));
-  if (panel_bytes <= l1_bytes) return fetch_nothing;
-  return rows > tile_rows && panels * panel_bytes > l2_bytes ? fetch_next_panel : fetch_own_panel;
+  if (panel_bytes <= caches.l1_bytes / 5 * 4) return fetch_nothing;
+  const bool next = caches.fetch_into_l2 && rows > tile_rows && panels * panel_bytes > caches.l2_bytes / 5 * 6;
+  return static_cast<FetchAhead>((caches.fetch_into_l1 ? fetch_own_panel : 0) + (next ? fetch_next_panel : 0));
 }
 
 // Calls task(Constant<fetch>); for one row always with fetch_nothing.
@@ -78,6 +81,7 @@ EIGEN_ALWAYS_INLINE void with_fetch(FetchAhead fetch, Task&& task) {
   if constexpr (Rows > 1) {
     if (fetch == fetch_own_panel) return task(Constant<fetch_own_panel>{});
     if (fetch == fetch_next_panel) return task(Constant<fetch_next_panel>{});
+    if (fetch == fetch_both_panels) return task(Constant<fetch_both_panels>{});
   }
   task(Constant<fetch_nothing>{});
 }
@@ -134,12 +138,12 @@ EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width + Tail
     Packet<T> factor[Rows];
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) factor[row] = broadcast(a[row][at_k]);
-    if constexpr (Fetch != fetch_nothing) {
+    if constexpr ((Fetch & fetch_next_panel) != 0) fetch_into_l2(next.weights + k * next.stride);
+    if constexpr ((Fetch & fetch_own_panel) != 0) {
 #pragma GCC unroll 4
       for (int v = 0; v < Width; v += 64 / static_cast<int>(sizeof(Packet<T>))) {
         fetch_into_l1(weights + ((k + fetch_ahead) * Width + v) * lanes<T>);
       }
-      if constexpr (Fetch == fetch_next_panel) fetch_into_l2(next.weights + k * next.stride);
     }
 #pragma GCC unroll 16
     for (int at = 0; at < Panels * Width + Tail; ++at) {

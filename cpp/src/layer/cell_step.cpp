@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "layer/strategy.hpp"
+#include "machine/cpu.hpp"
 #include "machine/parallel.hpp"
 
 namespace latchwork {
@@ -53,6 +54,7 @@ template <class T>
   args.gates_bypass_cache = pointers.gates_bypass_cache;
   args.last_panel_first = last_panel_first(weights.h_weights, number);
   args.last_registers = weights.panels.last_registers();
+  args.caches = &this_cpu().cache_use;
   if (pointers.hidden_dropout != nullptr) {
     for (Index row = 0; row < rows; ++row) {
       const T *hidden = pointers.h_prev[row], *factor = pointers.hidden_dropout[row];

@@ -4,22 +4,22 @@
 #include <bit>
 
 #include "layer/rows.hpp"
+#include "machine/cpu.hpp"
 #include "machine/parallel.hpp"
 #include "weights/snapshot.hpp"
 
 // How work is split among threads, and in which pieces it is done. Nothing here changes a bit of any result.
 namespace latchwork {
 
-// Thresholds. tests/benchmarks/README.md has the command that measures them, and its results. Two more, the sizes of
-// the caches, are in kernels/tile.hpp.
+// Thresholds. tests/benchmarks/README.md has the command that measures them, and its results: all were measured on an
+// Intel CPU with AMX (AVX-512, L2 of 2 MB), those for a single thread also on an AMD Zen 4 (L2 of 1 MB). What follows
+// from the sizes of caches comes from machine/cpu.hpp.
 
 // For fewer multiply-adds in a step than this, two threads that wait for each other after each step lose more than they
 // gain.
 inline constexpr Index smallest_split_step = 120'000;
 // The same for a step of the backward pass, in which they wait for each other twice.
 inline constexpr Index smallest_split_step_back = 250'000;
-// If one layer's weights take more bytes than this, L2 certainly cannot hold them beside everything else.
-inline constexpr Index cached_weight_bytes = 1'000'000;
 // With fewer rows than this a thread's multiply-adds wait for weights.
 inline constexpr Index full_tile_rows = 4;
 // When W x is computed for several steps at once, as a separate product, rather than within each step: with at most
@@ -108,7 +108,7 @@ inline Index part_begin(const Schedule& schedule, Index order_begin, Index order
 // Whether the weights of both products may stay in the cache, if little else needs it.
 template <class T>
 bool fit_cache(const PackedLayer<T>& weights) {
-  return weights.x_weights.bytes() + weights.h_weights.bytes() <= 2 * cached_weight_bytes;
+  return weights.x_weights.bytes() + weights.h_weights.bytes() <= this_cpu().fast_weight_bytes;
 }
 
 // How threads share the time steps of a layer. If they split the rows, they need not wait for one another at all. If
@@ -147,7 +147,7 @@ LayerSplit backward_split(const Schedule& schedule, const PackedLayer<T>& weight
   const Index rows = row_parts(schedule, weights);
   const bool few_rows = schedule.batch.rows < full_tile_rows * rows;
   const Index size = weights.gates * weights.units * weights.output_size();
-  const bool cached = weights.h_gradient.bytes() <= 2 * cached_weight_bytes;
+  const bool cached = weights.h_gradient.bytes() <= this_cpu().fast_weight_bytes;
   if (rows > 1 && (!few_rows || cached)) return {chain_count(schedule, weights, input_products), 1};
   const bool small = schedule.batch.rows * size < smallest_split_step_back;
   return {1, small ? 1 : unit_parts(weights, schedule.batch.rows)};
@@ -160,14 +160,14 @@ bool directions_apart(const Schedule& schedule, const PackedLayer<T>& weights) {
   const LayerSplit split = forward_split(schedule, weights);
   if (free_threads() < 2 || split.row_parts > 1 || split.unit_parts > 3) return false;
   if (step_work(weights, schedule.total(0, schedule.batch.rows)) < smallest_parallel_work / 2) return false;
-  return split.unit_parts == 1 || weights.h_weights.bytes() <= 2 * cached_weight_bytes;
+  return split.unit_parts == 1 || weights.h_weights.bytes() <= this_cpu().fast_weight_bytes;
 }
 
-// Whether a step takes the panels of weights that do not fit into the cache from the last to the first, which odd steps
-// do and even ones do not: the panels that the step before took last are still in the cache.
+// Whether a step takes the panels of weights that L2 certainly cannot hold beside everything else from the last to the
+// first, which odd steps do and even ones do not: the panels that the step before took last are still in the cache.
 template <class T>
 bool last_panel_first(const WeightPanels<T>& weights, Index step_number) {
-  return step_number % 2 == 1 && weights.bytes() > cached_weight_bytes;
+  return step_number % 2 == 1 && weights.bytes() > this_cpu().l2.bytes / 2;
 }
 
 // For how many steps to compute W x at once, because there are too few rows to make good use of weights that are

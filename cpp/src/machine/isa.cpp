@@ -11,6 +11,7 @@
 #endif
 
 #include "built_isas.hpp"
+#include "machine/cpu.hpp"
 #include "machine/dispatch.hpp"
 
 namespace latchwork {
@@ -139,6 +140,7 @@ const KernelTable& current_kernels() {
   const KernelTable* table = current.load(std::memory_order_acquire);
   if (table == nullptr) {
     const KernelTable* chosen = default_table();
+    this_cpu();  // so that no step of a stream has to ask
     if (current.compare_exchange_strong(table, chosen)) table = chosen;
   }
   return *table;

@@ -5,6 +5,7 @@
 
 #include "kernels/table.hpp"
 #include "machine/buffer.hpp"
+#include "machine/cpu.hpp"
 
 // Packed weights: how a matrix is laid out in panels (see kernels/table.hpp), and the panels themselves.
 namespace latchwork {
@@ -119,6 +120,7 @@ ProductArgs<T> product_of(const WeightPanels<T>& panels, Index rows, const T* co
   args.weights = panels.data();
   args.y = y;
   args.panel_registers = panels.shape().registers();
+  args.caches = &this_cpu().cache_use;
   return args;
 }
 

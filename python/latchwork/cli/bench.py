@@ -14,7 +14,7 @@ from latchwork.benchmark.workers import Worker
 from latchwork.cli.arguments import integer, integers, names
 from latchwork.cli.errors import CommandError, describe
 from latchwork.cli.output import check_writable
-from latchwork.machine import cpu_info
+from latchwork.machine import cpu_info, machine_text
 
 DEFAULT_GROUPS = ["inference", "training"]
 
@@ -146,7 +146,7 @@ def _measure(
 def _print_header(run: report.Run, seconds: float) -> None:
     """Print machine, versions, and the table's first line."""
     for key, value in run.descriptions[OURS]["machine"].items():
-        print(f"{key}: {value}")
+        print(f"{key}: {machine_text(value)}".rstrip())
     print(f"dtype: {run.dtype}")
     for name, description in run.descriptions.items():
         print(f"{name}: {description['version']}")

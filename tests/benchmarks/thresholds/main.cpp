@@ -171,7 +171,7 @@ void cached_by_panel_order() {
         [&] { job.walk_panels(true); }));
   }
   print({"One step of 1 row, R h alone, us", "H", "bytes of R", "forwards", "back and forth"}, points);
-  print_crossing(points, "cached_weight_bytes", cached_weight_bytes);
+  print_crossing(points, "half of L2", this_cpu().l2.bytes / 2);
 }
 
 void cached_by_split() {
@@ -184,7 +184,7 @@ void cached_by_split() {
         [&] { job.split_units(); }));
   }
   print({"One step of 16 rows on two threads, us", "H = in", "bytes of W, R", "by rows", "by units"}, points);
-  print_crossing(points, "cached_weight_bytes", cached_weight_bytes);
+  print_crossing(points, "fast_weight_bytes", this_cpu().fast_weight_bytes);
 }
 
 void full_tiles() {
