@@ -118,7 +118,16 @@ def program(layers, c):
     )
     if loss.requires_grad:
         loss.backward()
-    return {"initial": initial, "results": results, "gradients": gradients(lstm, *leaves)}
+    return {"initial": initial, "results": results, "gradients": [zero_if_none(lstm), gradients(torch.nn.Module(), *leaves)]}
+
+
+def zero_if_none(lstm):
+    """The gradients of parameters that are not frozen: one that took no part in the loss may have none, or zeros."""
+    return {
+        name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for name, parameter in lstm.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 def operands(c, dtype, inputs):
