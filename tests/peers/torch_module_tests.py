@@ -2,11 +2,13 @@
 
     python tests/peers/torch_module_tests.py CHECKOUT [FILE...]
 
-CHECKOUT is a folder with PyTorch's sources, or at least its folder `test`, at the tag of the PyTorch that is installed. FILE is a
-file in CHECKOUT, by default the three that test modules, packed sequences and every module of torch.nn. Of their tests those
-run, on the CPU, whose name or code speaks of an LSTM or an RNN. PyTorch's tests need expecttest and hypothesis.
+CHECKOUT is a folder with PyTorch's sources, or at least its folder `test`, at the tag of the PyTorch that is
+installed. FILE is a file in CHECKOUT, by default the three that test modules, packed sequences and every module of
+torch.nn. Of their tests those run, on the CPU, whose name or code speaks of an LSTM or an RNN. PyTorch's tests need
+expecttest and hypothesis.
 
-The command prints how many passed, failed and were skipped on each, and which ended differently; its exit status is 1 if any did.
+The command prints how many passed, failed and were skipped on each, and which ended differently; its exit status is 1
+if any did.
 """
 
 import argparse
@@ -65,7 +67,17 @@ def run_tests(checkout, files, layers, results):
     recorder = Recorder()
     os.chdir(checkout)
     sys.path[:0] = [str(checkout / "test")]
-    options = ["-q", "--noconftest", "-c", os.devnull, f"--rootdir={checkout}", "-p", "no:cacheprovider", "-W", "ignore"]
+    options = [
+        "-q",
+        "--noconftest",
+        "-c",
+        os.devnull,
+        f"--rootdir={checkout}",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore",
+    ]
     status = pytest.main([*options, "--tb=short", *files], plugins=[recorder])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         sys.exit(f"pytest ended with {status!r}")
@@ -76,7 +88,11 @@ def outcomes_of(checkout, files, layers):
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.json"
         command = [sys.executable, __file__, str(checkout), *files, "--layers", layers, "--results", str(results)]
-        environment = os.environ | {"PYTORCH_TESTING_DEVICE_ONLY_FOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {
+            "PYTORCH_TESTING_DEVICE_ONLY_FOR": "cpu",
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+        }
         if subprocess.run(command, env=environment, stdout=sys.stderr).returncode:
             sys.exit(f"the tests could not be run on {layers}")
         return json.loads(results.read_text())

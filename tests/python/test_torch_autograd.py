@@ -303,8 +303,8 @@ def packed_twice(layers):
 PROGRAMS = [
     accumulated, retained, twice_through_one_module, two_roots, asked_for_some, of_h_and_c_alone, of_a_part,
     expanded_gradient, transposed_gradient, hooks_of_tensors, hooks_of_modules, hooks_after_accumulation,
-    an_optimizer_in_the_backward_pass, truncated, without_gradients, in_inference_mode, with_inference_tensors, functional,
-    functional_in_part, stateless_gradient, saved_tensors_hooked, the_input_alone, half_of_the_parameters,
+    an_optimizer_in_the_backward_pass, truncated, without_gradients, in_inference_mode, with_inference_tensors,
+    functional, functional_in_part, stateless_gradient, saved_tensors_hooked, the_input_alone, half_of_the_parameters,
     gradient_on_top_of_a_view, clipped, dropped_when_the_rate_is_changed, packed_twice,
 ]  # fmt: skip
 

@@ -118,7 +118,11 @@ def program(layers, c):
     )
     if loss.requires_grad:
         loss.backward()
-    return {"initial": initial, "results": results, "gradients": [zero_if_none(lstm), gradients(torch.nn.Module(), *leaves)]}
+    return {
+        "initial": initial,
+        "results": results,
+        "gradients": [zero_if_none(lstm), gradients(torch.nn.Module(), *leaves)],
+    }
 
 
 def zero_if_none(lstm):

@@ -97,9 +97,9 @@ def frozen(lstm):
 
 
 WRITES = [
-    in_place, in_place_of_one_number, through_data, data_replaced, data_of_another_layout, through_numpy, through_storage,
-    last_bit, loaded, loaded_by_assignment, in_the_state_dict, parameter_replaced, initialised, reset, from_a_vector,
-    swapped_for_one_another, two_tied, flattened, applied, frozen,
+    in_place, in_place_of_one_number, through_data, data_replaced, data_of_another_layout, through_numpy,
+    through_storage, last_bit, loaded, loaded_by_assignment, in_the_state_dict, parameter_replaced, initialised,
+    reset, from_a_vector, swapped_for_one_another, two_tied, flattened, applied, frozen,
 ]  # fmt: skip
 
 
@@ -212,7 +212,12 @@ def names_and_values(layers, options):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"num_layers": 3, "dropout": 0.5}, {"bidirectional": True, "proj_size": 2}, {"bias": False, "batch_first": True}],
+    [
+        {},
+        {"num_layers": 3, "dropout": 0.5},
+        {"bidirectional": True, "proj_size": 2},
+        {"bias": False, "batch_first": True},
+    ],
     ids=str,
 )
 def test_names_and_initial_values(options):

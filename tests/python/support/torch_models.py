@@ -1,4 +1,4 @@
-"""What other processes run in the tests of the drop-in: they find it by name. Imported only where PyTorch is installed."""
+"""What other processes run in tests of the drop-in, found by name. Imported only where PyTorch is installed."""
 
 import torch
 from torch_programs import DROP_IN, TORCH

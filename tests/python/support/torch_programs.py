@@ -1,4 +1,4 @@
-"""Programs that use an LSTM of PyTorch's, run on torch.nn and on the drop-in. Imported only where PyTorch is installed."""
+"""Programs that use an LSTM, run on torch.nn's and on the drop-in. Imported only where PyTorch is installed."""
 
 import warnings
 from types import SimpleNamespace
@@ -27,9 +27,9 @@ def run(program, layers, *arguments, seed=0):
 def same(program, *arguments, seed=0, tolerance=None):
     """See that a program gives the same with the drop-in as with torch.nn, and leaves the generator in the same state.
 
-    The program is called with a namespace that has LSTM and LSTMCell, and returns tensors, or anything that can be compared, in
-    dictionaries, lists and tuples. Tensors agree within `tolerance` times the largest magnitude in them, by default
-    1e-5 in float32 and 1e-12 in float64.
+    The program is called with a namespace that has LSTM and LSTMCell, and returns tensors, or anything that can be
+    compared, in dictionaries, lists and tuples. Tensors agree within `tolerance` times the largest magnitude in them,
+    by default 1e-5 in float32 and 1e-12 in float64.
     """
     expected = run(program, TORCH, *arguments, seed=seed)
     agree(run(program, DROP_IN, *arguments, seed=seed), expected, tolerance)
@@ -65,7 +65,9 @@ def agree_tensors(ours, theirs, tolerance, where):
     if tolerance is None:
         tolerance = TOLERANCE[theirs.dtype]
     finite = theirs.isfinite()
-    torch.testing.assert_close(ours[~finite], theirs[~finite], rtol=0, atol=0, equal_nan=True, msg=lambda m: f"{where}: {m}")
+    torch.testing.assert_close(
+        ours[~finite], theirs[~finite], rtol=0, atol=0, equal_nan=True, msg=lambda m: f"{where}: {m}"
+    )
     ours, theirs = ours[finite], theirs[finite]
     if theirs.numel():
         scale = theirs.abs().max().item()
