@@ -303,18 +303,40 @@ def trained(layers, prepare):
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
-@pytest.mark.filterwarnings("ignore")
-def test_compiled(backend):
-    """By default torch.compile leaves an LSTM out of its graphs and runs it as it is."""
-    if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
-        pytest.skip("this backend of torch.compile needs a C++ compiler")
+BACKENDS = ["eager", "aot_eager", "inductor"]
+
+
+@pytest.fixture
+def compile_with():
+    """torch.compile by some backend, with nothing left in it of what was compiled before."""
+
+    def prepare(backend, **options):
+        if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
+            pytest.skip("this backend of torch.compile needs a C++ compiler")
+        return lambda model: torch.compile(model, backend=backend, **options)
+
     torch._dynamo.reset()
-    try:
-        given = run(trained, DROP_IN, lambda model: torch.compile(model, backend=backend))
-    finally:
-        torch._dynamo.reset()
+    yield prepare
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.filterwarnings("ignore")
+def test_compiled(compile_with, backend):
+    """By default torch.compile leaves an LSTM out of its graphs and runs it as it is."""
+    agree(run(trained, DROP_IN, compile_with(backend)), run(trained, TORCH, lambda model: model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_into_one_graph(compile_with, backend, dynamic):
+    if not hasattr(torch._dynamo.config, "allow_rnn"):
+        pytest.skip("this version of PyTorch takes no LSTM into a graph")
+    with torch._dynamo.config.patch(allow_rnn=True):
+        given = run(trained, DROP_IN, compile_with(backend, fullgraph=True, dynamic=dynamic))
     agree(given, run(trained, TORCH, lambda model: model))
 
 
