@@ -81,16 +81,7 @@ def test_ten_thousand_steps_leave_nothing_behind():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "shape",
-    [
-        (200, 64, 64, 256, 1, False, 0),
-        (100, 64, 128, 128, 3, True, 0),
-        (300, 128, 16, 64, 1, False, 0),
-        (200, 64, 64, 256, 2, False, 64),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("shape", [(200, 64, 64, 256, 1, False, 0), (100, 64, 128, 128, 2, True, 64)], ids=str)
 def test_the_peak_of_a_training_step(shape):
     program = TRAINING.format(shape=shape)
     assert measured(program, "latchwork.torch") <= measured(program, "torch.nn")

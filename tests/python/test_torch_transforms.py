@@ -329,8 +329,9 @@ def test_compiled(compile_with, backend):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dynamic", [None, True])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("backend", "dynamic"), [("eager", None), ("aot_eager", None), ("aot_eager", True), ("inductor", None)]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_into_one_graph(compile_with, backend, dynamic):
     if not hasattr(torch._dynamo.config, "allow_rnn"):
