@@ -341,3 +341,32 @@ torch.set_num_threads(2)
 assert torch.equal(module(x)[0], one)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"proj_size": 3}, {"dtype": torch.float64}, {"bidirectional": True}])
+@pytest.mark.parametrize("kind", ["batch", "packed", "no rows"])
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_autocast_gives_the_dtypes_that_pytorch_gives(options: dict[str, Any], kind: str) -> None:
+    modules = pair(5, 7, **options)
+    dtype = options.get("dtype", torch.float32)
+    x: Any = torch.randn(4, 0 if kind == "no rows" else 3, 5, dtype=dtype)
+    if kind == "packed":
+        x = pack_padded_sequence(x, torch.tensor([4, 2, 1]))
+    found = []
+    for module in modules:
+        with torch.autocast("cpu", torch.bfloat16):
+            output, (h_n, c_n) = module(x)
+        found.append([output.data if kind == "packed" else output, h_n, c_n])
+    for theirs, ours in zip(*found, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert torch.allclose(ours, theirs, atol=0.05)
+    if kind == "batch" and dtype is torch.float32:
+        with torch.autocast("cpu", torch.bfloat16):
+            lowered = modules[1](x.bfloat16())[0]
+            lowered.float().sum().backward()
+        assert torch.equal(lowered, modules[1](x.bfloat16().float())[0].bfloat16())
+        assert modules[1].weight_ih_l0.grad.dtype == torch.float32
+    cells = torch.nn.LSTMCell(5, 7), lt.LSTMCell(5, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = (cell(torch.randn(2, 5)) for cell in cells)
+    assert [part.dtype for part in ours] == [part.dtype for part in theirs]

@@ -21,7 +21,6 @@ def computed_elsewhere() -> bool:
         torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
         or torch._C._get_tracing_state() is not None
-        or torch.is_autocast_enabled("cpu")
     )
 
 

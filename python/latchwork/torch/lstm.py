@@ -36,6 +36,8 @@ Pair = tuple[Tensor, Tensor]
 
 # The options that torch.nn.LSTM has too.
 _SHARED = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "proj_size")
+# The dtypes that autocast converts.
+_CONVERTED = (torch.float32, torch.bfloat16, torch.float16)
 _NO_OPTIONS: Mapping[str, Any] = types.MappingProxyType({})
 
 
@@ -69,6 +71,10 @@ class LSTM(Inspected, torch.nn.LSTM):
 
     A call uses at most ``torch.get_num_threads()`` and at most ``latchwork.get_num_threads()`` threads. The results do
     not depend on it, bit for bit.
+
+    Under ``torch.autocast("cpu")`` it computes in float32 and gives the dtypes that ``torch.nn.LSTM`` gives. In a graph
+    of ``torch.compile`` it is one operator; PyTorch breaks the graph at every ``torch.nn.LSTM``, and so at this class,
+    unless ``torch._dynamo.config.allow_rnn`` is True. `LSTMCell` needs no such setting.
     """
 
     _flat_weights_names: list[str]
@@ -153,6 +159,8 @@ class LSTM(Inspected, torch.nn.LSTM):
         if torch.compiler.is_compiling() and not packed:
             return self._run_compiled(input, hx, lengths, reset, skip, checkpoint)
         x: Tensor = input.data if packed else input
+        if torch.is_autocast_enabled("cpu"):
+            return self._run_autocast(input, hx, lengths, reset, skip, checkpoint)
         stack = self._stack_for(x)
         if stack is not None and not computed_elsewhere():
             weights = named_tensors(self, stack.names)
@@ -326,6 +334,31 @@ class LSTM(Inspected, torch.nn.LSTM):
         h_n, c_n = (torch.cat(parts) for parts in zip(*ends, strict=True))
         return (below.transpose(0, 1) if batch_first else below), (h_n, c_n)
 
+    def _run_autocast(
+        self, input: Any, hx: Any, lengths: Any, reset: Any, skip: Any, checkpoint: Any
+    ) -> tuple[Any, Pair]:
+        """Compute in the weights' own dtype, and give the dtypes that PyTorch's own code gives under autocast."""
+        packed = isinstance(input, PackedSequence)
+        x = input.data if packed else input
+        dtype = getattr(self, self._flat_weights_names[0]).dtype
+        # With packed input, with no rows and with a projection PyTorch has no call of oneDNN's that converts all; its
+        # single operators then convert the projected output alone.
+        lowers = dtype is torch.float32 and (self.proj_size > 0 or (not packed and x.numel() > 0))
+        if x.dtype not in (_CONVERTED if lowers else (dtype,)):
+            return self._run_elsewhere(input, hx, lengths, reset, skip, checkpoint)
+        if lowers:
+            input = input.to(torch.float32)
+            hx = None if hx is None else (hx[0].float(), hx[1].float())
+        with torch.autocast("cpu", enabled=False):
+            output, (h_n, c_n) = LSTM.forward(
+                self, input, hx, lengths=lengths, reset=reset, skip=skip, checkpoint=checkpoint
+            )
+        if not lowers:
+            return output, (h_n, c_n)
+        lower = torch.get_autocast_dtype("cpu")
+        output = PackedSequence(output.data.to(lower), *output[1:]) if packed else output.to(lower)
+        return output, (h_n.to(lower), c_n if self.proj_size > 0 else c_n.to(lower))
+
     def _run_compiled(
         self, x: Tensor, hx: Pair | None, lengths: Any, reset: Any, skip: Any, checkpoint: int | None
     ) -> tuple[Tensor, Pair]:
@@ -333,7 +366,13 @@ class LSTM(Inspected, torch.nn.LSTM):
         weights = [getattr(self, name) for name in self._flat_weights_names]
         dtype = weights[0].dtype
         drops = self.training and self.num_layers > 1 and self.dropout > 0
-        if drops or x.device.type != "cpu" or x.dtype != dtype or dtype not in (torch.float32, torch.float64):
+        if (
+            drops
+            or torch.is_autocast_enabled("cpu")
+            or x.device.type != "cpu"
+            or x.dtype != dtype
+            or dtype not in (torch.float32, torch.float64)
+        ):
             return self._run_elsewhere(x, hx, lengths, reset, skip, checkpoint)
         if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
             refuse_input(self, x, hx)
@@ -375,7 +414,7 @@ class LSTM(Inspected, torch.nn.LSTM):
         refuse_input(self, input, hx)
         raise NotImplementedError(
             f"{beyond[0]}: expected tensors of class torch.Tensor on a CPU, all in float32 or all in float64, at least "
-            "one step, and no autocast, torch.func transform, forward-mode derivative or trace, because PyTorch's own "
+            "one step, and no torch.func transform, forward-mode derivative or trace, because PyTorch's own "
             "LSTM, which takes over elsewhere, does not have it"
         )
 

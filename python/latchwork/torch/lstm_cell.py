@@ -221,6 +221,6 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
                 raise RuntimeError(f"hx[{index}]: expected shape {expected}, got {got}")
         raise NotImplementedError(
             f"{next(iter(self._variant))}: expected tensors of class torch.Tensor on a CPU, all in float32 or all in "
-            "float64, and no autocast, torch.func transform, forward-mode derivative or trace, because PyTorch's own "
+            "float64, and no torch.func transform, forward-mode derivative or trace, because PyTorch's own "
             "LSTMCell, which takes over elsewhere, does not have it"
         )
