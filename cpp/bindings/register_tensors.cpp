@@ -76,6 +76,13 @@ void pack_sequence(const BatchSizes& sizes, const SequenceView<const T>& padded,
 // Copies what a tape kept of the output, and writes zeros to padding.
 template <class T>
 void copy_output(const Batch& batch, Index features, const SequenceView<const T>& kept, const SequenceView<T>& output) {
+  const auto is_whole = [&](Index row_stride, Index step_stride) {
+    return row_stride == features && step_stride == batch.rows * features;
+  };
+  if (batch.lengths == nullptr && is_whole(kept.row_stride, kept.step_stride) &&
+      is_whole(output.row_stride, output.step_stride)) {
+    return void(std::copy_n(kept.data, batch.steps * batch.rows * features, output.data));
+  }
   for (Index step = 0; step < batch.steps; ++step) {
     for (Index row = 0; row < batch.rows; ++row) {
       T* const to = output.at(step, row);

@@ -34,7 +34,8 @@ def build_info() -> dict[str, str]: ...  # version, compiler, flags of each inst
 # {"kind": "embedding", "num_embeddings", "embedding_dim"}, {"kind": "last"}, {"kind": "mean"}, {"kind": "max"},
 # {"kind": "linear", "in_features", "out_features", "bias", "activation": "identity" or as above, "init_scale"},
 # {"kind": "dropout", "p"}, {"kind": "scale", "shift": [float], "factor": [float]},
-# {"kind": "impute", "features", "method": "forward" | "constant", "fill": [float], "indicators": [int]},
+# {"kind": "impute", "features", "method": "forward" | "constant", "fill": [float], "indicators": [int],
+# "persistence": [float]},
 # {"kind": "embed_columns", "features", "columns": [int], "num_embeddings": [int], "embedding_dim": [int]},
 # {"kind": "sort", "group"}, {"kind": "activation", "activation": as a linear's}.
 # A missing key takes its default; an unknown one is a ValueError.

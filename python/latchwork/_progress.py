@@ -25,6 +25,9 @@ class Bar(Protocol):
     def update(self, fraction: float, message: Message) -> None:
         """Show how much is done, 0 to 1, and a message, or what gives one."""
 
+    def finish(self, message: Message) -> None:
+        """Show, where the bar stays, that all is done. A bar that was not finished stays as that of a failure."""
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -75,6 +78,9 @@ class ProgressBar:
         self._drawn_at = now
         self._drawn = True
 
+    def finish(self, message: Message) -> None:
+        """Draw nothing, because the line is erased at the end."""
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -108,6 +114,12 @@ class TqdmBar:
         self._bar.n = min(max(fraction, 0.0), 1.0)
         self._bar.set_description_str(message if isinstance(message, str) else message())
         self._drawn_at = now
+
+    def finish(self, message: Message) -> None:
+        """Fill the bar in a notebook, where it stays. One that is closed before it is full turns red there."""
+        if self._bar is not None and _in_notebook():
+            self._bar.n = self._bar.total
+            self._bar.set_description_str(message if isinstance(message, str) else message())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -107,8 +107,8 @@ class Impute(Parameterless):
     features : int
         Features of the input.
     method : {"forward", "constant"}, default "forward"
-        What takes the place of a missing value. "forward": the value that was seen last, and before the first one the
-        fill. "constant": always the fill.
+        What takes the place of a missing value. "forward": the value that was seen last, carried on as ``persistence``
+        says, and before the first one the fill. "constant": always the fill.
     fill : array_like, optional
         (features,). None: zeros.
     indicators : sequence of int, default ()
@@ -116,6 +116,10 @@ class Impute(Parameterless):
         value was seen and 0 where it is missing. With "forward" the masks of all of them are followed by their ages:
         log(1 + the number of steps since the value was seen), counted from the start if it never was. The output has
         ``features + 2 * len(indicators)`` features, with "constant" ``features + len(indicators)``.
+    persistence : array_like, optional
+        (features,), each from 0 to 1, with "forward" only. At each step at which a feature is missing, its carried
+        value keeps this share of its distance from the fill: ``value = fill + persistence * (value - fill)``. 1 carries
+        the value as it was, 0 gives the fill at once. A feature of codes needs 1. None: 1 for all.
 
     Raises
     ------
@@ -128,7 +132,8 @@ class Impute(Parameterless):
     -----
     A mask and the time since the last observation as inputs of the network: Lipton, Kale and Wetzel, "Directly modeling
     missing data in sequences with RNNs", Machine Learning for Healthcare 2016; Che, Purushotham, Cho, Sontag and Liu,
-    "Recurrent neural networks for multivariate time series with missing values", Scientific Reports 8 (2018).
+    "Recurrent neural networks for multivariate time series with missing values", Scientific Reports 8 (2018). In
+    the latter carried values decay to the mean, at rates that are learned with the network.
 
     Examples
     --------
@@ -138,6 +143,10 @@ class Impute(Parameterless):
     array([[0.  , 0.  , 0.69],
            [5.  , 1.  , 0.  ],
            [5.  , 0.  , 0.69]])
+    >>> lw.Impute(1, persistence=[0.5])(np.array([[8.0], [np.nan], [np.nan]]))
+    array([[8.],
+           [4.],
+           [2.]])
     """
 
     _kind = "impute"
@@ -146,6 +155,9 @@ class Impute(Parameterless):
     method = Option[str]()
     fill = Option["tuple[float, ...] | None"](lambda config: tuple(config.modules[0]["fill"]) or None)
     indicators = Option[tuple[int, ...]](lambda config: tuple(config.modules[0]["indicators"]))
+    persistence = Option["tuple[float, ...] | None"](
+        lambda config: tuple(config.modules[0].get("persistence", ())) or None
+    )
 
     def __init__(
         self,
@@ -153,12 +165,14 @@ class Impute(Parameterless):
         method: str = "forward",
         fill: ArrayLike | None = None,
         indicators: Sequence[int] | Array = (),
+        persistence: ArrayLike | None = None,
     ) -> None:
         super().__init__(
             features=features,
             method=method,
             fill=[] if fill is None else _numbers("fill", fill),
             indicators=_features("indicators", indicators),
+            persistence=[] if persistence is None else _numbers("persistence", persistence),
         )
 
     def __call__(self, x: Any, lengths: Any = None) -> Array:
@@ -203,8 +217,8 @@ class EmbedColumns(FeaturesModule):
 
     Codes are the integers 0, 1, 2 and so on, as real numbers among those of the other columns. The other columns come
     first, in their order, then the vectors, in the order of ``columns``. In a `Network` it may follow a `Scale`, whose
-    shift is 0 and factor 1 there, and an `Impute`, whose fill is a code there. A code that is out of range or no
-    integer is refused before anything is computed. Codes have no gradient.
+    shift is 0 and factor 1 there, and an `Impute`, whose fill is a code and persistence 1 there. A code that is out of
+    range or no integer is refused before anything is computed. Codes have no gradient.
 
     Parameters
     ----------

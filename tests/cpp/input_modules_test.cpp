@@ -1,6 +1,7 @@
 // Scale, Impute, EmbedColumns and Sort: against the plain reference, and the same bits however they are computed.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <stdexcept>
 
 #include "latchwork/network.hpp"
@@ -59,6 +60,10 @@ InputProblem random_problem(Random& random) {
   for (Index k = 0; k < problem.features(); ++k) {
     if (random.chance(0.5)) problem.impute.indicators.insert(problem.impute.indicators.begin(), k);
   }
+  for (Index k = 0; problem.carries() && random.chance(0.8) && k < problem.features(); ++k) {
+    problem.impute.persistence.resize(features, 1.0);
+    problem.impute.persistence[static_cast<std::size_t>(k)] = random.chance(0.2) ? 0.0 : std::abs(random.number());
+  }
   problem.embed.features = problem.impute.output_size();
   const Index first = random.between(0, problem.features() - 1);
   for (Index k = first; k >= 0 && k > first - 2; --k) {
@@ -94,6 +99,7 @@ InputProblem random_problem(Random& random) {
     problem.scale.shift[column] = 0.0;
     problem.scale.factor[column] = 1.0;
     problem.impute.fill[column] = code();
+    if (!problem.impute.persistence.empty()) problem.impute.persistence[column] = 1.0;
     for (std::size_t at = column; at < problem.x.size(); at += features) problem.x[at] = code();
     for (std::size_t at = column; at < problem.value.size(); at += features) problem.value[at] = code();
   }

@@ -175,6 +175,7 @@ ModuleOptions module_of(const std::string& text) {
     take(values, "method", options.method);
     take(values, "fill", options.fill);
     take(values, "indicators", options.indicators);
+    take(values, "persistence", options.persistence);
     module = options;
   } else if (kind == "embed_columns") {
     EmbedColumnsOptions options;

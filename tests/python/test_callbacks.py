@@ -152,14 +152,17 @@ class TestProgress:
         fit(max_epochs=1, verbose=verbose)
         assert terminal.getvalue() == ""
 
-    def test_in_a_notebook(self, monkeypatch):
+    @pytest.fixture
+    def notebook_bars(self, monkeypatch):
+        """The bars that are drawn, as if in a notebook."""
         shell = type("ZMQInteractiveShell", (), {})()
         monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
         bars = []
 
         class Bar:
-            def __init__(self, **options):
-                assert options["leave"]
+            def __init__(self, total, leave, **options):
+                assert leave
+                self.total = total
                 bars.append(self)
                 self.texts = []
 
@@ -171,11 +174,36 @@ class TestProgress:
 
         monkeypatch.setitem(sys.modules, "tqdm.auto", types.SimpleNamespace(tqdm=Bar))
         monkeypatch.setattr(_progress, "REDRAW_SECONDS", 0.0)
-        fit(max_epochs=1, verbose=1)
-        assert len(bars) == 1
-        assert bars[0].closed
-        assert [share for share, _ in bars[0].texts] == pytest.approx([step / 7 for step in range(7)])
-        assert bars[0].texts[3][1].startswith("epoch 1  ")
+        return bars
+
+    def test_in_a_notebook(self, notebook_bars):
+        loop = fit(max_epochs=1, verbose=1, validate=lambda: {"validation_loss": 0.25})
+        (bar,) = notebook_bars
+        assert bar.closed
+        assert [share for share, _ in bar.texts] == pytest.approx([step / 7 for step in range(7)] + [1.0])
+        assert bar.texts[3][1].startswith("epoch 1  ")
+        assert "left" in bar.texts[3][1]
+        last = bar.texts[-1][1]
+        assert last.startswith(f"epoch 1  {loop.history[0]['loss']:.3f} loss  validation 0.250  ")
+        assert "left" not in last
+
+    def test_a_notebook_tells_success_from_failure(self, notebook_bars):
+        """A bar that is closed before it is full turns red."""
+        fit(max_epochs=3, verbose=1, callbacks=lambda run, row: run.stop())
+
+        def fail(run, row):
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            fit(max_epochs=3, verbose=1, callbacks=fail)
+
+        class Interrupt(lw.Callback):
+            def on_epoch_end(self, run, row):
+                raise KeyboardInterrupt
+
+        fit(max_epochs=3, verbose=1, callbacks=Interrupt())
+        assert [bar.n for bar in notebook_bars] == [1.0, pytest.approx(2 / 7), pytest.approx(2 / 7)]
+        assert all(bar.closed for bar in notebook_bars)
 
     def test_no_tqdm_unless_it_can_be_seen(self):
         program = (

@@ -16,6 +16,7 @@ def imputed(x, options, start=None, lengths=None, reset=None, skip=None):
     fill = np.zeros(features) if options.get("fill") is None else np.asarray(options["fill"], float)
     indicators = options.get("indicators", ())
     forward = options.get("method", "forward") == "forward"
+    persistence = np.ones(features) if options.get("persistence") is None else np.asarray(options["persistence"])
     value, age = (np.tile(fill, (rows, 1)), np.zeros((rows, features))) if start is None else map(np.copy, start)
     ends = np.full(rows, steps) if lengths is None else lengths
     output = np.zeros((steps, rows, features + len(indicators) * (2 if forward else 1)))
@@ -26,7 +27,8 @@ def imputed(x, options, start=None, lengths=None, reset=None, skip=None):
             if skip is not None and skip[t, n]:
                 continue
             seen = ~np.isnan(x[t, n])
-            value[n] = np.where(seen, x[t, n], value[n] if forward else fill)
+            carried = np.where(persistence == 1, value[n], fill + persistence * (value[n] - fill))
+            value[n] = np.where(seen, x[t, n], carried if forward else fill)
             age[n] = np.where(seen, 0, age[n] + 1)
             masks = [float(seen[k]) for k in indicators]
             ages = [np.log1p(age[n, k]) for k in indicators] if forward else []
@@ -45,7 +47,7 @@ def prepared(dtype="float64", method="forward", **lstm):
     """A network with every layer for inputs, whose columns 0 and 2 are numbers and column 1 holds codes."""
     chain = [
         lw.Scale([1.0, 0.0, -2.0], [0.5, 1.0, 3.0]),
-        lw.Impute(3, method, fill=[0.25, 2.0, 0.0], indicators=[0, 2]),
+        lw.Impute(3, method, [0.25, 2.0, 0.0], [0, 2], [0.75, 1.0, 0.5] if method == "forward" else None),
         lw.EmbedColumns(7 if method == "forward" else 5, [1], 4, 2, dtype=dtype, seed=1),
     ]
     lstm_layer = lw.LSTM(8 if method == "forward" else 6, 5, dtype=dtype, seed=2, **lstm)
@@ -90,11 +92,15 @@ def test_scale_reads_what_numbers_can_be_read_from():
 @pytest.mark.parametrize(("steps", "rows"), [(0, 3), (1, 1), (7, 17), (31, 2), (40, 60)])
 def test_impute_equals_loops(method, dtype, steps, rows):
     options = {"method": method, "fill": [0.5, -1.0, 0.0], "indicators": [2, 0]}
+    if method == "forward" and rows != 17:
+        options["persistence"] = [0.9, 0.0, 1.0]
     x = with_gaps((steps, rows, 3), steps, dtype=dtype)
     lengths = np.random.default_rng(1).integers(0, steps + 1, rows)
     for given in (None, lengths):
         expected, *_ = imputed(x, options, lengths=given)
-        np.testing.assert_allclose(lw.Impute(3, **options)(x, given), expected, rtol=1e-6, atol=0)
+        # What a carried value loses on its way to the fill is rounded in units of the fill's own last digit.
+        atol = 3e-7 if "persistence" in options else 0
+        np.testing.assert_allclose(lw.Impute(3, **options)(x, given), expected, rtol=1e-6, atol=atol)
     if rows:
         np.testing.assert_array_equal(lw.Impute(3, **options)(x[:, 0]), lw.Impute(3, **options)(x)[:, 0])
 
@@ -154,7 +160,8 @@ def expected_output(network, x, state=None, **masks):
     """What the layers give one after another, by NumPy up to the LSTM: output and states."""
     scale, impute, embed, lstm, linear, sort, last = network
     dtype = network.dtype
-    options = {"method": impute.method, "fill": impute.fill, "indicators": impute.indicators}
+    names = ("method", "fill", "indicators", "persistence")
+    options = {name: getattr(impute, name) for name in names}
     start = None if state is None or impute.method == "constant" else tuple(part[0] for part in state[0])
     values, value, age = imputed(scale(x), options, start, **masks)
     alone = lw.LSTM(lstm.input_size, lstm.hidden_size, dtype=dtype)
@@ -413,6 +420,32 @@ def test_the_gradient_of_a_carried_value_goes_to_where_it_was_seen():
     reset = np.array([0, 0, 0, 1, 0, 0, 1])[:, np.newaxis]
     grads = network.record(x, reset=reset).backward(weights)
     np.testing.assert_array_equal(grads.x[:, 0, 0], [0, 0, 4, 0, 16 + 32, 0, 0])
+
+
+def test_a_carried_value_moves_towards_the_fill():
+    layer = lw.Impute(2, fill=[8.0, -1.0], persistence=[0.5, 1.0])
+    nan = np.nan
+    x = np.array([[nan, nan], [0.0, 0.1], [nan, nan], [nan, nan], [nan, 0.3], [16.0, nan], [nan, nan]])
+    expected = [[8, -1], [0, 0.1], [4, 0.1], [6, 0.1], [7, 0.3], [16, 0.3], [12, 0.3]]
+    np.testing.assert_array_equal(layer(x), expected)
+    tape = lw.Network([layer]).record(x[:, np.newaxis])
+    np.testing.assert_array_equal(tape.state[0][0, 0], np.array([12, 0.3], "float32"))
+    weights = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])[:, np.newaxis, np.newaxis] * np.ones(2)
+    grads = tape.backward(weights, (np.full((1, 1, 2), 128.0), np.ones((1, 1, 2))))
+    of_first = [0, 2 + 4 / 2 + 8 / 4 + 16 / 8, 0, 0, 0, 32 + (64 + 128) / 2, 0]
+    of_second = [0, 2 + 4 + 8, 0, 0, 16 + 32 + 64 + 128, 0, 0]
+    np.testing.assert_array_equal(grads.x[:, 0], np.stack([of_first, of_second], axis=-1))
+    np.testing.assert_array_equal(grads.state[0][0, 0], [0.5, 1.0])
+
+
+def test_a_persistence_of_one_carries_the_same_bits():
+    x = with_gaps((50, 20, 3), 4, share=0.8)
+    for dtype in DTYPES:
+        plain = lw.Impute(3, fill=[0.3, 1e5, -0.7])(x.astype(dtype))
+        given = lw.Impute(3, fill=[0.3, 1e5, -0.7], persistence=[1, 1, 1])(x.astype(dtype))
+        assert given.tobytes() == plain.tobytes()
+    assert lw.Impute(3, persistence=np.ones(3)).persistence == (1.0, 1.0, 1.0)
+    assert lw.Impute(3).persistence is None
 
 
 def test_the_gradient_of_sort_follows_the_values():

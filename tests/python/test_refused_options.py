@@ -18,7 +18,7 @@ LAYERS = {
     "embed_columns": lw.EmbedColumns, "sort": lw.Sort, "activation": lw.Activation,
     "reverse": lw.Reverse, "input_skip": lw.InputSkip, "mask": lw.Mask,
 }  # fmt: skip
-LISTS = {"scale": {"shift", "factor"}, "impute": {"fill", "indicators"},
+LISTS = {"scale": {"shift", "factor"}, "impute": {"fill", "indicators", "persistence"},
          "embed_columns": {"columns", "num_embeddings", "embedding_dim"}}  # fmt: skip
 
 

@@ -133,6 +133,8 @@ def networks():
         "constant": (lw.Network([lw.Impute(3, "constant", fill=[1, 2, 3], indicators=[0, 2]), lw.LSTM(5, 4, seed=2)]),
                      gaps),
         "forward": (lw.Network([lw.Impute(3, fill=[1, 2, 3], indicators=[2, 1]), lw.LSTM(7, 4, seed=2)]), gaps),
+        "forward to a mean": (lw.Network([lw.Impute(3, fill=[1, 2, 3], persistence=[0.5, 1, 0.9]),
+                                          lw.LSTM(3, 4, seed=2)]), gaps),
         "forward alone": (lw.Network([lw.Impute(3), lw.LSTM(3, 4, seed=2)]), gaps),
         "reverse": (lw.Network([lw.LSTM(3, 4, reverse=True, seed=2), lw.Reverse()]), numbers(3)),
         "reversed": (lw.Network([lw.LSTM(3, 4, seed=2), lw.Reverse(), lw.Mean()]), numbers(3)),

@@ -19,6 +19,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 import latchwork.torch as lt  # noqa: E402
+from latchwork.torch import variant  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
 
 
@@ -370,3 +371,11 @@ def test_autocast_gives_the_dtypes_that_pytorch_gives(options: dict[str, Any], k
     with torch.autocast("cpu", torch.bfloat16):
         ours, theirs = (cell(torch.randn(2, 5)) for cell in cells)
     assert [part.dtype for part in ours] == [part.dtype for part in theirs]
+
+
+def test_the_typed_options_are_those_of_the_layers() -> None:
+    for core, typed, shared in (
+        (lw.LSTM, variant.LayerOptions, lt.lstm._SHARED),
+        (lw.LSTMCell, variant.LSTMCellOptions, lt.lstm_cell._SHARED),
+    ):
+        assert set(typed.__annotations__) == set(variant.default_options(core, shared))

@@ -166,21 +166,24 @@ struct ScaleOptions {
   bool operator==(const ScaleOptions&) const = default;
 };
 
-// What takes the place of a missing value: `forward`, the last value that was seen, and before the first one the fill;
-// `constant`, always the fill.
+// What takes the place of a missing value: `forward`, the value seen last, carried on as `persistence` says, and before
+// the first one the fill; `constant`, always the fill.
 enum class Imputation { forward, constant };
 
 // Replaces NaN. For each of the features in `indicators` a mask, 1 where the value was seen and 0 where it is missing,
 // follows after all features, and then, with `forward`, for each of them its age: log(1 + the number of steps since it
 // was last seen), counted from the start if it never was. With `forward` the values carried and the numbers of steps
 // are a state of the network: State::hidden and State::cell, (1, rows, features) each. The network's own start state is
-// the fill and 0. The gradient of a value carried forward goes to the step at which it was seen, or to the start state;
-// masks and ages have none.
+// the fill and 0. At each step at which a feature is missing, the share `persistence` of the distance of its carried
+// value from the fill is kept: 1 carries the value as it was, 0 gives the fill at once. The gradient of a value carried
+// forward goes, times what was kept of it, to the step at which it was seen, or to the start state; masks and ages have
+// none.
 struct ImputeOptions {
   Index features = 0;
   Imputation method = Imputation::forward;
   std::vector<double> fill;  // one for each feature; empty: zeros
   std::vector<Index> indicators;
+  std::vector<double> persistence = {};  // one for each feature, 0 to 1, with `forward`; empty: ones
 
   // The number of features of the output.
   Index output_size() const {

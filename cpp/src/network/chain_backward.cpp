@@ -177,7 +177,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
         if (!d_end.empty()) gradient.d_end_value = d_end[state_index].hidden;
         if (!d_start.empty()) gradient.d_start = d_start[state_index];
       }
-      impute_backward(Imputer<T>{impute, weights.fill.data()}, record.batch, record.input, gradient, workspace);
+      impute_backward(Imputer<T>(*impute, weights), record.batch, record.input, gradient, workspace);
     } else if (const auto* embed = std::get_if<EmbedColumnsOptions>(&module)) {
       embed_columns_backward(kernels, *embed, record.batch, blocks(), record.input,
                              EmbedColumnsGradient<T>{d_result, d_source, weight_gradient}, workspace);

@@ -155,7 +155,7 @@ class ChainForward {
     if (std::holds_alternative<ScaleOptions>(modules_[at])) {
       scale_forward(weights, batch_, source, result);
     } else if (const auto* impute = std::get_if<ImputeOptions>(&modules_[at])) {
-      impute_forward(Imputer<T>{impute, weights.fill.data()}, batch_, source, start, result, end, workspace_);
+      impute_forward(Imputer<T>(*impute, weights), batch_, source, start, result, end, workspace_);
     } else if (const auto* embed = std::get_if<EmbedColumnsOptions>(&modules_[at])) {
       embed_columns_forward(*embed, weights.table.data(), batch_, source, result);
     } else if (std::holds_alternative<ActivationOptions>(modules_[at])) {

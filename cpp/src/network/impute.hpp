@@ -9,14 +9,21 @@
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 #include "network/sequences.hpp"
+#include "weights/snapshot.hpp"
 
 namespace latchwork {
 
-// An Impute and its fill, one number for each feature.
+// An Impute and its numbers, one of each kind for each feature.
 template <class T>
 struct Imputer {
-  const ImputeOptions* options = nullptr;
-  const T* fill = nullptr;
+  Imputer(const ImputeOptions& impute, const PackedModule<T>& packed)
+      : options(&impute),
+        fill(packed.fill.data()),
+        persistence(impute.persistence.empty() ? nullptr : packed.persistence.data()) {}
+
+  const ImputeOptions* options;
+  const T* fill;
+  const T* persistence;  // null: ones
 
   bool carries() const { return options->method == Imputation::forward; }
 
@@ -33,7 +40,7 @@ struct Imputer {
       for (Index at = 0; at < features; ++at) y[at] = seen(x[at]) ? x[at] : fill[at];
     } else {
       for (Index at = 0; at < features; ++at) {
-        value[at] = seen(x[at]) ? x[at] : value[at];
+        value[at] = seen(x[at]) ? x[at] : carried(value[at], at);
         age[at] = seen(x[at]) ? T(0) : age[at] + T(1);
         y[at] = value[at];
       }
@@ -47,6 +54,18 @@ struct Imputer {
         ages[k] = here ? T(0) : static_cast<T>(mathematics::log(1.0 + static_cast<double>(age[feature])));
       }
     }
+  }
+
+  // What a value becomes at a step at which its feature is missing. With a persistence of 1 it stays the same bits.
+  T carried(T value, Index feature) const noexcept {
+    if (persistence == nullptr || persistence[feature] == T(1)) return value;
+    return fill[feature] + persistence[feature] * (value - fill[feature]);
+  }
+
+  // The gradient of the value before such a step, of that after it.
+  T carried_gradient(T d_value, Index feature) const noexcept {
+    if (!carries()) return T(0);
+    return persistence == nullptr ? d_value : persistence[feature] * d_value;
   }
 
   static bool seen(T value) noexcept { return value == value; }
@@ -102,12 +121,11 @@ struct ImputeGradient {
 };
 
 // The gradient of impute_forward(). That of a value is added up, steps descending, back to the step at which it was
-// seen, or to the start state.
+// seen, or to the start state; each step at which it was missing leaves the share that was kept of the value.
 template <class T>
 void impute_backward(const Imputer<T>& imputer, const Batch& batch, const RowSource<T>& x,
                      const ImputeGradient<T>& gradient, Workspace<T>& workspace) {
   const Index rows = batch.rows, features = imputer.options->features;
-  const bool carries = imputer.carries();
   const Schedule schedule{batch, false};
   T* const sums = workspace.take(rows * features);
   const Index parts = number_parts(batch.steps * rows * features, rows);
@@ -136,7 +154,7 @@ void impute_backward(const Imputer<T>& imputer, const Batch& batch, const RowSou
           if (d_y != nullptr) sum[at] += d_y[at];
           const bool seen = Imputer<T>::seen(values[at]);
           if (d_x != nullptr) d_x[at] = seen ? sum[at] : T(0);
-          if (seen || !carries) sum[at] = T(0);
+          sum[at] = seen ? T(0) : imputer.carried_gradient(sum[at], at);
         }
         if (schedule.restarts(step, row)) std::fill_n(sum, features, T(0));
       }

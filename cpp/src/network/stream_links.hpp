@@ -329,7 +329,7 @@ class StreamImputer : public StreamFeatures<T> {
   StreamImputer(const ImputeOptions& options, const PackedModule<T>& packed, Index row_count)
       : StreamFeatures<T>(options.output_size(), row_count),
         rows(row_count),
-        imputer_{&options, packed.fill.data()},
+        imputer_(options, packed),
         values_(rows * options.features),
         ages_(rows * options.features) {
     for (Index row = 0; row < rows; ++row) restart(row);

@@ -135,6 +135,7 @@ Imputed impute(const ImputeOptions& options, const Sequence& steps, const std::v
   const bool forward = options.method == Imputation::forward;
   const auto features = static_cast<std::size_t>(options.features);
   const Vector fill = options.fill.empty() ? Vector(features, 0.0) : options.fill;
+  const Vector persistence = options.persistence.empty() ? Vector(features, 1.0) : options.persistence;
   Imputed result;
   for (std::size_t step = 0; step < steps.size(); ++step) {
     if (restarts[step]) {
@@ -147,6 +148,8 @@ Imputed impute(const ImputeOptions& options, const Sequence& steps, const std::v
         value[k] = steps[step][k];
       } else if (!forward) {
         value[k] = fill[k];
+      } else if (persistence[k] != 1.0) {
+        value[k] = fill[k] + persistence[k] * (value[k] - fill[k]);
       }
     }
     Vector& output = result.output.emplace_back(value);
@@ -170,6 +173,7 @@ ImputedGradient impute_backward(const ImputeOptions& options, const Sequence& st
   const auto add = [&](std::size_t count, std::size_t k, double d_value) {
     while (count > 0 && std::isnan(steps[count - 1][k])) {
       if (restarts[count - 1] || options.method == Imputation::constant) return;
+      if (!options.persistence.empty()) d_value *= options.persistence[k];
       --count;
     }
     (count > 0 ? result.d_steps[count - 1] : result.d_value)[k] += d_value;

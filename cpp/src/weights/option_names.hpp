@@ -154,6 +154,7 @@ void each_option(ImputeOptions& options, Visit&& visit) {
   visit("method", options.method);
   visit("fill", options.fill);
   visit("indicators", options.indicators);
+  visit("persistence", options.persistence, std::vector<double>{});
 }
 
 template <class Visit>

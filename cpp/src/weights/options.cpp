@@ -305,6 +305,14 @@ void check(const ImputeOptions& options) {
   if (!options.fill.empty()) check_count("fill", static_cast<std::size_t>(options.features), options.fill.size());
   check_all_finite("fill", options.fill);
   check_features("indicators", options.indicators, options.features);
+  if (options.persistence.empty()) return;
+  if (options.method != Imputation::forward) {
+    refuse("persistence", "none, because only the method \"forward\" carries values", "some");
+  }
+  check_count("persistence", static_cast<std::size_t>(options.features), options.persistence.size());
+  for (std::size_t at = 0; at < options.persistence.size(); ++at) {
+    check_probability(item("persistence", at).c_str(), options.persistence[at]);
+  }
 }
 
 void check(const EmbedColumnsOptions& options) {
@@ -372,6 +380,16 @@ void check_codes(const std::vector<ModuleOptions>& modules, std::size_t index, c
     if (columns[at] < features) continue;
     refuse(here + "." + item("columns", at), "a feature of the input, 0 to " + text(features - 1),
            text(columns[at]) + ", which an Impute adds");
+  }
+  for (std::size_t before = 0; before < index; ++before) {
+    const auto* impute = std::get_if<ImputeOptions>(&modules[before]);
+    if (impute == nullptr || impute->persistence.empty()) continue;
+    for (const Index column : columns) {
+      const auto feature = static_cast<std::size_t>(column);
+      if (impute->persistence[feature] == 1.0) continue;
+      refuse(place(modules, before) + "." + item("persistence", feature), "1, because this feature holds codes",
+             text(impute->persistence[feature]));
+    }
   }
 }
 

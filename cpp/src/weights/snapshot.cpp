@@ -67,6 +67,7 @@ PackedChain<T> described_chain(const std::vector<ModuleOptions>& modules, const 
     } else if (const auto* impute = std::get_if<ImputeOptions>(&modules[at])) {
       const auto features = static_cast<std::size_t>(impute->features);
       fill_constants(impute->fill.empty() ? std::vector<double>(features) : impute->fill, chain[at].fill);
+      fill_constants(impute->persistence, chain[at].persistence);
     }
     if (const auto* activation = std::get_if<ActivationOptions>(&modules[at])) {
       chain[at].activation = activation_args<T>(activation->activation);

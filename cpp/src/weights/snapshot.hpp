@@ -76,6 +76,7 @@ struct PackedModule {
   Buffer<T> table;          // of an Embedding; of an EmbedColumns those of its columns, one after another
   Buffer<T> shift, factor;  // of a Scale
   Buffer<T> fill;           // of an Impute
+  Buffer<T> persistence;    // of an Impute; empty: ones
   ActivationArgs<T> activation{no_activation, T(0), T(0)};  // of an activation module
   // Of an Embedding, a Linear, or the first table of an EmbedColumns; each layer of an LSTM has its own.
   ParameterPlaces places;

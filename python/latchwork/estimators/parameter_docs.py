@@ -39,8 +39,9 @@ scale : {"standard", "robust"} or None, default "standard"
     How inputs are scaled inside the model, each feature by itself, by numbers of the training data alone: to mean 0 and
     standard deviation 1, or by median and interquartile range. None: they are not.
 missing : {"forward", "mean", "zero", "refuse"}, optional
-    What is done about NaN in X. "forward": the last value that was seen takes its place, and for each feature with NaN
-    in training two inputs say whether it is seen at this step and how long ago it was. "mean", "zero": this number
+    What is done about NaN in X. "forward": the last value that was seen takes its place, moving towards the
+    feature's mean from step to step as fast as training data say, and for each feature with NaN in training two inputs
+    say whether it is seen at this step and how long ago it was. "mean", "zero": this number
     takes its place, and an input says whether the feature is seen. "refuse": NaN is a ValueError. None: "forward" if
     there is NaN in training, and "refuse" if there is none.
 categorical : sequence of int or str, optional

@@ -237,7 +237,10 @@ class SequenceFitting(SequenceParameters):
             learned = Learned(long.schema, outputs, missing, answers)
             shift, factor = long.inputs.scale(self.scale)
             mean, _ = long.inputs.scale("standard")
-            inputs = joined_numbers(shift, factor, mean, long.schema, self.scale, missing, gaps.distinct_columns())
+            persistence = long.persistence.fitted(mean) if missing == "forward" else None
+            inputs = joined_numbers(
+                shift, factor, mean, long.schema, self.scale, missing, gaps.distinct_columns(), persistence
+            )
         else:
             learned = before
         window = integer("window", self.window, 1)

@@ -343,6 +343,10 @@ void print_all(const std::string& dtype) {
   print_gradients<T>(dtype + ", constant fill",
                      {ImputeOptions{3, Imputation::constant, {0.1, 0.2, 0.3}, {1}}, lstm(4, 7), MeanOptions{}},
                      {9, 6, true, true}, 81);
+  print_gradients<T>(
+      dtype + ", carried values that move to the fill",
+      {ImputeOptions{4, Imputation::forward, {0.25, -0.4, 0.0, 1.0}, {0, 2}, {0.9, 1.0, 0.3, 0.0}}, lstm(8, 12)},
+      {40, 60, true, true}, 80);
   // Masked steps, which some directions reverse, and the input added to what comes out. Enough rows for threads.
   const std::vector<ModuleOptions> turned{MaskOptions{0.1}, ReverseOptions{},         lstm(5, 12),
                                           ReverseOptions{}, InputSkipOptions{4, 0.7}, LinearOptions{12, 3}};

@@ -15,9 +15,10 @@ inline constexpr Index prepared_size = 8;  // of the output
 
 // Scale, Impute and EmbedColumns, then `others`.
 inline std::vector<ModuleOptions> prepared(const std::vector<ModuleOptions>& others) {
-  std::vector<ModuleOptions> modules{ScaleOptions{{0.5, 0.0, -0.25}, {2.0, 1.0, 0.75}},
-                                     ImputeOptions{prepared_features, Imputation::forward, {0.125, 2.0, 0.0}, {0, 2}},
-                                     EmbedColumnsOptions{7, {1}, {prepared_codes}, {2}}};
+  std::vector<ModuleOptions> modules{
+      ScaleOptions{{0.5, 0.0, -0.25}, {2.0, 1.0, 0.75}},
+      ImputeOptions{prepared_features, Imputation::forward, {0.125, 2.0, 0.0}, {0, 2}, {0.75, 1.0, 0.5}},
+      EmbedColumnsOptions{7, {1}, {prepared_codes}, {2}}};
   modules.insert(modules.end(), others.begin(), others.end());
   return modules;
 }

@@ -53,6 +53,7 @@ def models():
     yield "dropout", lw.Dropout(0.25), normal(23, (5, 2, 3))
     yield "scale", lw.Scale([1.0, -0.1, 2.0], [3.0, 1 / 3, -1.0]), GAPS
     yield "impute", lw.Impute(3, indicators=[2, 0]), GAPS
+    yield "impute_persistence", lw.Impute(3, fill=[1.0, -0.1, 2.0], persistence=[0.5, 1.0, 0.9]), GAPS
     yield "impute_constant", lw.Impute(3, "constant", [1.0, -0.1, 2.0], [1]), GAPS
     yield "embed_columns", lw.EmbedColumns(2, [1], 5, 3, seed=30), CODES
     yield "activation", lw.Activation(("leaky_relu", 0.25)), normal(37, (5, 2, 3))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from latchwork.estimators.data.persistence import Persistence
 from latchwork.estimators.data.preparation import fit_scale
 
 if TYPE_CHECKING:
@@ -45,13 +46,38 @@ def input_numbers(
     shift, factor = fit_scale(sequences, scale, schema.columns)
     means = missing != "refuse" and scale != "standard"
     mean = fit_scale(sequences, "standard", schema.columns)[0] if means else shift
-    return joined_numbers(shift, factor, mean, schema, scale, missing, indicators)
+    persistence = None
+    if missing == "forward":
+        own = mean[: sequences.values.shape[1]]
+        persistence = np.ones(len(mean))  # static features stay as they are
+        persistence[: len(own)] = persistence_of(sequences).fitted(own)
+    return joined_numbers(shift, factor, mean, schema, scale, missing, indicators, persistence)
+
+
+def persistence_of(sequences: Sequences) -> Persistence:
+    """Look at the gaps of all sequences."""
+    found = Persistence(sequences.values.shape[1])
+    positions = np.arange(sequences.total_steps) - np.repeat(sequences.offsets[:-1], sequences.lengths)
+    found.add_gaps(sequences.values, positions)
+    found.add_pairs(sequences.values, positions)
+    return found
 
 
 def joined_numbers(
-    shift: Array, factor: Array, mean: Array, schema: Schema, scale: str | None, missing: str, indicators: Sequence[int]
+    shift: Array,
+    factor: Array,
+    mean: Array,
+    schema: Schema,
+    scale: str | None,
+    missing: str,
+    indicators: Sequence[int],
+    persistence: Array | None,
 ) -> InputNumbers:
-    """Join the numbers of scaling with what stands for gaps: ``mean``, unscaled, unless ``missing`` is "zero"."""
+    """Join the numbers of scaling with what stands for gaps.
+
+    That is ``mean``, unscaled, unless ``missing`` is "zero"; with "forward" it is the last value, which at each step
+    keeps the share ``persistence`` of its distance from ``mean``.
+    """
     impute: dict[str, Any] | None = None
     if missing != "refuse":
         # What stands for a gap is scaled like everything else by then.
@@ -64,5 +90,8 @@ def joined_numbers(
         fill[schema.columns] = 0.0
         method = "forward" if missing == "forward" else "constant"
         impute = {"method": method, "fill": fill.tolist(), "indicators": list(indicators)}
+        if persistence is not None:
+            persistence[schema.columns] = 1.0  # codes, which have no mean
+            impute["persistence"] = persistence.tolist()
     categories = {column: len(found) for column, found in schema.categories.items()}
     return InputNumbers(shift.tolist(), factor.tolist(), impute, categories)

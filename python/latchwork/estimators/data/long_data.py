@@ -14,6 +14,7 @@ from latchwork.estimators.data.examples import GAPS_ADVICE
 from latchwork.estimators.data.first_pass import ColumnNumbers, LabelCounts
 from latchwork.estimators.data.labels import class_codes
 from latchwork.estimators.data.layout import Layout
+from latchwork.estimators.data.persistence import Persistence
 from latchwork.estimators.data.schema import Schema
 from latchwork.estimators.data.sequences import Sequences
 from latchwork.estimators.data.sources import ArraySource, Part, PieceSource, array_source
@@ -68,6 +69,8 @@ class LongData:
     schema : Schema
     inputs : ColumnNumbers
         Of the columns of X.
+    persistence : Persistence
+        Of the columns of X, from the first gap on.
     outputs : ColumnNumbers or LabelCounts
         Of those of y.
     n_outputs : int
@@ -106,6 +109,7 @@ class LongData:
         self.names: tuple[str, ...] | None = None
         self.outputs: Any = LabelCounts() if labels else None
         self.inputs: ColumnNumbers
+        self.persistence: Persistence
         self.n_outputs = 0
         self.can_repeat = True
         if isinstance(X, Iterator) or callable(X):
@@ -202,6 +206,7 @@ class LongData:
             self.single = y.ndim == 1
             self.n_outputs = 1 if self.single else y.shape[1]
             self.inputs = ColumnNumbers(x.shape[1], self._dtype)
+            self.persistence = Persistence(x.shape[1])
             if not self._labels:
                 self.outputs = ColumnNumbers(self.n_outputs, self._dtype)
             elif self.n_outputs > 1:
@@ -215,6 +220,9 @@ class LongData:
             step, column = np.argwhere(np.isnan(converted))[0].tolist()
             raise ValueError(f"X: expected no NaN, got NaN in {place(step)}, column {column}; {GAPS_ADVICE}")
         self.inputs.add(converted)
+        positions = np.arange(begin, begin + len(converted))
+        self.persistence.add_gaps(converted, positions)
+        self.persistence.add_pairs(converted, positions)
         if self._labels:
             self.outputs.add(y.reshape(len(y)), place)
         else:

@@ -132,6 +132,8 @@ class FitLoop:
             try:
                 while self.ended_by is None and self._place.epoch < self.max_epochs:
                     self._run_epoch(ctrl_c, bar)
+                if not self.interrupted:
+                    bar.finish(self._last_message)
             except KeyboardInterrupt:  # a second Ctrl-C, or one that a handler of the user's turned into this
                 self._end_by_interrupt()
         self.interrupted |= ctrl_c.pressed
@@ -317,20 +319,28 @@ class FitLoop:
         return max(done, seconds / self._max_seconds) if self._max_seconds > 0 else 1.0
 
     def _message(self) -> str:
-        place, data = self._place, self._data
-        seconds = time.perf_counter() - self._started
-        parts = [
-            f"epoch {place.epoch + 1}",
-            f"{place.loss_sum / place.counted_in_epoch:.3f} {data.loss_label}",
-            f"{place.counted / seconds:,.0f} {data.counted}/s",
-        ]
-        if self._run.validate is not None and self.history:
-            parts.insert(2, f"validation {self.history[-1]['validation_loss']:.3f}")
-        done = self._done()
+        """Say where the run is, and how long it will take still."""
+        place, done = self._place, self._done()
+        parts = self._shown(place.epoch + 1, place.loss_sum / place.counted_in_epoch)
         if done > 0:
-            left = math.ceil(seconds * (1 - done) / done)
-            parts.append(f"{left // 60}:{left % 60:02} left")
+            seconds = time.perf_counter() - self._started
+            parts.append(f"{_minutes(seconds * (1 - done) / done)} left")
         return "  ".join(parts)
+
+    def _last_message(self) -> str:
+        """Say what became of the run, and how long it took."""
+        row = self.history[-1]
+        parts = self._shown(int(row["epoch"]), row[self._data.loss_name])
+        return "  ".join([*parts, _minutes(time.perf_counter() - self._started)])
+
+    def _shown(self, epoch: int, loss: float) -> list[str]:
+        """Give what a progress bar tells of the last epoch; of validation it tells what is known."""
+        data = self._data
+        speed = self._place.counted / (time.perf_counter() - self._started)
+        parts = [f"epoch {epoch}", f"{loss:.3f} {data.loss_label}"]
+        if self._run.validate is not None and self.history:
+            parts.append(f"validation {self.history[-1]['validation_loss']:.3f}")
+        return [*parts, f"{speed:,.0f} {data.counted}/s"]
 
     def _snapshot(self) -> Snapshot:
         """Copy the state of the trainer, and the state that the next batch may continue."""
@@ -378,6 +388,11 @@ class FitLoop:
             self._started = time.perf_counter() - info["seconds"]
             return True
         return False
+
+
+def _minutes(seconds: float) -> str:
+    whole = math.ceil(seconds)
+    return f"{whole // 60}:{whole % 60:02}"
 
 
 def _mean(values: Any) -> float:

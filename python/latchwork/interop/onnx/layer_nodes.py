@@ -313,6 +313,16 @@ def _impute(graph: Graph, layer: Any, x: str) -> str:
     kind = 11 if graph.dtype == np.float64 else 1
     count, chosen = layer.features, len(seen)
     names = {"fill": graph.constant(fill), "chosen": graph.constant(seen)}
+    carried = "value_prev"
+    carrying: list[tuple[Any, ...]] = []
+    if layer.persistence is not None:
+        persistence = graph.constant(np.array(layer.persistence, graph.dtype))
+        carried = "carried"
+        carrying = [
+            ("Sub", ["value_prev", names["fill"]], ["distance"], {}),
+            ("Mul", [persistence, "distance"], ["kept"], {}),
+            ("Add", [names["fill"], "kept"], [carried], {}),
+        ]
     graph.features = count + chosen * (2 if forward else 1)
     if not forward:
         missing = graph.node("IsNaN", [x])
@@ -323,7 +333,8 @@ def _impute(graph: Graph, layer: Any, x: str) -> str:
         return str(graph.node("Concat", [values, graph.node("Gather", [masks, names["chosen"]], axis=-1)], axis=-1))
     nodes: list[tuple[Any, ...]] = [
         ("IsNaN", ["x_t"], ["missing"], {}),
-        ("Where", ["missing", "value_prev", "x_t"], ["value"], {}),
+        *carrying,
+        ("Where", ["missing", carried, "x_t"], ["value"], {}),
         ("Add", ["age_prev", graph.constant(np.ones((), graph.dtype))], ["older"], {}),
         ("Where", ["missing", "older", graph.constant(np.zeros((), graph.dtype))], ["age"], {}),
     ]
