@@ -33,10 +33,9 @@ class Positions(gymnasium.ObservationWrapper):
 
 def train_sb3(ours: bool, seed: int, frames: int) -> float:
     """Train by RecurrentPPO."""
+    from latchwork.torch.sb3_contrib import MlpLstmPolicy
     from sb3_contrib import RecurrentPPO
     from stable_baselines3.common.env_util import make_vec_env
-
-    from latchwork.torch.sb3_contrib import MlpLstmPolicy
 
     model = RecurrentPPO(
         MlpLstmPolicy if ours else "MlpLstmPolicy",
@@ -51,13 +50,17 @@ def train_sb3(ours: bool, seed: int, frames: int) -> float:
 
 def train_torchrl(ours: bool, seed: int, frames: int) -> float:
     """Train by TorchRL's loss for PPO, with one LSTM for actions and values."""
-    from tensordict.nn import InteractionType, ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential
-    from tensordict.nn import TensorDictModule, TensorDictSequential
+    import latchwork.torch.torchrl
+    from tensordict.nn import (
+        InteractionType,
+        ProbabilisticTensorDictModule,
+        ProbabilisticTensorDictSequential,
+        TensorDictModule,
+        TensorDictSequential,
+    )
     from torchrl import envs, modules
     from torchrl.objectives import ClipPPOLoss
     from torchrl.objectives.value import GAE
-
-    import latchwork.torch.torchrl
 
     torch.manual_seed(seed)
     rows, steps, hidden_size = 8, 128, 64
@@ -85,9 +88,7 @@ def train_torchrl(ours: bool, seed: int, frames: int) -> float:
     start = environment.reset()
     for _ in range(-(-frames // (rows * steps))):
         with torch.no_grad():
-            rollout = environment.rollout(
-                steps, actor, auto_reset=False, tensordict=start, break_when_any_done=False
-            )
+            rollout = environment.rollout(steps, actor, auto_reset=False, tensordict=start, break_when_any_done=False)
             start = environment.step_mdp(rollout[:, -1])
             start = environment.maybe_reset(start)
             with modules.set_recurrent_mode(True):
@@ -119,7 +120,8 @@ def main() -> None:
         if importlib.util.find_spec(library) is None:
             print(f"{library} is not installed")
             continue
-        print(f"\n| {library} | {' | '.join(f'seed {seed}' for seed in range(arguments.seeds))} | mean | sd | minutes |")
+        seeds = " | ".join(f"seed {seed}" for seed in range(arguments.seeds))
+        print(f"\n| {library} | {seeds} | mean | sd | minutes |")
         print("| --- |" + " --- |" * (arguments.seeds + 3))
         for name, ours in (("with Latchwork", True), ("without", False)):
             started = time.perf_counter()

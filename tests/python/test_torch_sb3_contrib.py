@@ -68,8 +68,7 @@ def test_the_first_three_updates_are_the_same(options):
 
 def test_observations_in_dictionaries():
     ours, other = (
-        next(after_updates(agent(policy, dictionary=True)))
-        for policy in (MultiInputLstmPolicy, "MultiInputLstmPolicy")
+        next(after_updates(agent(policy, dictionary=True))) for policy in (MultiInputLstmPolicy, "MultiInputLstmPolicy")
     )
     assert ours[0] == pytest.approx(other[0], rel=0, abs=1e-4)
 

@@ -209,9 +209,7 @@ class Learner:
         )
         self.environment = envs.TransformedEnv(
             envs.SerialEnv(3, lambda: envs.GymWrapper(RandomEpisodes())),
-            envs.Compose(
-                envs.InitTracker(), actor_lstm.make_tensordict_primer(), critic_lstm.make_tensordict_primer()
-            ),
+            envs.Compose(envs.InitTracker(), actor_lstm.make_tensordict_primer(), critic_lstm.make_tensordict_primer()),
         )
         self.environment.set_seed(0)
         self.loss = ClipPPOLoss(self.actor, self.critic)

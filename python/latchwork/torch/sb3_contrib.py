@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from latchwork.torch import replace
+from latchwork.torch.replacing import replace
 
 try:
     from sb3_contrib.common.recurrent import policies
@@ -15,20 +15,19 @@ except ImportError as error:
     raise ImportError("latchwork.torch.sb3_contrib needs sb3-contrib: pip install sb3-contrib") from error
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from latchwork.torch.lstm import LSTM
+    from torch import Tensor
 
 __all__ = ["CnnLstmPolicy", "MlpLstmPolicy", "MultiInputLstmPolicy"]
 
 
-class MlpLstmPolicy(policies.RecurrentActorCriticPolicy):  # type: ignore[misc]
+class MlpLstmPolicy(policies.RecurrentActorCriticPolicy):
     """The policy of sb3-contrib's name, whose LSTMs are `latchwork.torch.LSTM`.
 
     Use it in place of the name ``"MlpLstmPolicy"``. It takes the same arguments, starts with the same weights for the
     same seed, and learns the same to within rounding. Sequences in which an episode starts are computed in one call
-    with ``reset``, where sb3-contrib calls the LSTM once for each step. On another device than the CPU, sb3-contrib's own
-    code runs.
+    with ``reset``, where sb3-contrib calls the LSTM once for each step. On another device than the CPU, sb3-contrib's
+    own code runs.
 
     An agent that was saved with either of the two policies can be loaded with the other, by
     ``RecurrentPPO.load(path, custom_objects={"policy_class": MlpLstmPolicy})``.
@@ -70,9 +69,9 @@ class MlpLstmPolicy(policies.RecurrentActorCriticPolicy):  # type: ignore[misc]
         return output.transpose(0, 1).flatten(end_dim=1), lstm_states
 
 
-class CnnLstmPolicy(MlpLstmPolicy, policies.RecurrentActorCriticCnnPolicy):  # type: ignore[misc]
+class CnnLstmPolicy(MlpLstmPolicy, policies.RecurrentActorCriticCnnPolicy):
     """sb3-contrib's policy for images, with the LSTMs of `MlpLstmPolicy`."""
 
 
-class MultiInputLstmPolicy(MlpLstmPolicy, policies.RecurrentMultiInputActorCriticPolicy):  # type: ignore[misc]
+class MultiInputLstmPolicy(MlpLstmPolicy, policies.RecurrentMultiInputActorCriticPolicy):
     """sb3-contrib's policy for dictionaries of observations, with the LSTMs of `MlpLstmPolicy`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from latchwork.torch.lstm import LSTM
-from latchwork.torch import replace
+from latchwork.torch.replacing import replace
 
 try:
     from tensordict.nn import dispatch
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["LSTMModule"]
 
 
-class LSTMModule(TorchRLModule):  # type: ignore[misc]
+class LSTMModule(TorchRLModule):
     """TorchRL's ``LSTMModule``, whose LSTM is a `latchwork.torch.LSTM`.
 
-    Use it in place of ``torchrl.modules.LSTMModule``. It takes the same arguments, starts with the same weights, has the same
-    ``state_dict`` and gives the same outputs and gradients to within rounding. In recurrent mode, rows in which
-    trajectories start (``is_init``) are computed in one call with ``reset``, where TorchRL cuts them into sequences,
-    pads these and packs them.
+    Use it in place of ``torchrl.modules.LSTMModule``. It takes the same arguments, starts with the same weights, has
+    the same ``state_dict``, and gives the same outputs and gradients to within rounding. In recurrent mode, rows in
+    which trajectories start (``is_init``) are computed in one call with ``reset``, where TorchRL cuts them into
+    sequences, pads these and packs them.
 
     That is so if the states that the tensordict holds where trajectories start are zeros, as they are after an
-    environment's reset. Otherwise, and with ``bidirectional``, the rows are cut as TorchRL does, and Latchwork computes the
-    packed sequences.
+    environment's reset. Otherwise, and with ``bidirectional``, the rows are cut as TorchRL does, and Latchwork computes
+    the packed sequences.
 
     States are given as TorchRL gives them, the last one of each row at its last step and zeros before, with one
     difference: where several trajectories are in a row, the last states of all but the last of them are zeros
@@ -68,7 +68,8 @@ class LSTMModule(TorchRLModule):  # type: ignore[misc]
         if not isinstance(self.lstm, LSTM):
             kind = f"{type(self.lstm).__module__}.{type(self.lstm).__name__}"
             raise ValueError(f"lstm: expected torch.nn.LSTM or latchwork.torch.LSTM, got {kind}")
-        for option in ("learn_start_state", "reverse"):  # a trajectory of TorchRL's starts with zeros, at its first step
+        # A trajectory of TorchRL's starts with zeros, at its first step.
+        for option in ("learn_start_state", "reverse"):
             if self.lstm._variant.get(option):
                 raise ValueError(f"lstm: expected {option}=False, got True")
 
@@ -99,9 +100,7 @@ class LSTMModule(TorchRLModule):  # type: ignore[misc]
             tensordict.set(key, state.reshape(*tensordict.shape, *state.shape[2:]))
         return tensordict
 
-    def _whole_rows(
-        self, tensordict: TensorDictBase
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor] | None:
+    def _whole_rows(self, tensordict: TensorDictBase) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor] | None:
         """Give input, start states and starts of trajectories if one call computes them; None: TorchRL has to."""
         if not isinstance(self.lstm, LSTM) or self.lstm.bidirectional:
             return None

@@ -5,7 +5,7 @@ import numpy as np
 
 
 class RandomEpisodes(gymnasium.Env):
-    """Observations that mean nothing. A reward is paid for the action that the first observation of the episode names."""
+    """Observations that mean nothing, but for the first of an episode: it names the action that is paid for."""
 
     def __init__(self, ends=0.1, dictionary=False):
         box = gymnasium.spaces.Box(-np.inf, np.inf, (3,))
