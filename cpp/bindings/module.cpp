@@ -17,5 +17,6 @@ PYBIND11_MODULE(_core, module) {
   register_tape(module);
   register_stream(module);
   register_network(module);
+  register_tensors(module);
   register_training(module);
 }

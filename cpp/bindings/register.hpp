@@ -22,6 +22,7 @@ void register_options(py::module_& module);
 void register_tape(py::module_& module);
 void register_stream(py::module_& module);
 void register_network(py::module_& module);
+void register_tensors(py::module_& module);
 void register_training(py::module_& module);
 
 // A tape, with what gives the shapes of the arguments of backward().

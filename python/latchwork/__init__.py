@@ -8,7 +8,8 @@ many members.
 from sequences, `LSTMLanguageModel` from text. `Callback` and `TensorBoard` watch a fit, `verify` repeats parts of it,
 `DivergenceError` says where it went wrong. `explain` says what a model did and why, `plot` draws it. `from_torch`,
 `from_keras`, `from_onnx`, `from_rtneural` and `from_nam` read models from elsewhere, `onnx_lstms` lists those in an
-ONNX file, and `to_torch`, `to_onnx`, `to_rtneural` and `to_nam` write. Shapes and names are PyTorch's throughout.
+ONNX file, and `to_torch`, `to_onnx`, `to_rtneural` and `to_nam` write. `torch` has layers for
+PyTorch's own programs. Shapes and names are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from latchwork import losses as losses
     from latchwork import optim as optim
     from latchwork import plot as plot
+    from latchwork import torch as torch
     from latchwork.activation import Activation as Activation
     from latchwork.estimators.classifier import LSTMClassifier as LSTMClassifier
     from latchwork.estimators.language_model import LSTMLanguageModel as LSTMLanguageModel
@@ -125,6 +127,7 @@ _MODULE_OF = {
     "to_onnx": "interop.onnx.writing",
     "to_rtneural": "interop.rtneural.writing",
     "to_torch": "interop.pytorch.writing",
+    "torch": "torch",
     "verify": "estimators.runs.verification",
 }
 
@@ -180,6 +183,7 @@ __all__ = [
     "to_onnx",
     "to_rtneural",
     "to_torch",
+    "torch",
     "verify",
 ]
 

@@ -135,6 +135,49 @@ class Network32(metaclass=_Bound):
         zero_skipped: bool = False,
         gradient_blocks: int = 0,  # 0: each layer chooses
     ) -> Tape32: ...
+    # On tensors of another library, given by their addresses (0: none), see cpp/bindings/register_tensors.cpp.
+    # parameters: of each tensor of layout(). sizes: steps, rows. x, output, d_output, d_input: address, and the strides
+    # of steps and rows in elements. masks: int64 lengths (N,), bool reset and skip (T, N). batch_sizes: int64 (T,) of a
+    # packed sequence. start, end, d_end, d_start: h and c. threads: the most that the call may use.
+    def run_tensors(
+        self,
+        parameters: Sequence[int],
+        sizes: tuple[int, int],
+        x: tuple[int, int, int],
+        masks: tuple[int, int, int],
+        batch_sizes: int,
+        start: tuple[int, int],
+        output: tuple[int, int, int],
+        end: tuple[int, int],
+        threads: int,
+    ) -> None: ...
+    # Gives one number, whose memory keeps the tape alive and whose address is the `place` that backward_tensors asks
+    # for. mask_seed None: not as in training.
+    def record_tensors(
+        self,
+        parameters: Sequence[int],
+        sizes: tuple[int, int],
+        x: tuple[int, int, int],
+        masks: tuple[int, int, int],
+        batch_sizes: int,
+        start: tuple[int, int],
+        output: tuple[int, int, int],
+        end: tuple[int, int],
+        threads: int,
+        mask_seed: int | None,
+        checkpoint: int,
+    ) -> _Array: ...
+    # False if there is no tape at this place any more; nothing is written then.
+    @staticmethod
+    def backward_tensors(
+        place: int,
+        d_output: tuple[int, int, int],
+        d_end: tuple[int, int],
+        parameters: int,
+        d_input: tuple[int, int, int],
+        d_start: tuple[int, int],
+        threads: int,
+    ) -> bool: ...
     # batch None: step takes (F,) and returns (output_size,); else (batch, F). Tokens: () int or int64 (batch,).
     def stream(self, batch: int | None, zero_skipped: bool = False) -> Stream32: ...
 

@@ -108,7 +108,7 @@ class LSTMCell(CellOptions, Module):
             recurrent_dropout_on=recurrent_dropout_on, weight_dropout=weight_dropout,
             learn_start_state=learn_start_state, forget_bias=forget_bias, init=init, t_max=t_max,
         )  # fmt: skip
-        _check_dropout(self._config)
+        check_dropout(self._config)
         self._create(seed)
 
     def __call__(self, x: Any, state: Any = None) -> StatePair:
@@ -160,7 +160,7 @@ class LSTMCell(CellOptions, Module):
         return h.reshape(shapes[0]), c.reshape(shapes[1])
 
 
-def _check_dropout(config: Config) -> None:
+def check_dropout(config: Config) -> None:
     """Raise ValueError if there is any. Files may have it, because cells could be built and saved so."""
     for name, expected in (("recurrent_dropout", 0), ("recurrent_dropout_on", "hidden"), ("weight_dropout", 0)):
         value = config.modules[0][name]

@@ -24,6 +24,11 @@ template <class T>
 const std::shared_ptr<NetworkParts<T>>& parts_of(const Network<T>& network);
 }  // namespace detail
 
+// Where the parameters of a call lie, if they lie outside the network: for each tensor of layout() its elements,
+// member after member, contiguous. Empty: in the network.
+template <class T>
+using Tensors = std::vector<const T*>;
+
 // A chain of modules, in one or more members: sets of weights of one shape that are run and trained in one call. The
 // results of each member are bit for bit what they would be if it were alone. All parameters lie in one contiguous
 // buffer, member after member. Calls may run from many threads at once, also while another thread writes parameters: a
@@ -73,10 +78,12 @@ class LATCHWORK_API Network {
   const LstmOptions& lstm(Index index) const;  // index: counts the LSTM modules
 
   // Runs the network. Outputs in padding are zero. The start state of a row of length 0 is also its end state. `output`
-  // and `end` may be null. Throws std::invalid_argument for a length, a token or a code of an EmbedColumns out of
-  // range, or for a view that has no place for each member, before any computation.
+  // and `end` may be null. If `tensors` says where the parameters lie, they are first compared with the network's, byte
+  // by byte, and those that differ are copied: packed weights stay in use until a byte has changed. Throws
+  // std::invalid_argument for a length, a token or a code of an EmbedColumns out of range, for a view that has no place
+  // for each member, or for `tensors` that are not as many as layout() has, before any computation.
   void forward(const Input<T>& input, const Batch& batch, const States<const T>& start, const SequenceView<T>& output,
-               const States<T>& end) const;
+               const States<T>& end, const Tensors<T>& tensors = {}) const;
 
   // The same as forward(), but only the output of each row's last valid step is written, (rows, output_size), zeros for
   // a row of length 0: bit for bit what forward() gives there, also if that step is skipped. The modules after the last
@@ -88,8 +95,8 @@ class LATCHWORK_API Network {
   // otherwise. The tape copies the input. In addition it throws std::invalid_argument for a negative checkpoint or
   // first row.
   std::shared_ptr<Tape<T>> record(const Input<T>& input, const Batch& batch, const States<const T>& start,
-                                  const SequenceView<T>& output, const States<T>& end,
-                                  const RecordOptions& options) const;
+                                  const SequenceView<T>& output, const States<T>& end, const RecordOptions& options,
+                                  const Tensors<T>& tensors = {}) const;
   // Where record() takes the mask seed from if it acts as in training and is given none. A new network has its seed as
   // the key and a count of 0; each such recording takes one seed, from whatever thread. member() and stack() copy this,
   // of the first network, and module() shares it.
@@ -107,7 +114,7 @@ class LATCHWORK_API Network {
   explicit Network(std::shared_ptr<detail::NetworkParts<T>> parts);
 
   void run(const Input<T>& input, const Batch& batch, const States<const T>& start, const SequenceView<T>& output,
-           const States<T>& end, bool last_step) const;
+           const States<T>& end, bool last_step, const Tensors<T>& tensors) const;
 
   std::shared_ptr<detail::NetworkParts<T>> parts_;
 };

@@ -66,8 +66,8 @@ enum class TensorNames { of_layer, of_chain };
 // layer by layer, forward before reverse.
 LATCHWORK_API std::vector<ParameterSpec> parameter_layout(const std::vector<ModuleOptions>& modules, TensorNames names);
 
-// The buffer that holds all parameters of a model. They are written only through this class. A call of read() or
-// write() must not read or write another store. A fork waits for it, so that a child has either none of a write or all.
+// The buffer that holds all parameters of a model. Only this class writes them. A call of read(), write() or refresh()
+// must not read or write another store. A fork waits for it, so that a child has either none of a write or all.
 template <class T>
 class ParameterStore {
  public:
@@ -88,6 +88,15 @@ class ParameterStore {
   template <class Read>
   void read(Read&& read) const {
     const std::lock_guard<ForkSafeMutex> lock(mutex_);
+    read(static_cast<const T*>(data_.get()));
+  }
+
+  // Brings the parameters up to date and reads them, so that no other write comes between. refresh(parameters) returns
+  // whether it wrote anything.
+  template <class Refresh, class Read>
+  void refresh(Refresh&& refresh, Read&& read) {
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
+    if (refresh(data_.get())) version_.fetch_add(1, std::memory_order_release);
     read(static_cast<const T*>(data_.get()));
   }
 

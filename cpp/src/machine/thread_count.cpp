@@ -45,6 +45,8 @@ Index default_threads() {
 // 0 until the first use.
 std::atomic<Index> wanted_threads{0};
 
+constinit thread_local Index thread_limit = max_threads;
+
 }  // namespace
 
 Index num_threads() {
@@ -53,7 +55,7 @@ Index num_threads() {
     const Index chosen = default_threads();
     if (wanted_threads.compare_exchange_strong(threads, chosen)) threads = chosen;
   }
-  return threads;
+  return std::min(threads, thread_limit);
 }
 
 void set_num_threads(Index count) {
@@ -63,5 +65,14 @@ void set_num_threads(Index count) {
   }
   wanted_threads.store(count, std::memory_order_relaxed);
 }
+
+ThreadLimit::ThreadLimit(Index count) : before_(thread_limit) {
+  if (count < 1) {
+    throw std::invalid_argument("threads: expected at least 1, got " + std::to_string(count));
+  }
+  thread_limit = std::min(thread_limit, count);
+}
+
+ThreadLimit::~ThreadLimit() { thread_limit = before_; }
 
 }  // namespace latchwork

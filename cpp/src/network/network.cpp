@@ -314,8 +314,8 @@ std::uint64_t Network<T>::next_mask_seed() const {
 
 template <class T>
 void Network<T>::forward(const Input<T>& input, const Batch& batch, const States<const T>& start,
-                         const SequenceView<T>& output, const States<T>& end) const {
-  run(input, batch, start, output, end, false);
+                         const SequenceView<T>& output, const States<T>& end, const Tensors<T>& tensors) const {
+  run(input, batch, start, output, end, false, tensors);
 }
 
 template <class T>
@@ -324,12 +324,13 @@ void Network<T>::forward_last_step(const Input<T>& input, const Batch& batch, co
   if (!keeps_sequence()) {
     throw std::invalid_argument("last_step: expected a network whose output has steps, got one that pools them");
   }
-  run(input, batch, start, output, end, true);
+  run(input, batch, start, output, end, true, {});
 }
 
 template <class T>
 void Network<T>::run(const Input<T>& input, const Batch& given, const States<const T>& start,
-                     const SequenceView<T>& output, const States<T>& end, bool last_step) const {
+                     const SequenceView<T>& output, const States<T>& end, bool last_step,
+                     const Tensors<T>& tensors) const {
   const detail::NetworkParts<T>& parts = *parts_;
   const detail::MaskedBatch<T> masked(parts, input, given);
   const Batch& batch = masked.batch();
@@ -337,15 +338,16 @@ void Network<T>::run(const Input<T>& input, const Batch& given, const States<con
   check_start(parts, start, batch);
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
+  check_tensors(parts, tensors);
   if (batch.skip.data != nullptr) {
     detail::SkippedCall<T> computed(parts, input, batch);
     const SequenceView<T> place = last_step ? output : computed.place_for(output);
-    run(computed.input(), computed.batch(), start, place, end, last_step);
+    run(computed.input(), computed.batch(), start, place, end, last_step, tensors);
     return last_step ? computed.write_last_step(output) : computed.write_output();
   }
   const FlushToZero flush;
   const LongCall long_call;
-  const std::shared_ptr<const Snapshot<T>> weights = snapshot_of(parts, false);
+  const std::shared_ptr<const Snapshot<T>> weights = snapshot_of(parts, false, tensors);
   detail::for_member_pieces(parts, parts.work_of(batch),
                             [&](const std::shared_ptr<WorkspaceCache<T>>& cache, Index member_begin, Index member_end) {
                               States<const T> own_start;
@@ -363,7 +365,7 @@ void Network<T>::run(const Input<T>& input, const Batch& given, const States<con
 template <class T>
 std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& given, const States<const T>& start,
                                             const SequenceView<T>& output, const States<T>& end,
-                                            const RecordOptions& options) const {
+                                            const RecordOptions& options, const Tensors<T>& tensors) const {
   const detail::NetworkParts<T>& parts = *parts_;
   const detail::MaskedBatch<T> masked(parts, input, given);
   const Batch& batch = masked.batch();
@@ -372,6 +374,7 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   check_start(parts, start, batch);
   check_places(parts, "output", output, batch);
   check_places(parts, "end", end, batch);
+  check_tensors(parts, tensors);
   std::optional<detail::SkippedCall<T>> computed;
   if (batch.skip.data != nullptr) computed.emplace(parts, input, batch);
   const Input<T>& x = computed ? computed->input() : input;
@@ -392,7 +395,7 @@ std::shared_ptr<Tape<T>> Network<T>::record(const Input<T>& input, const Batch& 
   }
   const SequenceView<T>& wanted = recording->whole_output.data == nullptr ? output : recording->whole_output;
   const SequenceView<T> y = computed ? computed->place_for(wanted) : output;
-  recording->weights = snapshot_of_recording(parts, member_options);
+  recording->weights = snapshot_of_recording(parts, member_options, tensors);
   recording->work = parts.work_of(run);
   recording->members.resize(member_options.size());
   const Batch copied_batch = copy_batch(run, parts.members, *recording);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -41,6 +42,26 @@ void pack_members(const NetworkParts<T>& parts, const T* parameters, const Kerne
                         pack(parts.modules, parts.layout, weights, kernels, with_backward, snapshot.members[at]);
                       }
                     });
+}
+
+// Copies the tensors that differ from the parameters to them. Returns whether any did.
+template <class T>
+bool copy_changed(const NetworkParts<T>& parts, const Tensors<T>& tensors, T* parameters) {
+  bool changed = false;
+  for (std::size_t at = 0; at < tensors.size(); ++at) {
+    const ParameterSpec& spec = parts.layout[at];
+    const Index size = spec.size();
+    for (Index member = 0; member < parts.members; ++member) {
+      const T* const from = tensors[at] + member * size;
+      T* const to = parts.of_member(parameters, member) + spec.offset;
+      const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);
+      // Bytes are compared and not numbers, so that NaN equals itself and -0 differs from 0.
+      if (std::memcmp(to, from, bytes) == 0) continue;
+      std::memcpy(to, from, bytes);
+      changed = true;
+    }
+  }
+  return changed;
 }
 
 void check_tokens(const SequenceView<const std::int64_t>& tokens, const Batch& batch, Index vocabulary,
@@ -109,20 +130,27 @@ std::size_t NetworkParts<T>::lstm_place(const char* argument, Index index) const
 }
 
 template <class T>
-std::shared_ptr<const Snapshot<T>> snapshot_of(const NetworkParts<T>& parts, bool with_backward) {
+std::shared_ptr<const Snapshot<T>> snapshot_of(const NetworkParts<T>& parts, bool with_backward,
+                                               const Tensors<T>& tensors) {
   const Kernels<T>& kernels = kernels_for<T>(parts.modules);
-  return parts.snapshots.latest(*parts.store, kernels, with_backward, [&](const T* parameters, Snapshot<T>& snapshot) {
+  const auto pack = [&](const T* parameters, Snapshot<T>& snapshot) {
     pack_members(parts, parameters, kernels, with_backward, {}, snapshot);
-  });
+  };
+  if (tensors.empty()) return parts.snapshots.latest(*parts.store, kernels, with_backward, pack);
+  const auto refresh = [&](T* parameters) { return copy_changed(parts, tensors, parameters); };
+  return parts.snapshots.refreshed(*parts.store, kernels, with_backward, refresh, pack);
 }
 
 template <class T>
 std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const NetworkParts<T>& parts,
-                                                         std::span<const RecordOptions> options) {
-  if (!drops_weights(parts.modules, options.front())) return snapshot_of(parts, true);
+                                                         std::span<const RecordOptions> options,
+                                                         const Tensors<T>& tensors) {
+  if (!drops_weights(parts.modules, options.front())) return snapshot_of(parts, true, tensors);
   const Kernels<T>& kernels = kernels_for<T>(parts.modules);
   return parts.snapshots.of_recording(*parts.store, kernels, [&](Snapshot<T>& snapshot) {
-    parts.store->read([&](const T* parameters) { pack_members(parts, parameters, kernels, true, options, snapshot); });
+    parts.store->refresh(
+        [&](T* parameters) { return copy_changed(parts, tensors, parameters); },
+        [&](const T* parameters) { pack_members(parts, parameters, kernels, true, options, snapshot); });
   });
 }
 
@@ -189,6 +217,13 @@ void check_record_options(const RecordOptions& options) {
   check_gradient_blocks(options.gradient_blocks);
 }
 
+template <class T>
+void check_tensors(const NetworkParts<T>& parts, const Tensors<T>& tensors) {
+  if (tensors.empty() || tensors.size() == parts.layout.size()) return;
+  throw std::invalid_argument("tensors: expected " + std::to_string(parts.layout.size()) + ", got " +
+                              std::to_string(tensors.size()));
+}
+
 template <class T, class Value>
 void check_states(const NetworkParts<T>& parts, const char* name, const States<Value>& states) {
   if (states.empty()) return;
@@ -216,15 +251,16 @@ void check_places(const NetworkParts<T>& parts, const char* name, const States<T
   }
 }
 
-#define LATCHWORK_INSTANTIATE(T)                                                                            \
-  template struct NetworkParts<T>;                                                                          \
-  template std::shared_ptr<const Snapshot<T>> snapshot_of<T>(const NetworkParts<T>&, bool);                 \
-  template std::shared_ptr<const Snapshot<T>> snapshot_of_recording<T>(const NetworkParts<T>&,              \
-                                                                       std::span<const RecordOptions>);     \
-  template void check_input<T>(const NetworkParts<T>&, const Input<T>&, const Batch&);                      \
-  template void check_states<T, const T>(const NetworkParts<T>&, const char*, const States<const T>&);      \
-  template void check_start<T>(const NetworkParts<T>&, const States<const T>&, const Batch&);               \
-  template void check_places<T>(const NetworkParts<T>&, const char*, const SequenceView<T>&, const Batch&); \
+#define LATCHWORK_INSTANTIATE(T)                                                                               \
+  template struct NetworkParts<T>;                                                                             \
+  template std::shared_ptr<const Snapshot<T>> snapshot_of<T>(const NetworkParts<T>&, bool, const Tensors<T>&); \
+  template std::shared_ptr<const Snapshot<T>> snapshot_of_recording<T>(                                        \
+      const NetworkParts<T>&, std::span<const RecordOptions>, const Tensors<T>&);                              \
+  template void check_input<T>(const NetworkParts<T>&, const Input<T>&, const Batch&);                         \
+  template void check_tensors<T>(const NetworkParts<T>&, const Tensors<T>&);                                   \
+  template void check_states<T, const T>(const NetworkParts<T>&, const char*, const States<const T>&);         \
+  template void check_start<T>(const NetworkParts<T>&, const States<const T>&, const Batch&);                  \
+  template void check_places<T>(const NetworkParts<T>&, const char*, const SequenceView<T>&, const Batch&);    \
   template void check_places<T>(const NetworkParts<T>&, const char*, const States<T>&, const Batch&);
 LATCHWORK_INSTANTIATE(float)
 LATCHWORK_INSTANTIATE(double)

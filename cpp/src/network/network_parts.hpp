@@ -83,15 +83,18 @@ struct NetworkParts {
 };
 
 // The present weights, packed for the current instruction set. They are packed anew only if the parameters have been
-// written since the last call, or if that call asked for other kernels or left out what backward needs.
+// written since the last call, or if that call asked for other kernels or left out what backward needs. `tensors` that
+// are not empty are first copied to the store, as far as they differ from it.
 template <class T>
-std::shared_ptr<const Snapshot<T>> snapshot_of(const NetworkParts<T>& parts, bool with_backward);
+std::shared_ptr<const Snapshot<T>> snapshot_of(const NetworkParts<T>& parts, bool with_backward,
+                                               const Tensors<T>& tensors = {});
 
 // The present weights for a recording with these options, one for each member. With weight dropout the snapshot serves
 // this recording alone, and its weights have the dropout applied.
 template <class T>
 std::shared_ptr<const Snapshot<T>> snapshot_of_recording(const NetworkParts<T>& parts,
-                                                         std::span<const RecordOptions> options);
+                                                         std::span<const RecordOptions> options,
+                                                         const Tensors<T>& tensors = {});
 
 // Throws std::invalid_argument, naming the argument, unless index is 0 to count - 1.
 void check_index(const char* argument, Index index, Index count);
@@ -106,6 +109,10 @@ void check_input(const NetworkParts<T>& parts, const Input<T>& input, const Batc
 // Throws std::invalid_argument if a number is negative.
 void check_gradient_blocks(Index count);
 void check_record_options(const RecordOptions& options);
+
+// Throws std::invalid_argument if there are tensors, but not one for each of the layout.
+template <class T>
+void check_tensors(const NetworkParts<T>& parts, const Tensors<T>& tensors);
 
 // Throws std::invalid_argument if there are states, but not one for each module that has one.
 template <class T, class Value>

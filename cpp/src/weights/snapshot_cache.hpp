@@ -22,20 +22,22 @@ class SnapshotCache {
   std::shared_ptr<const Snapshot<T>> latest(const ParameterStore<T>& store, const Kernels<T>& kernels,
                                             bool with_backward, Pack&& pack) {
     const std::lock_guard<ForkSafeMutex> lock(mutex_);
-    if (latest_ != nullptr && latest_->version == store.version() && latest_->kernels == &kernels &&
-        (latest_->with_backward || !with_backward)) {
-      return latest_;
+    if (!is_latest(store, kernels, with_backward)) {
+      store.read([&](const T* parameters) { pack_latest(store, parameters, kernels, with_backward, pack); });
     }
-    // If pack throws, no snapshot is left.
-    std::shared_ptr<Snapshot<T>> packed = unshared(std::exchange(latest_, nullptr));
-    store.read([&](const T* parameters) {
-      packed->version = store.version();
-      packed->kernels = &kernels;
-      packed->with_backward = with_backward;
-      pack(parameters, *packed);
+    return latest_;
+  }
+
+  // The same after refresh(parameters) has brought the store up to date and returned whether it wrote anything. No
+  // other call's weights come between.
+  template <class Refresh, class Pack>
+  std::shared_ptr<const Snapshot<T>> refreshed(ParameterStore<T>& store, const Kernels<T>& kernels, bool with_backward,
+                                               Refresh&& refresh, Pack&& pack) {
+    const std::lock_guard<ForkSafeMutex> lock(mutex_);
+    store.refresh(refresh, [&](const T* parameters) {
+      if (!is_latest(store, kernels, with_backward)) pack_latest(store, parameters, kernels, with_backward, pack);
     });
-    latest_ = packed;
-    return packed;
+    return latest_;
   }
 
   // Returns a snapshot for one recording, whose weights differ from the store's; pack(snapshot) fills it.
@@ -58,6 +60,23 @@ class SnapshotCache {
   }
 
  private:
+  bool is_latest(const ParameterStore<T>& store, const Kernels<T>& kernels, bool with_backward) const {
+    return latest_ != nullptr && latest_->version == store.version() && latest_->kernels == &kernels &&
+           (latest_->with_backward || !with_backward);
+  }
+
+  // If pack throws, no snapshot is left.
+  template <class Pack>
+  void pack_latest(const ParameterStore<T>& store, const T* parameters, const Kernels<T>& kernels, bool with_backward,
+                   Pack&& pack) {
+    std::shared_ptr<Snapshot<T>> packed = unshared(std::exchange(latest_, nullptr));
+    packed->version = store.version();
+    packed->kernels = &kernels;
+    packed->with_backward = with_backward;
+    pack(parameters, *packed);
+    latest_ = packed;
+  }
+
   static constexpr std::uint64_t no_version = 0;  // a store starts with 1
 
   // Returns a snapshot that may be written: `last`, which is no longer in the cache, if nothing else holds it,

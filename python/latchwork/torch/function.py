@@ -1,0 +1,262 @@
+"""One call of the core on tensors, and its gradients by PyTorch's autograd."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from latchwork.torch.weights import addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from latchwork.torch.weights import Stack
+
+Tensors = tuple[Tensor, ...]
+# An address, and the strides of steps and rows in elements.
+Place = tuple[int, int, int]
+# What the core's functions on tensors take: weights, sizes, input, masks, batch sizes, start, output, end, threads.
+Arguments = tuple[
+    list[int], tuple[int, int], Place, tuple[int, int, int], int, tuple[int, int], Place, tuple[int, int], int
+]
+
+
+class Axes(NamedTuple):
+    """Where steps and rows lie in the tensors of a call; None: there is no such axis."""
+
+    step: int | None
+    row: int | None
+
+
+STEPS_FIRST = Axes(0, 1)
+BATCH_FIRST = Axes(1, 0)
+UNBATCHED = Axes(0, None)
+PACKED = Axes(None, None)
+CELL = Axes(None, 0)
+UNBATCHED_CELL = Axes(None, None)
+
+
+class Masks(NamedTuple):
+    """Lengths, resets and skipped steps as contiguous tensors: int64 (N,), bool (T, N), bool (T, N)."""
+
+    lengths: Tensor | None = None
+    reset: Tensor | None = None
+    skip: Tensor | None = None
+
+    @property
+    def places(self) -> tuple[int, int, int]:
+        """The addresses of all three; 0: there is none."""
+        lengths, reset, skip = (0 if tensor is None else tensor.data_ptr() for tensor in self)
+        return lengths, reset, skip
+
+
+class Call:
+    """What one call is, apart from its tensors.
+
+    Parameters
+    ----------
+    stack : Stack
+        The layers.
+    axes : Axes
+        How the input lies.
+    steps, rows : int
+        T and N.
+    batch_sizes : torch.Tensor, optional
+        How many rows each step of a packed sequence has, int64 (T,).
+    masks : Masks, optional
+        None: there are none.
+    mask_seed : int, optional
+        Seed of zoneout and of dropout within the recurrence. None: nothing is drawn.
+    checkpoint : int, default 0
+        Steps between the states that a recording keeps; 0: it keeps everything.
+    """
+
+    __slots__ = ("axes", "batch_sizes", "checkpoint", "mask_seed", "masks", "sizes", "stack", "wants_output")
+
+    def __init__(
+        self,
+        stack: Stack,
+        axes: Axes,
+        steps: int,
+        rows: int,
+        batch_sizes: Tensor | None = None,
+        masks: Masks | None = None,
+        mask_seed: int | None = None,
+        checkpoint: int = 0,
+        wants_output: bool = True,
+    ) -> None:
+        self.stack = stack
+        self.axes = axes
+        self.sizes = (steps, rows)
+        self.batch_sizes = batch_sizes
+        self.masks = masks
+        self.mask_seed = mask_seed
+        self.checkpoint = checkpoint
+        self.wants_output = wants_output
+
+    def __call__(self, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]) -> Tensors:
+        """Compute the output, where one is wanted, h_n and c_n."""
+        if torch.is_grad_enabled() and _any_requires_grad(x, h_0, c_0, weights):
+            outputs: Tensors = Recorded.apply(self, x, h_0, c_0, *weights)
+            return outputs
+        if self.mask_seed is not None:
+            return self.record(x, h_0, c_0, weights)[0]
+        arguments, outputs, alive = self._arguments(x, h_0, c_0, weights)
+        self.stack.network.run_tensors(*arguments)
+        del alive
+        return outputs
+
+    def record(
+        self, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]
+    ) -> tuple[Tensors, Tensor]:
+        """Compute the same, and give the token of a tape too: a tensor that keeps the tape alive."""
+        arguments, outputs, alive = self._arguments(x, h_0, c_0, weights)
+        token = self.stack.network.record_tensors(*arguments, self.mask_seed, self.checkpoint)
+        del alive
+        return outputs, torch.from_numpy(token)
+
+    def gradients(
+        self, token: Tensor, d_outputs: Sequence[Tensor | None], wanted: Sequence[bool], x: Tensor,
+        h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor],
+    ) -> list[Tensor | None]:  # fmt: skip
+        """Compute the gradients of x, h_0, c_0 and the weights; ``wanted`` says of each whether it is needed.
+
+        The gradients of the weights are views of one tensor. If the tape is gone, because what kept it was copied
+        rather than kept, the call is recorded again.
+        """
+        stack = self.stack
+        *d_output, d_h, d_c = d_outputs
+        d_y, y = self._sequence(d_output[0] if d_output else None)
+        d_h = None if d_h is None else d_h.contiguous()
+        d_c = None if d_c is None else d_c.contiguous()
+        d_parameters = x.new_empty(stack.size)
+        d_x = x.new_empty(x.shape) if wanted[0] else None
+        d_h_0 = d_c_0 = None
+        if wanted[1] or wanted[2]:
+            assert h_0 is not None
+            assert c_0 is not None
+            d_h_0, d_c_0 = h_0.new_empty(h_0.shape), c_0.new_empty(c_0.shape)
+        arguments = (
+            y, (_place(d_h), _place(d_c)), d_parameters.data_ptr(), self._sequence(d_x)[1],
+            (_place(d_h_0), _place(d_c_0)), torch.get_num_threads(),
+        )  # fmt: skip
+        if not stack.network.backward_tensors(token.data_ptr(), *arguments):
+            token = self.record(x, h_0, c_0, weights)[1]
+            stack.network.backward_tensors(token.data_ptr(), *arguments)
+        del d_y
+        pieces: Sequence[Tensor] = d_parameters.split_with_sizes(stack.sizes)
+        return [
+            d_x,
+            d_h_0 if wanted[1] else None,
+            d_c_0 if wanted[2] else None,
+            *(
+                (piece if len(shape) == 1 else piece.view(shape)) if want else None
+                for piece, shape, want in zip(pieces, stack.shapes, wanted[3:], strict=True)
+            ),
+        ]
+
+    def _arguments(
+        self, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]
+    ) -> tuple[Arguments, Tensors, Any]:
+        """Give the core's arguments, the results that it is to write, and what must stay alive meanwhile."""
+        places, copies = addresses(weights)
+        x, x_place = self._sequence(x)
+        start = (0, 0)
+        if h_0 is not None and c_0 is not None:
+            h_0, c_0 = h_0.contiguous(), c_0.contiguous()
+            start = (h_0.data_ptr(), c_0.data_ptr())
+        outputs, output_place = self._new_outputs(x)
+        end = (outputs[-2].data_ptr(), outputs[-1].data_ptr())
+        masks, batch_sizes = self.masks, self.batch_sizes
+        arguments = (
+            places, self.sizes, x_place, (0, 0, 0) if masks is None else masks.places,
+            0 if batch_sizes is None else batch_sizes.data_ptr(), start, output_place, end, torch.get_num_threads(),
+        )  # fmt: skip
+        return arguments, outputs, (x, h_0, c_0, copies)
+
+    def _new_outputs(self, x: Tensor) -> tuple[Tensors, Place]:
+        stack, (steps, rows) = self.stack, self.sizes
+        if not self.wants_output:
+            batch = x.shape[:-1]
+            return (x.new_empty((*batch, stack.hidden_size)), x.new_empty((*batch, stack.cell_size))), (0, 0, 0)
+        if self.axes is BATCH_FIRST:  # torch gives a view like this one
+            output = x.new_empty((steps, rows, stack.output_size)).transpose(0, 1)
+        else:
+            output = x.new_empty((*x.shape[:-1], stack.output_size))
+        batch = () if self.axes is UNBATCHED else (rows,)
+        h_n = x.new_empty((stack.states, *batch, stack.hidden_size))
+        c_n = x.new_empty((stack.states, *batch, stack.cell_size))
+        return (output, h_n, c_n), self._sequence(output)[1]
+
+    def _sequence(self, tensor: Tensor | None) -> tuple[Tensor | None, Place]:
+        """Give a tensor with contiguous features, and its address with the strides of steps and rows."""
+        if tensor is None:
+            return None, (0, 0, 0)
+        step, row = self.axes
+        if step is None and row is None:
+            tensor = tensor.contiguous()
+            return tensor, (tensor.data_ptr(), 0, 0)
+        strides = tensor.stride()
+        if strides[-1] != 1:
+            tensor = tensor.contiguous()
+            strides = tensor.stride()
+        return tensor, (tensor.data_ptr(), 0 if step is None else strides[step], 0 if row is None else strides[row])
+
+
+class Recorded(torch.autograd.Function):
+    """A recording of the core in PyTorch's graph."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, *weights: Tensor) -> Tensors:
+        """Record the call. The graph frees the tape with the saved tensors, because the token is one of them."""
+        outputs, token = call.record(x, h_0, c_0, weights)
+        ctx.set_materialize_grads(False)
+        ctx.call = call
+        ctx.save_for_backward(token, x, h_0, c_0, *weights)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Compute the gradients that are needed."""
+        token, x, h_0, c_0, *weights = ctx.saved_tensors
+        with torch.no_grad():
+            gradients = ctx.call.gradients(token, d_outputs, ctx.needs_input_grad[1:], x, h_0, c_0, weights)
+        if torch.is_grad_enabled() and any(d is not None and d.requires_grad for d in (*d_outputs, *ctx.saved_tensors)):
+            gradients = _without_second_derivatives(gradients)
+        return None, *gradients
+
+
+class _FirstOrder(torch.autograd.Function):
+    """Gradients of which no gradient can be taken."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, *gradients: Tensor) -> Tensors:
+        """Give the gradients on."""
+        return tuple(gradient.clone() for gradient in gradients)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, ...]:
+        """Refuse."""
+        raise RuntimeError(
+            "latchwork.torch computes first derivatives only, and this is a derivative of one; "
+            "torch.nn.LSTM in float64, or on another device, has second derivatives"
+        )
+
+
+def _without_second_derivatives(gradients: list[Tensor | None]) -> list[Tensor | None]:
+    present = [gradient for gradient in gradients if gradient is not None]
+    anchor = present[0].new_empty(()).requires_grad_()
+    refused = iter(_FirstOrder.apply(anchor, *present))
+    return [None if gradient is None else next(refused) for gradient in gradients]
+
+
+def _any_requires_grad(x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]) -> bool:
+    if x.requires_grad or (h_0 is not None and h_0.requires_grad) or (c_0 is not None and c_0.requires_grad):
+        return True
+    return any(weight.requires_grad for weight in weights)
+
+
+def _place(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
