@@ -15,8 +15,9 @@ except ImportError as error:
     raise ImportError("latchwork.torch.sb3_contrib needs sb3-contrib: pip install sb3-contrib") from error
 
 if TYPE_CHECKING:
-    from latchwork.torch.lstm import LSTM
     from torch import Tensor
+
+    from latchwork.torch.lstm import LSTM
 
 __all__ = ["CnnLstmPolicy", "MlpLstmPolicy", "MultiInputLstmPolicy"]
 
@@ -60,7 +61,8 @@ class MlpLstmPolicy(policies.RecurrentActorCriticPolicy):
         features: Tensor, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor, lstm: LSTM
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         if features.device.type != "cpu":
-            return policies.RecurrentActorCriticPolicy._process_sequence(features, lstm_states, episode_starts, lstm)
+            theirs = policies.RecurrentActorCriticPolicy._process_sequence
+            return theirs(features, lstm_states, episode_starts, lstm)  # type: ignore[no-any-return]
         # The rows come one after another, each with all of its steps; states are (layers, rows, H).
         rows = lstm_states[0].shape[1]
         x = features.reshape(rows, -1, lstm.input_size).transpose(0, 1)
