@@ -472,6 +472,38 @@ def test_embedding_or_linear_is_told_by_sizes_or_not_at_all():
             lw.from_torch({"e.weight": torch.ones(shape), **lstm}, prefix=prefix)
 
 
+VARIANTS_IN_NAMES = [
+    {"peephole": True},
+    {"layer_norm": True, "bias": False},
+    {"learn_start_state": True, "proj_size": 2},
+    {"peephole": True, "layer_norm": True, "learn_start_state": True, "proj_size": 3},
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS_IN_NAMES, ids=lambda options: "-".join(options))
+@pytest.mark.parametrize("direction", ["forward", "bidirectional", "reverse", "cell"])
+def test_names_that_say_which_variant_it_is(options, direction, dtype):
+    if direction == "cell":
+        model = lw.LSTMCell(4, 5, dtype=dtype, seed=0, **options)
+    else:
+        model = lw.LSTM(
+            4, 5, 2, dtype=dtype, seed=0, **options, **({direction: True} if direction != "forward" else {})
+        )
+    tensors = {name: torch.tensor(array) for name, array in model.state_dict().items()}
+    back = lw.from_torch(tensors)
+    assert repr(back) == repr(model)
+    assert {name: array.tobytes() for name, array in back.state_dict().items()} == {
+        name: array.tobytes() for name, array in model.state_dict().items()
+    }
+    inside = {f"net.rnn.{name}": tensor for name, tensor in tensors.items()} | {"net.fc.weight": torch.ones(2, 5)}
+    assert repr(lw.from_torch(inside, prefix="net.rnn")) == repr(model)
+    with pytest.raises(ValueError, match="It holds 1 LSTM") as refused:
+        lw.from_torch(inside)
+    for option in options:
+        assert option in str(refused.value)
+    assert ("direction reverse" in str(refused.value)) == (direction == "reverse")
+
+
 def changed(**tensors):
     return {**nn.LSTM(3, 5, 2).state_dict(), **tensors}
 
@@ -481,7 +513,14 @@ CONTRADICTIONS = {
     r"bias_hh_l0: expected \(20,\), got \(19,\)": lambda: changed(bias_hh_l0=torch.ones(19)),
     r"weight_ih_l0_reverse: expected \(20, 3\), got none": lambda: changed(bias_ih_l0_reverse=torch.ones(20)),
     "expected layers 0 to 9, got 0, 1, 9": lambda: changed(weight_ih_l9=torch.ones(20, 5)),
-    "got weight_peephole_l0 too": lambda: changed(weight_peephole_l0=torch.ones(15)),
+    r"weight_peephole_l1: expected \(15,\), got none": lambda: changed(weight_peephole_l0=torch.ones(15)),
+    r"c_0_l0: expected \(5,\), got none": lambda: changed(h_0_l0=torch.ones(5)),
+    r"norm_hh_bias_l0: expected \(20,\), got none": lambda: {
+        name: torch.tensor(array)
+        for name, array in lw.LSTM(3, 5, layer_norm=True).state_dict().items()
+        if name != "norm_hh_bias_l0"
+    },
+    "got weight_clock_l0 too": lambda: changed(weight_clock_l0=torch.ones(15)),
     r"weight_ih_l0: expected real numbers, got dtype int64": lambda: changed(weight_ih_l0=torch.ones(20, 3, dtype=int)),
     "a dense tensor, got a tensor without numbers": lambda: nn.LSTM(3, 5, device="meta").state_dict(),
     r"got '' \(GRU\)": lambda: nn.GRU(3, 5).state_dict(),

@@ -1,15 +1,19 @@
 """Models as modules of PyTorch's own layers, beside the models themselves, and back again."""
 
+import inspect
 import itertools
 import warnings
 
 import latchwork as lw
 import numpy as np
 import pytest
+from cell_options import MODULES
+from latchwork.interop import formats
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+import latchwork.torch  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
@@ -147,31 +151,95 @@ def test_an_estimator():
     np.testing.assert_allclose(output.numpy(), expected, rtol=0, atol=1e-5)
 
 
-VARIANTS = {
-    "peephole": lambda: lw.LSTM(3, 5, peephole=True),
-    "layer_norm": lambda: lw.LSTM(3, 5, layer_norm=True),
-    "forget_gate": lambda: lw.LSTM(3, 5, forget_gate="coupled"),
-    "activations": lambda: lw.LSTM(3, 5, activations={"cell": "relu"}),
-    "clip": lambda: lw.LSTM(3, 5, clip=3.0),
-    "cell_clip": lambda: lw.LSTMCell(3, 5, cell_clip=3.0),
-    "zoneout": lambda: lw.LSTM(3, 5, zoneout=(0.1, 0.0)),
-    "recurrent_dropout": lambda: lw.LSTM(3, 5, recurrent_dropout=0.1),
-    "weight_dropout": lambda: lw.LSTM(3, 5, weight_dropout=0.1),
-    "residual": lambda: lw.LSTM(3, 5, 2, residual=True),
-    "learn_start_state": lambda: lw.LSTM(3, 5, learn_start_state=True),
-    "reverse": lambda: lw.LSTM(3, 5, reverse=True),
-    "proj_size": lambda: lw.LSTMCell(3, 5, proj_size=2),
+def is_variant(kind, options):
+    own = {"input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "dtype"}
+    return any(value for name, value in options.items() if name not in own)
+
+
+@pytest.mark.parametrize(("kind", "options"), [case for case in MODULES if is_variant(*case.values)])
+def test_variants_become_the_drop_in_s(kind, options, dtype):
+    model = kind(**options | {"dtype": dtype, "seed": 3})
+    theirs = lw.to_torch(model)
+    assert type(theirs) is (latchwork.torch.LSTM if kind is lw.LSTM else latchwork.torch.LSTMCell)
+    assert list(theirs.state_dict()) == list(model.state_dict())
+    back = lw.from_torch(theirs)
+    assert type(back) is kind
+    assert without_initial_values(back) == without_initial_values(model)
+    assert bits(back) == bits(model) == {name: t.numpy().tobytes() for name, t in theirs.state_dict().items()}
+    x = numbers(4, 3, 3, dtype=dtype) if kind is lw.LSTM else numbers(4, 3, dtype=dtype)
+    with torch.no_grad():
+        given = flat(theirs.eval()(torch.tensor(x)))
+    for ours, other in zip(flat(model(x)), given, strict=True):
+        assert ours.tobytes() == other.numpy().tobytes()
+
+
+def without_initial_values(model):
+    """What a module is, apart from the options that chose its first weights."""
+    initial = {"forget_bias", "init", "t_max"}
+    return [{name: value for name, value in each.items() if name not in initial} for each in model._config.modules]
+
+
+def test_a_network_of_variants(dtype):
+    layers = [
+        lw.LSTM(3, 5, peephole=True, merge="sum", bidirectional=True, dtype=dtype, seed=1),
+        lw.LSTM(5, 4, dtype=dtype, seed=2),
+        lw.LSTM(4, 4, reverse=True, zoneout=(0.1, 0.2), dtype=dtype, seed=3),
+    ]
+    for first in (True, False):
+        chain = [lw.LSTM(**arguments(layer) | {"batch_first": first}) for layer in layers]
+        network = lw.Network([*chain, lw.Last(), lw.Linear(4, 2, dtype=dtype, seed=4)])
+        theirs = equal(network, dtype, numbers(4, 3, 3, dtype=dtype))
+        kinds = [type(module) for module in theirs.children()][:3]
+        assert kinds == [latchwork.torch.LSTM, nn.LSTM, latchwork.torch.LSTM]
+        equal(network, dtype, numbers(4, 3, dtype=dtype))
+
+
+def arguments(layer):
+    return {name: getattr(layer, name) for name in inspect.signature(lw.LSTM).parameters if name != "seed"}
+
+
+REFUSED = {
     "layer 1: activation": lambda: lw.Network([lw.LSTM(3, 5), lw.Linear(5, 2, activation=("scaled_tanh", 2.0, 1.0))]),
     "layer 0: expected a layer that PyTorch has, got Impute": lambda: lw.Network([lw.Impute(3), lw.LSTM(3, 5)]),
     "layer 1: expected a layer that PyTorch has, got Sort": lambda: lw.Network([lw.LSTM(3, 5), lw.Sort(5)]),
+    "layer 1: expected an LSTM with merge='concat' before it, got 'sum'": lambda: lw.Network(
+        [lw.LSTM(3, 5, bidirectional=True, merge="sum"), lw.Last()]
+    ),
     "model: expected one member, got 3": lambda: lw.Network([lw.LSTM(3, 5)], members=3),
 }
 
 
-@pytest.mark.parametrize("option", VARIANTS)
-def test_what_only_latchwork_has_is_refused(option):
+@pytest.mark.parametrize("option", REFUSED)
+def test_what_has_no_module_is_refused(option):
     with pytest.raises(ValueError, match=option):
-        lw.to_torch(VARIANTS[option]())
+        lw.to_torch(REFUSED[option]())
+
+
+UNSAID = {
+    "zoneout": lambda: lw.LSTM(3, 5, zoneout=(0.1, 0.0)),
+    "forget_gate": lambda: lw.LSTMCell(3, 5, forget_gate="coupled"),
+    "activations": lambda: lw.LSTM(3, 5, activations={"cell": "relu"}),
+    "clip": lambda: lw.LSTM(3, 5, clip=3.0),
+    "cell_clip": lambda: lw.LSTMCell(3, 5, cell_clip=3.0),
+    "residual": lambda: lw.Network([lw.LSTM(3, 5, 2, residual=True), lw.Linear(5, 1)]),
+    "merge": lambda: lw.LSTM(3, 5, bidirectional=True, merge="ave"),
+}
+
+
+@pytest.mark.parametrize("option", UNSAID)
+def test_a_file_of_tensors_holds_no_options_that_tensors_do_not_say(option, tmp_path):
+    with pytest.raises(ValueError, match=f"{option}: expected .* for a file of tensors, got"):
+        formats.write(UNSAID[option](), tmp_path / "model.pt")
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_a_file_of_tensors_holds_what_they_say(tmp_path):
+    options = {"peephole": True, "layer_norm": True, "learn_start_state": True}
+    for model in (lw.LSTM(3, 5, 2, reverse=True, **options), lw.LSTMCell(3, 5, **options)):
+        formats.write(model, tmp_path / "model.pt")
+        again = formats.read(tmp_path / "model.pt")
+        assert repr(again) == repr(model)
+        assert bits(again) == bits(model)
 
 
 def test_types():

@@ -111,8 +111,8 @@ def layers_of(model: Any) -> list[Module]:
     return list(network)
 
 
-def only_options(layer: Module, held: Sequence[str], holder: str) -> None:
-    """Raise ValueError if a layer has an option, other than those that are held, that differs from its default.
+def unheld_options(layer: Module, held: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """Give the options of a layer that differ from their defaults, other than those that are held.
 
     Options that only choose initial values never matter.
 
@@ -122,16 +122,34 @@ def only_options(layer: Module, held: Sequence[str], holder: str) -> None:
         The layer.
     held : sequence of str
         Options in the core's words, which may have any value.
-    holder : str
-        What cannot hold the others, for the message: "PyTorch's LSTM".
+
+    Returns
+    -------
+    dict
+        The default and the value of each, by its name in Python.
     """
     (given,) = without_initial_values(layer._config.modules)
     sizes = {name: given[name] for name in _SIZES if name in given}
     (default,) = without_initial_values([_core.checked_module({"kind": given["kind"], **sizes})])
-    for name, value in given.items():
-        if value != default.get(name) and name not in held and name not in ("kind", "cell"):
-            python_name = "zoneout" if name.startswith("zoneout") else name
-            raise ValueError(f"{python_name}: expected {default.get(name)!r} for {holder}, got {value!r}")
+    return {
+        "zoneout" if name.startswith("zoneout") else name: (default.get(name), value)
+        for name, value in given.items()
+        if value != default.get(name) and name not in held and name not in ("kind", "cell")
+    }
+
+
+def only_options(layer: Module, held: Sequence[str], holder: str) -> None:
+    """Raise ValueError if a layer has an option, other than those that are held, that differs from its default.
+
+    Parameters
+    ----------
+    layer, held
+        As for `unheld_options`.
+    holder : str
+        What cannot hold the others, for the message: "PyTorch's LSTM".
+    """
+    for name, (default, value) in unheld_options(layer, held).items():
+        raise ValueError(f"{name}: expected {default!r} for {holder}, got {value!r}")
 
 
 def joined_bias(lstm: LSTM, tensors: Mapping[str, Array], layer: int) -> Array:

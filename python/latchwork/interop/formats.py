@@ -11,10 +11,11 @@ from latchwork._file_kinds import kind_and_description
 from latchwork._writing import path_text, write_atomically
 from latchwork.files import is_ours
 from latchwork.interop import keras, nam
-from latchwork.interop.chain import layers_of
+from latchwork.interop.chain import WITHOUT_EFFECT, layers_of, only_options
 from latchwork.interop.found import FoundLSTM, found_of
 from latchwork.interop.json_files import read_object
 from latchwork.interop.rtneural import reading as rtneural
+from latchwork.interop.state_dicts import SAID_BY_TENSORS
 from latchwork.lstm import LSTM
 from latchwork.lstm_cell import LSTMCell
 
@@ -233,6 +234,8 @@ def _write_tensors(model: Any, path: str) -> None:
     for index, layer in enumerate(layers_of(model)):
         if layer._kind == "scale":
             raise ValueError(f"layer {index}: expected layers whose numbers are tensors, got a Scale")
+        if isinstance(layer, (LSTM, LSTMCell)):
+            only_options(layer, (*SAID_BY_TENSORS, *WITHOUT_EFFECT), "a file of tensors")
     import torch
 
     content = io.BytesIO()

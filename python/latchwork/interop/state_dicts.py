@@ -26,8 +26,22 @@ if TYPE_CHECKING:
 
 # What stands after a layer's name: one word, or the names that wrappers of weights make several words of.
 _LEAF = re.compile(r"(?:^|\.)((?:parametrizations|_packed_params|_all_weight_values)\..+|[^.]+)$")
-_STACKED = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(\d{1,4})(_reverse)?")
-_CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# The tensors of variants that say what they are; other options (activations, clip, zoneout) leave none.
+_VARIANT = r"weight_peephole|norm_(?:ih|hh|cell)_(?:weight|bias)|[hc]_0"
+_OF_LAYER = rf"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh|{_VARIANT})"
+_STACKED = re.compile(rf"{_OF_LAYER}_l(\d{{1,4}})(_reverse)?")
+_CELL = re.compile(_OF_LAYER)
+# The options, in the core's words, that the tensors of an LSTM or a cell say by their names and shapes.
+SAID_BY_TENSORS = (
+    "input_size", "hidden_size", "num_layers", "bias", "proj_size", "direction", "peephole", "layer_norm",
+    "learn_start_state",
+)  # fmt: skip
+# How the names of a variant's tensors begin.
+_STARTS: dict[str, str | tuple[str, ...]] = {
+    "peephole": "weight_peephole",
+    "layer_norm": "norm_",
+    "learn_start_state": ("h_0", "c_0"),
+}
 _WRAPPED = re.compile(r"parametrizations\.|weight\w*_(g|v|orig)$")
 _QUANTISED = re.compile(r"_packed_params|_all_weight_values|(scale|zero_point)$")
 _DEPTH = 4  # of the mappings within a checkpoint that are looked at
@@ -49,12 +63,12 @@ class Group:
             return "a layer whose weights are computed from others, as by weight_norm, spectral_norm or pruning"
         if any(_QUANTISED.match(name) for name in names):
             return "a quantised layer"
-        for ih, hh, hr in (("weight_ih_l0", "weight_hh_l0", "weight_hr_l0"), ("weight_ih", "weight_hh", "")):
-            if ih in shapes and hh in shapes:
-                name = "LSTM" if hr else "LSTMCell"
-                if hr in shapes or len(shapes[hh]) != 2 or shapes[hh][1] < 1:
+        for end, name in (("_l0", "LSTM"), ("_l0_reverse", "LSTM"), ("", "LSTMCell")):
+            if f"weight_ih{end}" in shapes and f"weight_hh{end}" in shapes:
+                of_hidden = shapes[f"weight_hh{end}"]
+                if f"weight_hr{end}" in shapes or len(of_hidden) != 2 or of_hidden[1] < 1:
                     return name
-                gates = shapes[hh][0] / shapes[hh][1]
+                gates = of_hidden[0] / of_hidden[1]
                 return name.replace("LSTM", "GRU" if gates == 3 else "RNN" if gates == 1 else "LSTM")
         dimensions = len(shapes.get("weight", ()))
         if dimensions == 2 and set(names) <= {"weight", "bias"}:
@@ -153,7 +167,9 @@ def found_lstms(tensors: Mapping[str, Any]) -> list[FoundLSTM]:
             continue
         options = dict(part.options)
         sizes = options.pop("input_size"), options.pop("hidden_size")
-        direction = "both" if options.get("bidirectional") else "forward"
+        direction = (
+            "both" if options.get("bidirectional") else "reverse" if options.pop("reverse", False) else "forward"
+        )
         differing = {
             name: value
             for name, value in options.items()
@@ -263,35 +279,40 @@ def _recurrent(group: Group, convert: Callable[[str, Any], Array]) -> Part:
     if not group.is_lstm:
         raise ValueError(f"{_origin(group)}: expected an LSTM, got {group.kind}")
     if group.kind == "LSTMCell":
-        _refuse_unknown(group, [name for name in group.tensors if name not in _CELL])
+        _refuse_unknown(group, [name for name in group.tensors if not _CELL.fullmatch(name)])
         tensors = {name: convert(_full(group, name), tensor) for name, tensor in group.tensors.items()}
         sizes = _sizes({f"{name}_l0": tensor for name, tensor in tensors.items()}, group, (0,), ("",))
-        del sizes["proj_size"]
         return Part(LSTMCell, sizes, tensors, _origin(group))
     _refuse_unknown(group, [name for name in group.tensors if not _STACKED.fullmatch(name)])
     matches = [match for match in map(_STACKED.fullmatch, group.tensors) if match]
     layers = sorted({int(match[2]) for match in matches})
     if layers != list(range(len(layers))):
         raise ValueError(f"{_origin(group)}: expected layers 0 to {layers[-1]}, got {', '.join(map(str, layers[:9]))}")
-    suffixes = ("", "_reverse") if any(match[3] for match in matches) else ("",)
+    suffixes = tuple(sorted({match[3] or "" for match in matches}))
     tensors = {name: convert(_full(group, name), tensor) for name, tensor in group.tensors.items()}
     options = _sizes(tensors, group, tuple(layers), suffixes)
     options |= {"num_layers": len(layers), "bidirectional": len(suffixes) == 2}
+    if suffixes == ("_reverse",):
+        options["reverse"] = True
     return Part(LSTM, options, tensors, _origin(group))
 
 
 def _sizes(tensors: Mapping[str, Any], group: Group, layers: Sequence[int], suffixes: Sequence[str]) -> dict[str, Any]:
     """Read the sizes of an LSTM off its first layer, and check all shapes against them."""
     shapes = {name: _shape(tensor) for name, tensor in tensors.items()}
-    first = shapes.get("weight_ih_l0", ())
+    end = f"_l0{suffixes[0]}"
+    first = shapes.get(f"weight_ih{end}", ())
     if len(first) != 2 or first[0] % 4 or 0 in first:
         got = shape_text(first)
         raise ValueError(f"{_full(group, 'weight_ih')}: expected (4 * hidden_size, input_size), got {got}")
     hidden, size = first[0] // 4, first[1]
-    bias = "bias_ih_l0" in shapes
-    projected = shapes.get("weight_hr_l0")
+    bias = f"bias_ih{end}" in shapes
+    variants = {option: any(name.startswith(start) for name in shapes) for option, start in _STARTS.items()}
+    projected = shapes.get(f"weight_hr{end}")
     if projected is not None and (len(projected) != 2 or not 0 < projected[0] < hidden):
-        raise ValueError(f"{_full(group, 'weight_hr_l0')}: expected (proj_size, {hidden}), got {shape_text(projected)}")
+        raise ValueError(
+            f"{_full(group, f'weight_hr{end}')}: expected (proj_size, {hidden}), got {shape_text(projected)}"
+        )
     out = projected[0] if projected else hidden
     expected: dict[str, tuple[int, ...]] = {}
     for layer in layers:
@@ -303,13 +324,21 @@ def _sizes(tensors: Mapping[str, Any], group: Group, layers: Sequence[int], suff
                 expected |= {f"bias_ih{end}": (4 * hidden,), f"bias_hh{end}": (4 * hidden,)}
             if projected:
                 expected[f"weight_hr{end}"] = (out, hidden)
+            if variants["peephole"]:
+                expected[f"weight_peephole{end}"] = (3 * hidden,)
+            if variants["layer_norm"]:
+                for normed, size_normed in (("ih", 4 * hidden), ("hh", 4 * hidden), ("cell", hidden)):
+                    expected |= {f"norm_{normed}_{part}{end}": (size_normed,) for part in ("weight", "bias")}
+            if variants["learn_start_state"]:
+                expected |= {f"h_0{end}": (out,), f"c_0{end}": (hidden,)}
     for name, shape in expected.items():
         if name not in shapes:
             raise ValueError(f"{_full(group, name)}: expected {shape_text(shape)}, got none")
         if shapes[name] != shape:
             raise ValueError(f"{_full(group, name)}: expected {shape_text(shape)}, got {shape_text(shapes[name])}")
     _refuse_unknown(group, [name for name in shapes if name not in expected])
-    return {"input_size": size, "hidden_size": hidden, "bias": bias, "proj_size": out if projected else 0}
+    options = {"input_size": size, "hidden_size": hidden, "bias": bias, "proj_size": out if projected else 0}
+    return options | {option: True for option, there in variants.items() if there}
 
 
 def _of_weight(group: Group, later: Group | None, first: bool, convert: Callable[[str, Any], Array]) -> Part:

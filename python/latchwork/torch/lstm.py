@@ -15,6 +15,7 @@ from latchwork.lstm import LSTM as CoreLSTM
 from latchwork.lstm import checked_stack
 from latchwork.torch.checks import computed_elsewhere, is_pair, lengths_tensor, mask_tensor, refuse_input
 from latchwork.torch.function import BATCH_FIRST, PACKED, STEPS_FIRST, UNBATCHED, Axes, Call, Masks
+from latchwork.torch.inspection import Inspected
 from latchwork.torch.variant import (
     LayerOptions,
     chosen_options,
@@ -36,7 +37,7 @@ _SHARED = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "bidire
 _NO_OPTIONS: Mapping[str, Any] = types.MappingProxyType({})
 
 
-class LSTM(torch.nn.LSTM):
+class LSTM(Inspected, torch.nn.LSTM):
     """A stack of LSTM layers that takes the place of ``torch.nn.LSTM`` on a CPU, with all variants of the cell.
 
     It has ``torch.nn.LSTM``'s arguments, parameters with their names and initial values, results, gradients and

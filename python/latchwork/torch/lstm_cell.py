@@ -14,6 +14,7 @@ from latchwork.lstm_cell import LSTMCell as CoreLSTMCell
 from latchwork.lstm_cell import check_dropout
 from latchwork.torch.checks import computed_elsewhere, is_pair
 from latchwork.torch.function import CELL, UNBATCHED_CELL, Call
+from latchwork.torch.inspection import Inspected
 from latchwork.torch.variant import (
     LSTMCellOptions,
     chosen_options,
@@ -35,7 +36,7 @@ _SHARED = ("input_size", "hidden_size", "bias")
 _NO_OPTIONS: Mapping[str, Any] = types.MappingProxyType({})
 
 
-class LSTMCell(torch.nn.LSTMCell):
+class LSTMCell(Inspected, torch.nn.LSTMCell):
     """One step of one layer that takes the place of ``torch.nn.LSTMCell`` on a CPU, with all variants of the cell.
 
     What `LSTM` says of arguments, parameters, initial values, threads and of what is left to PyTorch holds here too.

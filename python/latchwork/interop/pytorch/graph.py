@@ -11,7 +11,7 @@ from typing import Any
 
 from latchwork.interop.chain import Part, activated
 from latchwork.interop.pytorch import activations
-from latchwork.interop.pytorch.modules import extended, is_known
+from latchwork.interop.pytorch.modules import extended, is_known, variant_of
 from latchwork.layers import Dropout, Last, Max, Mean
 from latchwork.lstm import LSTM
 from latchwork.lstm_cell import LSTMCell
@@ -157,12 +157,13 @@ class _Walk:
                 raise Obstacle(f"{name} is called step by step")
             state = arguments[1] if len(arguments) > 1 else keywords.get("hx")
             _check_state(state, name)
+            ragged = _check_masks(keywords, name)
             if before.packed not in (None, module.batch_first):
                 raise Obstacle(f"{name} has another batch_first than the pack_padded_sequence before it")
-            if before.padding:
-                raise Obstacle(f"{name} takes what pad_packed_sequence gives, and runs over the padding")
+            if before.padding and not ragged:
+                raise Obstacle(f"{name} takes a padded output, and runs over the padding")
             self._lstms[parts[-1].origin] = module
-            return Value("lstm", tuple(parts), module, before.pooled, packed=before.packed)
+            return Value("lstm", tuple(parts), module, before.pooled, packed=before.packed, padding=ragged)
         if len(arguments) > 1 or keywords:
             raise Obstacle(f"{name} takes more than one argument")
         unchanged = isinstance(module, (nn.Identity, nn.Dropout))
@@ -270,12 +271,12 @@ def _item(value: Any, key: Any) -> Value:
     whole = slice(None)
     keys = key if isinstance(key, tuple) else (key,)
     wanted = ((whole, -1), (whole, -1, whole)) if module.batch_first else ((-1,), (-1, whole), (-1, whole, whole))
-    if module.bidirectional:
-        raise Obstacle("a step of a bidirectional LSTM is taken, whose reverse direction ends at the first one")
+    if module.bidirectional or variant_of(module).get("reverse"):
+        raise Obstacle("a step of an LSTM is taken whose reverse direction ends at the first one")
     if keys not in wanted:
         raise Obstacle("steps are taken that are not the last one alone")
     if value.padding:
-        raise Obstacle("the last step is taken of what pad_packed_sequence gives, which may be padding; h_n[-1] is not")
+        raise Obstacle("the last step is taken of a padded output, which may be padding; h_n[-1] is not")
     return _pooled(value, Last)
 
 
@@ -286,6 +287,8 @@ def _end(value: Value, key: Any) -> Value:
     keys = key if isinstance(key, tuple) else (key,)
     if not isinstance(keys[0], int) or any(each != slice(None) for each in keys[1:]):
         raise Obstacle("an item of h_n is computed")
+    if variant_of(value.lstm).get("residual"):
+        raise Obstacle("h_n of an LSTM with residual connections is taken, which is not its output")
     place = keys[0] % states - states
     if directions == 1 and place == -1:
         return _pooled(value, Last)
@@ -299,6 +302,8 @@ def _ends(joined: Any, dim: Any) -> Value:
     ends = [value.what if isinstance(value, Value) else None for value in joined] if isinstance(joined, tuple) else []
     if ends != ["forward end", "reverse end"] or dim not in (1, -1) or joined[0].lstm is not joined[1].lstm:
         raise Obstacle("cat joins several values")
+    if "merge" in variant_of(joined[0].lstm):
+        raise Obstacle("cat joins the ends of both directions, which the LSTM itself merges in another way")
     return _pooled(joined[0], Last)
 
 
@@ -311,7 +316,7 @@ def _over_steps(name: str, value: Value, arguments: tuple[Any, ...], keywords: d
     if dim not in ((1, -2, (1,)) if module.batch_first else (0, -3, (0,))) or keepdim:
         raise Obstacle(f"{name} is taken over something else than the steps")
     if value.padding:
-        raise Obstacle(f"{name} is taken of what pad_packed_sequence gives, over the padding too")
+        raise Obstacle(f"{name} is taken of a padded output, over the padding too")
     pooled = _pooled(value, Mean if name == "mean" else Max)
     return replace(pooled, what="maximum") if name == "max" else pooled
 
@@ -331,6 +336,18 @@ def _check_state(state: Any, name: str) -> None:
             raise Obstacle(f"{name} starts from a state that is computed")
         if value.what in ("state", "h", "c"):
             raise Obstacle(f"{name} starts from the state in which another LSTM ended")
+
+
+def _check_masks(keywords: dict[str, Any], name: str) -> bool:
+    """Let lengths and resets through that a `latchwork.torch.LSTM` has from the call. Say whether there are lengths."""
+    reset, lengths = keywords.get("reset"), keywords.get("lengths")
+    if isinstance(reset, Value) and not reset.argument:
+        raise Obstacle(f"{name} takes a reset that is computed")
+    if isinstance(lengths, Value) and not lengths.argument and lengths.what != "plumbing":
+        raise Obstacle(f"{name} takes lengths that are computed")
+    if keywords.get("skip") is not None:
+        raise Obstacle(f"{name} takes a skip, which layers after it would not see")
+    return lengths is not None
 
 
 def _flat(values: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from latchwork.interop.chain import Part, activated
@@ -13,14 +14,17 @@ from latchwork.lstm import LSTM
 from latchwork.lstm_cell import LSTMCell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from latchwork._arrays import Array
 
 # What wraps a whole module, and the attribute that holds it.
 _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
-# What an nn.LSTM has of itself.
+# What an nn.LSTM has of itself beside its sizes and directions.
 _DEFAULTS = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "proj_size": 0}
+# The arguments that `latchwork.LSTM` and `latchwork.LSTMCell` share with PyTorch's.
+_OF_LSTM = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "proj_size")
+_OF_CELL = ("input_size", "hidden_size", "bias")
 
 
 def bare(module: Any) -> Any:
@@ -50,8 +54,28 @@ def is_known(module: Any) -> bool:
     """Say whether `extended` takes the module, so that what is inside it need not be looked at."""
     import torch
 
-    layers = (torch.nn.LSTM, torch.nn.LSTMCell, torch.nn.Linear, torch.nn.Embedding)
+    layers = (torch.nn.LSTM, torch.nn.LSTMCell, torch.nn.Linear, torch.nn.Embedding, *_drop_ins())
     return any(type(module).forward is layer.forward for layer in layers if isinstance(module, layer))
+
+
+def _drop_ins() -> tuple[type[Any], ...]:
+    """Give the classes of `latchwork.torch`, if the program uses them."""
+    made = sys.modules.get("latchwork.torch")
+    return () if made is None else (made.LSTM, made.LSTMCell)
+
+
+def variant_of(module: Any) -> Mapping[str, Any]:
+    """Give the options of an LSTM or a cell that PyTorch's own lack, where they differ from their defaults."""
+    variant: Mapping[str, Any] = module._variant if isinstance(module, _drop_ins()) else {}
+    return variant
+
+
+def options_of(module: Any) -> dict[str, Any]:
+    """Give the arguments of the `latchwork.LSTM` or `latchwork.LSTMCell` that computes what a module does."""
+    from torch import nn
+
+    names = _OF_LSTM if isinstance(module, nn.LSTM) else _OF_CELL
+    return {name: getattr(module, name) for name in names} | dict(variant_of(module))
 
 
 def extended(parts: Sequence[Part], module: Any, origin: str) -> list[Part] | None:
@@ -84,6 +108,8 @@ def _layer(module: Any, origin: str, name: str) -> Part:
 
     prefix = f"{origin}." if origin else ""
     tensors = {key: array_of(f"{prefix}{key}", tensor) for key, tensor in module.named_parameters(recurse=False)}
+    if isinstance(module, _drop_ins()):
+        return Part(LSTM if isinstance(module, nn.LSTM) else LSTMCell, options_of(module), tensors, name)
     if isinstance(module, nn.LSTM):
         part = described_as_lstm(tensors, origin)
         return Part(LSTM, {**part.options, "dropout": float(module.dropout)}, tensors, name)
@@ -142,7 +168,9 @@ def found_in(module: Any) -> list[FoundLSTM]:
             value = getattr(each, name, default)
             if value != default:
                 options[name] = value
-        direction = "both" if getattr(each, "bidirectional", False) else "forward"
+        options |= variant_of(each)
+        reverse = options.pop("reverse", False)
+        direction = "both" if getattr(each, "bidirectional", False) else "reverse" if reverse else "forward"
         found.append(FoundLSTM(path, each.input_size, each.hidden_size, direction, options))
     return found
 

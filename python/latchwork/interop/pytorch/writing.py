@@ -1,14 +1,15 @@
-"""To PyTorch: an equal module of PyTorch's own layers."""
+"""To PyTorch: an equal module of PyTorch's own layers, and of Latchwork's for what these lack."""
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latchwork.activation import Activation
 from latchwork.input_layers import Scale
-from latchwork.interop.chain import layers_of, only_options
+from latchwork.interop.chain import layers_of, only_options, unheld_options
 from latchwork.layers import Dropout, Embedding, Last, Linear, Max, Mean
 from latchwork.lstm import LSTM
 from latchwork.lstm_cell import LSTMCell
@@ -18,29 +19,32 @@ from latchwork.step_layers import InputSkip
 if TYPE_CHECKING:
     from latchwork._module import Module
 
-_HELD = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "proj_size", "direction")
+# What PyTorch's own modules hold, in the core's words.
+_OF_LSTM = ("input_size", "hidden_size", "num_layers", "bias", "dropout", "proj_size", "direction")
+_OF_CELL = ("input_size", "hidden_size", "bias")
 
 
 def to_torch(model: Any) -> Any:
-    """Make an equal module of PyTorch's own layers, with a copy of the weights.
+    """Make an equal module for PyTorch, with a copy of the weights.
 
     Parameters
     ----------
     model : LSTM, LSTMCell, Embedding, Linear, Network or fitted estimator
-        Without what PyTorch's layers lack: the cell's variants (peepholes, layer norm, other activations and so on), a
-        reverse direction alone, layers that impute or sort, several members.
+        Without layers that impute or sort, and of one member.
 
     Returns
     -------
     torch.nn.Module
-        Of a single layer the ``nn.LSTM``, ``nn.LSTMCell``, ``nn.Embedding`` or ``nn.Linear``. Of a network a module
+        Of a single layer the ``nn.LSTM``, ``nn.LSTMCell``, ``nn.Embedding`` or ``nn.Linear``. An LSTM or a cell with
+        options that PyTorch's lack (peepholes, layer norm, other activations, a reverse direction alone and so on)
+        becomes a ``latchwork.torch.LSTM`` or ``latchwork.torch.LSTMCell``. Of a network a module
         that is called as the network is, ``output, state = module(x, state)``, and whose parameters have the same
         names. It is in training mode as new modules are: ``eval()`` switches dropout off.
 
     Raises
     ------
     ValueError
-        If PyTorch's layers cannot hold the model: the message names the option or the layer.
+        If there is no module for a layer: the message names it.
     TypeError
         If it is no such model.
     ImportError
@@ -94,17 +98,8 @@ def _module(layer: Module, lstm: LSTM | None, dtype: np.dtype[Any]) -> list[Any]
     from latchwork.interop.pytorch import layers as own
 
     torch_dtype = torch.float64 if dtype == np.float64 else torch.float32
-    if isinstance(layer, LSTM):
-        only_options(layer, _HELD, "PyTorch's LSTM")
-        if layer.reverse:
-            raise ValueError("reverse: expected False for PyTorch's LSTM, got True")
-        made: Any = nn.LSTM(
-            layer.input_size, layer.hidden_size, layer.num_layers, layer.bias, layer.batch_first, layer.dropout,
-            layer.bidirectional, layer.proj_size, dtype=torch_dtype,
-        )  # fmt: skip
-    elif isinstance(layer, LSTMCell):
-        only_options(layer, ("input_size", "hidden_size", "bias"), "PyTorch's LSTMCell")
-        made = nn.LSTMCell(layer.input_size, layer.hidden_size, layer.bias, dtype=torch_dtype)
+    if isinstance(layer, (LSTM, LSTMCell)):
+        made = _recurrent(layer, torch_dtype)
     elif isinstance(layer, Embedding):
         only_options(layer, ("num_embeddings", "embedding_dim"), "PyTorch's Embedding")
         made = nn.Embedding(layer.num_embeddings, layer.embedding_dim, dtype=torch_dtype)
@@ -117,14 +112,42 @@ def _module(layer: Module, lstm: LSTM | None, dtype: np.dtype[Any]) -> list[Any]
     return [made] if activation is None else [made, activations.to_module(activation)]
 
 
+def _recurrent(layer: LSTM | LSTMCell, dtype: Any) -> Any:
+    """Make the module of an LSTM or a cell: PyTorch's own if that holds it."""
+    from torch import nn
+
+    if isinstance(layer, LSTM) and not layer.reverse and not unheld_options(layer, _OF_LSTM):
+        return nn.LSTM(
+            layer.input_size, layer.hidden_size, layer.num_layers, layer.bias, layer.batch_first, layer.dropout,
+            layer.bidirectional, layer.proj_size, dtype=dtype,
+        )  # fmt: skip
+    if isinstance(layer, LSTMCell) and not unheld_options(layer, _OF_CELL):
+        return nn.LSTMCell(layer.input_size, layer.hidden_size, layer.bias, dtype=dtype)
+    import latchwork.torch
+
+    options = {name: getattr(layer, name) for name in inspect.signature(type(layer)).parameters if name != "seed"}
+    kind = latchwork.torch.LSTM if isinstance(layer, LSTM) else latchwork.torch.LSTMCell
+    return kind(**options | {"dtype": dtype})
+
+
+def _reverse_from(lstm: LSTM) -> int | None:
+    """Say which feature of the output is the first of the reverse direction; None: there is no such direction."""
+    if lstm.reverse:
+        return 0
+    if not lstm.bidirectional:
+        return None
+    if lstm.merge != "concat":
+        raise ValueError(f"expected an LSTM with merge='concat' before it, got {lstm.merge!r}, which hides the ends")
+    return lstm.proj_size or lstm.hidden_size
+
+
 def _without_weights(layer: Module, lstm: LSTM | None, dtype: Any, own: Any, activations: Any) -> Any:
     from torch import nn
 
     if isinstance(layer, Dropout):
         return nn.Dropout(layer.p)
     if isinstance(layer, Last):
-        both = lstm is not None and lstm.bidirectional
-        return own.Last((lstm.proj_size or lstm.hidden_size) if lstm is not None and both else None)
+        return own.Last(None if lstm is None else _reverse_from(lstm))
     if isinstance(layer, (Mean, Max)):
         return own.Mean() if isinstance(layer, Mean) else own.Max()
     if isinstance(layer, InputSkip):
