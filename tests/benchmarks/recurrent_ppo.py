@@ -236,6 +236,9 @@ def print_torchrl(arguments: argparse.Namespace) -> None:
     print_table("recurrent mode, forward and backward", timing.medians(jobs, arguments.rounds), ours)
 
 
+LIBRARIES = {"sb3_contrib": print_sb3, "torchrl": print_torchrl}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=128)
@@ -243,6 +246,7 @@ def main() -> None:
     parser.add_argument("--environments", type=int, default=16, help="environments of RecurrentPPO")
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--share", type=float, default=0.03, help="the share of steps at which an episode starts")
+    parser.add_argument("--libraries", default="sb3_contrib,torchrl", help="what is compared beside the loops")
     parser.add_argument("--threads", default="1,2", help="numbers of threads, with tables for each")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
@@ -256,11 +260,11 @@ def main() -> None:
         lw.set_num_threads(threads)
         print(f"\n{threads} thread(s)")
         print_updates(arguments)
-        for package, printed in (("sb3_contrib", print_sb3), ("torchrl", print_torchrl)):
-            if importlib.util.find_spec(package) is None:
-                print(f"\n{package} is not installed")
+        for library in filter(None, arguments.libraries.split(",")):
+            if importlib.util.find_spec(library) is None:
+                print(f"\n{library} is not installed")
             else:
-                printed(arguments)
+                LIBRARIES[library](arguments)
 
 
 if __name__ == "__main__":

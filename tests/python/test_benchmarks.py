@@ -75,10 +75,10 @@ def test_updates_that_differ_are_not_timed(torch_peer: object) -> None:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_returns_are_compared(library: str, torch_peer: object) -> None:
     pytest.importorskip(library, reason=f"{library} is not installed")
-    done = run("recurrent_returns.py", "--libraries", library, "--frames", "1000", "--seeds", "2")
+    done = run("recurrent_returns.py", "--libraries", library, "--frames", "1000", "--seeds", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [re.findall(rf"^\| {name} \| (.+) \|$", done.stdout, re.MULTILINE) for name in ("with Latchwork", "without")]
-    assert [len(row[0].split(" | ")) for row in rows] == [5, 5]
+    assert [len(row[0].split(" | ")) for row in rows] == [4, 4]
 
 
 def test_the_decomposition_is_timed() -> None:
