@@ -75,7 +75,8 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# Each name is imported when it is first asked for, so that `import latchwork` takes next to no time.
+# Each name is imported when it is first asked for, so that `import latchwork` takes next to no time. `torch` is not in
+# `__all__`, because it needs PyTorch, and ``from latchwork import *`` does not.
 _MODULE_OF = {
     "Activation": "activation",
     "Callback": "estimators.runs.callbacks",
@@ -183,7 +184,6 @@ __all__ = [
     "to_onnx",
     "to_rtneural",
     "to_torch",
-    "torch",
     "verify",
 ]
 

@@ -120,11 +120,11 @@ class Call:
     def gradients(
         self, token: Tensor, d_outputs: Sequence[Tensor | None], wanted: Sequence[bool], x: Tensor,
         h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor],
-    ) -> list[Tensor | None]:  # fmt: skip
-        """Compute the gradients of x, h_0, c_0 and the weights; ``wanted`` says of each whether it is needed.
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor]:  # fmt: skip
+        """Compute the gradients of x, h_0, c_0, as far as they are wanted, and those of all weights in one tensor.
 
-        The gradients of the weights are views of one tensor. If the tape is gone, because what kept it was copied
-        rather than kept, the call is recorded again.
+        ``d_outputs`` are those of the output, where there is one, h_n and c_n. If the tape is gone, because what kept
+        it was copied rather than kept, the call is recorded again.
         """
         stack = self.stack
         *d_output, d_h, d_c = d_outputs
@@ -146,16 +146,7 @@ class Call:
             token = self.record(x, h_0, c_0, weights)[1]
             stack.network.backward_tensors(token.data_ptr(), *arguments)
         del d_y
-        pieces: Sequence[Tensor] = d_parameters.split_with_sizes(stack.sizes)
-        return [
-            d_x,
-            d_h_0 if wanted[1] else None,
-            d_c_0 if wanted[2] else None,
-            *(
-                (piece if len(shape) == 1 else piece.view(shape)) if want else None
-                for piece, shape, want in zip(pieces, stack.shapes, wanted[3:], strict=True)
-            ),
-        ]
+        return d_x, d_h_0 if wanted[1] else None, d_c_0 if wanted[2] else None, d_parameters
 
     def _arguments(
         self, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]
@@ -222,7 +213,10 @@ class Recorded(torch.autograd.Function):
         """Compute the gradients that are needed."""
         token, x, h_0, c_0, *weights = ctx.saved_tensors
         with torch.no_grad():
-            gradients = ctx.call.gradients(token, d_outputs, ctx.needs_input_grad[1:], x, h_0, c_0, weights)
+            wanted = ctx.needs_input_grad[1:]
+            *of_inputs, flat = ctx.call.gradients(token, d_outputs, wanted, x, h_0, c_0, weights)
+            pieces = ctx.call.stack.pieces(flat)
+            gradients = of_inputs + [piece if want else None for piece, want in zip(pieces, wanted[3:], strict=True)]
         if torch.is_grad_enabled() and any(d is not None and d.requires_grad for d in (*d_outputs, *ctx.saved_tensors)):
             gradients = _without_second_derivatives(gradients)
         return None, *gradients

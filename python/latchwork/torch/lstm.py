@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from latchwork._arrays import integer
 from latchwork.lstm import LSTM as CoreLSTM
 from latchwork.lstm import checked_stack
 from latchwork.torch.checks import computed_elsewhere, is_pair, lengths_tensor, mask_tensor, refuse_input
+from latchwork.torch.compiled import lstm as lstm_operator
 from latchwork.torch.function import BATCH_FIRST, PACKED, STEPS_FIRST, UNBATCHED, Axes, Call, Masks
 from latchwork.torch.inspection import Inspected
 from latchwork.torch.variant import (
@@ -74,6 +76,7 @@ class LSTM(Inspected, torch.nn.LSTM):
     # Class attributes, so that an object whose class was changed to this one works too.
     _variant: Mapping[str, Any] = _NO_OPTIONS  # the options that torch.nn.LSTM lacks, where they differ from defaults
     _stack: Stack | None = None
+    _graph_options: tuple[str, bool] | None = None  # of a variant in graphs: its options, and whether it draws masks
     _layers: list[Stack] | None = None  # the same layers one by one, made when they are first needed
 
     def __init__(
@@ -99,6 +102,8 @@ class LSTM(Inspected, torch.nn.LSTM):
             self.__dict__["_variant"] = variant
             self._replace_parameters()
             self.reset_parameters()
+            core = self._core_options()
+            self.__dict__["_graph_options"] = (json.dumps(core | {"dropout": 0.0}), draws_masks(core))
 
     def forward(
         self,
@@ -145,6 +150,8 @@ class LSTM(Inspected, torch.nn.LSTM):
             As ``torch.nn.LSTM`` does. What lies beyond it is a ValueError or TypeError.
         """
         packed = isinstance(input, PackedSequence)
+        if torch.compiler.is_compiling() and not packed:
+            return self._run_compiled(input, hx, lengths, reset, skip, checkpoint)
         x: Tensor = input.data if packed else input
         stack = self._stack_for(x)
         if stack is not None and not computed_elsewhere():
@@ -318,6 +325,43 @@ class LSTM(Inspected, torch.nn.LSTM):
             ends.append((h_n, c_n))
         h_n, c_n = (torch.cat(parts) for parts in zip(*ends, strict=True))
         return (below.transpose(0, 1) if batch_first else below), (h_n, c_n)
+
+    def _run_compiled(
+        self, x: Tensor, hx: Pair | None, lengths: Any, reset: Any, skip: Any, checkpoint: int | None
+    ) -> tuple[Tensor, Pair]:
+        """Put the operator into the graph that ``torch.compile`` makes of this call, which reads plain attributes."""
+        weights = [getattr(self, name) for name in self._flat_weights_names]
+        dtype = weights[0].dtype
+        drops = self.training and self.num_layers > 1 and self.dropout > 0
+        if drops or x.device.type != "cpu" or x.dtype != dtype or dtype not in (torch.float32, torch.float64):
+            return self._run_elsewhere(x, hx, lengths, reset, skip, checkpoint)
+        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
+            refuse_input(self, x, hx)
+        axes = "unbatched" if x.dim() == 2 else "batch first" if self.batch_first else "steps first"
+        masks = [None if mask is None else mask.to(torch.bool) for mask in (reset, skip)]
+        if axes == "batch first":
+            masks = [None if mask is None else mask.transpose(0, 1) for mask in masks]
+        masks = [None if mask is None else mask.contiguous() for mask in masks]
+        if self._graph_options is None:
+            direction = "both" if self.bidirectional else "forward"
+            options, random = (
+                (
+                    f'{{"kind": "lstm", "input_size": {self.input_size}, "hidden_size": {self.hidden_size}, '
+                    f'"num_layers": {self.num_layers}, "bias": {"true" if self.bias else "false"}, '
+                    f'"proj_size": {self.proj_size}, "direction": "{direction}"}}'
+                ),
+                False,
+            )
+        else:
+            options, random = self._graph_options
+        h_0, c_0 = (None, None) if hx is None else hx
+        records = torch.is_grad_enabled()
+        seed = torch.randint(2**63 - 1, ()) if self.training and random else None
+        lengths = None if lengths is None else torch.as_tensor(lengths, dtype=torch.int64)
+        output, h_n, c_n, _ = lstm_operator(
+            x, h_0, c_0, weights, lengths, *masks, seed, options, axes, checkpoint or 0, records
+        )
+        return output, (h_n, c_n)
 
     def _run_elsewhere(
         self, input: Any, hx: Any, lengths: Any, reset: Any, skip: Any, checkpoint: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from latchwork._cell_options import checked_lstm
 from latchwork.lstm_cell import LSTMCell as CoreLSTMCell
 from latchwork.lstm_cell import check_dropout
 from latchwork.torch.checks import computed_elsewhere, is_pair
+from latchwork.torch.compiled import lstm as lstm_operator
 from latchwork.torch.function import CELL, UNBATCHED_CELL, Call
 from latchwork.torch.inspection import Inspected
 from latchwork.torch.variant import (
@@ -60,6 +62,8 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
     """
 
     _variant: Mapping[str, Any] = _NO_OPTIONS  # the options that torch.nn.LSTMCell lacks, where not the defaults
+    # Of a variant in graphs: its options, whether it draws masks, and the names of its parameters.
+    _graph_options: tuple[str, bool, list[str]] | None = None
     _stack: Stack | None = None
 
     def __init__(
@@ -77,6 +81,9 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
             self.__dict__["_variant"] = variant
             self._replace_parameters()
             self.reset_parameters()
+            core = self._core_options()
+            names = self._weight_names(self._any_stack())
+            self.__dict__["_graph_options"] = (json.dumps(core), draws_masks(core), names)
 
     def forward(self, input: Tensor, hx: Pair | None = None) -> Pair:
         """Run one step.
@@ -99,6 +106,8 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
         RuntimeError, ValueError
             As ``torch.nn.LSTMCell`` does.
         """
+        if torch.compiler.is_compiling():
+            return self._run_compiled(input, hx)
         stack = self._stack_for(input)
         if stack is not None and not computed_elsewhere() and is_plain(input):
             shape = input.shape
@@ -172,6 +181,29 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
         if not self.bias:
             self.register_parameter("bias_ih", None)
             self.register_parameter("bias_hh", None)
+
+    def _run_compiled(self, x: Tensor, hx: Pair | None) -> Pair:
+        """Put the operator into the graph that ``torch.compile`` makes of this call, which reads plain attributes."""
+        if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.dim() not in (1, 2):
+            return self._run_elsewhere(x, hx)
+        if self._graph_options is None:
+            names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
+            options, random = (
+                (
+                    f'{{"kind": "lstm", "cell": true, "input_size": {self.input_size}, '
+                    f'"hidden_size": {self.hidden_size}, "bias": {"true" if self.bias else "false"}}}'
+                ),
+                False,
+            )
+        else:
+            options, random, names = self._graph_options
+        h_0, c_0 = (None, None) if hx is None else hx
+        seed = torch.randint(2**63 - 1, ()) if self.training and random else None
+        axes = "cell" if x.dim() == 2 else "unbatched cell"
+        weights = [getattr(self, name) for name in names]
+        records = torch.is_grad_enabled()
+        _, h, c, _ = lstm_operator(x, h_0, c_0, weights, None, None, None, seed, options, axes, 0, records)
+        return h, c
 
     def _run_elsewhere(self, input: Any, hx: Any) -> Pair:
         """Leave the call to PyTorch's own code, which also refuses what is wrong with it."""

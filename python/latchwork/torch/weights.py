@@ -51,6 +51,11 @@ class Stack:
                 return False
         return True
 
+    def pieces(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """Give the views of one tensor of all parameters that are the parameters, in the core's order."""
+        parts: Sequence[torch.Tensor] = flat.split_with_sizes(self.sizes)
+        return [part if len(shape) == 1 else part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
 
 def is_plain(tensor: Any) -> bool:
     """Say whether this is a tensor whose elements lie in the machine's memory and whose class changes nothing."""
