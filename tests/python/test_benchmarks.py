@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import geometric_mean, median
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from xml.etree import ElementTree
 
 import latchwork as lw
@@ -25,6 +25,14 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+def load(program: str) -> ModuleType:
+    """Give a program as a module of its own."""
+    specification = importlib.util.spec_from_file_location(program, BENCHMARKS / f"{program}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
 def test_the_factors_of_members_are_printed(tmp_path: Path) -> None:
     file = tmp_path / "members.json"
     arguments = ["--members", "3", "--steps", "4", "--rows", "2", "--rounds", "1", "--threads", "1,2", "--json"]
@@ -35,6 +43,42 @@ def test_the_factors_of_members_are_printed(tmp_path: Path) -> None:
     for medians in document.values():
         for kind, (each, together) in medians.items():
             assert f"| {kind} | {each * 1e3:.2f} | {together * 1e3:.2f} | {each / together:.2f} |" in done.stdout
+
+
+# What the programs on recurrent reinforcement learning compare, by the package it needs.
+LIBRARIES = ("sb3_contrib", "torchrl")
+
+
+def test_updates_of_recurrent_ppo_are_timed(torch_peer: object) -> None:
+    sizes = ["--steps", "9", "--rows", "4", "--environments", "2", "--hidden-size", "5", "--share", "0.2"]
+    done = run("recurrent_ppo.py", *sizes, "--rounds", "1", "--threads", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    tables = re.findall(r"^\| (.+) \| ms \|", done.stdout, flags=re.MULTILINE)
+    missing = re.findall(r"^(\w+) is not installed$", done.stdout, flags=re.MULTILINE)
+    assert missing == [library for library in LIBRARIES if importlib.util.find_spec(library) is None]
+    expected = {"sb3_contrib": ["`RecurrentPPO.train()`", "`RecurrentPPO.learn()` of one rollout"]}
+    expected["torchrl"] = ["recurrent mode, forward and backward"]
+    expected = [table for library in LIBRARIES if library not in missing for table in expected[library]]
+    assert tables == ["PPO update", *expected]
+    assert len(re.findall(r"\| \d+\.\d \| 1\.00 \|$", done.stdout, flags=re.MULTILINE)) >= len(tables)
+
+
+def test_updates_that_differ_are_not_timed(torch_peer: object) -> None:
+    recurrent_ppo = load("recurrent_ppo")
+    ways = recurrent_ppo.WITH_RESETS
+    recurrent_ppo.WITH_RESETS = {**ways, "wrong": (recurrent_ppo.nn.LSTM, recurrent_ppo.at_once)}
+    with pytest.raises(SystemExit, match="wrong: the gradients differ by"):
+        recurrent_ppo.policies(9, 4, 5, 0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_returns_are_compared(library: str, torch_peer: object) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    done = run("recurrent_returns.py", "--libraries", library, "--frames", "1000", "--seeds", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [re.findall(rf"^\| {name} \| (.+) \|$", done.stdout, re.MULTILINE) for name in ("with Latchwork", "without")]
+    assert [len(row[0].split(" | ")) for row in rows] == [4, 4]
 
 
 def test_the_decomposition_is_timed() -> None:
@@ -256,10 +300,7 @@ class TestTrainMinute:
 
     @pytest.fixture
     def train_minute(self):
-        specification = importlib.util.spec_from_file_location("train_minute", BENCHMARKS / "train_minute.py")
-        module = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(module)
-        return module
+        return load("train_minute")
 
     def test_both_sides_do_the_same(self, train_minute, torch_peer):
         model = LSTMLanguageModel(**self.SMALL)

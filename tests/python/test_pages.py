@@ -20,7 +20,9 @@ import pytest
 from markdown_pages import ROOT, blocks_of, name_of, pages
 
 # The peers that examples may import.
-PEERS = ("matplotlib", "onnx", "onnxruntime", "pandas", "pyarrow", "sklearn", "torch")
+PEERS = (
+    "matplotlib", "onnx", "onnxruntime", "pandas", "pyarrow", "sb3_contrib", "sklearn", "torch", "torchrl",
+)  # fmt: skip
 TEXT = "It is a truth universally acknowledged, that a model must be in want of a text.\n"
 
 
