@@ -78,6 +78,29 @@ TEST_CASE("part p runs on thread p modulo threads, and part 0 on the caller's") 
   CHECK(threads_of_parts(8, 3) == ids);
 }
 
+TEST_CASE("a limit holds for the calls of its thread alone, and ends with its object") {
+  const ThreadCount setting(3);
+  const auto caller = std::this_thread::get_id();
+  {
+    const ThreadLimit two(2);
+    CHECK(num_threads() == 2);
+    {
+      const ThreadLimit one(1), more(8);
+      CHECK(num_threads() == 1);
+      for (int run = 0; run < 100; ++run) {
+        parallel(4, [&](Index) { CHECK(std::this_thread::get_id() == caller); });
+      }
+    }
+    CHECK(num_threads() == 2);
+    Index elsewhere = 0;
+    std::thread([&] { elsewhere = num_threads(); }).join();
+    CHECK(elsewhere == 3);
+  }
+  CHECK(num_threads() == 3);
+  CHECK_THROWS_AS(ThreadLimit(0), std::invalid_argument);
+  CHECK(num_threads() == 3);
+}
+
 TEST_CASE("the caller runs the parts of a thread that has not started, and each part still runs once") {
   const ThreadCount setting(4);
   std::atomic<int> on_caller{0}, on_others{0};
