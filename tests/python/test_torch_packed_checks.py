@@ -90,6 +90,7 @@ def test_traced_packed_sequences():
             warnings.filterwarnings("ignore", "pack_padded_sequence")
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
             warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)  # some versions say that tracing is deprecated
             traced = torch.jit.trace(last, torch.zeros(5, 2, 3, dtype=torch.float64))
         return str(traced.graph).count("aten::"), traced(torch.ones(5, 2, 3, dtype=torch.float64))
 

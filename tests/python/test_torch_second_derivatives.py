@@ -232,7 +232,9 @@ def test_negative_bits():
     same(program)
 
 
-@pytest.mark.parametrize("changed", [torch.zeros(5, 2, 4, dtype=torch.float64), torch.zeros(5, 1, 4)], ids=str)
+@pytest.mark.parametrize(
+    "changed", [torch.zeros(5, 2, 4, dtype=torch.float64), torch.zeros(5, 1, 4)], ids=["dtype", "shape"]
+)
 def test_gradients_that_the_operator_is_given_are_checked(changed):
     """The operator that stands in the graphs of torch.compile can be called by anyone."""
     options = '{"kind": "lstm", "input_size": 3, "hidden_size": 4}'

@@ -76,8 +76,8 @@ class LSTM(Inspected, torch.nn.LSTM):
     -----
     The weights are packed for the processor when a byte of them has changed since the last call. A recording for
     gradients keeps copies of all that it needs but the start state and the weights in their own layout, and each
-    gradient of a parameter is a view of one tensor. PyTorch's own code computes second derivatives; a variant, and a call
-    with ``lengths``, ``reset``, ``skip`` or ``checkpoint``, has first derivatives only.
+    gradient of a parameter is a view of one tensor. Second derivatives are computed by PyTorch's own code; a variant,
+    and a call with ``lengths``, ``reset``, ``skip`` or ``checkpoint``, has first derivatives only.
 
     A call uses at most ``torch.get_num_threads()`` and at most ``latchwork.get_num_threads()`` threads. The results do
     not depend on it, bit for bit.
