@@ -220,12 +220,12 @@ def test_negative_bits():
 
     def program(layers):
         lstm = layers.LSTM(3, 4, dtype=torch.float64)
-        x, h, c = (torch.randn(*shape, dtype=torch.complex128).conj().imag for shape in ((5, 2, 3), *[(1, 2, 4)] * 2))
+        x, h, c = (torch._neg_view(randn(*shape).detach()) for shape in ((5, 2, 3), (1, 2, 4), (1, 2, 4)))
         assert x.is_neg()
         output, (_, c_n) = lstm(x.requires_grad_(), (h, c))
         below = torch.complex(torch.ones_like(output), output).conj()
         (below * below).real.sum().backward(retain_graph=True)
-        seeds = [torch.randn(*each.shape, dtype=torch.complex128).conj().imag for each in (output, c_n)]
+        seeds = [torch._neg_view(torch.randn_like(each)) for each in (output, c_n)]
         torch.autograd.backward([output, c_n], seeds)
         return output, c_n, gradients(lstm, x)
 
