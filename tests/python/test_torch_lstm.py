@@ -284,14 +284,6 @@ def test_gradients_are_computed_where_they_are_needed() -> None:
     assert leaf.grad is not None
 
 
-def test_second_derivatives_are_refused_with_words() -> None:
-    module = lt.LSTM(5, 7)
-    x = torch.randn(3, 2, 5, requires_grad=True)
-    (gradient,) = torch.autograd.grad(module(x)[0].sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="first derivatives only"):
-        gradient.sum().backward()
-
-
 @pytest.mark.parametrize("kind", [lt.LSTM, lt.LSTMCell])
 def test_copies_and_files_hold_the_weights_and_no_network(kind: Any) -> None:
     module = kind(5, 7, peephole=True)

@@ -58,8 +58,11 @@ def _call(
         raise RuntimeError("hx: expected both h_0 and c_0, or neither, got one of them")
     if steps == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    if masks[0] is not None and bool(((masks[0] < 1) | (masks[0] > steps)).any()):
+        raise RuntimeError(f"lengths: expected 1 to {steps} (T), got {masks[0].tolist()}")
     seed = None if mask_seed is None else int(mask_seed)
-    return Call(stack, AXES[axes], steps, rows, None, Masks(*masks), seed, checkpoint, "cell" not in axes)
+    kept = Masks(*(None if mask is None else mask.contiguous() for mask in masks))
+    return Call(stack, AXES[axes], steps, rows, None, kept, seed, checkpoint, "cell" not in axes)
 
 
 def _mask_shape(steps: int, rows: int, axes: str) -> tuple[int, ...]:

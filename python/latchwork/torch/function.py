@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from latchwork.torch.gradients import checked_gradients, looked_into, visible_gradients
 from latchwork.torch.weights import addresses
 
 if TYPE_CHECKING:
@@ -96,6 +97,20 @@ class Call:
         self.checkpoint = checkpoint
         self.wants_output = wants_output
 
+    @property
+    def rows_shape(self) -> tuple[int, ...]:
+        """The shape of the rows of a state: (N,), or () where there is no such axis."""
+        return () if self.axes.row is None and self.batch_sizes is None else (self.sizes[1],)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of the input without its features."""
+        if self.batch_sizes is not None:
+            return (int(self.batch_sizes.sum()),)
+        step, row = self.axes
+        lengths = {step: self.sizes[0], row: self.sizes[1]}
+        return tuple(lengths[axis] for axis in (0, 1) if axis in lengths)
+
     def __call__(self, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]) -> Tensors:
         """Compute the output, where one is wanted, h_n and c_n."""
         if torch.is_grad_enabled() and _any_requires_grad(x, h_0, c_0, weights):
@@ -127,7 +142,7 @@ class Call:
         it was copied rather than kept, the call is recorded again.
         """
         stack = self.stack
-        *d_output, d_h, d_c = d_outputs
+        *d_output, d_h, d_c = checked_gradients(self, d_outputs, x, h_0, c_0)
         d_y, y = self._sequence(d_output[0] if d_output else None)
         d_h = None if d_h is None else d_h.contiguous()
         d_c = None if d_c is None else d_c.contiguous()
@@ -143,6 +158,8 @@ class Call:
             (_place(d_h_0), _place(d_c_0)), torch.get_num_threads(),
         )  # fmt: skip
         if not stack.network.backward_tensors(token.data_ptr(), *arguments):
+            if not stack.takes(weights):
+                raise RuntimeError(f"weights: expected {stack.dtype} on a CPU of shapes {stack.shapes}, got others")
             token = self.record(x, h_0, c_0, weights)[1]
             stack.network.backward_tensors(token.data_ptr(), *arguments)
         del d_y
@@ -211,39 +228,20 @@ class Recorded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         """Compute the gradients that are needed."""
-        token, x, h_0, c_0, *weights = ctx.saved_tensors
-        with torch.no_grad():
-            wanted = ctx.needs_input_grad[1:]
-            *of_inputs, flat = ctx.call.gradients(token, d_outputs, wanted, x, h_0, c_0, weights)
-            pieces = ctx.call.stack.pieces(flat)
-            gradients = of_inputs + [piece if want else None for piece, want in zip(pieces, wanted[3:], strict=True)]
-        if torch.is_grad_enabled() and any(d is not None and d.requires_grad for d in (*d_outputs, *ctx.saved_tensors)):
-            gradients = _without_second_derivatives(gradients)
-        return None, *gradients
-
-
-class _FirstOrder(torch.autograd.Function):
-    """Gradients of which no gradient can be taken."""
-
-    @staticmethod
-    def forward(ctx: Any, anchor: Tensor, *gradients: Tensor) -> Tensors:
-        """Give the gradients on."""
-        return tuple(gradient.clone() for gradient in gradients)
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, ...]:
-        """Refuse."""
-        raise RuntimeError(
-            "latchwork.torch computes first derivatives only, and this is a derivative of one; "
-            "torch.nn.LSTM in float64, or on another device, has second derivatives"
-        )
-
-
-def _without_second_derivatives(gradients: list[Tensor | None]) -> list[Tensor | None]:
-    present = [gradient for gradient in gradients if gradient is not None]
-    anchor = present[0].new_empty(()).requires_grad_()
-    refused = iter(_FirstOrder.apply(anchor, *present))
-    return [None if gradient is None else next(refused) for gradient in gradients]
+        token, *tensors = ctx.saved_tensors
+        call, wanted = ctx.call, ctx.needs_input_grad[1:]
+        x, h_0, c_0, *weights = tensors
+        of_inputs: list[Tensor | None]
+        if looked_into(d_outputs, tensors):
+            *present, flat = visible_gradients(call, wanted, token, d_outputs, tensors)
+            found = iter(present)
+            of_inputs = [next(found) if want else None for want in wanted[:3]]
+            pieces = call.stack.pieces(flat)
+        else:
+            with torch.no_grad():
+                *of_inputs, flat = call.gradients(token, d_outputs, wanted, x, h_0, c_0, weights)
+                pieces = call.stack.pieces(flat)
+        return None, *of_inputs, *(piece if want else None for piece, want in zip(pieces, wanted[3:], strict=True))
 
 
 def _any_requires_grad(x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]) -> bool:

@@ -14,7 +14,16 @@ from torch.nn.utils.rnn import PackedSequence
 from latchwork._arrays import integer
 from latchwork.lstm import LSTM as CoreLSTM
 from latchwork.lstm import checked_stack
-from latchwork.torch.checks import computed_elsewhere, is_pair, lengths_tensor, mask_tensor, refuse_input
+from latchwork.torch.checks import (
+    computed_elsewhere,
+    is_pair,
+    lengths_tensor,
+    mask_tensor,
+    packing_fault,
+    refuse_input,
+    refuse_packed,
+    refuse_weights,
+)
 from latchwork.torch.compiled import lstm as lstm_operator
 from latchwork.torch.function import BATCH_FIRST, PACKED, STEPS_FIRST, UNBATCHED, Axes, Call, Masks
 from latchwork.torch.inspection import Inspected
@@ -67,7 +76,8 @@ class LSTM(Inspected, torch.nn.LSTM):
     -----
     The weights are packed for the processor when a byte of them has changed since the last call. A recording for
     gradients keeps copies of all that it needs but the start state and the weights in their own layout, and each
-    gradient of a parameter is a view of one tensor. Only first derivatives are computed.
+    gradient of a parameter is a view of one tensor. Second derivatives are computed by PyTorch's own code; a variant,
+    and a call with ``lengths``, ``reset``, ``skip`` or ``checkpoint``, has first derivatives only.
 
     A call uses at most ``torch.get_num_threads()`` and at most ``latchwork.get_num_threads()`` threads. The results do
     not depend on it, bit for bit.
@@ -255,11 +265,9 @@ class LSTM(Inspected, torch.nn.LSTM):
 
     def _takes_packed(self, stack: Stack, packed: PackedSequence, hx: Any) -> bool:
         data, sizes = packed.data, packed.batch_sizes
-        if not (is_plain(data) and is_plain(sizes)) or data.dim() != 2 or data.shape[-1] != stack.input_size:
+        if not (is_plain(data) and is_plain(sizes)) or packing_fault(packed) is not None:
             return False
-        if sizes.dim() != 1 or sizes.dtype is not torch.int64 or not len(sizes) or int(sizes.sum()) != len(data):
-            return False
-        if bool((sizes < 1).any()) or bool((sizes[1:] > sizes[:-1]).any()):
+        if data.shape[-1] != stack.input_size:
             return False
         rows = int(sizes[0])
         return hx is None or is_pair(
@@ -295,9 +303,9 @@ class LSTM(Inspected, torch.nn.LSTM):
     ) -> tuple[PackedSequence, Pair]:
         x, batch_sizes, sorted_indices, unsorted_indices = packed
         interval = 0 if checkpoint is None else integer("checkpoint", checkpoint, 1)
-        call = Call(
-            stack, PACKED, len(batch_sizes), int(batch_sizes[0]), batch_sizes.contiguous(), None, None, interval
-        )
+        # A copy, because a recording that is lost is made again in the backward pass.
+        kept_sizes = batch_sizes.clone(memory_format=torch.contiguous_format)
+        call = Call(stack, PACKED, len(batch_sizes), int(batch_sizes[0]), kept_sizes, None, None, interval)
         if hx is not None:
             hx = self.permute_hidden(hx, sorted_indices)
         if self.training and self.num_layers > 1 and self.dropout > 0:
@@ -409,6 +417,11 @@ class LSTM(Inspected, torch.nn.LSTM):
         given = {"lengths": lengths, "reset": reset, "skip": skip, "checkpoint": checkpoint}
         beyond = [name for name, value in given.items() if value is not None] + list(self._variant)
         if not beyond:
+            refuse_weights(self)
+            if isinstance(input, PackedSequence):
+                refuse_packed(self, input, hx)
+                if not input.batch_sizes.is_contiguous():
+                    input = input._replace(batch_sizes=input.batch_sizes.contiguous())
             output, hidden = super().forward(input, hx)
             return output, hidden
         refuse_input(self, input, hx)

@@ -121,7 +121,7 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
                 if stack.takes(weights):
                     axes, rows = (CELL, shape[0]) if len(shape) == 2 else (UNBATCHED_CELL, 1)
                     call = Call(stack, axes, 1, rows, wants_output=False)
-                    if self.training and self._variant and draws_masks(self._core_options()):
+                    if self._variant and self.training and draws_masks(self._core_options()):
                         call.mask_seed = new_mask_seed()
                     h_0, c_0 = (None, None) if hx is None else hx
                     h, c = call(input, h_0, c_0, weights)
@@ -198,7 +198,7 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
         else:
             options, random, names = self._graph_options
         h_0, c_0 = (None, None) if hx is None else hx
-        seed = torch.randint(2**63 - 1, ()) if self.training and random else None
+        seed = torch.randint(2**63 - 1, ()) if random and self.training else None
         axes = "cell" if x.dim() == 2 else "unbatched cell"
         weights = [getattr(self, name) for name in names]
         records = torch.is_grad_enabled()

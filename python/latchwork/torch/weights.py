@@ -28,11 +28,12 @@ class Stack:
         float32 or float64.
     """
 
-    __slots__ = ("biases", "cell_size", "dtype", "hidden_size", "input_size", "names", "network", "output_size",
-                 "shapes", "size", "sizes", "states")  # fmt: skip
+    __slots__ = ("biases", "cell_size", "dtype", "hidden_size", "input_size", "names", "network", "options",
+                 "output_size", "shapes", "size", "sizes", "states")  # fmt: skip
 
     def __init__(self, options: Mapping[str, Any], dtype: torch.dtype) -> None:
         self.dtype = dtype
+        self.options = options
         self.network = NETWORKS[dtype](without_initial_values([options]), "of_layer", 0, 1)
         layout = self.network.layout()
         self.names = tuple(name for name, _, _ in layout)
@@ -58,9 +59,17 @@ class Stack:
 
 
 def is_plain(tensor: Any) -> bool:
-    """Say whether this is a tensor whose elements lie in the machine's memory and whose class changes nothing."""
+    """Say whether this is a tensor whose numbers lie in the machine's memory and whose class changes nothing.
+
+    Those of a view with the negative bit, such as the imaginary part of a conjugate, lie there with the other sign.
+    """
     kind = type(tensor)
-    return (kind is torch.Tensor or kind is Parameter) and tensor.is_cpu and tensor.layout is torch.strided
+    return (
+        (kind is torch.Tensor or kind is Parameter)
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and not tensor.is_neg()
+    )
 
 
 def named_tensors(module: torch.nn.Module, names: Sequence[str]) -> list[torch.Tensor]:
