@@ -32,10 +32,9 @@ from latchwork.torch.variant import (
     chosen_options,
     default_options,
     draw_initial_values,
-    draws_masks,
     new_mask_seed,
 )
-from latchwork.torch.weights import NETWORKS, Stack, is_plain, named_tensors
+from latchwork.torch.weights import NETWORKS, Stack, draws_masks, is_plain, named_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -292,7 +291,7 @@ class LSTM(Inspected, torch.nn.LSTM):
         call = Call(stack, axes, steps, rows, None, masks, None, interval)
         if self.training and self.num_layers > 1 and self.dropout > 0:
             return self._run_with_dropout(call, x, hx, weights)
-        if self.training and self._variant and draws_masks(self._core_options()):
+        if stack.draws_masks and self.training:
             call.mask_seed = new_mask_seed()
         h_0, c_0 = (None, None) if hx is None else hx
         output, h_n, c_n = call(x, h_0, c_0, weights)
@@ -311,7 +310,7 @@ class LSTM(Inspected, torch.nn.LSTM):
         if self.training and self.num_layers > 1 and self.dropout > 0:
             output, hidden = self._run_with_dropout(call, x, hx, weights)
         else:
-            if self.training and self._variant and draws_masks(self._core_options()):
+            if stack.draws_masks and self.training:
                 call.mask_seed = new_mask_seed()
             h_0, c_0 = (None, None) if hx is None else hx
             output, *end = call(x, h_0, c_0, weights)
@@ -326,7 +325,7 @@ class LSTM(Inspected, torch.nn.LSTM):
         if batch_first:
             x, call.axes = x.transpose(0, 1), STEPS_FIRST
         each, states = len(weights) // len(layers), layers[0].states
-        random = bool(self._variant) and draws_masks(self._core_options())
+        random = call.stack.draws_masks
         ends = []
         below = x
         for layer, stack in enumerate(layers):

@@ -22,10 +22,9 @@ from latchwork.torch.variant import (
     chosen_options,
     default_options,
     draw_initial_values,
-    draws_masks,
     new_mask_seed,
 )
-from latchwork.torch.weights import NETWORKS, Stack, is_plain, named_tensors
+from latchwork.torch.weights import NETWORKS, Stack, draws_masks, is_plain, named_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +120,7 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
                 if stack.takes(weights):
                     axes, rows = (CELL, shape[0]) if len(shape) == 2 else (UNBATCHED_CELL, 1)
                     call = Call(stack, axes, 1, rows, wants_output=False)
-                    if self._variant and self.training and draws_masks(self._core_options()):
+                    if stack.draws_masks and self.training:
                         call.mask_seed = new_mask_seed()
                     h_0, c_0 = (None, None) if hx is None else hx
                     h, c = call(input, h_0, c_0, weights)

@@ -92,12 +92,6 @@ def draw_initial_values(options: Mapping[str, Any], parameters: Mapping[str, Par
             parameters[name].copy_(values[offset : offset + size].view(shape))
 
 
-def draws_masks(options: Mapping[str, Any]) -> bool:
-    """Say whether the cell drops or keeps anything at random in training."""
-    names = ("zoneout_hidden", "zoneout_cell", "recurrent_dropout", "weight_dropout")
-    return any(options[name] > 0 for name in names)
-
-
 def new_mask_seed() -> int:
     """Draw the seed of random masks from PyTorch's generator, so that ``torch.manual_seed`` decides."""
     return int(torch.randint(2**63 - 1, ()))

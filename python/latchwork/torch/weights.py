@@ -28,12 +28,13 @@ class Stack:
         float32 or float64.
     """
 
-    __slots__ = ("biases", "cell_size", "dtype", "hidden_size", "input_size", "names", "network", "options",
+    __slots__ = ("cell_size", "draws_masks", "dtype", "hidden_size", "input_size", "names", "network", "options",
                  "output_size", "shapes", "size", "sizes", "states")  # fmt: skip
 
     def __init__(self, options: Mapping[str, Any], dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.options = options
+        self.draws_masks = draws_masks(options)
         self.network = NETWORKS[dtype](without_initial_values([options]), "of_layer", 0, 1)
         layout = self.network.layout()
         self.names = tuple(name for name, _, _ in layout)
@@ -56,6 +57,12 @@ class Stack:
         """Give the views of one tensor of all parameters that are the parameters, in the core's order."""
         parts: Sequence[torch.Tensor] = flat.split_with_sizes(self.sizes)
         return [part if len(shape) == 1 else part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+def draws_masks(options: Mapping[str, Any]) -> bool:
+    """Say whether the cell drops or keeps anything at random in training."""
+    names = ("zoneout_hidden", "zoneout_cell", "recurrent_dropout", "weight_dropout")
+    return any(options[name] > 0 for name in names)
 
 
 def is_plain(tensor: Any) -> bool:

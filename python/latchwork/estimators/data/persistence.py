@@ -74,13 +74,15 @@ class Persistence:
         return _least_squares(weights, covariance, variance)
 
     def _add_gaps(self, missing: Array, positions: Array) -> None:
+        if not missing.any():
+            self._last[:] = -1
+            return
         rows = np.arange(len(missing))[:, np.newaxis]
         last = np.maximum(np.maximum.accumulate(np.where(missing, -(1 << 62), rows), axis=0), self._last)
-        if missing.any():
-            ages = np.where(missing & (last >= rows - positions[:, np.newaxis]), rows - last, 0)
-            for place, lag in enumerate(_LAGS):
-                longer = _LAGS[place + 1] if place + 1 < len(_LAGS) else 1 << 62
-                self._gaps[place] += ((ages >= lag) & (ages < longer)).sum(axis=0)
+        ages = np.where(missing & (last >= rows - positions[:, np.newaxis]), rows - last, 0)
+        for place, lag in enumerate(_LAGS):
+            longer = _LAGS[place + 1] if place + 1 < len(_LAGS) else 1 << 62
+            self._gaps[place] += ((ages >= lag) & (ages < longer)).sum(axis=0)
         self._last = np.maximum(last[-1] - len(missing), -(1 << 62))
 
     def _add_pairs(self, rows: Array, positions: Array) -> None:
