@@ -93,6 +93,29 @@ def training_jobs(case: Case) -> Jobs:
     return jobs | {"trainer": lambda: trainer.step(x, target)}
 
 
+def packing_share(case: Case, rounds: int) -> float:
+    """Give the share of a training step in which weights that have changed are copied and packed.
+
+    That is what a call of one step and one row takes longer after a write into each parameter than after a write into
+    each of other tensors of the same sizes.
+    """
+    x, target = torch.from_numpy(cases.inputs(case, "update")), torch.from_numpy(cases.output_sized(case))
+    module = filled(latchwork.torch.LSTM(case.input_size, case.hidden_size, case.layers), case)
+    first = x[:1, :1]
+    elements = [parameter.data.view(-1)[:1] for parameter in module.parameters()]
+    others = [element.clone() for element in elements]
+
+    def call(written: list[torch.Tensor]) -> object:
+        for element in written:
+            element.neg_()
+        return module(first)
+
+    jobs: Jobs = {"changed": lambda: call(elements), "unchanged": lambda: call(others)}
+    jobs["step"] = training_step(module, x, target)
+    times = medians(jobs, rounds)
+    return (times["changed"] - times["unchanged"]) / times["step"]
+
+
 def packed_jobs(rows: int, hidden_size: int) -> Jobs:
     """Return forward and backward on a packed batch."""
     lengths = torch.from_numpy(np.random.default_rng(1).integers(RAGGED_STEPS // 10, RAGGED_STEPS + 1, rows))
@@ -146,8 +169,8 @@ def cell_jobs(features: int, hidden_size: int, rows: int, backward: bool) -> Job
     return jobs
 
 
-def ratios(jobs: Jobs, rounds: int) -> dict[str, float]:
-    """Give PyTorch's time over each other one's, from medians of interleaved samples."""
+def medians(jobs: Jobs, rounds: int) -> dict[str, float]:
+    """Give the seconds that each takes, medians of interleaved samples."""
     loops = {name: repeated(job) for name, job in jobs.items()}
     iterations = {name: timing.iterations_for_sample(loop) for name, loop in loops.items()}
     samples: dict[str, list[float]] = {name: [] for name in jobs}
@@ -155,7 +178,12 @@ def ratios(jobs: Jobs, rounds: int) -> dict[str, float]:
         for name, loop in loops.items():
             timing.settle()
             samples[name].append(timing.sample(loop, iterations[name]))
-    times = {name: median(values) for name, values in samples.items()}
+    return {name: median(values) for name, values in samples.items()}
+
+
+def ratios(jobs: Jobs, rounds: int) -> dict[str, float]:
+    """Give PyTorch's time over each other one's."""
+    times = medians(jobs, rounds)
     return {name: times["PyTorch"] / seconds for name, seconds in times.items() if name != "PyTorch"}
 
 
@@ -169,13 +197,17 @@ def repeated(job: Callable[[], object]) -> timing.Loop:
     return loop
 
 
+def training_cases() -> list[Case]:
+    """Give the shapes whose whole training steps `latchwork bench` measures."""
+    return [case for case in cases.CASES.values() if "update" in case.kinds]
+
+
 def all_jobs(groups: set[str]) -> dict[str, Callable[[], Jobs]]:
     """Name what is measured."""
     found: dict[str, Callable[[], Jobs]] = {}
     if "training" in groups:
-        for case in cases.CASES.values():
-            if "update" in case.kinds:
-                found[f"training step, {case.name}"] = lambda case=case: training_jobs(case)
+        for case in training_cases():
+            found[f"training step, {case.name}"] = lambda case=case: training_jobs(case)
     if "packed" in groups:
         for rows, hidden in RAGGED:
             found[f"packed, N = {rows}, H = {hidden}"] = lambda rows=rows, hidden=hidden: packed_jobs(rows, hidden)
@@ -195,7 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", default="1,2", help="numbers of threads, with a table for each")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--groups", default="training,packed,small,cell")
+    parser.add_argument("--groups", default="training,packing,packed,small,cell")
     parser.add_argument("--json", type=Path, help="keep the figures here")
     arguments = parser.parse_args()
     print(f"float32, {lw.cpu_info()['isa']}, PyTorch {torch.__version__}, {arguments.rounds} rounds")
@@ -203,9 +235,17 @@ def main() -> None:
     for threads in map(int, arguments.threads.split(",")):
         lw.set_num_threads(threads)
         torch.set_num_threads(threads)
+        groups = set(arguments.groups.split(","))
+        if "packing" in groups:
+            print(f"\n{threads} thread(s), the share of a training step in which weights are copied and packed:")
+            for case in training_cases():
+                print(f"{case.name}: {packing_share(case, arguments.rounds):.1%}", flush=True)
+        jobs = all_jobs(groups)
+        if not jobs:
+            continue
         print(f"\n| {threads} thread(s): PyTorch's time over | drop-in | trainer | share | PyTorch's part |")
         print("| --- | --- | --- | --- | --- |")
-        for name, make in all_jobs(set(arguments.groups.split(","))).items():
+        for name, make in jobs.items():
             found = ratios(make(), arguments.rounds)
             rest = " |  | "
             if "trainer" in found:

@@ -1,5 +1,6 @@
 """The programs in tests/benchmarks work. No test here depends on how fast anything is."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -47,6 +48,36 @@ def test_the_factors_of_members_are_printed(tmp_path: Path) -> None:
 
 # What the programs on recurrent reinforcement learning compare, by the package it needs.
 LIBRARIES = ("sb3_contrib", "torchrl")
+
+
+def test_the_drop_in_is_timed(
+    torch_peer: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = load("torch_drop_in")
+    case = dataclasses.replace(next(iter(program.training_cases())), steps=3, rows=2, input_size=3, hidden_size=5)
+    monkeypatch.setattr(program, "training_cases", lambda: [case])
+    small = {"RAGGED": ((3, 5),), "SMALL_STEPS": (1,), "CELL_SIZES": ((3, 5),), "CELL_ROWS": (2,)}
+    for name, value in small.items():
+        monkeypatch.setattr(program, name, value)
+    torch = program.torch
+    threads = lw.get_num_threads(), torch.get_num_threads()
+    monkeypatch.setattr(sys, "argv", ["torch_drop_in.py", "--threads", "1", "--rounds", "1"])
+    try:
+        program.main()
+    finally:
+        lw.set_num_threads(threads[0])
+        torch.set_num_threads(threads[1])
+    printed = capsys.readouterr().out
+    assert re.search(rf"^{case.name}: -?\d+\.\d%$", printed, re.MULTILINE)
+    assert re.search(rf"^\| training step, {case.name} \| \d+\.\d\d \| \d+\.\d\d \| ", printed, re.MULTILINE)
+    rest = re.findall(r"^\| ((?:packed|LSTM|LSTMCell)\b.*?) \| \d+\.\d\d \|", printed, re.MULTILINE)
+    assert rest == [
+        "packed, N = 3, H = 5",
+        "LSTM(8, 32), T = 1, forward",
+        "LSTMCell(3, 5), N = 2, 10 steps, forward",
+        "LSTM(8, 32), T = 1, forward and backward",
+        "LSTMCell(3, 5), N = 2, 10 steps, forward and backward",
+    ]
 
 
 def test_updates_of_recurrent_ppo_are_timed(torch_peer: object) -> None:
