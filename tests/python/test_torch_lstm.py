@@ -371,3 +371,31 @@ def test_the_typed_options_are_those_of_the_layers() -> None:
         (lw.LSTMCell, variant.LSTMCellOptions, lt.lstm_cell._SHARED),
     ):
         assert set(typed.__annotations__) == set(variant.default_options(core, shared))
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ({"lengths": [5, 0]}, ValueError, "lengths: expected 1 to 5"),
+        ({"lengths": [5, 6]}, ValueError, "lengths"),
+        ({"lengths": [5]}, ValueError, "lengths"),
+        ({"lengths": [1.5, 2.0]}, TypeError, "lengths"),
+        ({"reset": torch.zeros(2, 5)}, ValueError, "reset"),
+        ({"reset": torch.full((5, 2), 0.5)}, ValueError, "reset"),
+        ({"skip": torch.zeros(5)}, ValueError, "skip"),
+        ({"checkpoint": 0}, ValueError, "checkpoint"),
+        ({"checkpoint": 1.5}, TypeError, "checkpoint"),
+    ],
+)
+def test_what_pytorch_does_not_have_is_checked(given: dict[str, Any], kind: type[Exception], message: str) -> None:
+    lstm = lt.LSTM(3, 4)
+    with pytest.raises(kind, match=message):
+        lstm(torch.zeros(5, 2, 3), **given)
+    name, value = next(iter(given.items()))
+    if name != "checkpoint":
+        packed = pack_padded_sequence(torch.zeros(5, 2, 3), torch.tensor([5, 2]))
+        with pytest.raises(ValueError, match=f"{name}: expected None for a PackedSequence"):
+            lstm(packed, **{name: value})
+    if name == "lengths":
+        with pytest.raises(ValueError, match="lengths: expected None for unbatched input"):
+            lstm(torch.zeros(5, 3), lengths=value)
