@@ -19,12 +19,15 @@ struct Part {
   const T* next_weights;  // the weights that are needed after those of this part
 };
 
-template <class T, int Rows, int Panels, int Width, int Fetch>
-[[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel,
-                                    const Part<T>& part) {
+// The sums of the registers [first_register, first_register + Width) of each panel of PanelWidth registers.
+template <class T, int Rows, int Panels, int Width, int Fetch, int PanelWidth>
+EIGEN_ALWAYS_INLINE void product_sums(const ProductArgs<T>& args, Index first_row, Index first_panel,
+                                      Index first_register, const Part<T>& part) {
   const Index k_begin = part.k_begin, k_end = part.k_end;
-  constexpr Index panel_width = Width * lanes<T>;
-  const Index first_column = first_panel * args.panel_registers * lanes<T>;
+  constexpr Index panel_width = PanelWidth * lanes<T>, pieces = PanelWidth / Width;
+  const Index piece = first_register / Width;
+  const Index panel_column = first_panel * args.panel_registers * lanes<T>;
+  const Index first_column = panel_column + first_register * lanes<T>;
   Packet<T> sum[Rows][Panels * Width];
   const T* operand[Rows];
 #pragma GCC unroll 8
@@ -43,10 +46,11 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
     }
   }
   const Index panel_stride = args.depth * panel_width;
-  const T* weights = args.weights + first_column * args.depth + k_begin * panel_width;
-  NextPanel<T> next;
+  constexpr Index row_width = side_by_side<PanelWidth> * lanes<T>;
+  const T* weights = args.weights + panel_column * args.depth + piece * (panel_stride / pieces) + k_begin * row_width;
+  const T* next = nullptr;
   if constexpr ((Fetch & fetch_next_panel) != 0) {
-    next = next_panel(part.next_weights, k_end - k_begin, Width, first_row, args.rows);
+    next = part.next_weights + (first_part(PanelWidth, first_row, args.rows) + piece) * (k_end - k_begin) * line<T>;
   }
   for (Index block = k_begin; block < k_end; block += args.a_block) {
     const Index left = k_end - block, count = left < args.a_block ? left : args.a_block;
@@ -57,8 +61,8 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
                               block + args.a_block < args.depth ? args.a_gate_stride : args.a_last_gate_stride);
       accumulate<T, Rows, Panels, Width, Fetch, 0>(sum, operand, count, weights, panel_stride, next, order);
     }
-    next.weights += args.a_block * next.stride;
-    weights += args.a_block * panel_width;
+    if constexpr ((Fetch & fetch_next_panel) != 0) next += args.a_block * line<T>;
+    weights += args.a_block * row_width;
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) operand[row] += args.a_block_stride;
   }
@@ -74,6 +78,18 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
         store_part(y + column, sum[row][v], left);
       }
     }
+  }
+}
+
+template <class T, int Rows, int Panels, int Width, int Fetch>
+[[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel,
+                                    const Part<T>& part) {
+  if constexpr (takes_halves<Rows, Width> && Panels == 1) {
+    for (Index half = 0; half < 2; ++half) {
+      product_sums<T, Rows, 1, 2, Fetch, Width>(args, first_row, first_panel, half * 2, part);
+    }
+  } else {
+    product_sums<T, Rows, Panels, Width, Fetch, Width>(args, first_row, first_panel, 0, part);
   }
 }
 
@@ -150,13 +166,13 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
       const Index end = k_end - k < k_at_once ? k_end : k + k_at_once;
       const Part<T> part{k, end, end < k_end ? panel_weights + end * width : next};
       with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
-        for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
-          with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
+        for_even_pieces(args.rows, most_rows_of(Width, args.depth), [&](Index first, Index count) {
+          with_constant<most_tile_rows<Width>>(count, [&]<int Rows>(Constant<Rows>) {
             // A panel that is narrower than one of three gates is always the last, so that tiles that fetch are not
             // worth compiling for it.
-            with_fetch<(Width < 3 ? 1 : Rows)>(fetch, [&]<int Fetch>(Constant<Fetch>) {
-              product_tile<T, Rows, 1, Width, Fetch>(args, first, panel, part);
-            });
+            with_fetch<(Width < 3 ? 1 : Rows)>(
+                fetch_of_tile<T>(fetch, Width, first, args.rows),
+                [&]<int Fetch>(Constant<Fetch>) { product_tile<T, Rows, 1, Width, Fetch>(args, first, panel, part); });
           });
         });
       });
@@ -193,8 +209,8 @@ void outer(const OuterArgs<T>& args) {
     for (Index block = 0; block < args.columns; block += outer_block<T>) {
       const T* a = args.a + block * args.depth;
       const Index columns = args.columns - block < outer_block<T> ? args.columns - block : outer_block<T>;
-      for_even_pieces<tile_rows>(columns, [&](Index first, Index count) {
-        with_constant<tile_rows>(count, [&]<int Columns>(Constant<Columns>) {
+      for_even_pieces(columns, whole_panel_rows, [&](Index first, Index count) {
+        with_constant<whole_panel_rows>(count, [&]<int Columns>(Constant<Columns>) {
           outer_tile<T, Columns, Width>(args, a + first, block + first);
         });
       });
