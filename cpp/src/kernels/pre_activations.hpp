@@ -6,41 +6,57 @@
 // W x + R h_prev + b of one time step, in registers, for both epilogues.
 namespace latchwork::LATCHWORK_ISA {
 
+// One of the two products of a step.
+template <class T>
+struct Factor {
+  const T* const* rows;
+  const T* weights;
+  Index depth;
+};
+
+// Adds it to the sums of a tile; see pre_activation_sums().
+template <class T, int Rows, int Panels, int Width, int Fetch, int Tail, int GateWidth>
+EIGEN_ALWAYS_INLINE void add_product(const StepArgs<T>& args, Index first_row, Index first_panel, Index piece,
+                                     const Factor<T>& factor, Packet<T> (&sum)[Rows][Panels * Width + Tail]) {
+  constexpr Index panel_width = GateWidth * lanes<T>, pieces = GateWidth / Width;
+  const Index stride = factor.depth * panel_width;
+  const T* const weights = factor.weights + first_panel * stride + piece * (stride / pieces);
+  const T* next = nullptr;
+  if constexpr ((Fetch & fetch_next_panel) != 0) {
+    const Index next_panel = args.last_panel_first ? first_panel - 1 : first_panel + 1;
+    const Index part = first_part(GateWidth, first_row, args.rows) + piece;
+    next = factor.weights + next_panel * stride + part * factor.depth * line<T>;
+  }
+  const T* operand[Rows];
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) operand[row] = factor.rows[first_row + row];
+  accumulate<T, Rows, Panels, Width, Fetch, Tail>(sum, operand, factor.depth, weights, stride, next);
+}
+
 // Each sum is one chain: the start, then x in ascending k, then h_prev in ascending k. These are the sums of the
 // registers [first_register, first_register + Width) of each panel of GateWidth registers. Tail: the number of
 // registers of a compact panel that follows the others.
 template <class T, int Rows, int Panels, int Width, int Fetch, int Tail, int GateWidth>
 EIGEN_ALWAYS_INLINE void pre_activation_sums(const StepArgs<T>& args, Index first_row, Index first_panel,
                                              Index first_register, Packet<T> (&sum)[Rows][Panels * Width + Tail]) {
-  constexpr Index panel_width = GateWidth * lanes<T>, pieces = GateWidth / Width;
   const Index piece = first_register / Width;
-  const T* operand[Rows];
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
-    const T* start = args.start[first_row + row] + first_panel * panel_width + first_register * lanes<T>;
+    const T* start = args.start[first_row + row] + (first_panel * GateWidth + first_register) * lanes<T>;
 #pragma GCC unroll 16
     for (int v = 0; v < Panels * Width + Tail; ++v) sum[row][v] = load(start + v * lanes<T>);
   }
-  struct Factor {
-    const T* const* rows;
-    const T* weights;
-    Index depth;
-  };
-  const Factor factors[] = {{args.x, args.x_weights, args.x_size}, {args.h_prev, args.h_weights, args.h_size}};
-  // One loop, whose body is compiled once: gcc keeps the sums in registers all the time only if there is one loop.
-  for (int at = args.x == nullptr ? 1 : 0; at < 2; ++at) {
-    const Factor& factor = factors[at];
-    const Index stride = factor.depth * panel_width;
-    const T* const weights = factor.weights + first_panel * stride + piece * (stride / pieces);
-    const T* next = nullptr;
-    if constexpr ((Fetch & fetch_next_panel) != 0) {
-      const Index next_panel = args.last_panel_first ? first_panel - 1 : first_panel + 1;
-      const Index part = first_part(GateWidth, first_row, args.rows) + piece;
-      next = factor.weights + next_panel * stride + part * factor.depth * line<T>;
+  const Factor<T> factors[] = {{args.x, args.x_weights, args.x_size}, {args.h_prev, args.h_weights, args.h_size}};
+  if constexpr (half_panels && Rows > whole_panel_rows) {
+    // gcc keeps the sums in registers all the time only if there is one loop over k.
+    for (int at = args.x == nullptr ? 1 : 0; at < 2; ++at)
+      add_product<T, Rows, Panels, Width, Fetch, Tail, GateWidth>(args, first_row, first_panel, piece, factors[at],
+                                                                  sum);
+  } else {
+    if (args.x != nullptr) {
+      add_product<T, Rows, Panels, Width, Fetch, Tail, GateWidth>(args, first_row, first_panel, piece, factors[0], sum);
     }
-#pragma GCC unroll 8
-    for (int row = 0; row < Rows; ++row) operand[row] = factor.rows[first_row + row];
-    accumulate<T, Rows, Panels, Width, Fetch, Tail>(sum, operand, factor.depth, weights, stride, next);
+    add_product<T, Rows, Panels, Width, Fetch, Tail, GateWidth>(args, first_row, first_panel, piece, factors[1], sum);
   }
 }
 
