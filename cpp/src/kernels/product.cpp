@@ -93,21 +93,24 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
   }
 }
 
+// c += a b for one k; b has registers side by side.
 template <class T, int Columns, int Width>
-[[gnu::noinline]] void outer_tile(const OuterArgs<T>& args, const T* a, Index first_column) {
-  T* c = args.c + first_column * Width * lanes<T>;
-  Packet<T> sum[Columns][Width];
-#pragma GCC unroll 8
-  for (int column = 0; column < Columns; ++column) {
+EIGEN_ALWAYS_INLINE void add_outer(Packet<T> (&sum)[Columns][Width], const T* a, const T* b) {
+  if constexpr (half_panels && Columns > Width) {
+    Packet<T> gradient[Width];
 #pragma GCC unroll 4
-    for (int v = 0; v < Width; ++v) sum[column][v] = load(c + (column * Width + v) * lanes<T>);
-  }
-  const T* b = args.b;
-  // Meanwhile this fetches the sums of the next tile, which the processor does not predict.
-  constexpr Index next_lines = Columns * Width * lanes<T> / line<T>;
-  const T* const next_sums = c + Columns * Width * lanes<T>;
-  for (Index k = 0; k < args.depth; ++k) {
-    if (k < next_lines) fetch_into_l1(next_sums + k * line<T>);
+    for (int v = 0; v < Width; ++v) {
+      gradient[v] = load(b + v * lanes<T>);
+      keep_in_register(gradient[v]);
+    }
+#pragma GCC unroll 8
+    for (int column = 0; column < Columns; ++column) {
+      Packet<T> factor = broadcast(a[column]);
+      keep_in_register(factor);
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v) multiply_add_in_place(factor, gradient[v], sum[column][v]);
+    }
+  } else {
     Packet<T> factor[Columns];
 #pragma GCC unroll 8
     for (int column = 0; column < Columns; ++column) factor[column] = broadcast(a[column]);
@@ -119,13 +122,54 @@ template <class T, int Columns, int Width>
         sum[column][v] = multiply_add(factor[column], gradient, sum[column][v]);
       }
     }
-    a += outer_block<T>;
-    b += args.b_stride;
+  }
+}
+
+// The sums of the registers [first_register, first_register + Width) of a panel of PanelWidth registers.
+template <class T, int Columns, int Width, int PanelWidth>
+[[gnu::noinline]] void outer_tile(const OuterArgs<T>& args, const T* a, Index first_column, Index first_register) {
+  T* const c = args.c + (first_column * PanelWidth + first_register) * lanes<T>;
+  Packet<T> sum[Columns][Width];
+#pragma GCC unroll 8
+  for (int column = 0; column < Columns; ++column) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Width; ++v) sum[column][v] = load(c + (column * PanelWidth + v) * lanes<T>);
+  }
+  const T* b = args.b + first_register * lanes<T>;
+  // Meanwhile this fetches the sums of the next tile, which the processor does not predict.
+  constexpr Index next_lines = Columns * PanelWidth * lanes<T> / line<T>;
+  const T* const next_sums = c + Columns * PanelWidth * lanes<T>;
+  if constexpr (takes_halves<Columns, PanelWidth>) {
+    if (first_register == 0) {
+#pragma GCC unroll 16
+      for (Index at = 0; at < next_lines; ++at) fetch_into_l1(next_sums + at * line<T>);
+    }
+    Index k = 0;
+    for (; k + unrolled_k <= args.depth; k += unrolled_k) {
+#pragma GCC unroll 8
+      for (int j = 0; j < unrolled_k; ++j) {
+        add_outer<T, Columns, Width>(sum, a, b);
+        a += outer_block<T>;
+        b += args.b_stride;
+      }
+    }
+    for (; k < args.depth; ++k) {
+      add_outer<T, Columns, Width>(sum, a, b);
+      a += outer_block<T>;
+      b += args.b_stride;
+    }
+  } else {
+    for (Index k = 0; k < args.depth; ++k) {
+      if (k < next_lines) fetch_into_l1(next_sums + k * line<T>);
+      add_outer<T, Columns, Width>(sum, a, b);
+      a += outer_block<T>;
+      b += args.b_stride;
+    }
   }
 #pragma GCC unroll 8
   for (int column = 0; column < Columns; ++column) {
 #pragma GCC unroll 4
-    for (int v = 0; v < Width; ++v) store(c + (column * Width + v) * lanes<T>, sum[column][v]);
+    for (int v = 0; v < Width; ++v) store(c + (column * PanelWidth + v) * lanes<T>, sum[column][v]);
   }
 }
 
@@ -205,13 +249,21 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
 
 template <class T>
 void outer(const OuterArgs<T>& args) {
+  // With fewer k the sums of a large tile are fetched and stored too often.
+  constexpr Index fewest_k = 32;
   with_constant<4>(args.registers, [&]<int Width>(Constant<Width>) {
+    const Index most = args.depth < fewest_k ? whole_panel_rows : most_tile_rows<Width>;
     for (Index block = 0; block < args.columns; block += outer_block<T>) {
       const T* a = args.a + block * args.depth;
       const Index columns = args.columns - block < outer_block<T> ? args.columns - block : outer_block<T>;
-      for_even_pieces(columns, whole_panel_rows, [&](Index first, Index count) {
-        with_constant<whole_panel_rows>(count, [&]<int Columns>(Constant<Columns>) {
-          outer_tile<T, Columns, Width>(args, a + first, block + first);
+      for_even_pieces(columns, most, [&](Index first, Index count) {
+        with_constant<most_tile_rows<Width>>(count, [&]<int Columns>(Constant<Columns>) {
+          if constexpr (takes_halves<Columns, Width>) {
+            outer_tile<T, Columns, 2, Width>(args, a + first, block + first, 0);
+            outer_tile<T, Columns, 2, Width>(args, a + first, block + first, 2);
+          } else {
+            outer_tile<T, Columns, Width, Width>(args, a + first, block + first, 0);
+          }
         });
       });
     }
