@@ -30,7 +30,8 @@ EIGEN_ALWAYS_INLINE void add_product(const StepArgs<T>& args, Index first_row, I
   const T* operand[Rows];
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) operand[row] = factor.rows[first_row + row];
-  accumulate<T, Rows, Panels, Width, Fetch, Tail>(sum, operand, factor.depth, weights, stride, next);
+  constexpr bool half = Width < GateWidth;
+  accumulate<T, Rows, Panels, Width, Fetch, Tail, half>(sum, operand, factor.depth, weights, stride, next);
 }
 
 // Each sum is one chain: the start, then x in ascending k, then h_prev in ascending k. These are the sums of the
@@ -47,7 +48,7 @@ EIGEN_ALWAYS_INLINE void pre_activation_sums(const StepArgs<T>& args, Index firs
     for (int v = 0; v < Panels * Width + Tail; ++v) sum[row][v] = load(start + v * lanes<T>);
   }
   const Factor<T> factors[] = {{args.x, args.x_weights, args.x_size}, {args.h_prev, args.h_weights, args.h_size}};
-  if constexpr (half_panels && Rows > whole_panel_rows) {
+  if constexpr (Width < GateWidth) {
     // gcc keeps the sums in registers all the time only if there is one loop over k.
     for (int at = args.x == nullptr ? 1 : 0; at < 2; ++at)
       add_product<T, Rows, Panels, Width, Fetch, Tail, GateWidth>(args, first_row, first_panel, piece, factors[at],

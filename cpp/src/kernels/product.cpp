@@ -19,8 +19,11 @@ struct Part {
   const T* next_weights;  // the weights that are needed after those of this part
 };
 
+struct AnyOrder {};
+
 // The sums of the registers [first_register, first_register + Width) of each panel of PanelWidth registers.
-template <class T, int Rows, int Panels, int Width, int Fetch, int PanelWidth>
+// Order: where the elements of a row of `a` lie; AnyOrder: as the arguments say.
+template <class T, int Rows, int Panels, int Width, int Fetch, int PanelWidth, class Order>
 EIGEN_ALWAYS_INLINE void product_sums(const ProductArgs<T>& args, Index first_row, Index first_panel,
                                       Index first_register, const Part<T>& part) {
   const Index k_begin = part.k_begin, k_end = part.k_end;
@@ -32,7 +35,7 @@ EIGEN_ALWAYS_INLINE void product_sums(const ProductArgs<T>& args, Index first_ro
   const T* operand[Rows];
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
-    operand[row] = args.a[first_row + row] + k_begin / args.a_block * args.a_block_stride;
+    operand[row] = args.a[first_row + row];
     const T* y = args.y[first_row + row];
 #pragma GCC unroll 16
     for (int v = 0; v < Panels * Width; ++v) {
@@ -52,19 +55,29 @@ EIGEN_ALWAYS_INLINE void product_sums(const ProductArgs<T>& args, Index first_ro
   if constexpr ((Fetch & fetch_next_panel) != 0) {
     next = part.next_weights + (first_part(PanelWidth, first_row, args.rows) + piece) * (k_end - k_begin) * line<T>;
   }
+  Index begin = k_begin / args.a_block * args.a_block_stride;
   for (Index block = k_begin; block < k_end; block += args.a_block) {
     const Index left = k_end - block, count = left < args.a_block ? left : args.a_block;
-    if (args.a_gates == 1) {
-      accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next);
+    const Index gate_stride = block + args.a_block < args.depth ? args.a_gate_stride : args.a_last_gate_stride;
+    if constexpr (std::is_same_v<Order, AnyOrder>) {
+      if (args.a_gates == 1) {
+        accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next, Contiguous{begin});
+      } else if (args.a_gates == 4 && gate_stride == lanes<T>) {
+        accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next,
+                                                  FourGates<T>{begin});
+      } else {
+        accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next,
+                                                  Alternating(args.a_gates, gate_stride, begin));
+      }
+    } else if (std::is_same_v<Order, FourGates<T>> && gate_stride != lanes<T>) [[unlikely]] {
+      accumulate_aside<T, Rows, Width>(sum, operand, 0, count, weights, Alternating(args.a_gates, gate_stride, begin));
     } else {
-      const Alternating order(args.a_gates,
-                              block + args.a_block < args.depth ? args.a_gate_stride : args.a_last_gate_stride);
-      accumulate<T, Rows, Panels, Width, Fetch, 0>(sum, operand, count, weights, panel_stride, next, order);
+      accumulate<T, Rows, Panels, Width, Fetch, 0, true>(sum, operand, count, weights, panel_stride, next,
+                                                         Order{begin});
     }
     if constexpr ((Fetch & fetch_next_panel) != 0) next += args.a_block * line<T>;
     weights += args.a_block * row_width;
-#pragma GCC unroll 8
-    for (int row = 0; row < Rows; ++row) operand[row] += args.a_block_stride;
+    begin += args.a_block_stride;
   }
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
@@ -81,15 +94,27 @@ EIGEN_ALWAYS_INLINE void product_sums(const ProductArgs<T>& args, Index first_ro
   }
 }
 
+// One half of a tile; a function for each order, because gcc keeps the sums in registers all the time only if there is
+// one loop over k.
+template <class T, int Rows, int Fetch, class Order>
+[[gnu::noinline]] void product_half(const ProductArgs<T>& args, Index first_row, Index panel, Index half,
+                                    const Part<T>& part) {
+  product_sums<T, Rows, 1, 2, Fetch, 4, Order>(args, first_row, panel, half * 2, part);
+}
+
 template <class T, int Rows, int Panels, int Width, int Fetch>
 [[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel,
                                     const Part<T>& part) {
   if constexpr (takes_halves<Rows, Width> && Panels == 1) {
     for (Index half = 0; half < 2; ++half) {
-      product_sums<T, Rows, 1, 2, Fetch, Width>(args, first_row, first_panel, half * 2, part);
+      if (args.a_gates == 1) {
+        product_half<T, Rows, Fetch, Contiguous>(args, first_row, first_panel, half, part);
+      } else {
+        product_half<T, Rows, Fetch, FourGates<T>>(args, first_row, first_panel, half, part);
+      }
     }
   } else {
-    product_sums<T, Rows, Panels, Width, Fetch, Width>(args, first_row, first_panel, 0, part);
+    product_sums<T, Rows, Panels, Width, Fetch, Width, AnyOrder>(args, first_row, first_panel, 0, part);
   }
 }
 
@@ -210,7 +235,10 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
       const Index end = k_end - k < k_at_once ? k_end : k + k_at_once;
       const Part<T> part{k, end, end < k_end ? panel_weights + end * width : next};
       with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
-        for_even_pieces(args.rows, most_rows_of(Width, args.depth), [&](Index first, Index count) {
+        // There are halves of tiles for these orders alone.
+        const bool halves = args.a_gates == 1 || (args.a_gates == 4 && args.a_gate_stride == lanes<T>);
+        const Index most_rows = halves || Width != 4 ? most_rows_of(Width, args.depth) : whole_panel_rows;
+        for_even_pieces(args.rows, most_rows, [&](Index first, Index count) {
           with_constant<most_tile_rows<Width>>(count, [&]<int Rows>(Constant<Rows>) {
             // A panel that is narrower than one of three gates is always the last, so that tiles that fetch are not
             // worth compiling for it.

@@ -131,25 +131,38 @@ EIGEN_ALWAYS_INLINE FetchAhead fetch_of_tile(FetchAhead fetch, Index width, Inde
   return static_cast<FetchAhead>(fetch & ~fetch_next_panel);
 }
 
-// Where the elements of a row lie that is contiguous.
+// Where the elements of a block of a row lie, which starts at `begin`. A loop over k takes at_once of them at a time:
+// element k + j, with k a multiple of at_once and j < at_once, lies at at(k, j). The calls are in ascending order.
 struct Contiguous {
-  Index next() { return at++; }
-  Index at = 0;
+  static constexpr int at_once = 1;
+  Index at(Index k, Index j) const { return begin + k + j; }
+  Index begin = 0;
 };
 
-// Where the elements of a row lie that take turns between gates.
+// The elements take turns between 4 gates, which lie side by side.
+template <class T>
+struct FourGates {
+  static constexpr int at_once = 4;
+  Index at(Index k, Index j) const {
+    return begin + static_cast<Index>(static_cast<std::size_t>(k) / 4) + j / 4 + j % 4 * lanes<T>;
+  }
+  Index begin = 0;
+};
+
+// The same for any number of gates, `stride` apart.
 struct Alternating {
-  Alternating(Index gates, Index stride) : gate_stride(stride), end(gates * stride) {}
-  Index next() {
-    const Index at = unit + gate;
+  static constexpr int at_once = 1;
+  Alternating(Index gates, Index stride, Index begin) : gate_stride(stride), end(gates * stride), unit(begin) {}
+  Index at(Index, Index) {
+    const Index element = unit + gate;
     gate += gate_stride;
     const bool last = gate == end;
     gate = last ? 0 : gate;
     unit += last ? 1 : 0;
-    return at;
+    return element;
   }
   Index gate_stride, end;
-  Index unit = 0, gate = 0;
+  Index unit, gate = 0;
 };
 
 // What accumulate() does for one k. `at_k` is where this k lies in a row of a.
@@ -202,48 +215,52 @@ EIGEN_ALWAYS_INLINE void accumulate_one(Packet<T> (&sum)[Rows][Panels * Width + 
 // core, the counting between two k would cost a tenth of the time.
 inline constexpr int unrolled_k = 8;
 
-// The k that are left after that. They have a function of their own, because with a second loop in the same function
-// gcc would keep the sums in memory.
 template <class T, int Rows, int Width, class Order>
-[[gnu::noinline]] void accumulate_rest(Packet<T> (&sum)[Rows][Width], const T* const (&a)[Rows], Index k, Index depth,
-                                       const T* weights, Order order) {
-  for (; k < depth; ++k) {
-    accumulate_one<T, Rows, 1, Width, fetch_nothing, 0>(sum, a, k, order.next(), weights, 0, nullptr);
+[[gnu::noinline]] void accumulate_in_memory(Packet<T> (&sum)[Rows][Width], const T* const (&a)[Rows], Index k,
+                                            Index depth, const T* weights, Order order) {
+  for (Index j = 0; k + j < depth; ++j) {
+    accumulate_one<T, Rows, 1, Width, fetch_nothing, 0>(sum, a, k + j, order.at(k, j), weights, 0, nullptr);
+  }
+}
+
+// For the k from `k` on that this loop does not do. They have a function and sums of their own, because with a second
+// loop in the same function gcc would keep the sums in memory.
+template <class T, int Rows, int Width, class Order>
+EIGEN_ALWAYS_INLINE void accumulate_aside(Packet<T> (&sum)[Rows][Width], const T* const (&a)[Rows], Index k,
+                                          Index depth, const T* weights, Order order) {
+  Packet<T> copy[Rows][Width];
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Width; ++v) copy[row][v] = sum[row][v];
+  }
+  accumulate_in_memory<T, Rows, Width>(copy, a, k, depth, weights, order);
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Width; ++v) sum[row][v] = copy[row][v];
   }
 }
 
 // sum[row][panel * Width + v] += a[row][k] * weights[panel][k][v] for k ascending: one chain for each sum. Element k of
-// a row lies where `order` says. Tail: the number of registers of a narrower panel that follows the others.
-template <class T, int Rows, int Panels, int Width, int Fetch, int Tail = 0, class Order = Contiguous>
+// a row lies where `order` says. Tail: the number of registers of a narrower panel that follows the others. Half:
+// whether this is one half of a tile, which does unrolled_k of the k at a time.
+template <class T, int Rows, int Panels, int Width, int Fetch, int Tail = 0, bool Half = false,
+          class Order = Contiguous>
 EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width + Tail], const T* const (&a)[Rows],
                                     Index depth, const T* weights, Index panel_stride, const T* next = nullptr,
                                     Order order = {}) {
-  if constexpr (half_panels && Rows > whole_panel_rows && Panels == 1 && Tail == 0) {
-    Index k = 0;
-    for (; k + unrolled_k <= depth; k += unrolled_k) {
+  constexpr int at_once = Half ? unrolled_k : Order::at_once;
+  Index k = 0;
+  for (; k + at_once <= depth; k += at_once) {
 #pragma GCC unroll 8
-      for (int j = 0; j < unrolled_k; ++j) {
-        accumulate_one<T, Rows, Panels, Width, Fetch, Tail>(sum, a, k + j, order.next(), weights, panel_stride, next);
-      }
+    for (int j = 0; j < at_once; ++j) {
+      accumulate_one<T, Rows, Panels, Width, Fetch, Tail>(sum, a, k + j, order.at(k, j), weights, panel_stride, next);
     }
-    if (k < depth) [[unlikely]] {
-      Packet<T> copy[Rows][Width];
-#pragma GCC unroll 8
-      for (int row = 0; row < Rows; ++row) {
-#pragma GCC unroll 4
-        for (int v = 0; v < Width; ++v) copy[row][v] = sum[row][v];
-      }
-      accumulate_rest<T, Rows, Width>(copy, a, k, depth, weights, order);
-#pragma GCC unroll 8
-      for (int row = 0; row < Rows; ++row) {
-#pragma GCC unroll 4
-        for (int v = 0; v < Width; ++v) sum[row][v] = copy[row][v];
-      }
-    }
-  } else {
-    for (Index k = 0; k < depth; ++k) {
-      accumulate_one<T, Rows, Panels, Width, Fetch, Tail>(sum, a, k, order.next(), weights, panel_stride, next);
-    }
+  }
+  if constexpr (Half) {
+    if (k < depth) [[unlikely]]
+      accumulate_aside<T, Rows, Width>(sum, a, k, depth, weights, order);
   }
 }
 
