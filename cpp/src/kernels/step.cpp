@@ -151,11 +151,11 @@ template <class T>
   const Index full_panels = args.last_registers < 4 ? args.units / lanes<T> : panel_end;
   for_step_tiles<T>(
       args.rows, panel_begin, panel_end, args.last_panel_first,
-      [&](Index panel) { return most_rows_of(panel < full_panels ? 4 : args.last_registers, depth); },
+      [&](Index panel) { return panel < full_panels ? most_rows_of(4, depth) : whole_panel_rows; },
       [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index first_row, Index first_panel) {
         if (first_panel + Panels > full_panels) {
           with_compact<T>(args.last_registers, [&]<int Tail>(Constant<Tail>) {
-            constexpr int rows = Rows < most_tile_rows<Tail> ? Rows : most_tile_rows<Tail>;
+            constexpr int rows = Rows < whole_panel_rows ? Rows : whole_panel_rows;
             step_tile<T, rows, Panels - 1, Tail, fetch_nothing>(args, first_row, first_panel);
           });
           return;
