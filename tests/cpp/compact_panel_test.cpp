@@ -38,6 +38,11 @@ struct Layout {
     return unit / lanes * k_size * 4 * lanes + k * registers(unit) * lanes + place(gate, unit);
   }
 
+  // The same in panels of weights.
+  Index weight(Index gate, Index unit, Index k, Index k_size) const {
+    return unit / lanes * k_size * 4 * lanes + place_in_panel<T>(place(gate, unit), registers(unit), k, k_size);
+  }
+
   Index lanes;
   GateShape shape;
 };
@@ -119,7 +124,7 @@ bool equal(const StepResult<T>& a, const Layout<T>& a_layout, const StepResult<T
 }  // namespace
 
 TEST_CASE_TEMPLATE(
-    "compact panels: every element is where the layout says, all else is zero, and unpacking inverts packing", T, float,
+    "compact panels: every element is where the layout says, all else is zero, and gradients are unpacked", T, float,
     double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
@@ -144,14 +149,17 @@ TEST_CASE_TEMPLATE(
         table.pack_gate_rows(weight.data(), shape, k_size, gate_rows[0], cut, layout.panels());
         table.pack_gate_rows(weight.data(), shape, k_size, gate_rows[0], 0, cut);
         const Rows<T> expected_panels(1, layout.packed_size() * k_size, T(0));
+        const Rows<T> gradient(1, layout.packed_size() * k_size, T(0));
         const Rows<T> expected_rows(1, 4 * units * columns, T(0));
         for (Index gate = 0; gate < 4; ++gate) {
           for (Index unit = 0; unit < units; ++unit) {
             for (Index k = 0; k < k_size; ++k) {
-              expected_panels[0][layout.element(gate, unit, k, k_size)] = at(gate, unit, k);
+              expected_panels[0][layout.weight(gate, unit, k, k_size)] = at(gate, unit, k);
+              gradient[0][layout.element(gate, unit, k, k_size)] = at(gate, unit, k);
               const Index first = k / (4 * layout.lanes) * 4 * layout.lanes;
-              const Index width = std::min(4 * layout.lanes, columns - first);
-              expected_rows[0][first * 4 * units + (unit * 4 + gate) * width + k - first] = at(gate, unit, k);
+              const Index registers = std::min<Index>(4, (columns - first) / layout.lanes);
+              const Index place = place_in_panel<T>(k - first, registers, unit * 4 + gate, 4 * units);
+              expected_rows[0][first * 4 * units + place] = at(gate, unit, k);
             }
           }
         }
@@ -161,10 +169,10 @@ TEST_CASE_TEMPLATE(
         CHECK(gate_rows.guards_hold());
 
         std::vector<T> back(weight.size(), T(7));
-        table.unpack_gate_panels(panels[0], shape, k_size, back.data(), false, cut, layout.panels());
-        table.unpack_gate_panels(panels[0], shape, k_size, back.data(), false, 0, cut);
+        table.unpack_gate_panels(gradient[0], shape, k_size, back.data(), false, cut, layout.panels());
+        table.unpack_gate_panels(gradient[0], shape, k_size, back.data(), false, 0, cut);
         CHECK(back == weight);
-        table.unpack_gate_panels(panels[0], shape, k_size, back.data(), true, 0, layout.panels());
+        table.unpack_gate_panels(gradient[0], shape, k_size, back.data(), true, 0, layout.panels());
         for (T& value : back) value /= 2;
         CHECK(back == weight);
       }

@@ -134,6 +134,14 @@ TEST_CASE("an unknown CPU and one of AMD's do not fetch into L1, one of Intel's 
   CHECK(cpu_with("GenuineIntel", 49'152, 2'097'152).cache_use.fetch_into_l1);
 }
 
+TEST_CASE(
+    "weights are fetched into L2 if they exceed it, and on a CPU of AMD's with a small one if they exceed it by far") {
+  CHECK(cpu_with("", 32'768, 524'288).cache_use.fetch_into_l2_from == 524'288 / 5 * 6);
+  CHECK(cpu_with("GenuineIntel", 32'768, 524'288).cache_use.fetch_into_l2_from == 524'288 / 5 * 6);
+  CHECK(cpu_with("AuthenticAMD", 32'768, 1'048'576).cache_use.fetch_into_l2_from == 1'048'576 / 5 * 6);
+  CHECK(cpu_with("AuthenticAMD", 32'768, 524'288).cache_use.fetch_into_l2_from == 8 * 524'288);
+}
+
 TEST_CASE("while another CPU is pretended, it is this one") {
   const Cpu& own = this_cpu();
   {
@@ -150,7 +158,7 @@ TEST_CASE_TEMPLATE("bits: results and gradients do not depend on the CPU's cache
     for (const Index bytes : {Index{1}, Index{4096}, Index{1} << 40}) cpus.push_back(cpu_with(maker, bytes, 4 * bytes));
   }
   cpus.push_back(cpu_with("GenuineIntel", 16'384, 1));
-  cpus.back().cache_use.fetch_into_l2 = false;
+  cpus.back().cache_use.fetch_into_l2_from = Index{1} << 50;
   cpus.back().fast_weight_bytes = 0;
 
   std::vector<LstmOptions> shapes(3);

@@ -5,7 +5,7 @@
 
 namespace latchwork::test {
 
-TEST_CASE_TEMPLATE("packing: every element is where the layout says, padding is zero, and unpacking inverts packing", T,
+TEST_CASE_TEMPLATE("packing: every element is where the layout says, padding is zero, and gradients are unpacked", T,
                    float, double) {
   for_each_isa([] {
     const Kernels<T>& table = kernels<T>();
@@ -32,9 +32,11 @@ TEST_CASE_TEMPLATE("packing: every element is where the layout says, padding is 
         table.pack_gate_panels(weight.data(), {units, gates, gates}, k_size, panels[0], cut, end);
         table.pack_gate_panels(weight.data(), {units, gates, gates}, k_size, panels[0], 0, cut);
         bool right = true;
+        Rows<T> gradient(1, packed_size * k_size, T(7));
         for (Index gate = 0; gate < gates; ++gate) {
           for (Index unit = 0; unit < layout.padded(units); ++unit) {
             for (Index k = 0; k < k_size; ++k) {
+              gradient[0][layout.gate_gradient_element(gate, unit, k, k_size)] = at(gate, unit, k);
               right = right && panels[0][layout.gate_element(gate, unit, k, k_size)] == at(gate, unit, k);
             }
           }
@@ -43,10 +45,10 @@ TEST_CASE_TEMPLATE("packing: every element is where the layout says, padding is 
         CHECK(panels.guards_hold());
 
         std::vector<T> back(weight.size(), T(7));
-        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), false, cut, end);
-        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), false, 0, cut);
+        table.unpack_gate_panels(gradient[0], {units, gates, gates}, k_size, back.data(), false, cut, end);
+        table.unpack_gate_panels(gradient[0], {units, gates, gates}, k_size, back.data(), false, 0, cut);
         CHECK(back == weight);
-        table.unpack_gate_panels(panels[0], {units, gates, gates}, k_size, back.data(), true, 0, end);
+        table.unpack_gate_panels(gradient[0], {units, gates, gates}, k_size, back.data(), true, 0, end);
         for (T& value : back) value /= 2;
         CHECK(back == weight);
 
@@ -70,6 +72,7 @@ TEST_CASE_TEMPLATE("packing: every element is where the layout says, padding is 
         const Index columns = gates * k_size;
         Rows<T> plain(1, layout.padded(columns) * units, T(7));
         table.pack_panels(weight.data(), units, columns, plain[0]);
+        Rows<T> plain_gradient(1, layout.padded(columns) * units, T(7));
         Rows<T> transposed(1, layout.padded(units) * columns, T(7));
         table.pack_transposed_panels(weight.data(), units, columns, transposed[0]);
         right = true;
@@ -77,7 +80,10 @@ TEST_CASE_TEMPLATE("packing: every element is where the layout says, padding is 
           for (Index column = 0; column < layout.padded(columns); ++column) {
             const T value =
                 row < units && column < columns ? weight[static_cast<std::size_t>(row * columns + column)] : T(0);
-            if (row < units) right = right && plain[0][layout.column_element(column, row, columns, units)] == value;
+            if (row < units) {
+              right = right && plain[0][layout.column_element(column, row, columns, units)] == value;
+              plain_gradient[0][layout.column_gradient_element(column, row, columns, units)] = value;
+            }
             if (column < columns) {
               right = right && transposed[0][layout.column_element(row, column, units, columns)] == value;
             }
@@ -87,9 +93,9 @@ TEST_CASE_TEMPLATE("packing: every element is where the layout says, padding is 
         CHECK(plain.guards_hold());
         CHECK(transposed.guards_hold());
         std::fill(back.begin(), back.end(), T(0));
-        table.unpack_panels(plain[0], units, columns, back.data(), false);
+        table.unpack_panels(plain_gradient[0], units, columns, back.data(), false);
         CHECK(back == weight);
-        table.unpack_panels(plain[0], units, columns, back.data(), true);
+        table.unpack_panels(plain_gradient[0], units, columns, back.data(), true);
         for (T& value : back) value /= 2;
         CHECK(back == weight);
       }

@@ -59,7 +59,8 @@ TEST_CASE_TEMPLATE("panels: columns lie where the shape says", T, float, double)
         for (Index k = 0; k < depth; ++k) {
           for (Index at = 0; at < width; ++at) {
             const T expected = first + at < columns ? weight[static_cast<std::size_t>((first + at) * depth + k)] : T(0);
-            wrong += panels.data()[shape.begin(panel, depth) + k * width + at] != expected;
+            const Index place = place_in_panel<T>(at, shape.registers_of(panel), k, depth);
+            wrong += panels.data()[shape.begin(panel, depth) + place] != expected;
           }
         }
       }
@@ -91,7 +92,8 @@ TEST_CASE_TEMPLATE("panels: gates lie where the shape says, also in a compact pa
             for (Index unit = 0; unit < units; ++unit) {
               const Index panel = unit / lanes, width = shape.registers_of(panel) * lanes;
               for (Index k = 0; k < depth; ++k) {
-                const Index place = shape.begin(panel, depth) + k * width + gate * (width / gates) + unit % lanes;
+                const Index at = gate * (width / gates) + unit % lanes;
+                const Index place = shape.begin(panel, depth) + place_in_panel<T>(at, width / lanes, k, depth);
                 wrong += panels.data()[place] != weight[static_cast<std::size_t>((gate * units + unit) * depth + k)];
               }
             }

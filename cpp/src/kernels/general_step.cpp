@@ -10,6 +10,12 @@ namespace {
 template <class T, int Rows, int Panels, int Width, int Fetch>
 [[gnu::noinline]] void pre_activation_tile(const StepArgs<T>& args, Index first_row, Index first_panel, T* pre,
                                            Index row_stride) {
+  if constexpr (takes_halves<Rows, Panels * Width>) {
+    for (Index half = 0; half < 2; ++half) {
+      store_half<T, Rows, Fetch>(args, first_row, first_panel, half, pre, row_stride);
+    }
+    return;
+  }
   Packet<T> sum[Rows][Panels * Width];
   pre_activations<T, Rows, Panels, Width, Fetch>(args, first_row, first_panel, sum);
 #pragma GCC unroll 8
@@ -61,7 +67,7 @@ class GeneralStep {
     alignas(64) T activated_cell[tile_registers * lanes<T>];
     const Index most_panels = step_.rows == 1 ? tile_registers : 1;
     for_panel_groups(panel_begin, panel_end, most_panels, step_.last_panel_first, [&](Index panel, Index panel_count) {
-      for_even_pieces<static_cast<int>(tile_registers)>(step_.rows, [&](Index first, Index count) {
+      for_even_pieces(step_.rows, tile_registers, [&](Index first, Index count) {
         const Workplace<T> place{{first, first + count, panel, panel + panel_count}, gates, activated_cell, aside};
         add_products(place);
         update_cell(place);
@@ -74,19 +80,24 @@ class GeneralStep {
  private:
   void add_products(const Workplace<T>& place) const {
     const Tile& tile = place.tile;
-    const Index row_stride = tile.panels() * places_.width;
-    for_step_tiles<T>(tile.row_end - tile.row_begin, tile.panel_begin, tile.panel_end, step_.last_panel_first,
-                      [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index row, Index panel) {
-                        T* pre = place.gates + row * row_stride + (panel - tile.panel_begin) * places_.width;
-                        with_fetch<Rows>(step_fetch(step_, variant_.gates), [&]<int Fetch>(Constant<Fetch>) {
-                          const Index first_row = tile.row_begin + row;
-                          if (places_.own_forget) {
-                            pre_activation_tile<T, Rows, Panels, 4, Fetch>(step_, first_row, panel, pre, row_stride);
-                          } else {
-                            pre_activation_tile<T, Rows, Panels, 3, Fetch>(step_, first_row, panel, pre, row_stride);
-                          }
-                        });
-                      });
+    const Index row_stride = tile.panels() * places_.width, rows = tile.row_end - tile.row_begin;
+    const FetchAhead fetch = step_fetch(step_, variant_.gates);
+    for_step_tiles<T>(
+        rows, tile.panel_begin, tile.panel_end, step_.last_panel_first,
+        [&](Index) { return most_rows_of(variant_.gates, step_depth(step_)); },
+        [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index row, Index panel) {
+          T* pre = place.gates + row * row_stride + (panel - tile.panel_begin) * places_.width;
+          const Index first_row = tile.row_begin + row;
+          with_fetch<Rows>(
+              fetch_of_tile<T>(fetch, variant_.gates, first_row, step_.rows), [&]<int Fetch>(Constant<Fetch>) {
+                if (places_.own_forget) {
+                  pre_activation_tile<T, Rows, Panels, 4, Fetch>(step_, first_row, panel, pre, row_stride);
+                } else {
+                  constexpr int fitting = Rows < most_tile_rows<3> ? Rows : most_tile_rows<3>;
+                  pre_activation_tile<T, fitting, Panels, 3, Fetch>(step_, first_row, panel, pre, row_stride);
+                }
+              });
+        });
   }
 
   // Computes the gates from the pre-activations, and the cell from the gates.

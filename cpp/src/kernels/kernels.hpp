@@ -34,7 +34,7 @@ void add_rows(const T* b, Index stride, Index depth, Index width, T* sum);
 template <class T>
 void scatter_rows(const T* b, Index stride, const Index* row, Index depth, Index width, T* sum, Index sum_stride);
 template <class T>
-inline constexpr Index outer_block = 4 * tile_rows;
+inline constexpr Index outer_block = 4 * whole_panel_rows;
 
 // packing.cpp
 template <class T>

@@ -3,6 +3,7 @@
 #include <Eigen/Core>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "latchwork/types.hpp"
 
@@ -18,17 +19,22 @@ using Packet = typename eigen::packet_traits<T>::type;
 template <class T>
 inline constexpr int lanes = eigen::unpacket_traits<Packet<T>>::size;
 
-// tile_rows: how many rows (or columns) a tile has that is 4 registers wide, so that its accumulators, the broadcast
-// factors and a weight fit into the registers. single_row_panels: how many panels a single row takes at once.
+// whole_panel_rows: how many rows (or columns) a tile has that is 4 registers wide, so that its accumulators, the
+// broadcast factors and a weight fit into the registers. single_row_panels: how many panels a single row takes at once.
+// half_panels: whether panels of weights that are 4 registers wide lie in two halves, which tiles of more rows take one
+// after the other (see tile.hpp). With only 16 registers such a tile reads half as many weights for each multiply-add.
 #if defined(EIGEN_VECTORIZE_AVX512) || defined(__aarch64__)
-inline constexpr int tile_rows = 6;
+inline constexpr int whole_panel_rows = 6;
 inline constexpr int single_row_panels = 4;
+inline constexpr bool half_panels = false;
 #elif defined(EIGEN_VECTORIZE_FMA)
-inline constexpr int tile_rows = 3;
+inline constexpr int whole_panel_rows = 3;
 inline constexpr int single_row_panels = 3;
+inline constexpr bool half_panels = true;
 #else
-inline constexpr int tile_rows = 2;
+inline constexpr int whole_panel_rows = 2;
 inline constexpr int single_row_panels = 2;
+inline constexpr bool half_panels = false;
 #endif
 
 template <class T>
@@ -204,6 +210,21 @@ EIGEN_ALWAYS_INLINE Packet<T> joined_lanes(const Packet<T>& a, [[maybe_unused]] 
 template <class P>
 EIGEN_ALWAYS_INLINE P multiply_add(const P& a, const P& b, const P& c) {
   return eigen::pmadd(a, b, c);
+}
+// c = a * b + c, for the innermost loops of tiles that need every register: left to itself, gcc writes some of the
+// results to the registers of a or b, and then runs out of registers and moves sums to memory and back.
+template <class P>
+EIGEN_ALWAYS_INLINE void multiply_add_in_place(const P& a, const P& b, P& c) {
+#if defined(EIGEN_VECTORIZE_FMA) && !defined(EIGEN_VECTORIZE_AVX512)
+  if constexpr (std::is_same_v<P, __m256>) {
+    asm("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b));
+    return;
+  } else if constexpr (std::is_same_v<P, __m256d>) {
+    asm("vfmadd231pd %2, %1, %0" : "+x"(c) : "x"(a), "x"(b));
+    return;
+  }
+#endif
+  c = multiply_add(a, b, c);
 }
 template <class P>
 EIGEN_ALWAYS_INLINE P add(const P& a, const P& b) {

@@ -63,17 +63,32 @@ void transpose_out(const T* from, Index from_stride, Index count, Index k_size, 
   }
 }
 
+// Where register v of a panel of weights lies.
+struct RegisterPlace {
+  Index at;      // where its numbers for k = 0 start
+  Index stride;  // the distance from k to k + 1
+};
+template <class T>
+constexpr RegisterPlace place_in_panel(Index v, Index registers, Index k_size) {
+  constexpr Index width = lanes<T>;
+  if (!half_panels || registers < 4) return {v * width, registers * width};
+  return {v / 2 * 2 * width * k_size + v % 2 * width, 2 * width};
+}
+
 // Where one gate lies in one panel.
 struct GatePlace {
   Index gate;
+  Index panel;
   Index first_unit;
   Index count;   // how many units it has
-  Index at;      // where its numbers for k = 0 start
+  Index begin;   // where the panel starts
+  Index at;      // where in the panel its numbers for k = 0 start
   Index room;    // how many numbers it has for each k: U, or fewer in a compact panel
   Index stride;  // the distance from k to k + 1
 };
 
-// Calls task(place) for the panels [panel_begin, panel_end) and every gate.
+// Calls task(place) for the panels [panel_begin, panel_end) and every gate; the places are those in panels that do not
+// lie in halves.
 template <class T, class Task>
 void for_each_gate(Index panel_begin, Index panel_end, const GateShape& shape, Index k_size, Task&& task) {
   constexpr Index width = lanes<T>;
@@ -83,7 +98,7 @@ void for_each_gate(Index panel_begin, Index panel_end, const GateShape& shape, I
     const Index stride = (panel + 1 == panels ? shape.last_registers : shape.gates) * width;
     const Index room = stride / shape.gates;
     for (Index gate = 0; gate < shape.gates; ++gate) {
-      task(GatePlace{gate, unit, smaller(shape.units - unit, width), begin + gate * room, room, stride});
+      task(GatePlace{gate, panel, unit, smaller(shape.units - unit, width), begin, gate * room, room, stride});
     }
   }
 }
@@ -93,14 +108,29 @@ void for_each_gate(const GateShape& shape, Index k_size, Task&& task) {
   for_each_gate<T>(0, panel_count<T>(shape.units), shape, k_size, task);
 }
 
+// Writes `count` numbers as row k of a column panel of weights with this many registers, and zeros after them.
+template <class T>
+void write_panel_row(const T* from, Index count, Index registers, Index k, Index k_size, T* panel) {
+  constexpr Index width = lanes<T>;
+  const Index pieces = half_panels && registers == 4 ? 2 : 1, piece = registers / pieces * width;
+  for (Index column = 0; column < registers * width; column += piece) {
+    T* const to = panel + column * k_size + k * piece;
+    const Index left = smaller(count > column ? count - column : 0, piece);
+    std::memcpy(to, from + column, static_cast<std::size_t>(left) * sizeof(T));
+    for (Index at = left; at < piece; ++at) to[at] = T(0);
+  }
+}
+
 }  // namespace
 
 template <class T>
 void pack_gate_panels(const T* weight, const GateShape& shape, Index k_size, T* panels, Index panel_begin,
                       Index panel_end) {
-  for_each_gate<T>(panel_begin, panel_end, shape, k_size, [&](const GatePlace& place) {
-    transpose_in(weight + (place.gate * shape.units + place.first_unit) * k_size, k_size, place.count, k_size,
-                 panels + place.at, place.stride, place.room);
+  for_each_gate<T>(panel_begin, panel_end, shape, k_size, [&](const GatePlace& gate) {
+    RegisterPlace place{gate.at, gate.stride};
+    if (gate.room == lanes<T>) place = place_in_panel<T>(gate.gate, shape.gates, k_size);
+    transpose_in(weight + (gate.gate * shape.units + gate.first_unit) * k_size, k_size, gate.count, k_size,
+                 panels + gate.begin + place.at, place.stride, gate.room);
   });
 }
 
@@ -112,7 +142,7 @@ void pack_gate_row(const T* first, const T* second, const GateShape& shape, T* r
       T sum = T(0);
       if (first != nullptr && u < place.count) sum = first[source];
       if (second != nullptr && u < place.count) sum += second[source];
-      row[place.at + u] = sum;
+      row[place.begin + place.at + u] = sum;
     }
   });
 }
@@ -124,8 +154,9 @@ void pack_transposed_panels(const T* weight, Index columns, Index k_size, T* pan
     const Index registers = smaller(panel_count<T>(columns - panel), 4);
     for (Index v = 0; v < registers; ++v) {
       const Index column = panel + v * width;
+      const RegisterPlace place = place_in_panel<T>(v, registers, k_size);
       transpose_in(weight + column * k_size, k_size, smaller(columns - column, width), k_size,
-                   panels + panel * k_size + v * width, registers * width, width);
+                   panels + panel * k_size + place.at, place.stride, width);
     }
   }
 }
@@ -134,12 +165,10 @@ template <class T>
 void pack_panels(const T* weight, Index k_size, Index columns, T* panels) {
   constexpr Index width = lanes<T>;
   for (Index panel = 0; panel < columns; panel += 4 * width) {
-    const Index panel_width = smaller(panel_count<T>(columns - panel), 4) * width;
-    const Index count = smaller(columns - panel, panel_width);
-    T* to = panels + panel * k_size;
+    const Index registers = smaller(panel_count<T>(columns - panel), 4);
+    const Index count = smaller(columns - panel, registers * width);
     for (Index k = 0; k < k_size; ++k) {
-      std::memcpy(to + k * panel_width, weight + k * columns + panel, static_cast<std::size_t>(count) * sizeof(T));
-      for (Index column = count; column < panel_width; ++column) to[k * panel_width + column] = T(0);
+      write_panel_row(weight + k * columns + panel, count, registers, k, k_size, panels + panel * k_size);
     }
   }
 }
@@ -151,14 +180,12 @@ void pack_gate_rows(const T* weight, const GateShape& shape, Index columns, T* p
   const Index k_size = shape.gates * shape.units;
   const Index unit_begin = gate_panel_begin * width, unit_end = smaller(gate_panel_end * width, shape.units);
   for (Index panel = 0; panel < columns; panel += 4 * width) {
-    const Index panel_width = smaller(panel_count<T>(columns - panel), 4) * width;
-    const Index count = smaller(columns - panel, panel_width);
-    T* row = panels + panel * k_size + unit_begin * shape.gates * panel_width;
+    const Index registers = smaller(panel_count<T>(columns - panel), 4);
+    const Index count = smaller(columns - panel, registers * width);
     for (Index unit = unit_begin; unit < unit_end; ++unit) {
-      for (Index gate = 0; gate < shape.gates; ++gate, row += panel_width) {
-        const T* from = weight + (gate * shape.units + unit) * columns + panel;
-        std::memcpy(row, from, static_cast<std::size_t>(count) * sizeof(T));
-        for (Index column = count; column < panel_width; ++column) row[column] = T(0);
+      for (Index gate = 0; gate < shape.gates; ++gate) {
+        write_panel_row(weight + (gate * shape.units + unit) * columns + panel, count, registers,
+                        unit * shape.gates + gate, k_size, panels + panel * k_size);
       }
     }
   }
@@ -168,7 +195,7 @@ template <class T>
 void unpack_gate_panels(const T* panels, const GateShape& shape, Index k_size, T* weight, bool accumulate,
                         Index panel_begin, Index panel_end) {
   for_each_gate<T>(panel_begin, panel_end, shape, k_size, [&](const GatePlace& place) {
-    transpose_out(panels + place.at, place.stride, place.count, k_size,
+    transpose_out(panels + place.begin + place.at, place.stride, place.count, k_size,
                   weight + (place.gate * shape.units + place.first_unit) * k_size, k_size, accumulate);
   });
 }
@@ -178,7 +205,7 @@ void unpack_gate_row(const T* row, const GateShape& shape, T* bias, bool accumul
   for_each_gate<T>(shape, 1, [&](const GatePlace& place) {
     for (Index u = 0; u < place.count; ++u) {
       T& target = bias[place.gate * shape.units + place.first_unit + u];
-      const T value = row[place.at + u];
+      const T value = row[place.begin + place.at + u];
       target = accumulate ? target + value : value;
     }
   });

@@ -19,17 +19,23 @@ struct Part {
   const T* next_weights;  // the weights that are needed after those of this part
 };
 
-template <class T, int Rows, int Panels, int Width, int Fetch>
-[[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel,
-                                    const Part<T>& part) {
+struct AnyOrder {};
+
+// The sums of the registers [first_register, first_register + Width) of each panel of PanelWidth registers.
+// Order: where the elements of a row of `a` lie; AnyOrder: as the arguments say.
+template <class T, int Rows, int Panels, int Width, int Fetch, int PanelWidth, class Order>
+EIGEN_ALWAYS_INLINE void product_sums(const ProductArgs<T>& args, Index first_row, Index first_panel,
+                                      Index first_register, const Part<T>& part) {
   const Index k_begin = part.k_begin, k_end = part.k_end;
-  constexpr Index panel_width = Width * lanes<T>;
-  const Index first_column = first_panel * args.panel_registers * lanes<T>;
+  constexpr Index panel_width = PanelWidth * lanes<T>, pieces = PanelWidth / Width;
+  const Index piece = first_register / Width;
+  const Index panel_column = first_panel * args.panel_registers * lanes<T>;
+  const Index first_column = panel_column + first_register * lanes<T>;
   Packet<T> sum[Rows][Panels * Width];
   const T* operand[Rows];
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
-    operand[row] = args.a[first_row + row] + k_begin / args.a_block * args.a_block_stride;
+    operand[row] = args.a[first_row + row];
     const T* y = args.y[first_row + row];
 #pragma GCC unroll 16
     for (int v = 0; v < Panels * Width; ++v) {
@@ -43,24 +49,35 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
     }
   }
   const Index panel_stride = args.depth * panel_width;
-  const T* weights = args.weights + first_column * args.depth + k_begin * panel_width;
-  NextPanel<T> next;
+  constexpr Index row_width = side_by_side<PanelWidth> * lanes<T>;
+  const T* weights = args.weights + panel_column * args.depth + piece * (panel_stride / pieces) + k_begin * row_width;
+  const T* next = nullptr;
   if constexpr ((Fetch & fetch_next_panel) != 0) {
-    next = next_panel(part.next_weights, k_end - k_begin, Width, first_row, args.rows);
+    next = part.next_weights + (first_part(PanelWidth, first_row, args.rows) + piece) * (k_end - k_begin) * line<T>;
   }
+  Index begin = k_begin / args.a_block * args.a_block_stride;
   for (Index block = k_begin; block < k_end; block += args.a_block) {
     const Index left = k_end - block, count = left < args.a_block ? left : args.a_block;
-    if (args.a_gates == 1) {
-      accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next);
+    const Index gate_stride = block + args.a_block < args.depth ? args.a_gate_stride : args.a_last_gate_stride;
+    if constexpr (std::is_same_v<Order, AnyOrder>) {
+      if (args.a_gates == 1) {
+        accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next, Contiguous{begin});
+      } else if (args.a_gates == 4 && gate_stride == lanes<T>) {
+        accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next,
+                                                  FourGates<T>{begin});
+      } else {
+        accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next,
+                                                  Alternating(args.a_gates, gate_stride, begin));
+      }
+    } else if (std::is_same_v<Order, FourGates<T>> && gate_stride != lanes<T>) [[unlikely]] {
+      accumulate_aside<T, Rows, Width>(sum, operand, 0, count, weights, Alternating(args.a_gates, gate_stride, begin));
     } else {
-      const Alternating order(args.a_gates,
-                              block + args.a_block < args.depth ? args.a_gate_stride : args.a_last_gate_stride);
-      accumulate<T, Rows, Panels, Width, Fetch, 0>(sum, operand, count, weights, panel_stride, next, order);
+      accumulate<T, Rows, Panels, Width, Fetch, 0, true>(sum, operand, count, weights, panel_stride, next,
+                                                         Order{begin});
     }
-    next.weights += args.a_block * next.stride;
-    weights += args.a_block * panel_width;
-#pragma GCC unroll 8
-    for (int row = 0; row < Rows; ++row) operand[row] += args.a_block_stride;
+    if constexpr ((Fetch & fetch_next_panel) != 0) next += args.a_block * line<T>;
+    weights += args.a_block * row_width;
+    begin += args.a_block_stride;
   }
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
@@ -77,21 +94,48 @@ template <class T, int Rows, int Panels, int Width, int Fetch>
   }
 }
 
-template <class T, int Columns, int Width>
-[[gnu::noinline]] void outer_tile(const OuterArgs<T>& args, const T* a, Index first_column) {
-  T* c = args.c + first_column * Width * lanes<T>;
-  Packet<T> sum[Columns][Width];
-#pragma GCC unroll 8
-  for (int column = 0; column < Columns; ++column) {
-#pragma GCC unroll 4
-    for (int v = 0; v < Width; ++v) sum[column][v] = load(c + (column * Width + v) * lanes<T>);
+// One half of a tile; a function for each order, because gcc keeps the sums in registers all the time only if there is
+// one loop over k.
+template <class T, int Rows, int Fetch, class Order>
+[[gnu::noinline]] void product_half(const ProductArgs<T>& args, Index first_row, Index panel, Index half,
+                                    const Part<T>& part) {
+  product_sums<T, Rows, 1, 2, Fetch, 4, Order>(args, first_row, panel, half * 2, part);
+}
+
+template <class T, int Rows, int Panels, int Width, int Fetch>
+[[gnu::noinline]] void product_tile(const ProductArgs<T>& args, Index first_row, Index first_panel,
+                                    const Part<T>& part) {
+  if constexpr (takes_halves<Rows, Width> && Panels == 1) {
+    for (Index half = 0; half < 2; ++half) {
+      if (args.a_gates == 1) {
+        product_half<T, Rows, Fetch, Contiguous>(args, first_row, first_panel, half, part);
+      } else {
+        product_half<T, Rows, Fetch, FourGates<T>>(args, first_row, first_panel, half, part);
+      }
+    }
+  } else {
+    product_sums<T, Rows, Panels, Width, Fetch, Width, AnyOrder>(args, first_row, first_panel, 0, part);
   }
-  const T* b = args.b;
-  // Meanwhile this fetches the sums of the next tile, which the processor does not predict.
-  constexpr Index next_lines = Columns * Width * lanes<T> / line<T>;
-  const T* const next_sums = c + Columns * Width * lanes<T>;
-  for (Index k = 0; k < args.depth; ++k) {
-    if (k < next_lines) fetch_into_l1(next_sums + k * line<T>);
+}
+
+// c += a b for one k; b has registers side by side.
+template <class T, int Columns, int Width>
+EIGEN_ALWAYS_INLINE void add_outer(Packet<T> (&sum)[Columns][Width], const T* a, const T* b) {
+  if constexpr (half_panels && Columns > Width) {
+    Packet<T> gradient[Width];
+#pragma GCC unroll 4
+    for (int v = 0; v < Width; ++v) {
+      gradient[v] = load(b + v * lanes<T>);
+      keep_in_register(gradient[v]);
+    }
+#pragma GCC unroll 8
+    for (int column = 0; column < Columns; ++column) {
+      Packet<T> factor = broadcast(a[column]);
+      keep_in_register(factor);
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v) multiply_add_in_place(factor, gradient[v], sum[column][v]);
+    }
+  } else {
     Packet<T> factor[Columns];
 #pragma GCC unroll 8
     for (int column = 0; column < Columns; ++column) factor[column] = broadcast(a[column]);
@@ -103,13 +147,54 @@ template <class T, int Columns, int Width>
         sum[column][v] = multiply_add(factor[column], gradient, sum[column][v]);
       }
     }
-    a += outer_block<T>;
-    b += args.b_stride;
+  }
+}
+
+// The sums of the registers [first_register, first_register + Width) of a panel of PanelWidth registers.
+template <class T, int Columns, int Width, int PanelWidth>
+[[gnu::noinline]] void outer_tile(const OuterArgs<T>& args, const T* a, Index first_column, Index first_register) {
+  T* const c = args.c + (first_column * PanelWidth + first_register) * lanes<T>;
+  Packet<T> sum[Columns][Width];
+#pragma GCC unroll 8
+  for (int column = 0; column < Columns; ++column) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Width; ++v) sum[column][v] = load(c + (column * PanelWidth + v) * lanes<T>);
+  }
+  const T* b = args.b + first_register * lanes<T>;
+  // Meanwhile this fetches the sums of the next tile, which the processor does not predict.
+  constexpr Index next_lines = Columns * PanelWidth * lanes<T> / line<T>;
+  const T* const next_sums = c + Columns * PanelWidth * lanes<T>;
+  if constexpr (takes_halves<Columns, PanelWidth>) {
+    if (first_register == 0) {
+#pragma GCC unroll 16
+      for (Index at = 0; at < next_lines; ++at) fetch_into_l1(next_sums + at * line<T>);
+    }
+    Index k = 0;
+    for (; k + unrolled_k <= args.depth; k += unrolled_k) {
+#pragma GCC unroll 8
+      for (int j = 0; j < unrolled_k; ++j) {
+        add_outer<T, Columns, Width>(sum, a, b);
+        a += outer_block<T>;
+        b += args.b_stride;
+      }
+    }
+    for (; k < args.depth; ++k) {
+      add_outer<T, Columns, Width>(sum, a, b);
+      a += outer_block<T>;
+      b += args.b_stride;
+    }
+  } else {
+    for (Index k = 0; k < args.depth; ++k) {
+      if (k < next_lines) fetch_into_l1(next_sums + k * line<T>);
+      add_outer<T, Columns, Width>(sum, a, b);
+      a += outer_block<T>;
+      b += args.b_stride;
+    }
   }
 #pragma GCC unroll 8
   for (int column = 0; column < Columns; ++column) {
 #pragma GCC unroll 4
-    for (int v = 0; v < Width; ++v) store(c + (column * Width + v) * lanes<T>, sum[column][v]);
+    for (int v = 0; v < Width; ++v) store(c + (column * PanelWidth + v) * lanes<T>, sum[column][v]);
   }
 }
 
@@ -150,13 +235,16 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
       const Index end = k_end - k < k_at_once ? k_end : k + k_at_once;
       const Part<T> part{k, end, end < k_end ? panel_weights + end * width : next};
       with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
-        for_even_pieces<tile_rows>(args.rows, [&](Index first, Index count) {
-          with_constant<tile_rows>(count, [&]<int Rows>(Constant<Rows>) {
+        // There are halves of tiles for these orders alone.
+        const bool halves = args.a_gates == 1 || (args.a_gates == 4 && args.a_gate_stride == lanes<T>);
+        const Index most_rows = halves || Width != 4 ? most_rows_of(Width, args.depth) : whole_panel_rows;
+        for_even_pieces(args.rows, most_rows, [&](Index first, Index count) {
+          with_constant<most_tile_rows<Width>>(count, [&]<int Rows>(Constant<Rows>) {
             // A panel that is narrower than one of three gates is always the last, so that tiles that fetch are not
             // worth compiling for it.
-            with_fetch<(Width < 3 ? 1 : Rows)>(fetch, [&]<int Fetch>(Constant<Fetch>) {
-              product_tile<T, Rows, 1, Width, Fetch>(args, first, panel, part);
-            });
+            with_fetch<(Width < 3 ? 1 : Rows)>(
+                fetch_of_tile<T>(fetch, Width, first, args.rows),
+                [&]<int Fetch>(Constant<Fetch>) { product_tile<T, Rows, 1, Width, Fetch>(args, first, panel, part); });
           });
         });
       });
@@ -189,13 +277,21 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
 
 template <class T>
 void outer(const OuterArgs<T>& args) {
+  // With fewer k the sums of a large tile are fetched and stored too often.
+  constexpr Index fewest_k = 32;
   with_constant<4>(args.registers, [&]<int Width>(Constant<Width>) {
+    const Index most = args.depth < fewest_k ? whole_panel_rows : most_tile_rows<Width>;
     for (Index block = 0; block < args.columns; block += outer_block<T>) {
       const T* a = args.a + block * args.depth;
       const Index columns = args.columns - block < outer_block<T> ? args.columns - block : outer_block<T>;
-      for_even_pieces<tile_rows>(columns, [&](Index first, Index count) {
-        with_constant<tile_rows>(count, [&]<int Columns>(Constant<Columns>) {
-          outer_tile<T, Columns, Width>(args, a + first, block + first);
+      for_even_pieces(columns, most, [&](Index first, Index count) {
+        with_constant<most_tile_rows<Width>>(count, [&]<int Columns>(Constant<Columns>) {
+          if constexpr (takes_halves<Columns, Width>) {
+            outer_tile<T, Columns, 2, Width>(args, a + first, block + first, 0);
+            outer_tile<T, Columns, 2, Width>(args, a + first, block + first, 2);
+          } else {
+            outer_tile<T, Columns, Width, Width>(args, a + first, block + first, 0);
+          }
         });
       });
     }

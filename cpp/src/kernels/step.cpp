@@ -27,14 +27,11 @@ EIGEN_ALWAYS_INLINE Packet<T> update_cell(const StepArgs<T>& args, Index row, In
   return cell_state<T>(gates, load(args.c_prev[row] + unit));
 }
 
-// Tail: the number of registers of a compact panel that follows the others. The function is not inlined, because inside
-// a larger function the accumulators no longer stay in registers.
-template <class T, int Rows, int Panels, int Tail, int Fetch>
-[[gnu::noinline, gnu::hot]] void step_tile(const StepArgs<T>& args, Index first_row, Index first_panel) {
+// Computes and stores c and h from the pre-activations of a tile.
+template <class T, int Rows, int Panels, int Tail>
+EIGEN_ALWAYS_INLINE void finish_tile(const StepArgs<T>& args, Index first_row, Index first_panel,
+                                     const Packet<T> (&sum)[Rows][Panels * 4 + Tail]) {
   constexpr Index unit_count = lanes<T>;
-  Packet<T> sum[Rows][Panels * 4 + Tail];
-  pre_activations<T, Rows, Panels, 4, Fetch, Tail>(args, first_row, first_panel, sum);
-
   // This takes two passes, so that the processor can work on other rows while it waits for one row's chain of
   // operations.
   constexpr int all_panels = Panels + (Tail > 0 ? 1 : 0);
@@ -64,6 +61,39 @@ template <class T, int Rows, int Panels, int Tail, int Fetch>
         store_part(args.h[first_row + row] + unit, h, left);
       }
     }
+  }
+}
+
+// The same for one panel of 4 gates whose pre-activations are in memory.
+template <class T, int Rows>
+[[gnu::noinline, gnu::hot]] void finish_rows(const StepArgs<T>& args, Index first_row, Index panel, const T* pre) {
+  Packet<T> sum[Rows][4];
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sum[row][v] = load(pre + (row * 4 + v) * lanes<T>);
+  }
+  finish_tile<T, Rows, 1, 0>(args, first_row, panel, sum);
+}
+
+// Tail: the number of registers of a compact panel that follows the others. The function is not inlined, because inside
+// a larger function the accumulators no longer stay in registers.
+template <class T, int Rows, int Panels, int Tail, int Fetch>
+[[gnu::noinline, gnu::hot]] void step_tile(const StepArgs<T>& args, Index first_row, Index first_panel) {
+  if constexpr (takes_halves<Rows, Panels * 4>) {
+    alignas(64) T pre[Rows * 4 * lanes<T>];
+    for (Index half = 0; half < 2; ++half) {
+      store_half<T, Rows, Fetch>(args, first_row, first_panel, half, pre, 4 * lanes<T>);
+    }
+    for_even_pieces(Rows, whole_panel_rows, [&](Index first, Index count) {
+      with_constant<whole_panel_rows>(count, [&]<int Count>(Constant<Count>) {
+        finish_rows<T, Count>(args, first_row + first, first_panel, pre + first * 4 * lanes<T>);
+      });
+    });
+  } else {
+    Packet<T> sum[Rows][Panels * 4 + Tail];
+    pre_activations<T, Rows, Panels, 4, Fetch, Tail>(args, first_row, first_panel, sum);
+    finish_tile<T, Rows, Panels, Tail>(args, first_row, first_panel, sum);
   }
 }
 
@@ -117,19 +147,23 @@ template <class T>
 template <class T>
 [[gnu::hot]] void step(const StepArgs<T>& args, Index panel_begin, Index panel_end) {
   const FetchAhead fetch = step_fetch(args, 4);
+  const Index depth = step_depth(args);
   const Index full_panels = args.last_registers < 4 ? args.units / lanes<T> : panel_end;
-  for_step_tiles<T>(args.rows, panel_begin, panel_end, args.last_panel_first,
-                    [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index first_row, Index first_panel) {
-                      if (first_panel + Panels > full_panels) {
-                        with_compact<T>(args.last_registers, [&]<int Tail>(Constant<Tail>) {
-                          step_tile<T, Rows, Panels - 1, Tail, fetch_nothing>(args, first_row, first_panel);
-                        });
-                        return;
-                      }
-                      with_fetch<Rows>(fetch, [&]<int Fetch>(Constant<Fetch>) {
-                        step_tile<T, Rows, Panels, 0, Fetch>(args, first_row, first_panel);
-                      });
-                    });
+  for_step_tiles<T>(
+      args.rows, panel_begin, panel_end, args.last_panel_first,
+      [&](Index panel) { return panel < full_panels ? most_rows_of(4, depth) : whole_panel_rows; },
+      [&]<int Rows, int Panels>(Constant<Rows>, Constant<Panels>, Index first_row, Index first_panel) {
+        if (first_panel + Panels > full_panels) {
+          with_compact<T>(args.last_registers, [&]<int Tail>(Constant<Tail>) {
+            constexpr int rows = Rows < whole_panel_rows ? Rows : whole_panel_rows;
+            step_tile<T, rows, Panels - 1, Tail, fetch_nothing>(args, first_row, first_panel);
+          });
+          return;
+        }
+        with_fetch<Rows>(fetch_of_tile<T>(fetch, 4, first_row, args.rows), [&]<int Fetch>(Constant<Fetch>) {
+          step_tile<T, Rows, Panels, 0, Fetch>(args, first_row, first_panel);
+        });
+      });
   if (args.gates_bypass_cache) end_stores_bypassing_cache();
 }
 

@@ -14,6 +14,7 @@ constexpr Kernels<T> functions() {
   Kernels<T> table{};
   table.units = lanes<T>;
   table.outer_block = outer_block<T>;
+  table.half_panels = half_panels;
   table.pack_gate_panels = pack_gate_panels<T>;
   table.pack_gate_row = pack_gate_row<T>;
   table.pack_transposed_panels = pack_transposed_panels<T>;

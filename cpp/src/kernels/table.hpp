@@ -14,7 +14,9 @@
 // pre-activations, gates or their gradients: G x padded numbers, panel by panel. A *padded row* holds one number for
 // each unit, padded. A *column panel* holds up to VU columns of an ordinary matrix, V = 4: for each k, V x U numbers.
 // The last panel only has as many registers as its columns need; numbers of columns beyond the matrix are zero. Gate
-// panels are column panels with V = G.
+// panels are column panels with V = G. On instruction sets with *half panels* a panel of weights that is 4 registers
+// wide lies in two halves: 2U numbers for each k, and when k has ended the other 2U for each k. Panels of gradients do
+// not.
 //
 // The last gate panel may be *compact* if only the plain step and its gradient read it. It has only w registers for
 // each k: as few as hold the G = 4 gates of the units that are left. Each gate has room for s = w U / 4 units: for each
@@ -44,8 +46,8 @@ constexpr Index compact_registers(Index units, Index gates, Index register_size)
 struct CacheUse {
   Index l1_bytes = 32 << 10;  // of L1 for data
   Index l2_bytes = 512 << 10;
-  bool fetch_into_l1 = false;  // whether a tile fetches weights into L1 shortly before it needs them
-  bool fetch_into_l2 = true;   // whether it fetches weights into L2 that the next tiles need
+  bool fetch_into_l1 = false;            // whether a tile fetches weights into L1 shortly before it needs them
+  Index fetch_into_l2_from = 600 << 10;  // from how many bytes of weights it fetches into L2 what the next tiles need
 };
 
 template <class T>
@@ -272,6 +274,7 @@ template <class T>
 struct Kernels {
   Index units;        // U
   Index outer_block;  // how many columns of `a` pack_outer puts side by side
+  bool half_panels;   // whether a panel of weights that is 4 registers wide lies in two halves
 
   // Packs a PyTorch weight (GH, k_size), row-major, gate order i, f, g, o or i, g, o, into gate panels.
   void (*pack_gate_panels)(const T* weight, const GateShape& shape, Index k_size, T* panels, Index panel_begin,

@@ -68,12 +68,19 @@ struct Layout {
   Index column_panels(Index columns) const { return (columns + 4 * lanes - 1) / (4 * lanes); }
   Index packed(Index gate, Index unit) const { return (unit / lanes * gates + gate) * lanes + unit % lanes; }
   Index gate_element(Index gate, Index unit, Index k, Index k_size) const {
+    return unit / lanes * gates * lanes * k_size + place_in_panel<T>(gate * lanes + unit % lanes, gates, k, k_size);
+  }
+  Index gate_gradient_element(Index gate, Index unit, Index k, Index k_size) const {
     return ((unit / lanes * k_size + k) * gates + gate) * lanes + unit % lanes;
+  }
+  Index column_gradient_element(Index column, Index k, Index columns, Index k_size) const {
+    const Index first = column / (4 * lanes) * 4 * lanes;
+    return first * k_size + k * std::min(4 * lanes, padded(columns - first)) + column - first;
   }
   Index column_element(Index column, Index k, Index columns, Index k_size) const {
     const Index first = column / (4 * lanes) * 4 * lanes;
-    const Index width = std::min(4 * lanes, padded(columns - first));
-    return first * k_size + k * width + column - first;
+    const Index registers = std::min<Index>(4, padded(columns - first) / lanes);
+    return first * k_size + place_in_panel<T>(column - first, registers, k, k_size);
   }
 
   Index lanes, gates;
