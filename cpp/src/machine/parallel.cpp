@@ -51,13 +51,15 @@ struct PoolLifetime {
 }  // namespace
 
 void abandon_pool() {
-  if (inside_task && pool != nullptr) {
+  Pool* const used = own_pool != nullptr ? own_pool : pool;
+  if (inside_task && used != nullptr) {
     // This thread forked in a question that it asked in the middle of a call. What the workers had yet to do of that
     // call is never done here, so it comes to its end without it.
-    pool->abandon();
+    used->abandon();
     if (interrupts.call != nullptr) interrupts.call->stop();
   }
   pool = nullptr;
+  own_pool = nullptr;
   pool_taken.store(false, std::memory_order_release);
 }
 
@@ -77,6 +79,7 @@ void wake_threads() {
   if (threads == 1) return;
   const PoolUse use(false);
   if (!use.granted()) return;
+  if (own_pool != nullptr) return own_pool->wake(own_pool->available(threads));
   if (pool == nullptr) pool = new Pool;
   pool->wake(pool->start(threads));
 }
@@ -88,12 +91,13 @@ void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept,
   const bool all = which == Threads::all;
   const PoolUse use(all);
   if (!use.granted()) return work.run(0);
-  if (all && pool == nullptr) pool = new Pool;
-  if (pool == nullptr) return work.run(0);
+  if (all && own_pool == nullptr && pool == nullptr) pool = new Pool;
+  Pool* const used = own_pool != nullptr ? own_pool : pool;
+  if (used == nullptr) return work.run(0);
   work.call = interrupts.call;
-  work.threads = all ? pool->start(threads) : pool->available(threads);
+  work.threads = all && used == pool ? pool->start(threads) : used->available(threads);
   inside_task = true;
-  pool->run(work, which);
+  used->run(work, which);
   inside_task = false;
 }
 
