@@ -158,13 +158,13 @@ Input<T> input_of(const Sequence& x, const TensorBatch& given, Index features, s
   return {whole_steps<const T>(memory.get(), given.batch, features), {}};
 }
 
-// Calls body() without the GIL. It uses at most `threads` threads: those of PyTorch if they were given (see
-// set_team_function) and if the work, in multiply-adds, is worth it.
+// Calls body() without the GIL. It uses at most `threads` threads: PyTorch's, if its team function is known and if the
+// work, in multiply-adds, is enough to ask all of them for it.
 template <class Body>
 void call_on_threads(Index threads, Index work, Body&& body) {
   const GilRelease release;
   const ThreadLimit limit(threads);
-  if (work < smallest_parallel_work) return body();
+  if (work / threads < smallest_parallel_work / 2) return body();
   run_in_team(threads, body);
 }
 

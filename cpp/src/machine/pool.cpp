@@ -56,7 +56,7 @@ void wake_caller() noexcept {
   finished_by_this_thread->notify_one();
 }
 
-Pool::Pool(Index threads) {
+Pool::Pool(Index threads) : for_guests_(true) {
   while (available(threads) < threads) add_worker();
   count_cpus(threads);
 }
@@ -74,7 +74,7 @@ void Pool::stop() {
 }
 
 Index Pool::start(Index threads) {
-  while (static_cast<Index>(workers_.size()) < threads - 1) {
+  while (!for_guests_ && static_cast<Index>(workers_.size()) < threads - 1) {
     cpus_ = usable_cpus();
     if (!start_worker()) break;
   }

@@ -59,12 +59,12 @@ struct Work {
 class Pool {
  public:
   Pool() = default;
-  // Has room for guests beside the caller, `threads` threads in all.
+  // Starts no workers, but has room for guests: `threads` threads with the caller.
   explicit Pool(Index threads);
   ~Pool();
 
   // Starts the workers that are still missing for `threads` threads. Returns how many threads there are then: fewer
-  // than asked for if the system does not allow more.
+  // than asked for if the system does not allow more, or if there is room for fewer guests.
   Index start(Index threads);
 
   Index available(Index threads) const;
@@ -136,6 +136,7 @@ class Pool {
 
   void serve(Worker& worker, Index thread);
 
+  const bool for_guests_ = false;
   std::vector<std::unique_ptr<Worker>> workers_;
   Index cpus_ = 1;
   Index calls_since_look_ = 0;

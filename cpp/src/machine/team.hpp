@@ -22,10 +22,10 @@ using TeamFunction = void (*)(void (*function)(void* context), void* context, un
 LATCHWORK_API void set_team_function(TeamFunction function);
 
 // Calls body(context) on this thread. Until it returns, or throws, what it runs in parallel runs on the other threads
-// of a team of `threads` threads, and on none of the pool. The number of threads should be the one that the owner of
-// the team asks for, because libgomp ends threads that it needs no more. There is no team, and the pool is used as
-// elsewhere, if num_threads() is 1, after a fork, and while another call has a team: one at a time is enough to keep
-// the cores busy.
+// of a team, and on none of the pool. The team has `threads` threads, of which num_threads() are used: as many as its
+// owner asks for, because libgomp ends threads that it is not asked for. There is no team, and the pool is used as
+// elsewhere, if one thread is to be used, after a fork, and while another call has a team: one at a time is enough to
+// keep the cores busy.
 LATCHWORK_API void run_in_team(Index threads, void (*body)(void* context), void* context);
 
 template <class Body>
