@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "latchwork/threads.hpp"
+#include "machine/parallel.hpp"
+#include "machine/team.hpp"
 #include "options.hpp"
 #include "register.hpp"
 
@@ -156,24 +158,40 @@ Input<T> input_of(const Sequence& x, const TensorBatch& given, Index features, s
   return {whole_steps<const T>(memory.get(), given.batch, features), {}};
 }
 
+// Calls body() without the GIL. It uses at most `threads` threads: PyTorch's, if its team function is known and if the
+// work, in multiply-adds, is enough to ask all of them for it.
+template <class Body>
+void call_on_threads(Index threads, Index work, Body&& body) {
+  const GilRelease release;
+  const ThreadLimit limit(threads);
+  if (work / threads < smallest_parallel_work / 2) return body();
+  run_in_team(threads, body);
+}
+
+// The multiply-adds of a call, roughly.
+template <class T>
+Index work_of(const Network<T>& network, const Batch& batch) {
+  return batch.steps * batch.rows * network.member_parameter_count();
+}
+
 template <class T>
 void run_tensors(const Network<T>& self, const std::vector<Address>& parameters, const Sizes& sizes, const Sequence& x,
                  const Masks& masks, Address batch_sizes, const Pair& start, const Sequence& output, const Pair& end,
                  Index threads) {
   const TensorBatch given(sizes, masks, batch_sizes);
-  const GilRelease release;
-  const ThreadLimit limit(threads);
-  std::unique_ptr<T[]> x_memory, output_memory;
-  const Input<T> input = input_of(x, given, self.input_size(), x_memory);
-  auto output_view = view_of<T>(output);
-  if (!given.sizes.empty()) {
-    output_memory = padded_memory<T>(given.batch, self.output_size());
-    output_view = whole_steps(output_memory.get(), given.batch, self.output_size());
-  }
-  self.forward(input, given.batch, states_of<const T>(start), output_view, states_of<T>(end),
-               tensors_of<T>(parameters));
-  if (!given.sizes.empty())
-    pack_sequence(given.sizes, read_only(output_view), self.output_size(), elements_at<T>(std::get<0>(output)));
+  call_on_threads(threads, work_of(self, given.batch), [&] {
+    std::unique_ptr<T[]> x_memory, output_memory;
+    const Input<T> input = input_of(x, given, self.input_size(), x_memory);
+    auto output_view = view_of<T>(output);
+    if (!given.sizes.empty()) {
+      output_memory = padded_memory<T>(given.batch, self.output_size());
+      output_view = whole_steps(output_memory.get(), given.batch, self.output_size());
+    }
+    self.forward(input, given.batch, states_of<const T>(start), output_view, states_of<T>(end),
+                 tensors_of<T>(parameters));
+    if (!given.sizes.empty())
+      pack_sequence(given.sizes, read_only(output_view), self.output_size(), elements_at<T>(std::get<0>(output)));
+  });
 }
 
 // A tape, and what gives the shapes of the arguments of backward.
@@ -183,6 +201,7 @@ struct TensorTape {
   Batch batch;  // without masks
   BatchSizes sizes;
   Index input_size, output_size;
+  Index work;              // of the forward pass
   std::uint8_t place = 0;  // its address is what backward finds the tape by
 };
 
@@ -224,9 +243,7 @@ py::array record_tensors(const std::shared_ptr<Network<T>>& self, const std::vec
   if (options.training) options.mask_seed = seed_argument(mask_seed, "mask_seed");
   options.checkpoint = checkpoint;
   auto result = std::make_shared<TensorTape<T>>();
-  {
-    const GilRelease release;
-    const ThreadLimit limit(threads);
+  call_on_threads(threads, work_of(*self, given.batch), [&] {
     const Batch& batch = given.batch;
     const Index features = self->output_size();
     std::unique_ptr<T[]> x_memory, output_memory;
@@ -255,7 +272,8 @@ py::array record_tensors(const std::shared_ptr<Network<T>>& self, const std::vec
     result->sizes = std::move(given.sizes);
     result->input_size = self->input_size();
     result->output_size = features;
-  }
+    result->work = work_of(*self, batch);
+  });
   return owner_of<T>(std::move(result));
 }
 
@@ -265,27 +283,27 @@ bool backward_tensors(Address place, const Sequence& d_output, const Pair& d_end
   const auto found = living_tapes<T>().find(place);
   if (found == living_tapes<T>().end()) return false;
   const std::shared_ptr<TensorTape<T>> tape = *found->second;
-  const GilRelease release;
-  const ThreadLimit limit(threads);
-  std::unique_ptr<T[]> d_output_memory, d_input_memory;
-  auto d_output_view = view_of<const T>(d_output);
-  auto d_input_view = view_of<T>(d_input);
-  if (!tape->sizes.empty()) {
-    if (d_output_view.data != nullptr) {
-      d_output_memory = padded_memory<T>(tape->batch, tape->output_size);
-      pad_sequence(tape->sizes, tape->batch.rows, tape->output_size, d_output_view.data, d_output_memory.get());
-      d_output_view = whole_steps<const T>(d_output_memory.get(), tape->batch, tape->output_size);
+  call_on_threads(threads, tape->work, [&] {
+    std::unique_ptr<T[]> d_output_memory, d_input_memory;
+    auto d_output_view = view_of<const T>(d_output);
+    auto d_input_view = view_of<T>(d_input);
+    if (!tape->sizes.empty()) {
+      if (d_output_view.data != nullptr) {
+        d_output_memory = padded_memory<T>(tape->batch, tape->output_size);
+        pad_sequence(tape->sizes, tape->batch.rows, tape->output_size, d_output_view.data, d_output_memory.get());
+        d_output_view = whole_steps<const T>(d_output_memory.get(), tape->batch, tape->output_size);
+      }
+      if (d_input_view.data != nullptr) {
+        d_input_memory = padded_memory<T>(tape->batch, tape->input_size);
+        d_input_view = whole_steps(d_input_memory.get(), tape->batch, tape->input_size);
+      }
     }
-    if (d_input_view.data != nullptr) {
-      d_input_memory = padded_memory<T>(tape->batch, tape->input_size);
-      d_input_view = whole_steps(d_input_memory.get(), tape->batch, tape->input_size);
+    tape->tape->backward(d_output_view, states_of<const T>(d_end), elements_at<T>(parameters), false, d_input_view,
+                         states_of<T>(d_start));
+    if (!tape->sizes.empty() && d_input_view.data != nullptr) {
+      pack_sequence(tape->sizes, read_only(d_input_view), tape->input_size, elements_at<T>(std::get<0>(d_input)));
     }
-  }
-  tape->tape->backward(d_output_view, states_of<const T>(d_end), elements_at<T>(parameters), false, d_input_view,
-                       states_of<T>(d_start));
-  if (!tape->sizes.empty() && d_input_view.data != nullptr) {
-    pack_sequence(tape->sizes, read_only(d_input_view), tape->input_size, elements_at<T>(std::get<0>(d_input)));
-  }
+  });
   return true;
 }
 
@@ -304,6 +322,9 @@ void register_tensor_calls(py::module_& module, const char* network) {
 }  // namespace
 
 void register_tensors(py::module_& module) {
+  module.def(
+      "set_team_function", [](Address function) { set_team_function(reinterpret_cast<TeamFunction>(function)); },
+      py::arg("function"));
   register_tensor_calls<float>(module, "Network32");
   register_tensor_calls<double>(module, "Network64");
 }

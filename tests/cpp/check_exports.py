@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 # What the Python package calls besides.
-OTHERS = {"mathematics", "column_extents", "column_sums", "known_cpu", "ask_cpu"}
+OTHERS = {"mathematics", "column_extents", "column_sums", "known_cpu", "ask_cpu", "set_team_function", "run_in_team"}
 # Some of what a program needs, so that an empty library is no success.
 NEEDED = ["latchwork::load(", "latchwork::Network<float>::stream(", "latchwork::Stream<double>::step(",
           "latchwork::Trainer<float>::step(", "typeinfo for latchwork::Interrupted"]  # fmt: skip

@@ -12,7 +12,8 @@
 namespace latchwork {
 namespace {
 
-// Of several callers one uses the pool; the others run their work inline instead of waiting for it.
+// Of several callers one uses the pool; the others run their work inline instead of waiting for it. A caller that has
+// threads of a team (see team.hpp) is one of them, because its threads would run on the same cores.
 std::atomic<bool> pool_taken{false};
 Pool* pool = nullptr;
 
@@ -37,6 +38,13 @@ class PoolUse {
   bool granted_ = false;
 };
 
+// The pool that a call of this thread uses. If there is none yet, it is made or null.
+Pool* pool_of_call(bool make) {
+  if (own_pool != nullptr) return own_pool;
+  if (make && pool == nullptr) pool = new Pool;
+  return pool;
+}
+
 struct PoolLifetime {
   // Joins the workers when the program ends or the library is unloaded. Later calls run inline. If another thread is
   // using the pool at that moment, the process is ending under that thread, and waiting for it could take for ever.
@@ -51,13 +59,15 @@ struct PoolLifetime {
 }  // namespace
 
 void abandon_pool() {
-  if (inside_task && pool != nullptr) {
+  Pool* const used = pool_of_call(false);
+  if (inside_task && used != nullptr) {
     // This thread forked in a question that it asked in the middle of a call. What the workers had yet to do of that
     // call is never done here, so it comes to its end without it.
-    pool->abandon();
+    used->abandon();
     if (interrupts.call != nullptr) interrupts.call->stop();
   }
   pool = nullptr;
+  own_pool = nullptr;
   pool_taken.store(false, std::memory_order_release);
 }
 
@@ -77,8 +87,8 @@ void wake_threads() {
   if (threads == 1) return;
   const PoolUse use(false);
   if (!use.granted()) return;
-  if (pool == nullptr) pool = new Pool;
-  pool->wake(pool->start(threads));
+  Pool* const used = pool_of_call(true);
+  used->wake(used->start(threads));
 }
 
 void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept, void* context, Threads which) {
@@ -88,12 +98,12 @@ void run_parallel(Index parts, void (*task)(void* context, Index part) noexcept,
   const bool all = which == Threads::all;
   const PoolUse use(all);
   if (!use.granted()) return work.run(0);
-  if (all && pool == nullptr) pool = new Pool;
-  if (pool == nullptr) return work.run(0);
+  Pool* const used = pool_of_call(all);
+  if (used == nullptr) return work.run(0);
   work.call = interrupts.call;
-  work.threads = all ? pool->start(threads) : pool->available(threads);
+  work.threads = all ? used->start(threads) : used->available(threads);
   inside_task = true;
-  pool->run(work, which);
+  used->run(work, which);
   inside_task = false;
 }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <exception>
 #include <new>
+#include <optional>
 #include <utility>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -18,6 +19,7 @@
 namespace latchwork {
 
 constinit thread_local bool inside_task = false;
+constinit thread_local Pool* own_pool = nullptr;
 
 namespace {
 
@@ -54,16 +56,25 @@ void wake_caller() noexcept {
   finished_by_this_thread->notify_one();
 }
 
+Pool::Pool(Index threads) : for_guests_(true) {
+  while (available(threads) < threads) add_worker();
+  count_cpus(threads);
+}
+
 Pool::~Pool() {
-  stopping_ = true;
+  if (!stopping_) stop();
   for (const auto& worker : workers_) {
-    call(*worker, {}, Threads::all);
-    worker->thread.join();
+    if (worker->thread.joinable()) worker->thread.join();
   }
 }
 
+void Pool::stop() {
+  stopping_ = true;
+  for (const auto& worker : workers_) call(*worker, {}, Threads::all);
+}
+
 Index Pool::start(Index threads) {
-  while (static_cast<Index>(workers_.size()) < threads - 1) {
+  while (!for_guests_ && static_cast<Index>(workers_.size()) < threads - 1) {
     cpus_ = usable_cpus();
     if (!start_worker()) break;
   }
@@ -128,7 +139,8 @@ void Pool::call(Worker& worker, const Work& work, Threads which) {
 }
 
 void Pool::wake(Worker& worker) {
-  const OffThisCpu placement(worker.thread);
+  std::optional<OffThisCpu> placement;
+  if (worker.thread.joinable()) placement.emplace(worker.thread);  // a guest runs where its owner lets it run
   worker.asleep.store(0);
   worker.asleep.notify_one();
 }
@@ -179,7 +191,7 @@ void Pool::set_spinning(Index threads) {
 
 bool Pool::start_worker() {
   try {
-    workers_.push_back(std::make_unique<Worker>());
+    add_worker();
   } catch (const std::bad_alloc&) {
     return false;
   }
@@ -203,6 +215,13 @@ bool Pool::start_worker() {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 #endif
   return started;
+}
+
+void Pool::serve_as_guest(Index thread) {
+  if (available(thread + 1) <= thread) return;
+  serve(worker(thread), thread);
+  inside_task = false;
+  finished_by_this_thread = nullptr;
 }
 
 void Pool::serve(Worker& worker, Index thread) {

@@ -54,12 +54,17 @@ struct Work {
 // worker, one there and one back: what the caller writes and what the worker writes lie in separate cache lines, and
 // each waits by reading the line of the other. Calls are numbered. Either the worker or, if the worker is late, the
 // caller claims the worker's share of a call, and runs it.
+//
+// The workers are threads of the pool, or guests: threads of somebody else (see team.hpp), which serve for a while.
 class Pool {
  public:
+  Pool() = default;
+  // Starts no workers, but has room for guests: `threads` threads with the caller.
+  explicit Pool(Index threads);
   ~Pool();
 
   // Starts the workers that are still missing for `threads` threads. Returns how many threads there are then: fewer
-  // than asked for if the system does not allow more.
+  // than asked for if the system does not allow more, or if there is room for fewer guests.
   Index start(Index threads);
 
   Index available(Index threads) const;
@@ -68,6 +73,13 @@ class Pool {
   void wake(Index threads);
 
   void run(const Work& work, Threads which);
+
+  // Makes this thread, which is a guest, thread number `thread` until it is dismissed. Without room for it, this
+  // returns at once.
+  void serve_as_guest(Index thread);
+
+  // To be called once, after the last call. Guests that come later find out at once.
+  void dismiss_guests() { stop(); }
 
   // In a forked child: there are no workers any more. A call that is running waits for none.
   void abandon() { abandoned_ = true; }
@@ -86,7 +98,7 @@ class Pool {
     // Read and written by the caller alone.
     alignas(64) Number number = 0;
     bool takes_part = false;
-    std::thread thread;
+    std::thread thread;  // none if the worker is a guest
   };
 
   Worker& worker(Index thread) const { return *workers_[static_cast<std::size_t>(thread - 1)]; }
@@ -116,10 +128,15 @@ class Pool {
   // waits for.
   void set_spinning(Index threads);
 
+  void add_worker() { workers_.push_back(std::make_unique<Worker>()); }
+
   bool start_worker();
+
+  void stop();
 
   void serve(Worker& worker, Index thread);
 
+  const bool for_guests_ = false;
   std::vector<std::unique_ptr<Worker>> workers_;
   Index cpus_ = 1;
   Index calls_since_look_ = 0;
@@ -127,5 +144,8 @@ class Pool {
   bool abandoned_ = false;
   alignas(64) std::atomic<bool> spin_{false};
 };
+
+// The pool of this thread's calls alone, or null: they use the pool of the process.
+extern constinit thread_local Pool* own_pool;
 
 }  // namespace latchwork

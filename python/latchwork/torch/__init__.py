@@ -21,5 +21,8 @@ from latchwork.torch.replacing import Report as Report
 from latchwork.torch.replacing import Swapped as Swapped
 from latchwork.torch.replacing import replace as replace
 from latchwork.torch.replacing import restore as restore
+from latchwork.torch.threads import share_threads as _share_threads
 
 __all__ = ["LSTM", "LSTMCell", "Left", "Report", "Swapped", "replace", "restore"]
+
+_share_threads()
