@@ -18,7 +18,7 @@ inline constexpr int most_tile_rows = !half_panels ? whole_panel_rows
 inline constexpr int tile_rows = most_tile_rows<4>;
 
 // With fewer k than this, taking halves costs more than it gains. Measured on an AMD Zen 3.
-inline constexpr Index fewest_k_of_halves = 256;
+inline constexpr Index fewest_k_of_halves = 160;
 
 inline Index most_rows_of(Index width, Index depth) {
   if (half_panels && depth < fewest_k_of_halves) return whole_panel_rows;
