@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch")
 import latchwork.torch as lt  # noqa: E402
 from latchwork.torch import variant  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
+from torch_bfloat16 import NEEDS_BFLOAT16, RUNS_IN_BFLOAT16  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -340,8 +341,10 @@ assert torch.equal(module(x)[0], one)
 @pytest.mark.parametrize("kind", ["batch", "packed", "no rows"])
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_autocast_gives_the_dtypes_that_pytorch_gives(options: dict[str, Any], kind: str) -> None:
-    modules = pair(5, 7, **options)
     dtype = options.get("dtype", torch.float32)
+    if kind == "batch" and dtype is torch.float32 and "proj_size" not in options and not RUNS_IN_BFLOAT16:
+        pytest.skip(NEEDS_BFLOAT16)
+    modules = pair(5, 7, **options)
     x: Any = torch.randn(4, 0 if kind == "no rows" else 3, 5, dtype=dtype)
     if kind == "packed":
         x = pack_padded_sequence(x, torch.tensor([4, 2, 1]))
