@@ -118,6 +118,7 @@ def main() -> int:
         picture = arguments.pictures
         if arguments.results.is_dir():
             picture = picture / "-".join(file.relative_to(arguments.results).with_suffix(".svg").parts)
+            picture.parent.mkdir(parents=True, exist_ok=True)
         try:
             draw(document, picture)
         except ImportError as error:

@@ -298,7 +298,6 @@ def test_pictures_of_a_folder_of_machines(result: Path, tmp_path: Path) -> None:
     for name in ("one/inference.json", "one/training.json", "two/inference.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(result, folder / name)
-    pictures.mkdir()
     done = run("picture.py", str(folder), str(pictures))
     assert done.returncode == 0, done.stderr
     names = {"one-inference.svg", "one-training.svg", "two-inference.svg"}
