@@ -62,9 +62,6 @@ EIGEN_ALWAYS_INLINE void product_sums(const ProductArgs<T>& args, Index first_ro
     if constexpr (std::is_same_v<Order, AnyOrder>) {
       if (args.a_gates == 1) {
         accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next, Contiguous{begin});
-      } else if (args.a_gates == 4 && gate_stride == lanes<T>) {
-        accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next,
-                                                  FourGates<T>{begin});
       } else {
         accumulate<T, Rows, Panels, Width, Fetch>(sum, operand, count, weights, panel_stride, next,
                                                   Alternating(args.a_gates, gate_stride, begin));
@@ -170,9 +167,9 @@ template <class T, int Columns, int Width, int PanelWidth>
       for (Index at = 0; at < next_lines; ++at) fetch_into_l1(next_sums + at * line<T>);
     }
     Index k = 0;
-    for (; k + unrolled_k <= args.depth; k += unrolled_k) {
+    for (; k + unrolled_k<T> <= args.depth; k += unrolled_k<T>) {
 #pragma GCC unroll 8
-      for (int j = 0; j < unrolled_k; ++j) {
+      for (int j = 0; j < unrolled_k<T>; ++j) {
         add_outer<T, Columns, Width>(sum, a, b);
         a += outer_block<T>;
         b += args.b_stride;

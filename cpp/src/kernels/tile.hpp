@@ -101,10 +101,13 @@ EIGEN_ALWAYS_INLINE FetchAhead fetch_of(const CacheUse* known, Index rows, Index
   return static_cast<FetchAhead>((caches.fetch_into_l1 ? fetch_own_panel : 0) + (next ? fetch_next_panel : 0));
 }
 
-// Calls task(Constant<fetch>); for one row always with fetch_nothing.
+// Calls task(Constant<fetch>); for one row always with fetch_nothing. A tile that takes halves does not fetch its own
+// panel: it reads one cache line for each k, in order, which every CPU foresees.
 template <int Rows, class Task>
 EIGEN_ALWAYS_INLINE void with_fetch(FetchAhead fetch, Task&& task) {
-  if constexpr (Rows > 1) {
+  if constexpr (half_panels && Rows > whole_panel_rows) {
+    if ((fetch & fetch_next_panel) != 0) return task(Constant<fetch_next_panel>{});
+  } else if constexpr (Rows > 1) {
     if (fetch == fetch_own_panel) return task(Constant<fetch_own_panel>{});
     if (fetch == fetch_next_panel) return task(Constant<fetch_next_panel>{});
     if (fetch == fetch_both_panels) return task(Constant<fetch_both_panels>{});
@@ -131,18 +134,16 @@ EIGEN_ALWAYS_INLINE FetchAhead fetch_of_tile(FetchAhead fetch, Index width, Inde
   return static_cast<FetchAhead>(fetch & ~fetch_next_panel);
 }
 
-// Where the elements of a block of a row lie, which starts at `begin`. A loop over k takes at_once of them at a time:
-// element k + j, with k a multiple of at_once and j < at_once, lies at at(k, j). The calls are in ascending order.
+// Where the elements of a block of a row lie, which starts at `begin`: element k + j at at(k, j). The calls are in
+// ascending order.
 struct Contiguous {
-  static constexpr int at_once = 1;
   Index at(Index k, Index j) const { return begin + k + j; }
   Index begin = 0;
 };
 
-// The elements take turns between 4 gates, which lie side by side.
+// The elements take turns between 4 gates, which lie side by side; k is a multiple of 4.
 template <class T>
 struct FourGates {
-  static constexpr int at_once = 4;
   Index at(Index k, Index j) const {
     return begin + static_cast<Index>(static_cast<std::size_t>(k) / 4) + j / 4 + j % 4 * lanes<T>;
   }
@@ -151,7 +152,6 @@ struct FourGates {
 
 // The same for any number of gates, `stride` apart.
 struct Alternating {
-  static constexpr int at_once = 1;
   Alternating(Index gates, Index stride, Index begin) : gate_stride(stride), end(gates * stride), unit(begin) {}
   Index at(Index, Index) {
     const Index element = unit + gate;
@@ -212,8 +212,10 @@ EIGEN_ALWAYS_INLINE void accumulate_one(Packet<T> (&sum)[Rows][Panels * Width + 
 }
 
 // How many k the loop of a tile that takes halves does at once: where two hardware threads share the front end of a
-// core, the counting between two k would cost a tenth of the time.
-inline constexpr int unrolled_k = 8;
+// core, the counting between two k would cost a tenth of the time. Half as many in double, which is rarer, so that the
+// code stays small.
+template <class T>
+inline constexpr int unrolled_k = 32 / static_cast<int>(sizeof(T));
 
 template <class T, int Rows, int Width, class Order>
 [[gnu::noinline]] void accumulate_in_memory(Packet<T> (&sum)[Rows][Width], const T* const (&a)[Rows], Index k,
@@ -250,7 +252,7 @@ template <class T, int Rows, int Panels, int Width, int Fetch, int Tail = 0, boo
 EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width + Tail], const T* const (&a)[Rows],
                                     Index depth, const T* weights, Index panel_stride, const T* next = nullptr,
                                     Order order = {}) {
-  constexpr int at_once = Half ? unrolled_k : Order::at_once;
+  constexpr int at_once = Half ? unrolled_k<T> : 1;
   Index k = 0;
   for (; k + at_once <= depth; k += at_once) {
 #pragma GCC unroll 8
