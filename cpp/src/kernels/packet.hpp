@@ -215,7 +215,7 @@ EIGEN_ALWAYS_INLINE P multiply_add(const P& a, const P& b, const P& c) {
 // results to the registers of a or b, and then runs out of registers and moves sums to memory and back.
 template <class P>
 EIGEN_ALWAYS_INLINE void multiply_add_in_place(const P& a, const P& b, P& c) {
-#if defined(EIGEN_VECTORIZE_FMA) && !defined(EIGEN_VECTORIZE_AVX512)
+#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
   if constexpr (std::is_same_v<P, __m256>) {
     asm("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b));
     return;
