@@ -7,17 +7,18 @@ namespace latchwork::LATCHWORK_ISA {
 namespace {
 
 // How many registers of counters go through the generator at the same time, to hide the latency of its multiplications.
-constexpr int registers = word_lanes == 8 ? 4 : 2;
-constexpr int side_by_side = registers * word_lanes;
+// multiplications.
+constexpr int registers_at_once = word_lanes == 8 ? 4 : 2;
+constexpr int side_by_side = registers_at_once * word_lanes;
 
 // Philox4x32-10, as in random.hpp, for counters whose first word ascends. Each counter gives four numbers, two in a
 // word.
 [[gnu::noinline]] void philox_blocks(std::uint64_t seed, const std::uint32_t (&counter)[4], std::uint32_t first,
                                      std::uint64_t (&numbers)[2 * side_by_side]) {
   const Words factor0 = same_words(0xD2511F53), factor1 = same_words(0xCD9E8D57);
-  Words word[4][registers];
+  Words word[4][registers_at_once];
 #pragma GCC unroll 4
-  for (int at = 0; at < registers; ++at) {
+  for (int at = 0; at < registers_at_once; ++at) {
     const auto first_word = counter[0] + first + static_cast<std::uint32_t>(at * word_lanes);
     word[0][at] = add_words(same_words(first_word), ascending_words());
 #pragma GCC unroll 4
@@ -28,7 +29,7 @@ constexpr int side_by_side = registers * word_lanes;
   for (int round = 0; round < 10; ++round) {
     const Words round_key0 = same_words(key0), round_key1 = same_words(key1);
 #pragma GCC unroll 4
-    for (int at = 0; at < registers; ++at) {
+    for (int at = 0; at < registers_at_once; ++at) {
       const Words product0 = multiply_words(word[0][at], factor0);
       const Words product1 = multiply_words(word[2][at], factor1);
       word[0][at] = exclusive_or(exclusive_or(upper_half(product1), word[1][at]), round_key0);
@@ -41,7 +42,7 @@ constexpr int side_by_side = registers * word_lanes;
   }
   std::uint64_t first_two[side_by_side], last_two[side_by_side];
 #pragma GCC unroll 4
-  for (int at = 0; at < registers; ++at) {
+  for (int at = 0; at < registers_at_once; ++at) {
     store_words(first_two + at * word_lanes, join_halves(word[0][at], word[1][at]));
     store_words(last_two + at * word_lanes, join_halves(word[2][at], word[3][at]));
   }

@@ -49,7 +49,7 @@ EIGEN_ALWAYS_INLINE void product_sums(const ProductArgs<T>& args, Index first_ro
     }
   }
   const Index panel_stride = args.depth * panel_width;
-  constexpr Index row_width = side_by_side<PanelWidth> * lanes<T>;
+  constexpr Index row_width = adjacent_registers<PanelWidth> * lanes<T>;
   const T* weights = args.weights + panel_column * args.depth + piece * (panel_stride / pieces) + k_begin * row_width;
   const T* next = nullptr;
   if constexpr ((Fetch & fetch_next_panel) != 0) {

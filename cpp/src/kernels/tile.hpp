@@ -32,7 +32,7 @@ inline constexpr bool takes_halves = half_panels && Width == 4 && (Rows > whole_
 // How many registers of a panel lie side by side for each k: 2 in a panel that lies in halves, of which the second
 // follows when the first has ended, else all.
 template <int Width>
-inline constexpr int side_by_side = half_panels && Width == 4 ? 2 : Width;
+inline constexpr int adjacent_registers = half_panels && Width == 4 ? 2 : Width;
 
 // Calls task(Constant<n>) for n, which is known at run time only and lies in [1, Max].
 template <int Max, class Task>
@@ -171,12 +171,12 @@ EIGEN_ALWAYS_INLINE void accumulate_one(Packet<T> (&sum)[Rows][Panels * Width + 
                                         Index k, Index at_k, const T* weights, Index panel_stride, const T* next) {
   constexpr int registers = Panels * Width + Tail;
   const auto weight_at = [&](int at) {
-    const int panel = at / Width, v = at % Width, width = panel < Panels ? side_by_side<Width> : Tail;
+    const int panel = at / Width, v = at % Width, width = panel < Panels ? adjacent_registers<Width> : Tail;
     return load(weights + panel * panel_stride + v / width * (panel_stride / 2) + (k * width + v % width) * lanes<T>);
   };
   if constexpr ((Fetch & fetch_next_panel) != 0) fetch_into_l2(next + k * line<T>);
   if constexpr ((Fetch & fetch_own_panel) != 0) {
-    constexpr int width = side_by_side<Width>;
+    constexpr int width = adjacent_registers<Width>;
 #pragma GCC unroll 4
     for (int v = 0; v < Width; v += 64 / static_cast<int>(sizeof(Packet<T>))) {
       fetch_into_l1(weights + v / width * (panel_stride / 2) + ((k + fetch_ahead) * width + v % width) * lanes<T>);
