@@ -7,7 +7,6 @@ namespace latchwork::LATCHWORK_ISA {
 namespace {
 
 // How many registers of counters go through the generator at the same time, to hide the latency of its multiplications.
-// multiplications.
 constexpr int registers_at_once = word_lanes == 8 ? 4 : 2;
 constexpr int side_by_side = registers_at_once * word_lanes;
 

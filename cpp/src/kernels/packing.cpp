@@ -78,7 +78,6 @@ constexpr RegisterPlace place_in_panel(Index v, Index registers, Index k_size) {
 // Where one gate lies in one panel.
 struct GatePlace {
   Index gate;
-  Index panel;
   Index first_unit;
   Index count;   // how many units it has
   Index begin;   // where the panel starts
@@ -98,7 +97,7 @@ void for_each_gate(Index panel_begin, Index panel_end, const GateShape& shape, I
     const Index stride = (panel + 1 == panels ? shape.last_registers : shape.gates) * width;
     const Index room = stride / shape.gates;
     for (Index gate = 0; gate < shape.gates; ++gate) {
-      task(GatePlace{gate, panel, unit, smaller(shape.units - unit, width), begin, gate * room, room, stride});
+      task(GatePlace{gate, unit, smaller(shape.units - unit, width), begin, gate * room, room, stride});
     }
   }
 }
