@@ -16,7 +16,8 @@ constexpr Index most_k_of_panel = 512;
 template <class T>
 struct Part {
   Index k_begin, k_end;
-  const T* next_weights;  // the weights that are needed after those of this part
+  const T* next_panel;  // the panel that is needed after this part, which may be the same
+  Index next_k;         // from which k on
 };
 
 struct AnyOrder {};
@@ -53,7 +54,9 @@ EIGEN_ALWAYS_INLINE void product_sums(const ProductArgs<T>& args, Index first_ro
   const T* weights = args.weights + panel_column * args.depth + piece * (panel_stride / pieces) + k_begin * row_width;
   const T* next = nullptr;
   if constexpr ((Fetch & fetch_next_panel) != 0) {
-    next = part.next_weights + (first_part(PanelWidth, first_row, args.rows) + piece) * (k_end - k_begin) * line<T>;
+    const Index number = first_part(PanelWidth, first_row, args.rows) + piece;
+    const Index to_part = half_panels && PanelWidth == 4 ? panel_stride / 2 : (k_end - k_begin) * line<T>;
+    next = part.next_panel + part.next_k * row_width + number * to_part;
   }
   Index begin = k_begin / args.a_block * args.a_block_stride;
   for (Index block = k_begin; block < k_end; block += args.a_block) {
@@ -223,14 +226,14 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
   const Index full_panels = args.columns / full_width;
   const FetchAhead fetch = fetch_of<T>(args.caches, args.rows, args.depth, args.panel_registers, full_panels);
   const auto run_panel = [&](Index panel, Index registers, Index k_begin, Index k_end) {
-    const Index width = registers * lanes<T>, neighbour = args.last_panel_first ? panel - 1 : panel + 1;
+    const Index neighbour = args.last_panel_first ? panel - 1 : panel + 1;
     const T* const panel_weights = args.weights + panel * full_width * args.depth;
-    const T* const next = args.weights + neighbour * full_width * args.depth + k_begin * width;
+    const T* const next_panel = args.weights + neighbour * full_width * args.depth;
     const bool fetches_next = (fetch & fetch_next_panel) != 0;
     const Index k_at_once = fetches_next ? panel_depth_at_once(args, k_end - k_begin) : k_end - k_begin;
     for (Index k = k_begin; k < k_end; k += k_at_once) {
       const Index end = k_end - k < k_at_once ? k_end : k + k_at_once;
-      const Part<T> part{k, end, end < k_end ? panel_weights + end * width : next};
+      const Part<T> part = end < k_end ? Part<T>{k, end, panel_weights, end} : Part<T>{k, end, next_panel, k_begin};
       with_constant<4>(registers, [&]<int Width>(Constant<Width>) {
         // There are halves of tiles for these orders alone.
         const bool halves = args.a_gates == 1 || (args.a_gates == 4 && args.a_gate_stride == lanes<T>);
@@ -260,7 +263,7 @@ void product(const ProductArgs<T>& args, Index panel_begin, Index panel_end) {
     for_panel_groups(panel_begin, full_end, most, args.last_panel_first, [&](Index panel, Index count) {
       if (most == 1) return run_panel(panel, args.panel_registers, k_begin, k_end);
       with_constant<single_row_panels>(count, [&]<int Panels>(Constant<Panels>) {
-        const Part<T> part{k_begin, k_end, nullptr};
+        const Part<T> part{k_begin, k_end, nullptr, 0};
         if (args.panel_registers == 4) {
           product_tile<T, 1, Panels, 4, fetch_nothing>(args, 0, panel, part);
         } else {
