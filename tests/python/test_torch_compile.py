@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import inspect
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,14 +14,15 @@ torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 import latchwork.torch as lt  # noqa: E402
 from latchwork.torch import compiled  # noqa: E402
+from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
+from torch_graphs import fresh_compiler  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def graphs_with_recurrent_layers() -> Iterator[None]:
     """By its default, PyTorch breaks the graph at every object of ``torch.nn.LSTM``'s class."""
-    with torch._dynamo.config.patch(allow_rnn=True):
+    with fresh_compiler(allow_rnn=True):
         yield
-    torch._dynamo.reset()
 
 
 def in_one_graph(function: Any) -> Any:
@@ -115,3 +118,36 @@ def test_the_operator_passes_pytorchs_own_check() -> None:
     x = torch.randn(4, 3, 5, requires_grad=True)
     arguments = (x, None, None, weights, None, None, None, None, options, "steps first", 0, True)
     torch.library.opcheck(compiled.lstm, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+def functions_of_the_drop_in() -> Iterator[tuple[str, Any]]:
+    for name, module in list(sys.modules.items()):
+        if name == "latchwork.torch" or name.startswith("latchwork.torch."):
+            for owner in (module, *filter(inspect.isclass, vars(module).values())):
+                for function in vars(owner).values():
+                    function = inspect.unwrap(getattr(function, "__func__", function))
+                    # What the compiler itself puts into a module goes on with a function that it has cut in two.
+                    rest = "torch_dynamo_resume" in getattr(function, "__qualname__", "")
+                    if inspect.isfunction(function) and function.__module__ == name and not rest:
+                        yield f"{name}.{function.__qualname__}", function
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_a_graph_leaves_out_is_not_cut_into_graphs_of_its_own(packed: bool) -> None:
+    model = lt.LSTM(5, 7, 2)
+    x = torch.randn(4, 3, 5)
+    given = pack_padded_sequence(x, torch.tensor([4, 2, 1])) if packed else x
+
+    def step() -> Any:
+        output = model(given)[0]
+        loss = (output.data if packed else output).square().sum()
+        loss.backward()
+        return loss
+
+    expected = step()
+    with fresh_compiler(allow_rnn=False):  # PyTorch's default
+        assert torch.equal(torch.compile(step, backend="eager")(), expected)
+        compiled_code = torch._C._dynamo.eval_frame._debug_get_cache_entry_list
+        looked_at = {name for name, function in functions_of_the_drop_in() if compiled_code(function.__code__)}
+    # Those two send the rest past the compiler.
+    assert looked_at <= {"latchwork.torch.lstm.LSTM.forward", "latchwork.torch.function.Recorded.backward"}

@@ -14,6 +14,7 @@ with warnings.catch_warnings():
 import latchwork.torch as lwt  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils import parametrizations, prune  # noqa: E402
+from torch_graphs import fresh_compiler  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -465,23 +466,24 @@ def test_data_parallel():
 @pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler, about itself
 @pytest.mark.parametrize("replaced_first", [True, False])
 def test_a_compiled_model(replaced_first):
-    model = nn.Sequential(nn.Linear(3, 3), nn.LSTM(3, 5))
-    x = torch.randn(4, 2, 3)
-    expected, _ = model(x)
-    if replaced_first:
-        lwt.replace(model)
-        called = []
-        model[1].register_forward_hook(lambda module, arguments, output: called.append(type(module)))
-    compiled = torch.compile(model, backend="eager")
-    for _ in range(2):
+    with fresh_compiler():
+        model = nn.Sequential(nn.Linear(3, 3), nn.LSTM(3, 5))
+        x = torch.randn(4, 2, 3)
+        expected, _ = model(x)
+        if replaced_first:
+            lwt.replace(model)
+            called = []
+            model[1].register_forward_hook(lambda module, arguments, output: called.append(type(module)))
+        compiled = torch.compile(model, backend="eager")
+        for _ in range(2):
+            torch.testing.assert_close(compiled(x)[0], expected, rtol=0, atol=1e-6)
+        if replaced_first:
+            assert called == [lwt.LSTM] * 2
+        else:  # code that is compiled already may stay in use
+            assert [each.path for each in lwt.replace(compiled).swapped] == ["_orig_mod.1"]
+        lwt.restore(compiled)
+        assert type(model[1]) is nn.LSTM
         torch.testing.assert_close(compiled(x)[0], expected, rtol=0, atol=1e-6)
-    if replaced_first:
-        assert called == [lwt.LSTM] * 2
-    else:  # code that is compiled already may stay in use
-        assert [each.path for each in lwt.replace(compiled).swapped] == ["_orig_mod.1"]
-    lwt.restore(compiled)
-    assert type(model[1]) is nn.LSTM
-    torch.testing.assert_close(compiled(x)[0], expected, rtol=0, atol=1e-6)
 
 
 def test_dtypes_and_settings_that_change_after_the_swap():

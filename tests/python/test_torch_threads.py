@@ -23,6 +23,7 @@ with warnings.catch_warnings():
 import latchwork.torch as lt  # noqa: E402
 from forks import forks  # noqa: E402
 from latchwork.torch.threads import share_threads, team_function  # noqa: E402
+from torch_graphs import fresh_compiler  # noqa: E402
 
 LIMIT = 120  # seconds after which a process is taken to hang
 
@@ -101,10 +102,8 @@ def of_a_packed_sequence() -> list[Any]:
 
 def of_a_compiled_layer() -> list[Any]:
     module, x = model_and_input()
-    with torch._dynamo.config.patch(allow_rnn=True):
-        found = everything(torch.compile(module, fullgraph=True, backend="aot_eager"), x)
-    torch._dynamo.reset()
-    return found
+    with fresh_compiler(allow_rnn=True):
+        return everything(torch.compile(module, fullgraph=True, backend="aot_eager"), x)
 
 
 # Of everything(), a recorded forward pass, backward, and a forward pass without gradients use threads.

@@ -9,6 +9,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch_bfloat16 import NEEDS_BFLOAT16, RUNS_IN_BFLOAT16  # noqa: E402
+from torch_graphs import fresh_compiler  # noqa: E402
 from torch_programs import DROP_IN, TORCH, agree, gradients, refusal, run, same  # noqa: E402
 
 
@@ -318,9 +319,8 @@ def compile_with():
             pytest.skip("this backend of torch.compile needs a C++ compiler")
         return lambda model: torch.compile(model, backend=backend, **options)
 
-    torch._dynamo.reset()
-    yield prepare
-    torch._dynamo.reset()
+    with fresh_compiler():
+        yield prepare
 
 
 @pytest.mark.slow

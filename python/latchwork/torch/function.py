@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,7 +13,7 @@ from latchwork.torch.gradients import checked_gradients, looked_into, visible_gr
 from latchwork.torch.weights import addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from latchwork.torch.weights import Stack
 
@@ -22,6 +24,11 @@ Place = tuple[int, int, int]
 Arguments = tuple[
     list[int], tuple[int, int], Place, tuple[int, int, int], int, tuple[int, int], Place, tuple[int, int], int
 ]
+# A function as torch.compile leaves it alone, with all that it calls. Where the compiler passes over a module's
+# forward, as it does over recurrent layers by its default, it would cut the functions that forward calls into graphs of
+# nothing. This loads the compiler, which takes a second, so it is to be called only where the compiler is loaded. No
+# function may stand between, because the compiler would look at its frame too.
+left_alone: Callable[[Callable[..., Any]], Callable[..., Any]] = functools.cache(torch.compiler.disable)
 
 
 class Axes(NamedTuple):
@@ -228,20 +235,27 @@ class Recorded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         """Compute the gradients that are needed."""
-        token, *tensors = ctx.saved_tensors
-        call, wanted = ctx.call, ctx.needs_input_grad[1:]
-        x, h_0, c_0, *weights = tensors
-        of_inputs: list[Tensor | None]
-        if looked_into(d_outputs, tensors):
-            *present, flat = visible_gradients(call, wanted, token, d_outputs, tensors)
-            found = iter(present)
-            of_inputs = [next(found) if want else None for want in wanted[:3]]
+        if "torch._dynamo" in sys.modules:
+            gradients: tuple[Tensor | None, ...] = left_alone(_gradients_of_recorded)(ctx, d_outputs)
+            return gradients
+        return _gradients_of_recorded(ctx, d_outputs)
+
+
+def _gradients_of_recorded(ctx: Any, d_outputs: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    token, *tensors = ctx.saved_tensors
+    call, wanted = ctx.call, ctx.needs_input_grad[1:]
+    x, h_0, c_0, *weights = tensors
+    of_inputs: list[Tensor | None]
+    if looked_into(d_outputs, tensors):
+        *present, flat = visible_gradients(call, wanted, token, d_outputs, tensors)
+        found = iter(present)
+        of_inputs = [next(found) if want else None for want in wanted[:3]]
+        pieces = call.stack.pieces(flat)
+    else:
+        with torch.no_grad():
+            *of_inputs, flat = call.gradients(token, d_outputs, wanted, x, h_0, c_0, weights)
             pieces = call.stack.pieces(flat)
-        else:
-            with torch.no_grad():
-                *of_inputs, flat = call.gradients(token, d_outputs, wanted, x, h_0, c_0, weights)
-                pieces = call.stack.pieces(flat)
-        return None, *of_inputs, *(piece if want else None for piece, want in zip(pieces, wanted[3:], strict=True))
+    return None, *of_inputs, *(piece if want else None for piece, want in zip(pieces, wanted[3:], strict=True))
 
 
 def _any_requires_grad(x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]) -> bool:

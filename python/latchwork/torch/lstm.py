@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from latchwork.torch.checks import (
     refuse_weights,
 )
 from latchwork.torch.compiled import lstm as lstm_operator
-from latchwork.torch.function import BATCH_FIRST, PACKED, STEPS_FIRST, UNBATCHED, Axes, Call, Masks
+from latchwork.torch.function import BATCH_FIRST, PACKED, STEPS_FIRST, UNBATCHED, Axes, Call, Masks, left_alone
 from latchwork.torch.inspection import Inspected
 from latchwork.torch.variant import (
     LayerOptions,
@@ -164,22 +165,12 @@ class LSTM(Inspected, torch.nn.LSTM):
         RuntimeError, ValueError, TypeError
             As ``torch.nn.LSTM`` does. What lies beyond it is a ValueError or TypeError.
         """
-        packed = isinstance(input, PackedSequence)
-        if torch.compiler.is_compiling() and not packed:
+        if torch.compiler.is_compiling() and not isinstance(input, PackedSequence):
             return self._run_compiled(input, hx, lengths, reset, skip, checkpoint)
-        x: Tensor = input.data if packed else input
-        if torch.is_autocast_enabled("cpu"):
-            return self._run_autocast(input, hx, lengths, reset, skip, checkpoint)
-        stack = self._stack_for(x)
-        if stack is not None and not computed_elsewhere():
-            weights = named_tensors(self, stack.names)
-            if stack.takes(weights):
-                if packed and self._takes_packed(stack, input, hx):
-                    _refuse_for_packed(lengths, reset, skip)
-                    return self._run_packed(stack, input, hx, weights, checkpoint)
-                if not packed and self._takes_sequence(stack, x, hx):
-                    return self._run(stack, x, hx, weights, lengths, reset, skip, checkpoint)
-        return self._run_elsewhere(input, hx, lengths, reset, skip, checkpoint)
+        if "torch._dynamo" in sys.modules:
+            output, hidden = left_alone(LSTM._run_eagerly)(self, input, hx, lengths, reset, skip, checkpoint)
+            return output, hidden
+        return self._run_eagerly(input, hx, lengths, reset, skip, checkpoint)
 
     def reset_parameters(self) -> None:
         """Draw initial values: PyTorch's, or for a variant those of the core, as ``init`` and ``forget_bias`` say."""
@@ -273,6 +264,25 @@ class LSTM(Inspected, torch.nn.LSTM):
             hx, stack.dtype, (stack.states, rows, stack.hidden_size), (stack.states, rows, stack.cell_size)
         )
 
+    def _run_eagerly(
+        self, input: Any, hx: Any, lengths: Any, reset: Any, skip: Any, checkpoint: Any
+    ) -> tuple[Any, Pair]:
+        """Compute in the core what it takes, and leave the rest to PyTorch's own code."""
+        packed = isinstance(input, PackedSequence)
+        x: Tensor = input.data if packed else input
+        if torch.is_autocast_enabled("cpu"):
+            return self._run_autocast(input, hx, lengths, reset, skip, checkpoint)
+        stack = self._stack_for(x)
+        if stack is not None and not computed_elsewhere():
+            weights = named_tensors(self, stack.names)
+            if stack.takes(weights):
+                if packed and self._takes_packed(stack, input, hx):
+                    _refuse_for_packed(lengths, reset, skip)
+                    return self._run_packed(stack, input, hx, weights, checkpoint)
+                if not packed and self._takes_sequence(stack, x, hx):
+                    return self._run(stack, x, hx, weights, lengths, reset, skip, checkpoint)
+        return self._run_elsewhere(input, hx, lengths, reset, skip, checkpoint)
+
     def _run(
         self, stack: Stack, x: Tensor, hx: Pair | None, weights: list[Tensor],
         lengths: Any, reset: Any, skip: Any, checkpoint: Any,
@@ -357,9 +367,7 @@ class LSTM(Inspected, torch.nn.LSTM):
             input = input.to(torch.float32)
             hx = None if hx is None else (hx[0].float(), hx[1].float())
         with torch.autocast("cpu", enabled=False):
-            output, (h_n, c_n) = LSTM.forward(
-                self, input, hx, lengths=lengths, reset=reset, skip=skip, checkpoint=checkpoint
-            )
+            output, (h_n, c_n) = self._run_eagerly(input, hx, lengths, reset, skip, checkpoint)
         if not lowers:
             return output, (h_n, c_n)
         lower = torch.get_autocast_dtype("cpu")

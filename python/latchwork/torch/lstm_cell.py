@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from latchwork.lstm_cell import LSTMCell as CoreLSTMCell
 from latchwork.lstm_cell import check_dropout
 from latchwork.torch.checks import computed_elsewhere, is_pair
 from latchwork.torch.compiled import lstm as lstm_operator
-from latchwork.torch.function import CELL, UNBATCHED_CELL, Call
+from latchwork.torch.function import CELL, UNBATCHED_CELL, Call, left_alone
 from latchwork.torch.inspection import Inspected
 from latchwork.torch.variant import (
     LSTMCellOptions,
@@ -107,6 +108,30 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
         """
         if torch.compiler.is_compiling():
             return self._run_compiled(input, hx)
+        if "torch._dynamo" in sys.modules:
+            h, c = left_alone(LSTMCell._run_eagerly)(self, input, hx)
+            return h, c
+        return self._run_eagerly(input, hx)
+
+    def reset_parameters(self) -> None:
+        """Draw initial values: PyTorch's, or for a variant those of the core, as ``init`` and ``forget_bias`` say."""
+        if self._variant:
+            draw_initial_values(self._core_options(), self._parameters, self._weight_names(self._any_stack()))
+        else:
+            super().reset_parameters()
+
+    def extra_repr(self) -> str:
+        """Show PyTorch's options, and the others where they differ from their defaults."""
+        return ", ".join([super().extra_repr(), *(f"{name}={value!r}" for name, value in self._variant.items())])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the core's network: a copy makes its own."""
+        state = dict(self.__dict__)
+        state.pop("_stack", None)
+        return state
+
+    def _run_eagerly(self, input: Any, hx: Any) -> Pair:
+        """Compute in the core what it takes, and leave the rest to PyTorch's own code."""
         stack = self._stack_for(input)
         if stack is not None and not computed_elsewhere() and is_plain(input):
             shape = input.shape
@@ -126,23 +151,6 @@ class LSTMCell(Inspected, torch.nn.LSTMCell):
                     h, c = call(input, h_0, c_0, weights)
                     return h, c
         return self._run_elsewhere(input, hx)
-
-    def reset_parameters(self) -> None:
-        """Draw initial values: PyTorch's, or for a variant those of the core, as ``init`` and ``forget_bias`` say."""
-        if self._variant:
-            draw_initial_values(self._core_options(), self._parameters, self._weight_names(self._any_stack()))
-        else:
-            super().reset_parameters()
-
-    def extra_repr(self) -> str:
-        """Show PyTorch's options, and the others where they differ from their defaults."""
-        return ", ".join([super().extra_repr(), *(f"{name}={value!r}" for name, value in self._variant.items())])
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the core's network: a copy makes its own."""
-        state = dict(self.__dict__)
-        state.pop("_stack", None)
-        return state
 
     def _core_options(self) -> dict[str, Any]:
         """Give the core's options, those of a layer. ValueError or TypeError."""
