@@ -150,7 +150,7 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 class TestCases:
     def test_groups(self) -> None:
-        assert cases.GROUPS.keys() == {"inference", "training", "floor", "shapes", "training-shapes"}
+        assert cases.GROUPS.keys() == {"inference", "training", "floor", "shapes", "between", "training-shapes"}
         assert len(cases.GROUPS["inference"]) == 17
         assert sum(map(len, cases.GROUPS.values())) == len(cases.CASES)  # every name is used once
         assert not set(cases.GROUPS) & set(cases.CASES)

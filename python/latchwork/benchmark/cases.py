@@ -171,7 +171,13 @@ _GROUPS: dict[str, list[Case]] = {
         _case("h48-bi-n3", (100, 3, 16, 48, 1), "forward", directions=2),
         _case("h200x2-bi-n17", (100, 17, 16, 200, 2), "forward", directions=2),
     ],
-    # The same for training; the nearest round case of a ragged one is not ragged.
+    # Sizes for which no part of the kernels was tuned.
+    "between": [
+        _case(f"h{hidden}-n{rows}", (100 if rows < 400 else 25, rows, hidden, hidden, 1), "forward", "training")
+        for hidden in (28, 80, 144, 300, 640)
+        for rows in (6, 20, 28, 48, 400)
+    ],
+    # The same as "shapes" for training; the nearest round case of a ragged one is not ragged.
     "training-shapes": _with_nearest_round(
         [
             *(_training_case(hidden, rows) for rows in _ROUND_ROWS for hidden in _ROUND_HIDDEN_SIZES),
