@@ -53,7 +53,8 @@ void backward(const TapeBinding<T>& self, const py::object& d_output, const py::
         member_sequence<const T>(d_output, "d_output", network.members(), output_shape(network, self.steps, self.rows));
   }
   const StateArrays<const T> d_end_arrays(network, self.rows, d_end, "d_end");
-  T* const parameter_data = contiguous<T>(parameters, "parameters", {network.parameter_count()});
+  T* const parameter_data =
+      parameters.is_none() ? nullptr : contiguous<T>(parameters, "parameters", {network.parameter_count()});
   SequenceView<T> d_input_view;
   if (!d_input.is_none()) {
     if (network.takes_tokens()) throw py::value_error("d_input: expected None for tokens, got an array");

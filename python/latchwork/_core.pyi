@@ -192,7 +192,7 @@ class _Tape(metaclass=_Bound):
         self,
         d_output: _Array | None,
         d_end: _States | None,
-        parameters: _Array,
+        parameters: _Array | None,
         accumulate: bool,
         d_input: _Array | None,
         d_start: _States | None,

@@ -118,19 +118,15 @@ class Tape(Generic[S]):
         TypeError
             If an argument is of a wrong type or dtype.
         """
-        module, call, core_d_output, core_d_state = self._module, self._call, None, None
-        if d_output is not None:
-            array = real_array("d_output", d_output, module.dtype)
-            check_shape("d_output", array, self.output.shape)
-            core_d_output = call.axes.to_core(array, self._keeps_sequence)
+        module, call, core_d_state = self._module, self._call, None
+        core_d_output = self._core_d_output(d_output)
         if d_state is not None:
             core_d_state = module._core_states("d_state", ("d_h_n", "d_c_n"), d_state, call.axes, call.rows)
         parameters = self._parameter_gradients(into)
         wants_gates = boolean("gates", gates)
         d_x = core_d_x = None
         if input_gradient and module._vocabulary is None:
-            d_x = np.empty(call.axes.shape(call.steps, call.rows, module._core.input_size), module.dtype)
-            core_d_x = call.axes.to_core(d_x)
+            d_x, core_d_x = self._new_d_x()
         d_start: Any
         d_start, core_d_start = module._new_states(call)
         d_gates = core_d_gates = None
@@ -140,6 +136,28 @@ class Tape(Generic[S]):
             core_d_output, core_d_state, parameters.flat, into is not None, core_d_x, core_d_start, core_d_gates
         )
         return Gradients(d_x, d_start, parameters, d_gates)
+
+    def _gradients_of_input(self, d_output: Any) -> tuple[Array, S]:
+        """Compute those with respect to the input, which is no tokens, and the start state, without the parameters'."""
+        d_x, core_d_x = self._new_d_x()
+        d_start: Any
+        d_start, core_d_start = self._module._new_states(self._call)
+        self._core.backward(self._core_d_output(d_output), None, None, False, core_d_x, core_d_start)
+        return d_x, d_start
+
+    def _core_d_output(self, d_output: Any) -> Array | None:
+        if d_output is None:
+            return None
+        array = real_array("d_output", d_output, self._module.dtype)
+        check_shape("d_output", array, self.output.shape)
+        core_array: Array = self._call.axes.to_core(array, self._keeps_sequence)
+        return core_array
+
+    def _new_d_x(self) -> tuple[Array, Array]:
+        """Return a new array for the gradient with respect to the input, and it with the axes of the core."""
+        module, call = self._module, self._call
+        d_x = np.empty(call.axes.shape(call.steps, call.rows, module._core.input_size), module.dtype)
+        return d_x, call.axes.to_core(d_x)
 
     def _parameter_gradients(self, into: Gradients[S] | None) -> ParameterGradients:
         layout, dtype = self._module._layout, self._module.dtype

@@ -240,3 +240,34 @@ def test_dropout_in_training_scales_what_it_keeps():
     output = lstm.record(x, training=True).output
     assert abs(np.mean(output == 0) - 0.25) < 5 * np.sqrt(0.25 * 0.75 / output.size)
     assert_close(output[output != 0], np.full((output != 0).sum(), np.tanh(np.tanh(number / 0.75) / 2) / 2), 1e-14)
+
+
+def _chains():
+    """Networks with every module through which gradients go back, and what they are called with."""
+    seeded = {"seed": 0}
+    gaps = normal(3, (6, 4, 3))
+    gaps[1::2, :, 1] = np.nan
+    yield (
+        [lw.LSTM(3, 5, 2, bidirectional=True, proj_size=2, **seeded), lw.Linear(4, 2, activation="gelu", **seeded)],
+        {},
+    )
+    yield [lw.LSTM(3, 5, peephole=True, learn_start_state=True, **seeded), lw.Last()], {"lengths": [6, 0, 1, 4]}
+    yield [lw.LSTM(3, 4, bidirectional=True, merge="mul", **seeded), lw.Mean(), lw.Activation("tanh")], {}
+    yield [lw.Linear(3, 4, **seeded), lw.Reverse(), lw.LSTM(4, 3, layer_norm=True, **seeded), lw.Max()], {}
+    yield [lw.LSTM(3, 4, weight_dropout=0.5, **seeded), lw.Dropout(0.5)], {"training": True, "mask_seed": 1}
+    yield [lw.Scale([0] * 3, [2] * 3), lw.Impute(3, "forward"), lw.LSTM(3, 3, **seeded), lw.Linear(3, 2)], {"x": gaps}
+    yield [lw.LSTM(3, 40, **seeded), lw.Linear(40, 30, **seeded), lw.LSTM(30, 40, **seeded)], {"checkpoint": 2}
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("number", range(7))
+def test_gradients_of_the_input_do_not_need_those_of_the_parameters(number, members):
+    layers, call = list(_chains())[number]
+    network = lw.Network(layers, members=members)
+    call = {"x": normal(2, (6, 4, 3)), "training": False} | call
+    tape = network.record(**call)
+    d_output = normal(4, tape.output.shape)
+    expected = tape.backward(d_output)
+    d_x, d_start = tape._gradients_of_input(d_output)
+    assert_same_bits(d_x, expected.x)
+    assert_same_bits(d_start, expected.state)

@@ -7,6 +7,7 @@ import pytest
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+from latchwork.torch.function import Call  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 from torch_programs import DROP_IN, TORCH, agree, gradients, refusal, run, same  # noqa: E402
@@ -381,3 +382,30 @@ def test_results_are_not_reused():
     kept = [each.clone() for each in (first, h_n, c_n)]
     lstm(2 * x)[0].sum().backward()
     agree([first, h_n, c_n], kept)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [((), 0), (("weight_hh_l1",), 1), (("bias_ih_l0", "weight_ih_l0"), 1)],
+    ids=["the input alone", "one weight", "two"],
+)
+def test_weights_that_need_no_gradient_cost_no_sum_over_the_steps(monkeypatch, wanted, numbers):
+    sizes = []
+    compute = Call.gradients
+
+    def watched(*arguments):
+        found = compute(*arguments)
+        sizes.append(found[-1].numel())
+        return found
+
+    monkeypatch.setattr(Call, "gradients", watched)
+
+    def program(layers):
+        lstm, x = made(layers)
+        for name, parameter in lstm.named_parameters():
+            parameter.requires_grad_(name in wanted)
+        lstm(x)[0].square().sum().backward()
+        return gradients(lstm, x)
+
+    same(program)
+    assert sizes == [numbers * sum(parameter.numel() for parameter in made(DROP_IN)[0].parameters())]

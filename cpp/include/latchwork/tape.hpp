@@ -41,12 +41,13 @@ class LATCHWORK_API Tape {
 
   // Computes the gradients of a loss from its gradients with respect to the output (d_output) and to the end states
   // (d_end; empty: zeros). parameters: parameter_count() numbers, member after member, which are overwritten, or added
-  // to if `accumulate`. d_input and d_start are overwritten; null or empty: not wanted. d_input is zero in padding.
-  // d_signals: the gradients with respect to what signal() writes, overwritten, and zero in padding and at skipped
-  // steps; empty: not wanted. The gradient with respect to a signal of one step and row says how the loss changes if
-  // that number alone is changed and everything that is computed from it follows. A forget gate that is coupled follows
-  // from the input gate, and the other way round. Without a forget gate it is the gradient with respect to the 1 that
-  // c_prev is multiplied by. All else is the same bit for bit, whether or not d_signals are wanted.
+  // to if `accumulate`; null: not wanted, which saves about half of the arithmetic, and `ready` is not called. d_input
+  // and d_start are overwritten; null or empty: not wanted. d_input is zero in padding. d_signals: the gradients with
+  // respect to what signal() writes, overwritten, and zero in padding and at skipped steps; empty: not wanted. The
+  // gradient with respect to a signal of one step and row says how the loss changes if that number alone is changed and
+  // everything that is computed from it follows. A forget gate that is coupled follows from the input gate, and the
+  // other way round. Without a forget gate it is the gradient with respect to the 1 that c_prev is multiplied by. All
+  // else is the same bit for bit, whether or not d_signals are wanted.
   void backward(const SequenceView<const T>& d_output, const States<const T>& d_end, T* parameters, bool accumulate,
                 const SequenceView<T>& d_input, const States<T>& d_start, const ModuleReady<T>& ready = {},
                 const ChainSignals<T>& d_signals = {}) const;

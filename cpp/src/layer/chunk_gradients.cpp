@@ -72,6 +72,7 @@ void ChunkGradients<T>::select() {
 
 template <class T>
 void ChunkGradients<T>::pack_operands(const RowPart& part) {
+  if (!call_.parameter_gradients) return;
   const LayerRecord<T>& record = segment_.record();
   const T** const x = x_rows_.data() + part.pointers;
   const T** const h = h_rows_.data() + part.pointers;
@@ -111,6 +112,7 @@ void ChunkGradients<T>::add_sum(Index number) {
     return add_weights(number / panels, number % panels);
   }
   if (number < weight_sums() + input_panels()) return add_input(number - weight_sums());
+  if (!has_others()) return;
   if (projection_gradient_) add_projection();
   if (norm_) add_cell_norm();
   if (weights_.learns_start) add_starts();
@@ -218,6 +220,7 @@ void ChunkGradients<T>::add_starts() const {
 
 template <class T>
 void ChunkGradients<T>::add_start(Index row, bool restarts, const T* d_start_hidden, const T* d_start_cell) const {
+  if (!call_.parameter_gradients) return;
   const LayerRecord<T>& record = segment_.record();
   const LayerGradient<T>& gradient = gradients_[index(positions_.block_of(row))];
   if (restarts || record.start_hidden == nullptr) {

@@ -57,7 +57,8 @@ class ChunkGradients {
   // When all parts are packed and the recurrence is done, the chunk is added to the gradients in sums() independent
   // tasks: one for each panel of the weights of each block, one for each panel of the gradient with respect to the
   // input, and one for everything else.
-  Index sums() const { return weight_sums() + input_panels() + (has_others() ? 1 : 0); }
+  // There is at least one such task, if need be with nothing to do, because it is what waits for the recurrence.
+  Index sums() const { return std::max<Index>(1, weight_sums() + input_panels() + (has_others() ? 1 : 0)); }
   void add_sum(Index number);
   // Adds the gradient with respect to the layer's own start state for one row. After a restart the row started from it;
   // otherwise it did so only as far as the caller gave no start state.
@@ -72,9 +73,13 @@ class ChunkGradients {
     return gradients_[index(positions_.block(block_at_once))];
   }
 
-  Index weight_sums() const { return positions_.blocks_at_once() * weights_.panels.count(); }
+  Index weight_sums() const {
+    return call_.parameter_gradients ? positions_.blocks_at_once() * weights_.panels.count() : 0;
+  }
   Index input_panels() const { return call_.d_input.data == nullptr ? 0 : weights_.x_gradient.count(); }
-  bool has_others() const { return projection_gradient_ || norm_ || weights_.learns_start; }
+  bool has_others() const {
+    return call_.parameter_gradients && (projection_gradient_ || norm_ || weights_.learns_start);
+  }
   void add_weights(Index block, Index panel) const;
   void add_input(Index panel) const;
   void add_projection();

@@ -52,6 +52,7 @@ struct LayerBackwardCall {
   const T* d_end_cell = nullptr;
   SequenceView<T> d_input;        // null: not wanted; padding is not written
   bool accumulate_input = false;  // adds to d_input, as the second direction does
+  bool parameter_gradients = true;
   // Not null: the gradients with respect to the gates are summed by token, and the gradient with respect to the rows of
   // input.table, which follows from these sums, is added to d_table. Each chain of additions starts at what is already
   // there.
@@ -64,7 +65,7 @@ struct LayerBackwardCall {
   const SignalArrays<T>* d_signals = nullptr;
 };
 
-// Returns the gradients with respect to the parameters, which lie in the workspace.
+// Returns the gradients with respect to the parameters, which lie in the workspace; null arrays if they are not wanted.
 template <class T>
 LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& workspace);
 

@@ -415,7 +415,11 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
   const Kernels<T>& kernels = *call.kernels;
   const RowBlocks blocks = row_blocks(call.schedule, weights, call.gradient_blocks);
   const Index tokens = call.tokens == nullptr ? 0 : call.tokens->count();
-  const Index size = LayerGradient<T>::size(weights, tokens, kernels), count = blocks.count();
+  const bool wanted = call.parameter_gradients;
+  const Index size = wanted ? LayerGradient<T>::size(weights, tokens, kernels) : 0, count = blocks.count();
+  const auto gradient_in = [&](T* memory) {
+    return wanted ? LayerGradient<T>::in(memory, weights, tokens) : LayerGradient<T>{};
+  };
   const Index threads = call.record->has_checkpoints() ? 0 : block_threads(call.schedule, weights, count);
   // Either all blocks are summed at once, or threads take tasks of consecutive blocks, which they sum one by one.
   const Index tasks = threads == 0 ? count : block_tasks(threads, count);
@@ -423,7 +427,7 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
   std::vector<LayerGradient<T>> gradients(static_cast<std::size_t>(count));
   if (call.schedule.batch.rows == 0) {
     std::fill_n(sums, size, T(0));
-    return LayerGradient<T>::in(sums, weights, tokens);
+    return gradient_in(sums);
   }
   if (threads == 0) {
     const Index numbers = count * size, parts = number_parts(numbers, numbers);
@@ -431,7 +435,7 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
       std::fill(sums + piece_begin(numbers, parts, part), sums + piece_begin(numbers, parts, part + 1), T(0));
     });
     for (Index block = 0; block < count; ++block) {
-      gradients[static_cast<std::size_t>(block)] = LayerGradient<T>::in(sums + block * size, weights, tokens);
+      gradients[static_cast<std::size_t>(block)] = gradient_in(sums + block * size);
     }
     const bool small = step_work(weights, call.schedule.total(0, call.schedule.batch.rows)) < smallest_parallel_work;
     LayerBackward<T>(call, blocks, gradients, true, small ? 1 : free_threads(), workspace).run(0);
@@ -447,7 +451,7 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
       for (Index task = next++; task < tasks; task = next++) {
         BlockSums<T> task_sums(kernels, size, sums + task * size, other_sums + thread * others * size);
         for (Index block = task * blocks_of_task; block < (task + 1) * blocks_of_task; ++block) {
-          gradients[static_cast<std::size_t>(block)] = LayerGradient<T>::in(task_sums.next(), weights, tokens);
+          gradients[static_cast<std::size_t>(block)] = gradient_in(task_sums.next());
           backwards[static_cast<std::size_t>(thread)].run(block);
           task_sums.add();
         }
@@ -455,7 +459,7 @@ LayerGradient<T> layer_backward(const LayerBackwardCall<T>& call, Workspace<T>& 
     });
   }
   add_block_sums(kernels, size, tasks, sums);
-  LayerGradient<T> gradient = LayerGradient<T>::in(sums, weights, tokens);
+  LayerGradient<T> gradient = gradient_in(sums);
   if (tokens > 0) finish_token_sums(call, gradient, workspace);
   throw_if_stopped(2 * call.schedule.batch.steps * step_work(weights, call.schedule.batch.rows));
   return gradient;

@@ -5,7 +5,8 @@
 namespace latchwork {
 
 // The gradients with respect to the parameters of a layer and direction, in the kernels' layouts, summed over chunks of
-// steps. If they are summed by token, x_weights is computed from those sums when all steps are added.
+// steps. If they are summed by token, x_weights is computed from those sums when all steps are added. All arrays are
+// null if nobody wants these gradients.
 template <class T>
 struct LayerGradient {
   T* by_token = nullptr;        // [panel][token's number][panel width]: gradients with respect to pre-activations

@@ -79,15 +79,18 @@ void clear_signal_padding(const Batch& batch, const LstmOptions& lstm, const std
   }
 }
 
-// The first module whose gradients are wanted, if that with respect to the input is not: it has parameters, or a start
-// state. The number of modules if there is none.
+// The first module whose gradients are wanted, if that with respect to the input is not: it has parameters, a start
+// state or signals. The number of modules if there is none.
 template <class T>
-std::size_t first_with_gradients(const detail::NetworkParts<T>& network, const States<T>& d_start) {
+std::size_t first_with_gradients(const detail::NetworkParts<T>& network, bool of_parameters, bool of_starts,
+                                 bool of_signals) {
+  const auto is_wanted = [&](std::size_t at) {
+    return (of_parameters && network.module_size(at) > 0) ||
+           (of_starts && module_state_size(network.modules[at]).has_value()) ||
+           (of_signals && std::holds_alternative<LstmOptions>(network.modules[at]));
+  };
   std::size_t at = 0;
-  while (at < network.modules.size() && network.module_size(at) == 0 &&
-         (d_start.empty() || !module_state_size(network.modules[at]))) {
-    ++at;
-  }
+  while (at < network.modules.size() && !is_wanted(at)) ++at;
   return at;
 }
 
@@ -104,7 +107,8 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
       static_cast<std::size_t>(std::count_if(modules.begin(), modules.end(), [](const ModuleOptions& module) {
         return std::holds_alternative<LstmOptions>(module);
       }));
-  for (std::size_t at = 0; at < modules.size() && !accumulate; ++at) {
+  const bool wants_parameters = parameters != nullptr;
+  for (std::size_t at = 0; at < modules.size() && wants_parameters && !accumulate; ++at) {
     const bool tables = std::holds_alternative<EmbeddingOptions>(modules[at]) ||
                         std::holds_alternative<EmbedColumnsOptions>(modules[at]);
     if (!tables) continue;
@@ -114,7 +118,10 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
   const auto blocks = [&] {
     return row_blocks(Schedule{recording.batch, false}, std::max<Index>(1, recording.options.gradient_blocks));
   };
-  const std::size_t first_wanted = d_input.data == nullptr ? first_with_gradients(chain.network, d_start) : 0;
+  const std::size_t first_wanted = d_input.data == nullptr ? first_with_gradients(chain.network, wants_parameters,
+                                                                                  !d_start.empty(), !d_signals.empty())
+                                                           : 0;
+  if (first_wanted == modules.size()) return;
   SequenceView<const T> d_result = d_output;
   InputSkipGradients<T> input_skips;
   for (std::size_t at = modules.size(); at-- > 0;) {
@@ -123,7 +130,8 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
     const PackedModule<T>& weights = chain.weights[at];
     const Index features = record.input.features;
     T* const weight_gradient = weights.places.in(parameters, ParameterKind::weight);
-    const std::optional<TokenNumbers> tokens = tokens_to_sum(weights, record, recording.options.gradient_blocks);
+    std::optional<TokenNumbers> tokens;
+    if (wants_parameters) tokens = tokens_to_sum(weights, record, recording.options.gradient_blocks);
     SequenceView<T> d_source = d_input;
     if (tokens) {
       d_source = {};
@@ -166,7 +174,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
       linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, gradient,
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-      if (d_result.data != nullptr) {
+      if (d_result.data != nullptr && wants_parameters) {
         embedding_backward(kernels, record.batch, blocks(), record.input, d_result, *embedding, weight_gradient,
                            workspace);
       }
@@ -223,7 +231,7 @@ void chain_backward(const Chain<T>& chain, const ChainRecord<T>& recording, Sequ
                     const States<const T>& d_end, T* parameters, bool accumulate, SequenceView<T> d_input,
                     const States<T>& d_start, Workspace<T>& workspace,
                     const std::function<void(std::size_t module)>& ready, const ChainSignals<T>& d_signals) {
-  if (!drops_weights(chain.network.modules, recording.options)) {
+  if (parameters == nullptr || !drops_weights(chain.network.modules, recording.options)) {
     return backward_through(chain, recording, d_output, d_end, parameters, accumulate, d_input, d_start, workspace,
                             ready, d_signals);
   }

@@ -96,7 +96,7 @@ void embed_columns_backward(const Kernels<T>& kernels, const EmbedColumnsOptions
       columns.pass_back(d_output.at(step, row), to);
     });
   }
-  if (d_output.data == nullptr) return;
+  if (d_output.data == nullptr || gradient.tables == nullptr) return;
   add_in_blocks(kernels, blocks, columns.size(), gradient.tables, workspace, [&](Index begin, Index end, T* sums) {
     for (const EmbeddedColumns::Table& table : columns.tables()) {
       SequenceView<const T> d_rows = d_output;

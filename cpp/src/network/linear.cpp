@@ -1,6 +1,7 @@
 #include "network/linear.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "layer/block_sums.hpp"
@@ -61,12 +62,15 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
   const Index padded_outputs = round_up(outputs, kernels.units);
   const Index slots = call.batch.steps * call.batch.rows;
   const Index capacity = std::max<Index>(1, std::min(linear_chunk_rows, slots));
-  const Index weight_size = outputs * round_up(inputs, kernels.units), sum_size = weight_size + padded_outputs;
+  const bool wants_weights = gradient.weight != nullptr;
+  const Index weight_size = outputs * round_up(inputs, kernels.units);
+  const Index sum_size = wants_weights ? weight_size + padded_outputs : 0;
   T* const total = workspace.take(sum_size);
   const RowBlocks& blocks = *gradient.blocks;
   BlockSums<T> sums(kernels, sum_size, total, workspace.take((kept_block_sums(blocks.count()) - 1) * sum_size));
   T* d_y_memory = workspace.take_zeros(capacity * padded_outputs);
-  WeightGradient<T> weight_gradient(kernels, capacity, outputs, inputs, workspace);
+  std::optional<WeightGradient<T>> weight_gradient;
+  if (wants_weights) weight_gradient.emplace(kernels, capacity, outputs, inputs, workspace);
   // Pointers to the rows that add_rows() takes next.
   std::vector<const T*> x, y, d_output;
   std::vector<T*> d_y, d_x;
@@ -99,7 +103,7 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
         std::copy_n(d_output[row], outputs, d_y[row]);
         kernels.multiply_by_slope(weights.activation, by_input ? pre[row] : y[row], outputs, d_y[row]);
       }
-      weight_gradient.pack(d_y.data(), x.data(), begin, end, count);
+      if (weight_gradient) weight_gradient->pack(d_y.data(), x.data(), begin, end, count);
       if (d_x.empty()) return;
       const WeightPanels<T>& panels = weights.gradient;
       for_pieces_until_stopped(end - begin, inputs * outputs, 64, [&](Index first, Index last) {
@@ -107,9 +111,9 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
                         panels.count());
       });
     });
-    weight_gradient.add(count, sum);
+    if (weight_gradient) weight_gradient->add(count, sum);
     throw_if_stopped(0);
-    kernels.add_rows(d_y_memory, padded_outputs, count, padded_outputs, sum + weight_size);
+    if (wants_weights) kernels.add_rows(d_y_memory, padded_outputs, count, padded_outputs, sum + weight_size);
     x.clear();
     y.clear();
     d_output.clear();
@@ -132,6 +136,7 @@ void linear_backward(const LinearCall<T>& call, const LinearGradient<T>& gradien
     sums.add();
   }
 
+  if (!wants_weights) return;
   kernels.unpack_panels(total, outputs, inputs, gradient.weight, gradient.accumulate);
   if (gradient.bias != nullptr) {
     const T* const bias = total + weight_size;

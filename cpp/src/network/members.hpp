@@ -50,18 +50,18 @@ const States<S>& member_states(const NetworkParts<T>& parts, const States<S>& st
 template <class T>
 class ReadyModules {
  public:
-  // `parameters` holds the gradients of all members.
+  // `parameters` holds the gradients of all members; null: they are not wanted, and `ready` is never called.
   ReadyModules(const NetworkParts<T>& parts, const ModuleReady<T>& ready, T* parameters)
       : parts_(parts), ready_(ready), parameters_(parameters) {}
 
   // What chain_backward() is to call; empty if there is nothing to tell yet.
   std::function<void(std::size_t module)> meanwhile() const {
-    if (!ready_ || parts_.members > 1) return {};
+    if (!ready_ || parameters_ == nullptr || parts_.members > 1) return {};
     return [this](std::size_t module) { tell(module, 0); };
   }
   // To be called once the backward pass of all members is over.
   void afterwards() const {
-    if (!ready_ || parts_.members == 1) return;
+    if (!ready_ || parameters_ == nullptr || parts_.members == 1) return;
     for (std::size_t module = parts_.modules.size(); module-- > 0;) {
       for (Index member = 0; parts_.module_size(module) > 0 && member < parts_.members; ++member) tell(module, member);
     }

@@ -330,8 +330,10 @@ void stack_backward(const StackCall<T>& call, const RecordOptions& options, cons
       one.d_input = d_input;
       one.accumulate_input = direction > 0;
       one.gradient_blocks = options.gradient_blocks;
+      one.parameter_gradients = gradient.parameters != nullptr;
       if (gradient.d_signals != nullptr) one.d_signals = &(*gradient.d_signals)[static_cast<std::size_t>(state)];
       const LayerGradient<T> sums = layer_backward(one, workspace);
+      if (!one.parameter_gradients) continue;
       if (restarted_ends) {
         add_restarted_ends(call, d_end.hidden, h_size, sums.start_hidden);
         add_restarted_ends(call, d_end.cell, weights.units, sums.start_cell);

@@ -67,7 +67,7 @@ struct StackGradient {
   const TokenNumbers* tokens = nullptr;  // see LayerBackwardCall
   T* d_table = nullptr;
   State<T> d_start;
-  T* parameters = nullptr;  // the gradients of all modules
+  T* parameters = nullptr;  // the gradients of all modules; null if not wanted
   bool accumulate = false;
   // For each layer and direction, see LayerBackwardCall. Null: not wanted.
   const std::vector<SignalArrays<T>>* d_signals = nullptr;

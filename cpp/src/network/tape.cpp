@@ -198,12 +198,12 @@ void Tape<T>::backward(const SequenceView<const T>& d_output, const States<const
         // In reverse order, because the record of the last member is the likeliest to be in a cache.
         for (Index member = end - 1; member >= begin; --member) {
           Workspace<T> workspace(cache);
-          chain_backward(Chain<T>(parts, *recording.weights, member),
-                         recording.members[static_cast<std::size_t>(member)], sequences.d_output().of(member),
-                         detail::member_states(parts, d_end, member, own_d_end),
-                         parameters + member * parts.member_parameter_count, accumulate, sequences.d_input().of(member),
-                         detail::member_states(parts, d_start, member, own_d_start), workspace,
-                         ready_modules.meanwhile(), signals.of(member));
+          chain_backward(
+              Chain<T>(parts, *recording.weights, member), recording.members[static_cast<std::size_t>(member)],
+              sequences.d_output().of(member), detail::member_states(parts, d_end, member, own_d_end),
+              parameters == nullptr ? nullptr : parameters + member * parts.member_parameter_count, accumulate,
+              sequences.d_input().of(member), detail::member_states(parts, d_start, member, own_d_start), workspace,
+              ready_modules.meanwhile(), signals.of(member));
         }
       });
   sequences.finish();

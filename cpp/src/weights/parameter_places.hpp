@@ -20,11 +20,11 @@ class ParameterPlaces {
   }
 
   // Returns where the tensor of this kind starts in a buffer of all parameters, or of a gradient with respect to them;
-  // null if there is no such tensor.
+  // null if there is no such tensor or no such buffer.
   template <class T>
   T* in(T* parameters, ParameterKind kind) const {
     const Tensor& tensor = tensors_[static_cast<std::size_t>(kind)];
-    return tensor.exists ? parameters + tensor.offset : nullptr;
+    return tensor.exists && parameters != nullptr ? parameters + tensor.offset : nullptr;
   }
 
  private:

@@ -123,7 +123,7 @@ def saliency(
     runs = _Runs(module, x, state, lengths, reset, skip, skip_output)
     chosen = _Chosen(runs, output, step)
     tape = runs.record(runs.x, runs.start)
-    gradient = runs.sum_over_points(tape.backward(chosen.d_output(tape, np.ones(1))).x, 1)
+    gradient = runs.sum_over_points(tape._gradients_of_input(chosen.d_output(tape, np.ones(1)))[0], 1)
     with np.errstate(all="ignore"):
         return Saliency(
             runs.in_axes_of_x(gradient),
@@ -232,14 +232,14 @@ def integrated_gradients(
             for base_pair, pair in zip(base_start, start, strict=True)
         ]
         tape = runs.record(_line(base, runs.x, places), starts, count, checkpoint)
-        gradients = tape.backward(chosen.d_output(tape, shares))
-        attributions = runs.sum_over_points(gradients.x, count) * _difference(runs.seen(runs.x), runs.seen(base))
+        d_x, d_start = tape._gradients_of_input(chosen.d_output(tape, shares))
+        attributions = runs.sum_over_points(d_x, count) * _difference(runs.seen(runs.x), runs.seen(base))
         state_attributions = [
             (
                 _sum_over_points(d_pair[0], count) * _difference(pair[0], base_pair[0]),
                 _sum_over_points(d_pair[1], count) * _difference(pair[1], base_pair[1]),
             )
-            for d_pair, base_pair, pair in zip(runs.pairs_of(gradients.state), base_start, start, strict=True)
+            for d_pair, base_pair, pair in zip(runs.pairs_of(d_start), base_start, start, strict=True)
         ]
         outputs = chosen.outputs(tape, count).astype(np.float64)
         baseline_output, final_output = outputs[..., 0, :], outputs[..., -1, :]

@@ -111,14 +111,14 @@ def _lstm_backward(
     token: Tensor, d_output: Tensor | None, d_h_n: Tensor | None, d_c_n: Tensor | None, x: Tensor,
     h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor], lengths: Tensor | None,
     reset: Tensor | None, skip: Tensor | None, mask_seed: Tensor | None, options: str, axes: str,
-    checkpoint: int, wants_input: bool,
+    checkpoint: int, wants_input: bool, wants_weights: bool,
 ) -> Four:  # fmt: skip
     """Compute the gradients of x, h_0, c_0 and all weights together; empty where there is none."""
     call = _call(x, (h_0, c_0), weights, (lengths, reset, skip), options, axes, mask_seed, checkpoint)
     d_outputs = (d_h_n, d_c_n) if "cell" in axes else (d_output, d_h_n, d_c_n)
     has_start = h_0 is not None
     d_x, d_h_0, d_c_0, flat = call.gradients(
-        token, d_outputs, (wants_input, has_start, has_start), x, h_0, c_0, weights
+        token, d_outputs, (wants_input, has_start, has_start, wants_weights), x, h_0, c_0, weights
     )
     d_x, d_h_0, d_c_0 = (x.new_empty(0) if gradient is None else gradient for gradient in (d_x, d_h_0, d_c_0))
     return d_x, d_h_0, d_c_0, flat
@@ -127,9 +127,11 @@ def _lstm_backward(
 def _fake_lstm_backward(
     token: Tensor, d_output: Any, d_h_n: Any, d_c_n: Any, x: Tensor, h_0: Any, c_0: Any, weights: Any, lengths: Any,
     reset: Any, skip: Any, mask_seed: Any, options: str, axes: str, checkpoint: int, wants_input: bool,
+    wants_weights: bool,
 ) -> Four:  # fmt: skip
     d_h_0, d_c_0 = (x.new_empty(0 if state is None else state.shape) for state in (h_0, c_0))
-    return x.new_empty(x.shape if wants_input else 0), d_h_0, d_c_0, x.new_empty(_stack(options, x.dtype, 0).size)
+    flat = x.new_empty(_stack(options, x.dtype, 0).size if wants_weights else 0)
+    return x.new_empty(x.shape if wants_input else 0), d_h_0, d_c_0, flat
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Four) -> None:
@@ -141,11 +143,12 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Four) -> None:
 def _backward(ctx: Any, d_output: Any, d_h_n: Any, d_c_n: Any, _: Any) -> tuple[Any, ...]:
     token, x, h_0, c_0, lengths, reset, skip, mask_seed, *weights = ctx.saved_tensors
     wanted = ctx.needs_input_grad
+    wants_weights = any(wanted[3])
     d_x, d_h_0, d_c_0, flat = lstm_backward(
         token, d_output, d_h_n, d_c_n, x, h_0, c_0, weights, lengths, reset, skip, mask_seed, ctx.options, ctx.axes,
-        ctx.checkpoint, wanted[0],
+        ctx.checkpoint, wanted[0], wants_weights,
     )  # fmt: skip
-    pieces = _stack(ctx.options, x.dtype, 0).pieces(flat)
+    pieces = _stack(ctx.options, x.dtype, 0).pieces(flat) if wants_weights else [None] * len(weights)
     of_state = (None, None) if h_0 is None else (d_h_0, d_c_0)
     return (d_x if wanted[0] else None, *of_state, pieces, *(None,) * 8)
 
@@ -163,7 +166,7 @@ lstm_backward = torch.library.custom_op(
     mutates_args=(),
     schema="(Tensor token, Tensor? d_output, Tensor? d_h_n, Tensor? d_c_n, Tensor x, Tensor? h_0, Tensor? c_0, "
     "Tensor[] weights, Tensor? lengths, Tensor? reset, Tensor? skip, Tensor? mask_seed, str options, str axes, "
-    "int checkpoint, bool wants_input) -> (Tensor, Tensor, Tensor, Tensor)",
+    "int checkpoint, bool wants_input, bool wants_weights) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 lstm.register_fake(_fake_lstm)
 lstm_backward.register_fake(_fake_lstm_backward)

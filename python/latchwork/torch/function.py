@@ -145,6 +145,7 @@ class Call:
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor]:  # fmt: skip
         """Compute the gradients of x, h_0, c_0, as far as they are wanted, and those of all weights in one tensor.
 
+        ``wanted`` says it of x, h_0, c_0 and then of weights; if of these none is, their tensor has no elements.
         ``d_outputs`` are those of the output, where there is one, h_n and c_n. If the tape is gone, because what kept
         it was copied rather than kept, the call is recorded again.
         """
@@ -153,7 +154,7 @@ class Call:
         d_y, y = self._sequence(d_output[0] if d_output else None)
         d_h = None if d_h is None else d_h.contiguous()
         d_c = None if d_c is None else d_c.contiguous()
-        d_parameters = x.new_empty(stack.size)
+        d_parameters = x.new_empty(stack.size if any(wanted[3:]) else 0)
         d_x = x.new_empty(x.shape) if wanted[0] else None
         d_h_0 = d_c_0 = None
         if wanted[1] or wanted[2]:
@@ -161,7 +162,7 @@ class Call:
             assert c_0 is not None
             d_h_0, d_c_0 = h_0.new_empty(h_0.shape), c_0.new_empty(c_0.shape)
         arguments = (
-            y, (_place(d_h), _place(d_c)), d_parameters.data_ptr(), self._sequence(d_x)[1],
+            y, (_place(d_h), _place(d_c)), d_parameters.data_ptr() if len(d_parameters) else 0, self._sequence(d_x)[1],
             (_place(d_h_0), _place(d_c_0)), torch.get_num_threads(),
         )  # fmt: skip
         if not stack.network.backward_tensors(token.data_ptr(), *arguments):
@@ -250,11 +251,12 @@ def _gradients_of_recorded(ctx: Any, d_outputs: Sequence[Tensor | None]) -> tupl
         *present, flat = visible_gradients(call, wanted, token, d_outputs, tensors)
         found = iter(present)
         of_inputs = [next(found) if want else None for want in wanted[:3]]
-        pieces = call.stack.pieces(flat)
     else:
         with torch.no_grad():
             *of_inputs, flat = call.gradients(token, d_outputs, wanted, x, h_0, c_0, weights)
-            pieces = call.stack.pieces(flat)
+    if not any(wanted[3:]):
+        return None, *of_inputs, *(None for _ in weights)
+    pieces = call.stack.pieces(flat)
     return None, *of_inputs, *(piece if want else None for piece, want in zip(pieces, wanted[3:], strict=True))
 
 

@@ -51,7 +51,7 @@ class Gradients(torch.autograd.Function):
         *dd_inputs, dd_flat = dd
         given = iter(dd_inputs)
         of_each = [next(given) if want else None for want in wanted[:3]]
-        of_each += [None] * len(call.stack.sizes) if dd_flat is None else call.stack.pieces(dd_flat)
+        of_each += call.stack.pieces(dd_flat) if dd_flat is not None and any(wanted[3:]) else [None] * len(wanted[3:])
         higher = torch.is_grad_enabled()
         with torch.enable_grad(), torch.autocast("cpu", enabled=False):
             # Aliases, because the gradients of the results may themselves depend on the inputs: that path is not to be
