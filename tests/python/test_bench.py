@@ -305,6 +305,24 @@ def test_wrong_results_are_noticed() -> None:
 
 
 class TestTiming:
+    @pytest.mark.parametrize("tick", [1e-5, 1e-3, 4e-3, 10e-3])
+    @pytest.mark.parametrize("busy", [0.0, 3e-3, 45e-3, 0.3])
+    def test_threads_that_spin_are_waited_for(self, monkeypatch: pytest.MonkeyPatch, tick: float, busy: float) -> None:
+        # The CPU time of a thread that runs on another CPU is known at each tick of the system's clock.
+        clock = 0.0
+
+        def sleep(seconds: float) -> None:
+            nonlocal clock
+            clock += seconds
+
+        monkeypatch.setattr(time, "perf_counter", lambda: clock)
+        monkeypatch.setattr(time, "process_time", lambda: min(clock // tick * tick, busy))
+        monkeypatch.setattr(time, "sleep", sleep)
+        assert timing.settle()
+        assert busy <= clock < busy + 0.05
+        clock, busy = 0.0, 10.0
+        assert not timing.settle()
+
     def test_samples_last_long_enough_and_are_warmed_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock, call = 0.0, 3e-7
 

@@ -16,6 +16,9 @@ Name = TypeVar("Name", bound=Hashable)
 SHORTEST_SAMPLE = 2e-3
 # Before each sample the same loop runs this long, untimed: a peer's threads sleep while the others have their turns.
 WARM_UP = 2e-3
+# A process whose threads use next to no CPU time for so long has none that is busy. A system may add up the time of a
+# thread that runs on another CPU only every 4 or 10 milliseconds; within a shorter window such a thread seems to sleep.
+SETTLED_WINDOW = 20e-3
 # Calls longer than this need no warm-up: waking threads and refilling caches takes a negligible part of them.
 LONG_CALL = 50e-3
 
@@ -70,17 +73,17 @@ def sample(loop: Loop, iterations: int) -> float:
             gc.enable()
 
 
-def settle(limit: float = 0.25) -> bool:
+def settle(limit: float = 0.5) -> bool:
     """Wait until no thread of this process is busy any more; return False if that takes longer than the limit.
 
-    Worker threads of a pool commonly spin for some milliseconds after their last task before they sleep.
+    Worker threads of a pool commonly spin for some milliseconds after their last task before they sleep, those of
+    ONNX Runtime for 45.
     """
-    pause = 2e-3
     deadline = time.perf_counter() + limit
     while time.perf_counter() < deadline:
         used = time.process_time()
-        time.sleep(pause)
-        if time.process_time() - used < pause / 4:
+        time.sleep(SETTLED_WINDOW)
+        if time.process_time() - used < SETTLED_WINDOW / 4:
             return True
     return False
 
