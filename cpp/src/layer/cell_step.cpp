@@ -27,7 +27,7 @@ void project_output(const PackedLayer<T>& weights, const Kernels<T>& kernels, In
                     const CellStepPointers<T>& pointers, const UnitSplit& split) noexcept {
   const ProductArgs<T> args =
       product_of(weights.projection_weights, rows, pointers.unprojected_hidden, pointers.output);
-  const bool small = rows * weights.units * weights.projection < smallest_split_step;
+  const bool small = rows * weights.units * weights.projection < smallest_split_step(rows);
   for_panel_parts(weights.projection_weights.count(), small ? UnitSplit{} : split,
                   [&](Index first, Index end) { kernels.product(args, first, end); });
 }

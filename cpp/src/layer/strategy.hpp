@@ -15,9 +15,9 @@ namespace latchwork {
 // Intel CPU with AMX (AVX-512, L2 of 2 MB), those for a single thread also on an AMD Zen 4 (L2 of 1 MB). What follows
 // from the sizes of caches comes from machine/cpu.hpp.
 
-// For fewer multiply-adds in a step than this, two threads that wait for each other after each step lose more than they
-// gain.
-inline constexpr Index smallest_split_step = 120'000;
+// For fewer multiply-adds in a step of so many rows than this, two threads that wait for each other after each step lose
+// more than they gain. A single row gains earlier, because it waits for the weights to come from L2.
+constexpr Index smallest_split_step(Index rows) { return rows == 1 ? 76'000 : 120'000; }
 // The same for a step of the backward pass, in which they wait for each other twice.
 inline constexpr Index smallest_split_step_back = 250'000;
 // With fewer rows than this a thread's multiply-adds wait for weights.
@@ -57,8 +57,9 @@ Index step_work(const PackedLayer<T>& weights, Index rows) {
 // units of a row.
 template <class T>
 Index unit_parts(const PackedLayer<T>& weights, Index rows) {
-  if (weights.variant.norm_ih_weight != nullptr || step_work(weights, rows) < smallest_split_step) return 1;
-  return std::min({free_threads(), weights.panels.count(), step_work(weights, rows) / (smallest_split_step / 2)});
+  const Index smallest = smallest_split_step(rows);
+  if (weights.variant.norm_ih_weight != nullptr || step_work(weights, rows) < smallest) return 1;
+  return std::min({free_threads(), weights.panels.count(), step_work(weights, rows) / (smallest / 2)});
 }
 
 // Into how many parts threads split the rows.

@@ -28,7 +28,7 @@ class StreamLayer {
       : weights(&packed),
         rows(row_count),
         hidden_(2 * rows * packed.output_size()),
-        large_(step_work(packed, rows) >= smallest_split_step),
+        large_(step_work(packed, rows) >= smallest_split_step(row_count)),
         pointers_(rows),
         sums_(options.residual && layer > 0 ? rows * packed.output_size() : 0),
         rooms_(rows * room_size(packed)) {

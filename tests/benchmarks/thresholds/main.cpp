@@ -109,7 +109,7 @@ void smallest_split_step_of(Index rows, const std::vector<Index>& units_list) {
   print({rows == 1 ? "One step of 1 row, us" : "One step of 4 rows, us", "H = in", "multiply-adds", "one thread",
          "two, by units"},
         points);
-  print_crossing(points, "smallest_split_step", smallest_split_step);
+  print_crossing(points, "smallest_split_step", smallest_split_step(rows));
 }
 
 void parallel_work(Index rows) {
