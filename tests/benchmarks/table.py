@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from latchwork.machine import machine_text
@@ -61,6 +62,22 @@ def table(document: dict[str, Any]) -> list[str]:
     return lines
 
 
+def summary(document: dict[str, Any]) -> list[str]:
+    """Say for each number of threads how the best peers' ratios lie, over all cases and kinds of the run."""
+    ratios: dict[int, list[tuple[float, str]]] = {}
+    for one in document["measurements"]:
+        ratio = one["best_peer"] and one["peers"][one["best_peer"]]["ratio"]
+        if ratio:
+            ratios.setdefault(one["threads"], []).append((ratio, f"{one['case']} {one['kind']}"))
+    lines = []
+    for threads, found in sorted(ratios.items()):
+        mean, (least, name) = geometric_mean(ratio for ratio, _ in found), min(found)
+        lines.append(
+            f"{threads} thread{'s' if threads > 1 else ''}: geometric mean {mean:.2f}, least {least:.2f} ({name})"
+        )
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, metavar="RESULT", help="a JSON file, or a folder of such files")
@@ -68,7 +85,7 @@ def main() -> None:
     sections = []
     for file, document in documents(arguments.results).items():
         name = f"{file.relative_to(arguments.results)}: " if arguments.results.is_dir() else ""
-        sections.append("\n".join([name + heading(document), "", *table(document)]))
+        sections.append("\n".join([name + heading(document), "", *table(document), "", *summary(document)]))
     print("\n\n".join(sections))
 
 

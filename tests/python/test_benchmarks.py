@@ -263,6 +263,13 @@ MACHINE = (
 )
 
 
+# The root of 3.0 times 2.5.
+MEANS = [
+    "1 thread: geometric mean 2.74, least 2.50 (second forward)",
+    "2 threads: geometric mean 0.50, least 0.50 (first forward)",
+]
+
+
 def test_table(result: Path) -> None:
     done = run("table.py", str(result))
     assert done.stdout.splitlines() == [
@@ -274,6 +281,8 @@ def test_table(result: Path) -> None:
         "| first | 100 x 3: 16, 48, 1 bi | forward | 1 | 10 | 30 | 40 | 3.00 (torch) |",
         "| second | 100 x 3: 16, 48, 1 bi ragged | forward | 1 | 1,000 | 2,500 |  | 2.50 (torch) |",
         "| first | 100 x 3: 16, 48, 1 bi | forward | 2 | 8 | 40 | 4 | 0.50 (jax) |",
+        "",
+        *MEANS,
     ]
 
 
@@ -287,7 +296,9 @@ def test_tables_of_a_folder_of_machines(result: Path, tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert [line for line in lines if not line.startswith("|") and line] == [
         f"first/inference.json: {MACHINE}",
+        *MEANS,
         f"second/training.json: {MACHINE}",
+        *MEANS,
     ]
     assert lines.count("| first | 100 x 3: 16, 48, 1 bi | forward | 1 | 10 | 30 | 40 | 3.00 (torch) |") == 2
 
