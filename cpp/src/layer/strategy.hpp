@@ -15,8 +15,8 @@ namespace latchwork {
 // Intel CPU with AMX (AVX-512, L2 of 2 MB), those for a single thread also on an AMD Zen 4 (L2 of 1 MB). What follows
 // from the sizes of caches comes from machine/cpu.hpp.
 
-// For fewer multiply-adds in a step of so many rows than this, two threads that wait for each other after each step lose
-// more than they gain. A single row gains earlier, because it waits for the weights to come from L2.
+// For fewer multiply-adds in a step of so many rows than this, two threads that wait for each other after each step
+// lose more than they gain. A single row gains earlier, because it waits for the weights to come from L2.
 constexpr Index smallest_split_step(Index rows) { return rows == 1 ? 76'000 : 120'000; }
 // The same for a step of the backward pass, in which they wait for each other twice.
 inline constexpr Index smallest_split_step_back = 250'000;
