@@ -170,7 +170,7 @@ class Network32(metaclass=_Bound):
         mask_seed: int | None,
         checkpoint: int,
     ) -> _Array: ...
-    # False if there is no tape at this place any more; nothing is written then.
+    # False if there is no tape at this place any more; nothing is written then. An address of 0: not wanted.
     @staticmethod
     def backward_tensors(
         place: int,
@@ -186,8 +186,9 @@ class Network32(metaclass=_Bound):
 
 class _Tape(metaclass=_Bound):
     def __init__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # a network makes them
-    # parameters: (M * parameters,), written, or added to if accumulate. d_input: as x. d_start: as start. d_signals:
-    # for each LSTM and each of its states the six arrays of signal(), in the order given there; written.
+    # parameters: (M * parameters,), written, or added to if accumulate; None: not wanted. d_input: as x. d_start: as
+    # start. d_signals: for each LSTM and each of its states the six arrays of signal(), in the order given there;
+    # written.
     def backward(
         self,
         d_output: _Array | None,

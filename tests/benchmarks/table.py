@@ -85,7 +85,8 @@ def main() -> None:
     sections = []
     for file, document in documents(arguments.results).items():
         name = f"{file.relative_to(arguments.results)}: " if arguments.results.is_dir() else ""
-        sections.append("\n".join([name + heading(document), "", *table(document), "", *summary(document)]))
+        parts = [[name + heading(document)], table(document), summary(document)]
+        sections.append("\n\n".join("\n".join(part) for part in parts if part))
     print("\n\n".join(sections))
 
 

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch")
 import latchwork.torch as lt  # noqa: E402
 from latchwork.torch import compiled  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
 from torch_graphs import fresh_compiler  # noqa: E402
 
 
@@ -126,28 +127,83 @@ def functions_of_the_drop_in() -> Iterator[tuple[str, Any]]:
             for owner in (module, *filter(inspect.isclass, vars(module).values())):
                 for function in vars(owner).values():
                     function = inspect.unwrap(getattr(function, "__func__", function))
-                    # What the compiler itself puts into a module goes on with a function that it has cut in two.
-                    rest = "torch_dynamo_resume" in getattr(function, "__qualname__", "")
-                    if inspect.isfunction(function) and function.__module__ == name and not rest:
+                    if inspect.isfunction(function) and function.__module__ == name:
                         yield f"{name}.{function.__qualname__}", function
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_what_a_graph_leaves_out_is_not_cut_into_graphs_of_its_own(packed: bool) -> None:
+def of_a_step(model: Any, x: Any) -> Any:
+    loss = model(x)[0].square().sum()
+    loss.backward()
+    return loss.detach()
+
+
+def of_a_packed_step(model: Any, x: Any) -> Any:
+    loss = model(pack_padded_sequence(x, torch.tensor([4, 2, 1])))[0].data.square().sum()
+    loss.backward()
+    return loss.detach()
+
+
+def of_a_penalty_on_a_gradient(model: Any, x: Any) -> Any:
+    (gradient,) = torch.autograd.grad(model(x)[0].square().sum(), x, create_graph=True)
+    gradient.square().sum().backward()
+    return gradient.detach()
+
+
+def of_a_batch_of_gradients(model: Any, x: Any) -> Any:
+    output = model(x)[0]
+    d_outputs = torch.linspace(-1, 1, 3 * output.numel()).reshape(3, *output.shape)
+    (gradients,) = torch.autograd.grad(output, x, d_outputs, is_grads_batched=True)
+    return gradients
+
+
+def of_a_checkpointed_step(model: Any, x: Any) -> Any:
+    loss = checkpoint(lambda x: model(x)[0], x, use_reentrant=False).square().sum()
+    loss.backward()
+    return loss.detach()
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler, about itself
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize(
+    "program",
+    [of_a_step, of_a_packed_step, of_a_penalty_on_a_gradient, of_a_batch_of_gradients, of_a_checkpointed_step],
+)
+@pytest.mark.parametrize("allow_rnn", [False, True])  # False is PyTorch's default
+def test_a_step_with_its_backward_pass_is_what_it_is_without_the_compiler(
+    program: Any, backend: str, allow_rnn: bool
+) -> None:
+    if allow_rnn and program in (of_a_penalty_on_a_gradient, of_a_batch_of_gradients):
+        pytest.skip("an operator in a graph has first derivatives only, and no batches of them")
+    torch.manual_seed(3)
     model = lt.LSTM(5, 7, 2)
-    x = torch.randn(4, 3, 5)
-    given = pack_padded_sequence(x, torch.tensor([4, 2, 1])) if packed else x
-
-    def step() -> Any:
-        output = model(given)[0]
-        loss = (output.data if packed else output).square().sum()
-        loss.backward()
-        return loss
-
-    expected = step()
-    with fresh_compiler(allow_rnn=False):  # PyTorch's default
-        assert torch.equal(torch.compile(step, backend="eager")(), expected)
+    x = torch.randn(4, 3, 5, requires_grad=True)
+    leaves = [x, *model.parameters()]
+    result = program(model, x)
+    expected = [leaf.grad for leaf in leaves]
+    for leaf in leaves:
+        leaf.grad = None
+    with fresh_compiler(allow_rnn=allow_rnn):
+        torch.testing.assert_close(torch.compile(program, backend=backend)(model, x), result)
         compiled_code = torch._C._dynamo.eval_frame._debug_get_cache_entry_list
         looked_at = {name for name, function in functions_of_the_drop_in() if compiled_code(function.__code__)}
-    # Those two send the rest past the compiler.
-    assert looked_at <= {"latchwork.torch.lstm.LSTM.forward", "latchwork.torch.function.Recorded.backward"}
+    for leaf, gradient in zip(leaves, expected, strict=True):
+        torch.testing.assert_close(leaf.grad, gradient)
+    if (
+        not allow_rnn
+    ):  # what a graph leaves out is not cut into graphs of its own; forward sends the rest past the compiler
+        assert looked_at <= {"latchwork.torch.lstm.LSTM.forward"}
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler, about itself
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpointed_loop_over_a_cell(reentrant: bool) -> None:
+    cell = lt.LSTMCell(5, 7)
+    x = torch.randn(3, 5, requires_grad=True)
+
+    def step() -> Any:
+        checkpoint(lambda x: cell(x, cell(x))[0], x, use_reentrant=reentrant).square().sum().backward()
+
+    step()
+    expected, x.grad = x.grad, None
+    torch.compile(step, backend="eager")()
+    torch.testing.assert_close(x.grad, expected)

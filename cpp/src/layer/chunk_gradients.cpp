@@ -25,12 +25,12 @@ ChunkGradients<T>::ChunkGradients(const LayerBackwardCall<T>& call, const Record
   packed_h_size_ = capacity * round_up(h_size_, kernels_.outer_block);
   const Index panels_size = places * weights_.panels.count() * panel_width_;
   d_gates_ = workspace.take(panels_size);
-  if (call.tokens == nullptr) {
-    packed_x_ = workspace.take(blocks * packed_x_size_);
-  } else {
+  if (call.tokens != nullptr) {
     tokens_.resize(index(places));
+  } else if (call.parameter_gradients) {
+    packed_x_ = workspace.take(blocks * packed_x_size_);
   }
-  packed_h_ = workspace.take(blocks * packed_h_size_);
+  if (call.parameter_gradients) packed_h_ = workspace.take(blocks * packed_h_size_);
   for (auto* pointers : {&x_rows_, &h_rows_}) pointers->resize(index(positions.row_pointers(row_parts)));
   d_ih_ = d_hh_ = d_gates_;
   if (weights_.projection > 0) {

@@ -12,8 +12,8 @@
 namespace latchwork {
 
 // Thresholds. tests/benchmarks/README.md has the command that measures them, and its results: all were measured on an
-// Intel CPU with AMX (AVX-512, L2 of 2 MB), those for a single thread also on an AMD Zen 4 (L2 of 1 MB). What follows
-// from the sizes of caches comes from machine/cpu.hpp.
+// Intel CPU with AMX (AVX-512, L2 of 2 MB), those for a single thread and the first also on an AMD Zen 4 (L2 of 1 MB).
+// What follows from the sizes of caches comes from machine/cpu.hpp.
 
 // For fewer multiply-adds in a step of so many rows than this, two threads that wait for each other after each step
 // lose more than they gain. A single row gains earlier, because it waits for the weights to come from L2.

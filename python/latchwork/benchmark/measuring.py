@@ -37,8 +37,8 @@ class Planned:
         speed = 100e9 if self.case.dtype == "float32" else 50e9
         arithmetic = self.case.floating_point_operations(self.kind) / (speed * math.sqrt(self.threads))
         call = arithmetic if self.kind == "step" else arithmetic + 3e-6 * self.case.steps * self.case.layers
-        warm_up_and_rest = 0.0 if call > timing.LONG_CALL else call + timing.SHORTEST_SAMPLE + timing.SETTLED_WINDOW
-        round_of_all = count * (call + warm_up_and_rest)
+        warm_up = 0.0 if call > timing.LONG_CALL else call + timing.SHORTEST_SAMPLE
+        round_of_all = count * (call + warm_up + timing.SETTLED_WINDOW)
         if rounds is None:
             rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(SECONDS_OF_ROUNDS / round_of_all)))
         return count * (0.3 + 4 * call) + rounds * round_of_all

@@ -170,4 +170,6 @@ lstm_backward = torch.library.custom_op(
 )
 lstm.register_fake(_fake_lstm)
 lstm_backward.register_fake(_fake_lstm_backward)
-lstm.register_autograd(_backward, setup_context=_setup_context)
+# The compiler would cut into graphs what autograd calls in a backward pass within a compiled step. The first call loads
+# the compiler, as whatever made a graph with this operator has done.
+lstm.register_autograd(torch._disable_dynamo(_backward), setup_context=_setup_context)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from latchwork.torch.gradients import checked_gradients, looked_into, visible_gradients
+from latchwork.torch.gradients import Gradients, checked_gradients, looked_into, visible_gradients
 from latchwork.torch.weights import addresses
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ Arguments = tuple[
 ]
 # A function as torch.compile leaves it alone, with all that it calls. Where the compiler passes over a module's
 # forward, as it does over recurrent layers by its default, it would cut the functions that forward calls into graphs of
-# nothing. This loads the compiler, which takes a second, so it is to be called only where the compiler is loaded. No
-# function may stand between, because the compiler would look at its frame too.
+# nothing. This loads the compiler, which takes a second, so it is to be called only where the compiler is loaded.
 left_alone: Callable[[Callable[..., Any]], Callable[..., Any]] = functools.cache(torch.compiler.disable)
 
 
@@ -121,6 +120,8 @@ class Call:
     def __call__(self, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]) -> Tensors:
         """Compute the output, where one is wanted, h_n and c_n."""
         if torch.is_grad_enabled() and _any_requires_grad(x, h_0, c_0, weights):
+            if "torch._dynamo" in sys.modules:
+                _leave_gradients_alone()
             outputs: Tensors = Recorded.apply(self, x, h_0, c_0, *weights)
             return outputs
         if self.mask_seed is not None:
@@ -236,28 +237,32 @@ class Recorded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         """Compute the gradients that are needed."""
-        if "torch._dynamo" in sys.modules:
-            gradients: tuple[Tensor | None, ...] = left_alone(_gradients_of_recorded)(ctx, d_outputs)
-            return gradients
-        return _gradients_of_recorded(ctx, d_outputs)
+        token, *tensors = ctx.saved_tensors
+        call, wanted = ctx.call, ctx.needs_input_grad[1:]
+        x, h_0, c_0, *weights = tensors
+        of_inputs: list[Tensor | None]
+        if looked_into(d_outputs, tensors):
+            *present, flat = visible_gradients(call, wanted, token, d_outputs, tensors)
+            found = iter(present)
+            of_inputs = [next(found) if want else None for want in wanted[:3]]
+        else:
+            with torch.no_grad():
+                *of_inputs, flat = call.gradients(token, d_outputs, wanted, x, h_0, c_0, weights)
+        if not any(wanted[3:]):
+            return None, *of_inputs, *(None for _ in weights)
+        pieces = call.stack.pieces(flat)
+        return None, *of_inputs, *(piece if want else None for piece, want in zip(pieces, wanted[3:], strict=True))
 
 
-def _gradients_of_recorded(ctx: Any, d_outputs: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-    token, *tensors = ctx.saved_tensors
-    call, wanted = ctx.call, ctx.needs_input_grad[1:]
-    x, h_0, c_0, *weights = tensors
-    of_inputs: list[Tensor | None]
-    if looked_into(d_outputs, tensors):
-        *present, flat = visible_gradients(call, wanted, token, d_outputs, tensors)
-        found = iter(present)
-        of_inputs = [next(found) if want else None for want in wanted[:3]]
-    else:
-        with torch.no_grad():
-            *of_inputs, flat = call.gradients(token, d_outputs, wanted, x, h_0, c_0, weights)
-    if not any(wanted[3:]):
-        return None, *of_inputs, *(None for _ in weights)
-    pieces = call.stack.pieces(flat)
-    return None, *of_inputs, *(piece if want else None for piece, want in zip(pieces, wanted[3:], strict=True))
+@functools.cache
+def _leave_gradients_alone() -> None:
+    """Have torch.compile leave alone what autograd calls, where a step that it compiles has a backward pass in it.
+
+    It is the methods themselves that are replaced: if they called what the compiler leaves alone, it would still look
+    at them, and so at saved tensors, which may be looked at once only.
+    """
+    for recorded in (Recorded, Gradients):
+        recorded.backward = staticmethod(left_alone(recorded.backward))  # type: ignore[method-assign]
 
 
 def _any_requires_grad(x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor]) -> bool:
