@@ -275,17 +275,27 @@ def test_distributed_data_parallel(tmp_path):
     agree(found[0]["drop-in"], found[0]["torch"])
 
 
-def test_an_interpreter_that_ends_amid_calls():
-    """A daemon thread is in a call when the program ends."""
+def test_an_interpreter_that_ends_amid_a_call():
+    """A daemon thread is in a call when the program ends.
+
+    It is one long call, because between calls it would be in PyTorch's own functions, of which ``Tensor.new_empty``
+    aborts a program that ends meanwhile.
+    """
     program = (
         "import threading, time, torch, latchwork.torch\n"
-        "lstm = latchwork.torch.LSTM(64, 64)\n"
-        "x = torch.randn(200, 16, 64)\n"
+        "torch.set_num_threads(2)\n"
+        "lstm = latchwork.torch.LSTM(64, 512)\n"
+        "x = torch.randn(4000, 16, 64)\n"
+        "begun, ended = threading.Event(), threading.Event()\n"
         "def go():\n"
         "    with torch.no_grad():\n"
-        "        while True: lstm(x)\n"
+        "        begun.set()\n"
+        "        lstm(x)\n"
+        "    ended.set()\n"
         "threading.Thread(target=go, daemon=True).start()\n"
-        "time.sleep(0.3)\n"
+        "begun.wait()\n"
+        "time.sleep(0.1)\n"
+        "assert not ended.is_set()\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(

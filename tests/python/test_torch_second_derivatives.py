@@ -257,7 +257,7 @@ def test_gradients_that_the_operator_is_given_are_checked(changed):
     *_, token = torch.ops.latchwork.lstm(x, None, None, weights, *nothing, options, "steps first", 0, True)
     backward = torch.ops.latchwork.lstm_backward
     with pytest.raises(RuntimeError, match="gradient of output: expected torch.float32"):
-        backward(token, changed, None, None, x, None, None, weights, *nothing, options, "steps first", 0, True)
+        backward(token, changed, None, None, x, None, None, weights, *nothing, options, "steps first", 0, True, True)
 
 
 @pytest.mark.parametrize("lengths", [[5, 0], [6, 2]], ids=str)
