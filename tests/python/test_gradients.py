@@ -243,10 +243,11 @@ def test_dropout_in_training_scales_what_it_keeps():
 
 
 def _chains():
-    """Networks with every module through which gradients go back, and what they are called with."""
+    """Networks that together have every module through which gradients go back, and what they are called with."""
     seeded = {"seed": 0}
-    gaps = normal(3, (6, 4, 3))
+    gaps, categories = normal(3, (6, 4, 3)), normal(3, (6, 4, 3))
     gaps[1::2, :, 1] = np.nan
+    categories[..., 1] = np.arange(24).reshape(6, 4) % 5
     yield (
         [lw.LSTM(3, 5, 2, bidirectional=True, proj_size=2, **seeded), lw.Linear(4, 2, activation="gelu", **seeded)],
         {},
@@ -256,11 +257,13 @@ def _chains():
     yield [lw.Linear(3, 4, **seeded), lw.Reverse(), lw.LSTM(4, 3, layer_norm=True, **seeded), lw.Max()], {}
     yield [lw.LSTM(3, 4, weight_dropout=0.5, **seeded), lw.Dropout(0.5)], {"training": True, "mask_seed": 1}
     yield [lw.Scale([0] * 3, [2] * 3), lw.Impute(3, "forward"), lw.LSTM(3, 3, **seeded), lw.Linear(3, 2)], {"x": gaps}
+    embedded = lw.EmbedColumns(3, [1], 5, 2, **seeded)
+    yield [lw.Mask(9.0), embedded, lw.LSTM(4, 4, **seeded), lw.InputSkip(3), lw.Sort(2)], {"x": categories}
     yield [lw.LSTM(3, 40, **seeded), lw.Linear(40, 30, **seeded), lw.LSTM(30, 40, **seeded)], {"checkpoint": 2}
 
 
 @pytest.mark.parametrize("members", [1, 3])
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(8))
 def test_gradients_of_the_input_do_not_need_those_of_the_parameters(number, members):
     layers, call = list(_chains())[number]
     network = lw.Network(layers, members=members)
@@ -271,3 +274,13 @@ def test_gradients_of_the_input_do_not_need_those_of_the_parameters(number, memb
     d_x, d_start = tape._gradients_of_input(d_output)
     assert_same_bits(d_x, expected.x)
     assert_same_bits(d_start, expected.state)
+
+
+def test_gradients_of_the_start_of_tokens_do_not_need_those_of_the_parameters():
+    network = lw.Network([lw.Embedding(3, 16, seed=0), lw.LSTM(16, 5, seed=0)])
+    tape = network.record(np.arange(60).reshape(20, 3) % 3)  # repeated so often that the core sums by token
+    d_output = normal(4, tape.output.shape)
+    expected = tape.backward(d_output).state
+    d_start = np.empty_like(expected[0]), np.empty_like(expected[1])
+    tape._core.backward(d_output, None, None, False, None, [d_start])
+    assert_same_bits(d_start, expected)

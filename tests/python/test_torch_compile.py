@@ -188,9 +188,8 @@ def test_a_step_with_its_backward_pass_is_what_it_is_without_the_compiler(
         looked_at = {name for name, function in functions_of_the_drop_in() if compiled_code(function.__code__)}
     for leaf, gradient in zip(leaves, expected, strict=True):
         torch.testing.assert_close(leaf.grad, gradient)
-    if (
-        not allow_rnn
-    ):  # what a graph leaves out is not cut into graphs of its own; forward sends the rest past the compiler
+    # What a graph leaves out is not cut into graphs of its own: forward sends the rest past the compiler.
+    if not allow_rnn:
         assert looked_at <= {"latchwork.torch.lstm.LSTM.forward"}
 
 

@@ -174,7 +174,7 @@ void backward_through(const Chain<T>& chain, const ChainRecord<T>& recording, Se
       linear_backward(LinearCall<T>{&weights.linear, &kernels, record.batch, record.input, record.output}, gradient,
                       workspace);
     } else if (const auto* embedding = std::get_if<EmbeddingOptions>(&module)) {
-      if (d_result.data != nullptr && wants_parameters) {
+      if (d_result.data != nullptr) {
         embedding_backward(kernels, record.batch, blocks(), record.input, d_result, *embedding, weight_gradient,
                            workspace);
       }
