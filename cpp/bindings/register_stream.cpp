@@ -19,8 +19,9 @@ namespace latchwork::python {
 namespace {
 
 // A step keeps the GIL up to this many rows times parameters, because releasing and taking the GIL costs as much as a
-// whole step of a small network.
-constexpr Index largest_work_with_gil = 100'000;
+// whole step of a small network. Only a step that releases it wakes the threads that share it, so this is less than the
+// smallest step that threads share.
+constexpr Index largest_work_with_gil = 70'000;
 
 }  // namespace
 

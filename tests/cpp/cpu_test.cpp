@@ -142,6 +142,19 @@ TEST_CASE(
   CHECK(cpu_with("AuthenticAMD", 32'768, 524'288).cache_use.fetch_into_l2_from == 8 * 524'288);
 }
 
+TEST_CASE("only a CPU of AMD's with a small L2 reads weights of an eighth of its L3 fast") {
+  const auto fast_weights = [](const char* maker, Index l2_bytes, Index l3_bytes) {
+    Cpu cpu = cpu_with(maker, 32'768, l2_bytes);
+    cpu.l3.bytes = l3_bytes;
+    return fast_weight_bytes_of(cpu);
+  };
+  CHECK(fast_weights("AuthenticAMD", 524'288, 32 << 20) == 4 << 20);
+  CHECK(fast_weights("AuthenticAMD", 524'288, 4 << 20) == 2'000'000);
+  CHECK(fast_weights("AuthenticAMD", 1'048'576, 32 << 20) == 2'000'000);
+  CHECK(fast_weights("", 524'288, 32 << 20) == 2'000'000);
+  CHECK(fast_weights("GenuineIntel", 524'288, 32 << 20) == 1'048'576);
+}
+
 TEST_CASE("while another CPU is pretended, it is this one") {
   const Cpu& own = this_cpu();
   {

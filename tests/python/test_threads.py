@@ -216,6 +216,23 @@ def test_fork_after_use(threads):
         assert_same_bits(lstm(x)[0], expected)
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+@pytest.mark.parametrize(("input_size", "hidden_size"), [(64, 112), (64, 128), (128, 128)])
+def test_a_step_that_threads_share_wakes_them(input_size, hidden_size):
+    lw.set_num_threads(2)
+    stream = random_lstm(input_size=input_size, hidden_size=hidden_size).stream()
+    x = normal(1, (input_size,), np.float32)
+    time.sleep(0.05)  # threads fall asleep after a millisecond
+    deadline = time.monotonic() + 30
+    others = 0.0
+    while others < 0.01:
+        assert time.monotonic() < deadline, "no other thread computes"
+        before = time.process_time() - time.thread_time()
+        for _ in range(5000):
+            stream.step(x)
+        others = time.process_time() - time.thread_time() - before
+
+
 def test_the_number_of_threads_can_be_set():
     for count in (1, 2, 3, 7):
         lw.set_num_threads(count)
