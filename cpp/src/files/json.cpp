@@ -161,7 +161,7 @@ Index JsonSource::index(Value value, const std::string& name) {
   if (!value->is_number_integer()) refuse(name, "int", type_name(*value));
   constexpr auto largest = std::numeric_limits<Index>::max();
   if (value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(largest)) {
-    refuse(name, "at most " + std::to_string(largest), value->dump());
+    refuse(name, "at most " + std::to_string(largest), std::to_string(value->get<std::uint64_t>()));
   }
   return value->get<Index>();
 }
