@@ -210,12 +210,11 @@ struct TargetArray {
 };
 
 template <class T>
-std::unique_ptr<TargetArray<T>> target_array(const TrainerBinding<T>& self, const Batch& batch,
-                                             const py::object& target, const py::object& weights) {
+TargetArray<T> target_array(const TrainerBinding<T>& self, const Batch& batch, const py::object& target,
+                            const py::object& weights) {
   const Network<T>& network = self.trainer.network();
-  if (!self.loss) return std::make_unique<TargetArray<T>>(network.members(), network.output_size(), target);
-  return std::make_unique<TargetArray<T>>(*self.loss, network.members(), output_shape(network, batch.steps, batch.rows),
-                                          target, weights);
+  if (!self.loss) return TargetArray<T>(network.members(), network.output_size(), target);
+  return TargetArray<T>(*self.loss, network.members(), output_shape(network, batch.steps, batch.rows), target, weights);
 }
 
 // The checked parts of a mini-batch.
@@ -231,7 +230,7 @@ struct BatchArguments {
 
   Sequences<T> sequences;
   StateArrays<const T> start;
-  std::unique_ptr<TargetArray<T>> target_arrays;
+  TargetArray<T> target_arrays;
   StateArrays<T> end;
 };
 
@@ -250,7 +249,7 @@ py::object trainer_step(TrainerBinding<T>& self, const py::object& x, const py::
   const BatchArguments<T> batch(self, x, lengths, reset, start, target, weights, end, skip);
   return losses_object(self.alone([&] {
     return self.trainer.step(batch.sequences.input, batch.sequences.batch, batch.start.states,
-                             batch.target_arrays->target, batch.end.states);
+                             batch.target_arrays.target, batch.end.states);
   }));
 }
 
@@ -282,7 +281,7 @@ py::object trainer_gradient(const py::object& self, const py::object& x, const p
   }
   return losses_object(binding.alone([&] {
     return binding.trainer.gradient(batch.sequences.input, batch.sequences.batch, batch.start.states,
-                                    batch.target_arrays->target, batch.end.states, first, tell);
+                                    batch.target_arrays.target, batch.end.states, first, tell);
   }));
 }
 
@@ -296,7 +295,7 @@ py::object trainer_evaluate(const TrainerBinding<T>& self, const py::object& x, 
   {
     const GilRelease release;
     losses = self.trainer.evaluate(batch.sequences.input, batch.sequences.batch, batch.start.states,
-                                   batch.target_arrays->target, batch.end.states);
+                                   batch.target_arrays.target, batch.end.states);
   }
   return losses_object(losses);
 }
