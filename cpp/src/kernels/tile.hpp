@@ -261,6 +261,18 @@ EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width + Tail
     }
   }
   if constexpr (Half) {
+    // Not in a loop, for the reason that accumulate_aside() has: so that the sums stay in registers.
+    constexpr int last = 4;
+    if constexpr (at_once == 2 * last) {
+      if (k + last <= depth) {
+#pragma GCC unroll 4
+        for (int j = 0; j < last; ++j) {
+          accumulate_one<T, Rows, Panels, Width, Fetch, Tail>(sum, a, k + j, order.at(k, j), weights, panel_stride,
+                                                              next);
+        }
+        k += last;
+      }
+    }
     if (k < depth) [[unlikely]]
       accumulate_aside<T, Rows, Width>(sum, a, k, depth, weights, order);
   }
