@@ -250,6 +250,7 @@ struct StateArrays {
         tuple_of(object, name, static_cast<Index>(sizes.size()), "one pair for each module that has a state");
     for (std::size_t index = 0; index < sizes.size(); ++index) {
       const StateSize& size = sizes[index];
+      // One string names the pair and both arrays, without what follows or with it: each training step comes by here.
       std::string label = std::string(name) + "[" + std::to_string(index) + "][0]";
       const py::tuple pair = tuple_of(modules[index], {label.data(), label.size() - 3}, 2, "(h, c)");
       const auto [hidden, hidden_stride] =
