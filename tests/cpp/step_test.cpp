@@ -120,70 +120,75 @@ TEST_CASE_TEMPLATE("step: one row alone, panel by panel, in place, or from a pro
     const Kernels<T>& table = kernels<T>();
     Random random(16);
     for (const Index units : odd_sizes) {
-      CAPTURE(units);
-      const Index rows = 11, x_size = 13, h_size = units;
-      const StepProblem<T> problem(random, rows, units, x_size, h_size);
-      const Index panels = problem.layout.panels(units);
-      const StepResult<T> whole(rows, units, problem.padded);
-      table.step(problem.args(whole.c.pointers(), whole.h.pointers(), whole.gates.pointers()), 0, panels);
+      // The last two are deep enough for AVX2's largest tiles, and leave over 3 and 7 of the k that these do at once.
+      for (const Index x_size : {13, 163, 167}) {
+        CAPTURE(units);
+        CAPTURE(x_size);
+        const Index rows = 11, h_size = units;
+        const StepProblem<T> problem(random, rows, units, x_size, h_size);
+        const Index panels = problem.layout.panels(units);
+        const StepResult<T> whole(rows, units, problem.padded);
+        table.step(problem.args(whole.c.pointers(), whole.h.pointers(), whole.gates.pointers()), 0, panels);
 
-      for (const Index count : {Index{1}, rows}) {  // the last panel first
-        const StepResult<T> turned(count, units, problem.padded), straight(count, units, problem.padded);
-        StepArgs<T> args = problem.args(straight.c.pointers(), straight.h.pointers(), straight.gates.pointers());
-        args.rows = count;
+        for (const Index count : {Index{1}, rows}) {  // the last panel first
+          const StepResult<T> turned(count, units, problem.padded), straight(count, units, problem.padded);
+          StepArgs<T> args = problem.args(straight.c.pointers(), straight.h.pointers(), straight.gates.pointers());
+          args.rows = count;
+          table.step(args, 0, panels);
+          args.c = turned.c.pointers();
+          args.h = turned.h.pointers();
+          args.gates = turned.gates.pointers();
+          args.last_panel_first = true;
+          table.step(args, 0, panels);
+          CHECK(same_bits(turned.c.all(), straight.c.all()));
+          CHECK(same_bits(turned.h.all(), straight.h.all()));
+          CHECK(same_bits(turned.gates.all(), straight.gates.all()));
+        }
+
+        const StepResult<T> past(rows, units, problem.padded);  // gates past the caches
+        const Index packed = 4 * problem.padded;
+        Buffer<T> gates(rows * packed);
+        std::vector<T*> gate_rows;
+        for (Index row = 0; row < rows; ++row) gate_rows.push_back(gates.data() + row * packed);
+        StepArgs<T> bypassing = problem.args(past.c.pointers(), past.h.pointers(), gate_rows.data());
+        bypassing.gates_bypass_cache = true;
+        table.step(bypassing, 0, panels);
+        for (Index row = 0; row < rows; ++row)
+          std::copy_n(gate_rows[static_cast<std::size_t>(row)], packed, past.gates[row]);
+        CHECK(same_bits(past.gates.all(), whole.gates.all()));
+        CHECK(same_bits(past.h.all(), whole.h.all()));
+
+        const StepResult<T> apart(rows, units,
+                                  problem.padded);  // each row alone, the last panel first, gates not stored
+        for (Index row = 0; row < rows; ++row) {
+          StepArgs<T> args = problem.args(apart.c.pointers() + row, apart.h.pointers() + row, nullptr);
+          args.rows = 1;
+          args.x += row;
+          args.h_prev += row;
+          args.c_prev += row;
+          for (Index panel = panels; panel-- > 0;) table.step(args, panel, panel + 1);
+        }
+        CHECK(same_bits(apart.c.all(), whole.c.all()));
+        CHECK(same_bits(apart.h.all(), whole.h.all()));
+
+        // With W x computed before the step, and c written in place of c_prev.
+        const Rows<T> projected(rows, 4 * problem.padded, T(7));
+        table.product({rows, 4 * problem.padded, problem.bias[0], problem.x.pointers(), x_size, x_size, 0,
+                       problem.x_weights.data(), projected.pointers()},
+                      0, panels);
+        const StepResult<T> continued(rows, units, problem.padded);
+        const Rows<T> c(rows, problem.padded);
+        for (Index row = 0; row < rows; ++row) std::copy_n(problem.c_prev[row], problem.padded, c[row]);
+        StepArgs<T> args = problem.args(c.pointers(), continued.h.pointers(), continued.gates.pointers());
+        args.start = projected.pointers();
+        args.x = nullptr;
+        args.x_weights = nullptr;
+        args.c_prev = c.pointers();
         table.step(args, 0, panels);
-        args.c = turned.c.pointers();
-        args.h = turned.h.pointers();
-        args.gates = turned.gates.pointers();
-        args.last_panel_first = true;
-        table.step(args, 0, panels);
-        CHECK(same_bits(turned.c.all(), straight.c.all()));
-        CHECK(same_bits(turned.h.all(), straight.h.all()));
-        CHECK(same_bits(turned.gates.all(), straight.gates.all()));
+        CHECK(same_bits(c.all(), whole.c.all()));
+        CHECK(same_bits(continued.h.all(), whole.h.all()));
+        CHECK(same_bits(continued.gates.all(), whole.gates.all()));
       }
-
-      const StepResult<T> past(rows, units, problem.padded);  // gates past the caches
-      const Index packed = 4 * problem.padded;
-      Buffer<T> gates(rows * packed);
-      std::vector<T*> gate_rows;
-      for (Index row = 0; row < rows; ++row) gate_rows.push_back(gates.data() + row * packed);
-      StepArgs<T> bypassing = problem.args(past.c.pointers(), past.h.pointers(), gate_rows.data());
-      bypassing.gates_bypass_cache = true;
-      table.step(bypassing, 0, panels);
-      for (Index row = 0; row < rows; ++row)
-        std::copy_n(gate_rows[static_cast<std::size_t>(row)], packed, past.gates[row]);
-      CHECK(same_bits(past.gates.all(), whole.gates.all()));
-      CHECK(same_bits(past.h.all(), whole.h.all()));
-
-      const StepResult<T> apart(rows, units, problem.padded);  // each row alone, the last panel first, gates not stored
-      for (Index row = 0; row < rows; ++row) {
-        StepArgs<T> args = problem.args(apart.c.pointers() + row, apart.h.pointers() + row, nullptr);
-        args.rows = 1;
-        args.x += row;
-        args.h_prev += row;
-        args.c_prev += row;
-        for (Index panel = panels; panel-- > 0;) table.step(args, panel, panel + 1);
-      }
-      CHECK(same_bits(apart.c.all(), whole.c.all()));
-      CHECK(same_bits(apart.h.all(), whole.h.all()));
-
-      // With W x computed before the step, and c written in place of c_prev.
-      const Rows<T> projected(rows, 4 * problem.padded, T(7));
-      table.product({rows, 4 * problem.padded, problem.bias[0], problem.x.pointers(), x_size, x_size, 0,
-                     problem.x_weights.data(), projected.pointers()},
-                    0, panels);
-      const StepResult<T> continued(rows, units, problem.padded);
-      const Rows<T> c(rows, problem.padded);
-      for (Index row = 0; row < rows; ++row) std::copy_n(problem.c_prev[row], problem.padded, c[row]);
-      StepArgs<T> args = problem.args(c.pointers(), continued.h.pointers(), continued.gates.pointers());
-      args.start = projected.pointers();
-      args.x = nullptr;
-      args.x_weights = nullptr;
-      args.c_prev = c.pointers();
-      table.step(args, 0, panels);
-      CHECK(same_bits(c.all(), whole.c.all()));
-      CHECK(same_bits(continued.h.all(), whole.h.all()));
-      CHECK(same_bits(continued.gates.all(), whole.gates.all()));
     }
   });
 }
