@@ -250,14 +250,12 @@ struct StateArrays {
         tuple_of(object, name, static_cast<Index>(sizes.size()), "one pair for each module that has a state");
     for (std::size_t index = 0; index < sizes.size(); ++index) {
       const StateSize& size = sizes[index];
-      // One string names the pair and both arrays, without what follows or with it: each training step comes by here.
-      std::string label = std::string(name) + "[" + std::to_string(index) + "][0]";
-      const py::tuple pair = tuple_of(modules[index], {label.data(), label.size() - 3}, 2, "(h, c)");
+      const std::string label = std::string(name) + "[" + std::to_string(index) + "]";
+      const py::tuple pair = tuple_of(modules[index], label, 2, "(h, c)");
       const auto [hidden, hidden_stride] =
-          member_elements<T>(pair[0], label, network.members(), {size.count, rows, size.hidden});
-      label[label.size() - 2] = '1';
+          member_elements<T>(pair[0], label + "[0]", network.members(), {size.count, rows, size.hidden});
       const auto [cell, cell_stride] =
-          member_elements<T>(pair[1], label, network.members(), {size.count, rows, size.cell});
+          member_elements<T>(pair[1], label + "[1]", network.members(), {size.count, rows, size.cell});
       states.push_back({hidden, cell, hidden_stride, cell_stride});
       kept.push_back(pair);
     }

@@ -158,8 +158,8 @@ TEST_CASE_TEMPLATE("step: one row alone, panel by panel, in place, or from a pro
         CHECK(same_bits(past.gates.all(), whole.gates.all()));
         CHECK(same_bits(past.h.all(), whole.h.all()));
 
-        const StepResult<T> apart(rows, units,
-                                  problem.padded);  // each row alone, the last panel first, gates not stored
+        // Each row alone, the last panel first, gates not stored.
+        const StepResult<T> apart(rows, units, problem.padded);
         for (Index row = 0; row < rows; ++row) {
           StepArgs<T> args = problem.args(apart.c.pointers() + row, apart.h.pointers() + row, nullptr);
           args.rows = 1;

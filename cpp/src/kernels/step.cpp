@@ -65,8 +65,8 @@ EIGEN_ALWAYS_INLINE void finish_tile(const StepArgs<T>& args, Index first_row, I
 }
 
 // The same for some rows of one panel of 4 gates whose pre-activations are in memory, where c and o replace them. For
-// four to six rows, two loops are faster than finish_tile() for three rows at a time, even if the sums were in
-// registers: on an AMD Zen 3 by 1 to 7 % of a step.
+// four to six rows, two loops are faster than finish_tile() for three rows at a time, even where their sums
+// were in registers: on an AMD Zen 3 by 1 to 7 % of a step.
 template <class T>
 [[gnu::noinline, gnu::hot]] void finish_rows(const StepArgs<T>& args, Index first_row, Index rows, Index panel,
                                              T* pre) {

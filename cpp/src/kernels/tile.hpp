@@ -261,7 +261,7 @@ EIGEN_ALWAYS_INLINE void accumulate(Packet<T> (&sum)[Rows][Panels * Width + Tail
     }
   }
   if constexpr (Half) {
-    // Not in a loop, for the reason that accumulate_aside() has: so that the sums stay in registers.
+    // Without a loop: with a second one in the same function gcc would keep the sums in memory.
     constexpr int last = 4;
     if constexpr (at_once == 2 * last) {
       if (k + last <= depth) {
