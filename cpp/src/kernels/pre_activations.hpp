@@ -41,11 +41,20 @@ template <class T, int Rows, int Panels, int Width, int Fetch, int Tail, int Gat
 EIGEN_ALWAYS_INLINE void pre_activation_sums(const StepArgs<T>& args, Index first_row, Index first_panel,
                                              Index first_register, Packet<T> (&sum)[Rows][Panels * Width + Tail]) {
   const Index piece = first_register / Width;
+  constexpr Index group = Panels * GateWidth * lanes<T>;
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row) {
     const T* start = args.start[first_row + row] + (first_panel * GateWidth + first_register) * lanes<T>;
 #pragma GCC unroll 16
     for (int v = 0; v < Panels * Width + Tail; ++v) sum[row][v] = load(start + v * lanes<T>);
+    // Without x the start is W x of many steps ahead, which has left L1. The next panels' is fetched meanwhile.
+    if (args.x == nullptr) {
+      const T* const next = args.last_panel_first ? start - group : start + group;
+#pragma GCC unroll 16
+      for (int v = 0; v < Panels * Width; v += 64 / static_cast<int>(sizeof(Packet<T>))) {
+        fetch_into_l1(next + v * lanes<T>);
+      }
+    }
   }
   const Factor<T> factors[] = {{args.x, args.x_weights, args.x_size}, {args.h_prev, args.h_weights, args.h_size}};
   if constexpr (Width < GateWidth) {

@@ -105,7 +105,8 @@ class LayerForward {
     PartScratch<T>& scratch = scratch_.emplace_back(rows, ahead_steps * rows);
     CellStepPointers<T>& step = scratch.step;
     // With layer norm, if there is a record, W x is written there and stays there.
-    if (ahead_steps > 0 && !(norm_ && record_ != nullptr)) scratch.ahead = workspace.take(ahead_steps * rows * packed);
+    if (ahead_steps > 0 && !(norm_ && record_ != nullptr))
+      scratch.ahead = workspace.take(ahead_steps * rows * ahead_stride());
     if (weights_.projection > 0 && record_ == nullptr) {
       scratch.unprojected_hidden = workspace.take(rows * weights_.units);
     }
@@ -213,7 +214,13 @@ class LayerForward {
   }
 
   // For how many steps of `rows` rows each project_ahead() computes W x; 0: it is not used.
-  Index ahead_steps(Index rows) const { return tokens_ ? 0 : project_ahead_steps(weights_, rows, steps_); }
+  Index ahead_steps(Index rows) const {
+    return tokens_ ? 0 : project_ahead_steps(weights_, rows, steps_, units_.parts);
+  }
+
+  // From one row of projections to the next; a cache line more than a row, because many rows a power of two apart would
+  // share a few places of a cache.
+  Index ahead_stride() const { return weights_.packed_size + 64 / static_cast<Index>(sizeof(T)); }
 
   // Computes bias and W x of several steps as one product; step() continues the chains with R h_prev. With layer norm
   // it computes W x alone.
@@ -243,7 +250,7 @@ class LayerForward {
 
   T* ahead_row(Index step, Index row, Index place, const PartScratch<T>& scratch) const {
     return scratch.ahead == nullptr ? record_->norm_ih + slot(step, row, scratch) * weights_.packed_size
-                                    : scratch.ahead + place * weights_.packed_size;
+                                    : scratch.ahead + place * ahead_stride();
   }
 
   const T* token_projection(Index step, Index row) const {
@@ -329,7 +336,7 @@ class LayerForward {
       pointers.start[row] = token_projection(schedule_.step(order), row_begin + row);
     }
     for (Index row = 0; first_ahead >= 0 && row < rows; ++row) {
-      pointers.start[row] = scratch.ahead + (first_ahead + row) * weights_.packed_size;
+      pointers.start[row] = scratch.ahead + (first_ahead + row) * ahead_stride();
     }
     cell_step(weights_, kernels_, rows, order, pointers, units_);
   }
