@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "layer/strategy.hpp"
 #include "support/row_problems.hpp"
 
 namespace latchwork::test {
@@ -155,6 +156,34 @@ TEST_CASE("only a CPU of AMD's with a small L2 reads weights of an eighth of its
   CHECK(fast_weights("GenuineIntel", 524'288, 32 << 20) == 1'048'576);
 }
 
+TEST_CASE("W x of few rows is computed for more steps at once if a thread's weights are beyond L3") {
+  PackedLayer<float> layer;
+  layer.input_size = 100;
+  layer.x_weights.resize(PanelShape::of_columns(400, 8), 100);
+  layer.h_weights.resize(PanelShape::of_columns(400, 8), 100);
+  const Index bytes = layer.x_weights.bytes() + layer.h_weights.bytes();
+  Cpu cpu = cpu_with("AuthenticAMD", 32'768, 524'288);
+  cpu.fast_weight_bytes = bytes - 1;
+  cpu.l3.bytes = 3 * (bytes - 1);
+  {
+    const PretendedCpu pretended(cpu);
+    CHECK(project_ahead_steps(layer, 4, 1000, 1) == 96);
+    CHECK(project_ahead_steps(layer, 4, 50, 1) == 50);
+    CHECK(project_ahead_steps(layer, 4, 1000, 2) == 16);
+    CHECK(project_ahead_steps(layer, 17, 1000, 1) == 0);
+  }
+  cpu.l3.bytes = 3 * bytes;
+  {
+    const PretendedCpu pretended(cpu);
+    CHECK(project_ahead_steps(layer, 4, 1000, 1) == 16);
+  }
+  cpu.fast_weight_bytes = bytes;
+  cpu.l3.bytes = 0;
+  const PretendedCpu pretended(cpu);
+  CHECK(project_ahead_steps(layer, 3, 1000, 1) == 21);
+  CHECK(project_ahead_steps(layer, 4, 1000, 1) == 0);
+}
+
 TEST_CASE("while another CPU is pretended, it is this one") {
   const Cpu& own = this_cpu();
   {
@@ -173,6 +202,7 @@ TEST_CASE_TEMPLATE("bits: results and gradients do not depend on the CPU's cache
   cpus.push_back(cpu_with("GenuineIntel", 16'384, 1));
   cpus.back().cache_use.fetch_into_l2_from = Index{1} << 50;
   cpus.back().fast_weight_bytes = 0;
+  cpus.back().l3.bytes = 0;
 
   std::vector<LstmOptions> shapes(3);
   // Deep panels, which small caches take in pieces.
