@@ -156,7 +156,7 @@ TEST_CASE("only a CPU of AMD's with a small L2 reads weights of an eighth of its
   CHECK(fast_weights("GenuineIntel", 524'288, 32 << 20) == 1'048'576);
 }
 
-TEST_CASE("W x of few rows is computed for more steps at once if a thread's weights are beyond L3") {
+TEST_CASE("W x is computed ahead of more rows and steps if a thread's weights are beyond L3") {
   PackedLayer<float> layer;
   layer.input_size = 100;
   layer.x_weights.resize(PanelShape::of_columns(400, 8), 100);
@@ -170,7 +170,10 @@ TEST_CASE("W x of few rows is computed for more steps at once if a thread's weig
     CHECK(project_ahead_steps(layer, 4, 1000, 1) == 96);
     CHECK(project_ahead_steps(layer, 4, 50, 1) == 50);
     CHECK(project_ahead_steps(layer, 4, 1000, 2) == 16);
-    CHECK(project_ahead_steps(layer, 17, 1000, 1) == 0);
+    CHECK(project_ahead_steps(layer, 64, 1000, 1) == 6);
+    CHECK(project_ahead_steps(layer, 65, 1000, 1) == 0);
+    CHECK(project_ahead_steps(layer, 16, 1000, 2) == 4);
+    CHECK(project_ahead_steps(layer, 17, 1000, 2) == 0);
   }
   cpu.l3.bytes = 3 * bytes;
   {
