@@ -29,9 +29,10 @@ inline constexpr Index most_rows_ahead = 3;
 inline constexpr Index most_rows_ahead_beyond_cache = 16;
 inline constexpr Index fewest_inputs_ahead = 16;
 inline constexpr Index ahead_chunk_rows = 64;
-// The last two if the weights of a thread's units are larger than a third of L3, which other programs use too: then
-// they come from memory, and W is fetched less often. Measured on an AMD Zen 3, where this takes 13 % from a call of 6
-// rows, 10 % of 20, 2 % of 48 and nothing of 100; smaller weights lose 3 %, because W x itself leaves L2.
+// So many rows at most, and rows of a product, if the weights of a thread's units are larger than a third of L3, which
+// other programs use too: then they come from memory, and W is fetched less often. Measured on an AMD Zen 3, where this
+// takes 13 % from a call of 6 rows, 10 % of 20, 2 % of 48 and nothing of 100; smaller weights lose 3 %, because W x
+// itself leaves L2.
 inline constexpr Index most_rows_ahead_beyond_l3 = 64;
 inline constexpr Index ahead_chunk_rows_beyond_l3 = 384;
 // For how many rows (steps x rows) the gradients with respect to the gates are kept before they are summed: few enough
