@@ -31,7 +31,7 @@ inline constexpr Index fewest_inputs_ahead = 16;
 inline constexpr Index ahead_chunk_rows = 64;
 // So many rows at most, and rows of a product, if the weights of a thread's units are larger than a third of L3, which
 // other programs use too: then they come from memory, and W is fetched less often. Measured on an AMD Zen 3, where this
-// takes 13 % from a call of 6 rows, 10 % of 20, 2 % of 48 and nothing of 100; smaller weights lose 3 %, because W x
+// takes 5 to 12 % from a call of 6 rows, 9 % of 20, 2 % of 48 and nothing of 100; smaller weights lose 3 %, because W x
 // itself leaves L2.
 inline constexpr Index most_rows_ahead_beyond_l3 = 64;
 inline constexpr Index ahead_chunk_rows_beyond_l3 = 384;
