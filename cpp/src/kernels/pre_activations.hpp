@@ -47,7 +47,8 @@ EIGEN_ALWAYS_INLINE void pre_activation_sums(const StepArgs<T>& args, Index firs
     const T* start = args.start[first_row + row] + (first_panel * GateWidth + first_register) * lanes<T>;
 #pragma GCC unroll 16
     for (int v = 0; v < Panels * Width + Tail; ++v) sum[row][v] = load(start + v * lanes<T>);
-    // Without x the start is W x of many steps ahead, which has left L1. The next panels' is fetched meanwhile.
+    // Without x the start holds W x, which was computed many steps ahead and has left L1. That of the next panels is
+    // fetched meanwhile.
     if (args.x == nullptr) {
       const T* const next = args.last_panel_first ? start - group : start + group;
 #pragma GCC unroll 16

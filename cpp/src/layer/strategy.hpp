@@ -29,10 +29,10 @@ inline constexpr Index most_rows_ahead = 3;
 inline constexpr Index most_rows_ahead_beyond_cache = 16;
 inline constexpr Index fewest_inputs_ahead = 16;
 inline constexpr Index ahead_chunk_rows = 64;
-// So many rows at most, and rows of a product, if the weights of a thread's units are larger than a third of L3, which
-// other programs use too: then they come from memory, and W is fetched less often. Measured on an AMD Zen 3, where this
-// takes 5 to 12 % from a call of 6 rows, 9 % of 20, 2 % of 48 and nothing of 100; smaller weights lose 3 %, because W x
-// itself leaves L2.
+// The most rows, and how many rows the product takes, if the weights of a thread's units are larger than a third of L3,
+// which other programs use too: then weights come from memory, and so W is fetched less often. On an AMD Zen 3 a call
+// of 6 rows took 5 to 12 % less by this, one of 20 rows 9 %, of 48 rows 2 % and of 100 rows nothing. With smaller
+// weights it would take 3 % longer, because W x itself leaves L2.
 inline constexpr Index most_rows_ahead_beyond_l3 = 64;
 inline constexpr Index ahead_chunk_rows_beyond_l3 = 384;
 // For how many rows (steps x rows) the gradients with respect to the gates are kept before they are summed: few enough
